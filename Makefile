@@ -1,0 +1,41 @@
+# Everything runs inside .venv, which the first target that needs it builds; nothing has to be activated.
+# Another interpreter: make test PYTHON=python3.12. More options for pip: make install PIP_ARGS="...".
+PYTHON ?= python3
+PIP_ARGS ?=
+DEMO_OUTPUT ?= cina-demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test lint docs bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v[:2] < (3, 14) else "expected Python 3.10 to 3.13, got %d.%d: name another one with make PYTHON=python3.12" % v[:2])'
+	@echo "Building $(VENV): a few minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plots,dask,docs,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/dowhy-cina demo --output $(DEMO_OUTPUT)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.tables
+
+clean:
+	rm -rf $(VENV) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)

@@ -1,0 +1,77 @@
+"""Zero-shot treatment effects for DoWhy: balancing weights from one forward pass of a pretrained attention model.
+
+Importing this package registers the estimation method ``"backdoor.cina"`` with DoWhy. Neither torch nor DoWhy is
+imported for it: both come with the first estimate, and every public name below is loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dowhy_cina import _plugin
+
+if TYPE_CHECKING:
+    from dowhy_cina import errors, plots, training
+    from dowhy_cina.estimator import CinaEstimator
+    from dowhy_cina.inference import EffectResult, estimate_effect
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CinaEstimator",
+    "EffectResult",
+    "errors",
+    "estimate_effect",
+    "estimate_effects",
+    "plots",
+    "refute",
+    "training",
+]
+
+_HOME_OF = {"CinaEstimator": "estimator", "EffectResult": "inference", "estimate_effect": "inference"}
+_SUBMODULES = ("errors", "plots", "training")
+
+_plugin.register()
+
+
+def estimate_effects(*args: Any, **kwargs: Any) -> NoReturn:
+    """Estimate the effects of many tables in one call (not in this release).
+
+    Raises
+    ------
+    NotImplementedError
+        Always.
+    """
+    raise NotImplementedError(
+        f"estimate_effects is not in dowhy_cina {__version__}: call dowhy_cina.estimate_effect once for each table."
+    )
+
+
+def refute(*args: Any, **kwargs: Any) -> NoReturn:
+    """Run DoWhy's refuters on an estimate in one call (not in this release).
+
+    Raises
+    ------
+    NotImplementedError
+        Always.
+    """
+    raise NotImplementedError(
+        f"refute is not in dowhy_cina {__version__}: call model.refute_estimate(estimand, estimate, method_name=...) "
+        "for each of DoWhy's refuters."
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    elif name in _SUBMODULES:
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,212 @@
+"""Optimal covariate balancing: the CInA primal and dual, their gap, target balancing, and one batched solver for both.
+
+Letters: B tables, N rows, M features. Everything is stated for a kernel given by features, ``kappa = phi phi'``; ``phi`` is the landmark
+map of :mod:`dowhy_cina.kernels` or, for a given Gram, any of its factors. Convention of the attention layer (softmax over queries):
+``alpha_j = lambda v_j / (h_j W_j)`` and ``h_j = sum_l kappa_lj``.
+
+References
+----------
+Zhang et al. (2024), Towards Causal Foundation Model, ICML, arXiv:2310.00809: Eq. 3 (dual) and Eq. 6 (primal).
+Tarr and Imai (2025), Estimating average treatment effects with support vector machines.
+Stellato et al. (2020), OSQP, for the splitting used by :func:`solve_quadratic_program`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Features = Float[Tensor, "B N M"]
+Rows = Float[Tensor, "B N"]
+Tables = Float[Tensor, " B"]
+
+#: Iterations of the solver that gradients flow through.
+GRADIENT_ITERATIONS = 3
+
+
+def combine(features: Features, coefficients: Rows) -> Float[Tensor, "B M"]:
+    """``phi' c``: a weighted sum of feature rows."""
+    return torch.einsum("bnm,bn->bm", features, coefficients)
+
+
+def apply(features: Features, direction: Float[Tensor, "B M"]) -> Rows:
+    """``phi d``: one value per row."""
+    return torch.einsum("bnm,bm->bn", features, direction)
+
+
+def weights_from_alpha(alpha: Rows, signs: Rows) -> Rows:
+    """Normalise ``alpha`` to sum to one in each arm."""
+    treated, control = alpha * (signs > 0), alpha * (signs < 0)
+    tiny = torch.finfo(alpha.dtype).tiny
+    return treated / treated.sum(1, keepdim=True).clamp_min(tiny) + control / control.sum(1, keepdim=True).clamp_min(tiny)
+
+
+def key_normaliser(features: Features) -> Rows:
+    """``h_j = sum_l kappa_lj``, the attention normaliser of each key."""
+    return apply(features, features.sum(1))
+
+
+def values_from_alpha(alpha: Rows, signs: Rows, normaliser: Rows, regularisation: Tables) -> Rows:
+    """Value vector of the attention layer that carries the dual variables ``alpha``."""
+    return signs * normaliser * alpha / regularisation[:, None]
+
+
+def alpha_from_values(values: Rows, signs: Rows, normaliser: Rows, regularisation: Tables) -> Rows:
+    """Dual variables carried by the values of an attention layer."""
+    return regularisation[:, None] * values / (normaliser * signs)
+
+
+def make_feasible(alpha: Rows, signs: Rows) -> Rows:
+    """Clip to [0, 1] and scale the heavier arm down until ``W' alpha = 0``; the normalised weights of unclipped rows do not change."""
+    alpha = alpha.clamp(0, 1)
+    treated = (alpha * (signs > 0)).sum(1, keepdim=True)
+    control = (alpha * (signs < 0)).sum(1, keepdim=True)
+    lighter = torch.minimum(treated, control)
+    tiny = torch.finfo(alpha.dtype).tiny
+    return alpha * torch.where(signs > 0, lighter / treated.clamp_min(tiny), lighter / control.clamp_min(tiny))
+
+
+def dual_objective(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
+    """Eq. 3: ``1' alpha - |phi'(alpha W)|^2 / (2 lambda)``."""
+    return alpha.sum(1) - combine(features, alpha * signs).square().sum(1) / (2 * regularisation)
+
+
+def exact_intercept(scores: Rows, signs: Rows) -> Tables:
+    """Intercept ``b`` that minimises ``sum_i max(0, 1 - W_i (scores_i + b))``.
+
+    The loss is piecewise linear and convex in ``b`` with a unit change of slope at each breakpoint ``W_i - scores_i``; its slope far to
+    the left is minus the number of treated rows, so that a minimum is the sorted breakpoint of that rank.
+    """
+    breakpoints = (signs - scores).sort(1).values
+    treated = (signs > 0).sum(1)
+    upper = breakpoints.gather(1, treated.clamp_max(scores.shape[1] - 1)[:, None])[:, 0]
+    lower = breakpoints.gather(1, (treated - 1).clamp_min(0)[:, None])[:, 0]
+    return (lower + upper) / 2
+
+
+def primal_objective(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
+    """Eq. 6 at the function that ``alpha`` represents, with the best intercept."""
+    direction = combine(features, alpha * signs) / regularisation[:, None]
+    scores = apply(features, direction)
+    margins = signs * (scores + exact_intercept(scores, signs)[:, None])
+    return regularisation / 2 * direction.square().sum(1) + (1 - margins).clamp_min(0).sum(1)
+
+
+def relative_duality_gap(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
+    """``(primal - dual) / primal`` of the feasible point nearest to ``alpha``: never negative, zero only at the optimum."""
+    feasible = make_feasible(alpha, signs)
+    primal = primal_objective(features, feasible, signs, regularisation)
+    gap = primal - dual_objective(features, feasible, signs, regularisation)
+    return gap / primal.clamp_min(torch.finfo(primal.dtype).tiny)
+
+
+def imbalance(features: Features, weights: Rows, target: Float[Tensor, "B M"]) -> Tables:
+    """Largest imbalance over functions of unit norm: ``|sum_i weights_i phi(x_i) - target|``.
+
+    A function of norm at most ``B`` shifts the weighted mean by at most ``B`` times this.
+    """
+    return (combine(features, weights) - target).norm(dim=1)
+
+
+def target_objective(features: Features, weights: Rows, target: Float[Tensor, "B M"], ridge: Tables) -> Tables:
+    """``|phi' a - target|^2 / 2 + ridge |a|^2 / 2``, the target-balancing problem of one arm."""
+    return (imbalance(features, weights, target).square() + ridge * weights.square().sum(1)) / 2
+
+
+def relative_target_gap(
+    features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables
+) -> Tables:
+    """Frank-Wolfe duality gap of target balancing on the simplex of one arm, relative to the objective at uniform weights."""
+    gradient = apply(features, combine(features, weights) - target) + ridge[:, None] * weights
+    best = gradient.masked_fill(arm == 0, torch.inf).amin(1)
+    gap = (gradient * weights).sum(1) - best
+    uniform = arm / arm.sum(1, keepdim=True)
+    reference = target_objective(features, uniform, target, ridge)
+    return gap.clamp_min(0) / reference.clamp_min(torch.finfo(gap.dtype).tiny)
+
+
+@dataclass(frozen=True)
+class QuadraticProgram:
+    """``min |phi' x|^2 / 2 + ridge |x|^2 / 2 - linear' x`` subject to ``equality' x = level`` and ``0 <= x <= upper``.
+
+    Both balancing problems are of this form. Rows outside a problem have ``mask`` 0 and stay at zero.
+    """
+
+    features: Features
+    ridge: Tables
+    linear: Rows
+    equality: Rows
+    level: Tables
+    upper: float
+    mask: Rows
+
+
+def solve_quadratic_program(problem: QuadraticProgram, step: Tables, iterations: int) -> Rows:
+    """Alternating direction method of multipliers; each iteration is two attention products and a clip.
+
+    Parameters
+    ----------
+    problem : QuadraticProgram
+    step : Tensor, shape (B,)
+        Penalty of the splitting; it changes the speed, never the solution.
+    iterations : int
+        The first alone is the clipped least-squares solution. Gradients flow through the last :data:`GRADIENT_ITERATIONS` only: near
+        the fixed point the earlier ones add cost and no direction.
+
+    Returns
+    -------
+    Tensor, shape (B, N)
+        Non-negative, at most ``upper``; the equality holds in the limit.
+    """
+    features = problem.features * problem.mask[..., None]
+    total = (problem.ridge + step)[:, None]
+    size = features.shape[-1]
+    gram = features.transpose(-1, -2) @ features
+    factor = torch.linalg.cholesky(gram + total[..., None] * torch.eye(size, dtype=gram.dtype, device=gram.device))
+
+    def solve(right: Rows) -> Rows:
+        inner = torch.cholesky_solve(combine(features, right)[..., None], factor)[..., 0]
+        return (right - apply(features, inner)) / total
+
+    equality = problem.equality * problem.mask
+    response = solve(equality)
+    curvature = (equality * response).sum(1)
+    linear = problem.linear * problem.mask
+    clipped = torch.zeros_like(linear)
+    multiplier = torch.zeros_like(linear)
+    for iteration in range(iterations):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= iterations - GRADIENT_ITERATIONS):
+            free = solve(linear + step[:, None] * (clipped - multiplier))
+            shift = ((equality * free).sum(1) - problem.level) / curvature
+            free = free - shift[:, None] * response
+            clipped = (free + multiplier).clamp(0, problem.upper) * problem.mask
+            multiplier = multiplier + free - clipped
+    return clipped
+
+
+def dual_program(features: Features, signs: Rows, regularisation: Tables) -> QuadraticProgram:
+    """Eq. 3 as a minimisation over ``alpha``."""
+    scaled = features * signs[..., None] / regularisation.sqrt()[:, None, None]
+    ones = torch.ones_like(signs)
+    zero = torch.zeros_like(regularisation)
+    return QuadraticProgram(scaled, zero, ones, signs, zero, 1.0, ones)
+
+
+def target_program(features: Features, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables) -> QuadraticProgram:
+    """Balance one arm to a target on the simplex; the solution is ``count x weights``, of order one."""
+    count = arm.sum(1)
+    linear = apply(features, target) * count[:, None]
+    return QuadraticProgram(features, ridge, linear, torch.ones_like(arm), count, float("inf"), arm)
+
+
+def target_weights(
+    features: Features, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables, step: Tables, iterations: int
+) -> Rows:
+    """Non-negative weights of one arm, summing to one, whose features match the target's."""
+    solution = solve_quadratic_program(target_program(features, arm, target, ridge), step, iterations)
+    total = solution.sum(1, keepdim=True)
+    uniform = arm / arm.sum(1, keepdim=True)
+    return torch.where(total > 0, solution / total.clamp_min(torch.finfo(total.dtype).tiny), uniform)

@@ -1,0 +1,140 @@
+"""Checkpoints: safetensors with a JSON header and a content hash; loaded once per process, never through pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dowhy_cina.config import ModelConfig, from_mapping
+from dowhy_cina.errors import CheckpointError
+from dowhy_cina.nn.model import CinaModel
+
+#: Version of the header and of the tensors' names; a newer one is refused.
+FORMAT_VERSION = 1
+FORMAT_NAME = "dowhy-cina"
+LICENCE = "MIT"
+
+
+def bundled() -> list[str]:
+    """Names of the checkpoints that ship with the package."""
+    folder = resources.files("dowhy_cina") / "checkpoints"
+    return sorted(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))
+
+
+def resolve(name_or_path: str | os.PathLike[str]) -> Path:
+    """Path of a bundled name or of a file.
+
+    Raises
+    ------
+    CheckpointError
+        If it is neither.
+    """
+    path = Path(name_or_path)
+    shipped = Path(str(resources.files("dowhy_cina") / "checkpoints" / f"{name_or_path}.safetensors"))
+    if shipped.is_file():
+        return shipped
+    if path.is_file():
+        return path
+    raise CheckpointError(
+        f"checkpoint must be one of {', '.join(bundled())}, or the path of a .safetensors file; got {str(name_or_path)!r}, which is neither."
+    )
+
+
+def write(path: Path, model: CinaModel, header: dict[str, Any]) -> None:
+    """Write atomically: a crash or a full disk leaves an earlier file as it was."""
+    tensors = {name: tensor.detach().to(torch.float32).contiguous() for name, tensor in model.state_dict().items()}
+    content = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "licence": LICENCE, **header}
+    content["sha256"] = _digest(tensors)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(tensors, partial, metadata={"header": json.dumps(content)})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_header(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Header of a checkpoint, without its tensors.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, foreign, or of a newer format.
+    """
+    path = resolve(name_or_path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({error}); it may be truncated, or a pickle, which is never loaded. "
+            "Copy it again or train it anew with `dowhy-cina pretrain`."
+        ) from error
+    try:
+        header: dict[str, Any] = json.loads(metadata["header"])
+        version = int(header["format_version"])
+        known = header["format"] == FORMAT_NAME
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: a safetensors file without a {FORMAT_NAME} header; expected a checkpoint of this package.") from error
+    if not known:
+        raise CheckpointError(f"{path}: expected format {FORMAT_NAME!r}, got {header['format']!r}.")
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {version} is newer than {FORMAT_VERSION}, the newest this release reads; upgrade dowhy-cina."
+        )
+    return header
+
+
+def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any]]:
+    """Model (evaluation mode, float64) and header of a checkpoint, its content verified.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, foreign, of a newer format, or its content does not match its hash.
+    """
+    header = read_header(name_or_path)
+    path = resolve(name_or_path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: tensors cannot be read ({error}); copy the file again.") from error
+    if _digest(tensors) != header.get("sha256"):
+        raise CheckpointError(f"{path}: content does not match its sha256; the file is damaged, copy it again.")
+    model = CinaModel(from_mapping(ModelConfig, header["model"], f"model settings of {path}"))
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: tensors do not fit the architecture of its header ({error}).") from error
+    return model.double().eval(), header
+
+
+@lru_cache(maxsize=4)
+def _load(path: str, modified: float) -> tuple[CinaModel, dict[str, Any]]:
+    return read(path)
+
+
+def load(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any]]:
+    """As :func:`read`, once per process and file."""
+    path = resolve(name_or_path)
+    return _load(str(path), path.stat().st_mtime)
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(str(tuple(tensors[name].shape)).encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,102 @@
+"""Every setting, each in one frozen field with its default and unit; command line, recipe and checkpoint derive from these classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from dowhy_cina.errors import InputError, check_known
+
+Config = TypeVar("Config")
+
+
+def from_mapping(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
+    """Build a config from a mapping; unknown keys raise and name the nearest known one.
+
+    Raises
+    ------
+    UnknownOptionError
+        If a key is not a field of ``cls``.
+    InputError
+        If a value does not pass the checks of ``cls``.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    check_known(values, fields, what)
+    cast = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return cls(**cast)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network and the fixed rule that it starts from and corrects."""
+
+    width: int = 48  #: embedding size of a column token
+    layers: int = 2  #: transformer layers over column tokens
+    heads: int = 4  #: attention heads over column tokens
+    key_width: float = 2.0  #: kernel width in root-mean-square distances of the scaled columns
+    isotropic_share: float = 0.5  #: share of the columns' squared scales that ignores the pilot's gradients
+    small_arm: float = 200.0  #: rows at which an arm's own gradients weigh as much as the pooled ones
+    short_amplitude: float = 0.05  #: amplitude of the short head relative to the unit head
+    wide_amplitude: float = 10.0  #: amplitude of the wide head relative to the unit head
+    propensity_scale: float = 2.0  #: scale of the propensity score as a key coordinate, in 1 / key_width
+    prognostic_scale: float = 0.5  #: scale of the prognostic scores as keys of the balancing layer, in 1 / key_width
+    propensity_floor: float = 0.2  #: smallest divisor of the propensity score, in sd of the treatment
+    balance_ridge: float = 3.0  #: ridge of target balancing, in multiples of the treatment fit's penalty
+    regularisation: float = 0.1  #: lambda of the CInA dual, in multiples of the kernel's diagonal (box = 1 / this)
+    dual_step: float = 2.0  #: splitting step of the CInA dual
+    dual_layers: int = 16  #: iterations of the CInA layer in one forward pass
+    target_layers: int = 8  #: iterations of the target-balancing layer in one forward pass
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise InputError(f"width must be a multiple of heads, got {self.width} and {self.heads}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class EstimatorOptions:
+    """Options of an estimate, shared by the direct call, DoWhy's ``init_params`` and the command line."""
+
+    checkpoint: str = "cina-small"  #: bundled name, path, or "exact"
+    device: str = "auto"  #: "auto", "cpu", "cuda", "cuda:1" or "mps"
+    augmentation: str = "kernel"  #: "kernel" or "none"
+    refine: float | None = None  #: relative duality gap to refine to
+    memory_limit: str | None = None  #: for example "4GB"
+
+    def __post_init__(self) -> None:
+        if self.augmentation not in ("kernel", "none"):
+            raise InputError(f"augmentation must be 'kernel' or 'none', got {self.augmentation!r}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """A pretraining run."""
+
+    seed: int = 0  #: seed of the tables and of the initial weights
+    seconds: float = 1800.0  #: length of the run; the learning rate is annealed over it
+    tables_per_batch: int = 4  #: tables of one shape in a batch
+    batches_per_step: int = 4  #: batches of different shapes in a step
+    average_decay: float = 0.98  #: decay per step of the weights' moving average, which is what is validated and kept
+    landmarks: int = 128  #: landmarks of a training table
+    min_rows: int = 100  #: fewest rows
+    max_rows: int = 4000  #: most rows
+    max_columns: int = 80  #: most columns
+    learning_rate: float = 1e-3  #: peak of AdamW
+    weight_decay: float = 1e-2  #: of AdamW
+    warmup_steps: int = 50  #: linear warm-up
+    clip: float = 1.0  #: largest gradient norm
+    augmented_weight: float = 1.0  #: weight of the augmented estimate's error
+    weights_only_weight: float = 0.3  #: weight of the error of the balancing weights alone
+    regression_weight: float = 0.2  #: weight of the error of the outcome regression alone
+    paper_weight: float = 0.2  #: weight of the error of the arm-against-arm weights
+    gap_weight: float = 0.1  #: weight of the relative duality gap (the self-supervised objective)
+    validation_every: int = 100  #: steps between validations
+    validation_tables: int = 96  #: tables of a validation
+    validation_families: tuple[str, ...] = ("kang_schafer", "simulation_a")  #: families left out of training
+    workers: int = 1  #: processes that draw tables; the order of tables does not depend on it
+
+    def __post_init__(self) -> None:
+        if not 20 <= self.min_rows <= self.max_rows:
+            raise InputError(f"expected 20 <= min_rows <= max_rows, got {self.min_rows} and {self.max_rows}.")
+        if self.seconds <= 0:
+            raise InputError(f"seconds must be positive, got {self.seconds}.")

@@ -1,0 +1,80 @@
+"""The CInA layer: self-attention whose value vectors are the dual variables of optimal covariate balancing.
+
+Letters: B tables, N rows, M features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dowhy_cina.balancing import (
+    alpha_from_values,
+    apply,
+    combine,
+    dual_program,
+    key_normaliser,
+    make_feasible,
+    relative_duality_gap,
+    solve_quadratic_program,
+    target_weights,
+    values_from_alpha,
+    weights_from_alpha,
+)
+
+
+def cina_attention(
+    features: Float[Tensor, "B N M"], values: Float[Tensor, "B N"], normaliser: Float[Tensor, "B N"]
+) -> Float[Tensor, "B N"]:
+    """``f_i = sum_j kappa_ij v_j / h_j``: attention normalised over queries, with the kernel given by its features."""
+    return apply(features, combine(features, values / normaliser))
+
+
+@dataclass(frozen=True)
+class BalancingValues:
+    """Zero-shot values of the CInA layer and what they carry."""
+
+    values: Float[Tensor, "B N"]
+    normaliser: Float[Tensor, "B N"]
+    alpha: Float[Tensor, "B N"]
+    weights: Float[Tensor, "B N"]
+    duality_gap: Float[Tensor, " B"]
+
+
+class CinaLayer(nn.Module):
+    """Balancing layer: values from unrolled splitting steps, each an attention product followed by a clip to the dual's box."""
+
+    def __init__(self, dual_layers: int, target_layers: int) -> None:
+        super().__init__()
+        self.dual_layers = dual_layers
+        self.target_layers = target_layers
+
+    def forward(
+        self,
+        features: Float[Tensor, "B N M"],
+        signs: Float[Tensor, "B N"],
+        regularisation: Float[Tensor, " B"],
+        step: Float[Tensor, " B"],
+    ) -> BalancingValues:
+        """Values that balance arm against arm (Eq. 3 and 6), with their certificate."""
+        program = dual_program(features, signs, regularisation)
+        alpha = make_feasible(solve_quadratic_program(program, step, self.dual_layers), signs)
+        normaliser = key_normaliser(features)
+        values = values_from_alpha(alpha, signs, normaliser, regularisation)
+        carried = alpha_from_values(values, signs, normaliser, regularisation)
+        gap = relative_duality_gap(features, carried, signs, regularisation)
+        return BalancingValues(values, normaliser, carried, weights_from_alpha(carried, signs), gap)
+
+    def balance_to(
+        self,
+        features: Float[Tensor, "B N M"],
+        arm: Float[Tensor, "B N"],
+        target: Float[Tensor, "B M"],
+        ridge: Float[Tensor, " B"],
+    ) -> Float[Tensor, "B N"]:
+        """Weights of one arm that reproduce a target's mean features."""
+        # The step of the splitting that converges fastest sits a little below the ridge, whatever the kernel.
+        return target_weights(features, arm, target, ridge, 0.3 * ridge, self.target_layers)

@@ -1,0 +1,135 @@
+"""The column-token transformer: from column statistics to corrections of the closed forms' settings.
+
+Letters: B tables, N rows, D covariates, F features of a column, G features of a table, E embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dowhy_cina.config import ModelConfig
+
+#: Settings predicted for each column: log-scales in the kernels of treatment, control outcome and treated outcome.
+COLUMN_OUTPUTS = 3
+#: Settings predicted for each table, with the largest correction of each (natural logarithm, through tanh).
+TABLE_OUTPUTS: dict[str, float] = {
+    "treatment_width": 1.0,
+    "outcome_width": 1.0,
+    "treatment_short": 3.0,
+    "treatment_wide": 2.0,
+    "outcome_short": 3.0,
+    "outcome_wide": 2.0,
+    "treatment_penalty": 2.0,
+    "control_penalty": 2.0,
+    "treated_penalty": 2.0,
+    "balance_ridge": 3.0,
+    "treatment_isotropic": 2.0,
+    "outcome_isotropic": 2.0,
+    "propensity_in_outcome": 2.0,
+    "propensity_in_balance": 2.0,
+    "prognosis_in_balance": 2.0,
+    "regularisation": 2.0,
+    "dual_step": 1.0,
+}
+#: Largest correction of a column's log-scale.
+COLUMN_BOUND = 1.5
+
+
+def _correlation(x: Float[Tensor, "B N D"], y: Float[Tensor, "B N"], rows: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
+    """Correlation of every column with ``y`` over the weighted rows; zero for constants."""
+    count = rows.sum(1, keepdim=True)
+    weight = (rows / count)[..., None]
+    x = x - (weight * x).sum(1, keepdim=True)
+    y = y - (rows * y).sum(1, keepdim=True) / count
+    covariance = (weight * x * y[..., None]).sum(1)
+    scale = ((weight * x * x).sum(1) * (weight * (y * y)[..., None]).sum(1)).clamp_min(1e-12).sqrt()
+    return covariance / scale
+
+
+def _significance(correlation: Tensor, count: Tensor) -> Tensor:
+    """Size of a correlation in standard errors, on a log scale."""
+    return torch.log1p(correlation.abs() * count.sqrt()[:, None])
+
+
+def column_features(
+    x: Float[Tensor, "B N D"], t: Float[Tensor, "B N"], y: Float[Tensor, "B N"], shares: Float[Tensor, "B D 3"]
+) -> Float[Tensor, "B D F"]:
+    """Statistics of each column and of its association with treatment and with the outcome of each arm.
+
+    All are invariant to the sign of a column and of the outcome and to the order of rows.
+    """
+    count, ones = x.new_full((x.shape[0],), x.shape[1]), torch.ones_like(t)
+    square, size = x * x - 1, x.abs()
+    parts = [torch.log(shares * x.shape[2] + 1e-3).unbind(-1)[k] for k in range(3)]
+    for rows, response, n in ((ones, t, count), (1 - t, y, (1 - t).sum(1)), (t, y, t.sum(1))):
+        for transformed in (x, square, size):
+            correlation = _correlation(transformed, response, rows)
+            parts += [correlation.abs(), _significance(correlation, n)]
+    cross = torch.einsum("bnd,bne->bde", x, x).abs() / x.shape[1]
+    cross = cross - torch.diag_embed(cross.diagonal(dim1=1, dim2=2))
+    kurtosis = (x**4).mean(1)
+    parts += [torch.log1p((x**3).mean(1).abs()), torch.log1p(kurtosis), (size.mean(1) - 1).abs()]
+    parts += [cross.mean(2), cross.amax(2) if x.shape[2] else cross.mean(2)]
+    return torch.stack(parts, -1)
+
+
+#: Number of column features: gradient shares, nine associations in two forms, and five of the column itself.
+COLUMN_FEATURES = 3 + 18 + 5
+#: Number of table features, see :func:`table_features`.
+TABLE_FEATURES = 12
+
+
+def table_features(
+    t: Float[Tensor, "B N"],
+    y: Float[Tensor, "B N"],
+    columns: int,
+    explained: Float[Tensor, "B 3"],
+    freedom: Float[Tensor, "B 3"],
+) -> Float[Tensor, "B G"]:
+    """Sizes of the table and its arms, what the pilot fits explain, and the outcome's shape."""
+    n = torch.full_like(t[:, 0], t.shape[1])
+    treated = t.sum(1)
+    sizes = [torch.log(n) - 6, torch.log(treated) - 5, torch.log(n - treated) - 5, torch.log(torch.full_like(n, columns + 1)) - 2.5]
+    shape = [torch.log1p((y**4).mean(1)) - 1, (y.abs().mean(1) - 1).abs()]
+    return torch.cat([torch.stack(sizes + shape, -1), explained, torch.log(freedom)], -1)
+
+
+class ColumnEncoder(nn.Module):
+    """Transformer over one token per column and one for the table; equivariant to column order.
+
+    The output layers start at zero, so that an untrained network leaves the fixed rule as it is.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.column_input = nn.Linear(COLUMN_FEATURES, config.width)
+        self.table_input = nn.Linear(TABLE_FEATURES, config.width)
+        layer = nn.TransformerEncoderLayer(
+            config.width,
+            config.heads,
+            2 * config.width,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.transformer = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(config.width)
+        self.column_output = nn.Linear(config.width, COLUMN_OUTPUTS)
+        self.table_output = nn.Linear(config.width, len(TABLE_OUTPUTS))
+        for output in (self.column_output, self.table_output):
+            nn.init.zeros_(output.weight)
+            nn.init.zeros_(output.bias)
+
+    def forward(
+        self, columns: Float[Tensor, "B D F"], table: Float[Tensor, "B G"]
+    ) -> tuple[Float[Tensor, "B D 3"], dict[str, Float[Tensor, " B"]]]:
+        """Log-scale corrections of each column and logarithms of the table's multipliers, all bounded."""
+        tokens = torch.cat([self.table_input(table)[:, None], self.column_input(columns)], 1)
+        hidden = self.norm(self.transformer(tokens))
+        scales = COLUMN_BOUND * torch.tanh(self.column_output(hidden[:, 1:]))
+        raw = torch.tanh(self.table_output(hidden[:, 0]))
+        multipliers = {name: bound * raw[:, k] for k, (name, bound) in enumerate(TABLE_OUTPUTS.items())}
+        return scales, multipliers

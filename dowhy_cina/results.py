@@ -1,0 +1,170 @@
+"""The result of an estimate: figures, weights, balance, certificate, and how they are told.
+
+Letters: N rows, D covariates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.diagnostics import EffectiveSampleSize
+
+_POPULATIONS = {
+    "ate": "all rows (ATE)",
+    "att": "the treated (ATT)",
+    "atc": "the controls (ATC)",
+    "rows": "the named rows",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How an estimate was computed.
+
+    Attributes
+    ----------
+    route : {"exact", "landmarks"}
+        Whether every row spans the kernels, or a subset does.
+    landmarks, rows, columns : int
+        Sizes; columns after encoding.
+    device, dtype : str
+    """
+
+    route: str
+    landmarks: int
+    rows: int
+    columns: int
+    device: str
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class EffectResult:
+    """An estimated average effect.
+
+    Attributes
+    ----------
+    value : float
+        Effect in the outcome's unit.
+    standard_error, p_value : float or None
+        From the influence function; None if an arm has a single row.
+    confidence_interval : tuple of float or None
+        ``(lower, upper)`` at ``confidence_level``.
+    target : {"ate", "att", "atc", "rows"}
+    weights : ndarray, shape (N,)
+        Balancing weights: not negative, summing to one in each arm, zero for rows set aside.
+    target_weights : ndarray, shape (N,)
+        Weight of each row in the target population; all zero if its rows are not in the table.
+    treatment : ndarray of int8, shape (N,)
+        1 treated, 0 control, -1 set aside.
+    propensity : ndarray, shape (N,)
+        Leave-one-out propensity in [0, 1], NaN for rows set aside.
+    outcome_scale : float
+        Standard deviation of the outcome.
+    balance : DataFrame
+        A row per covariate; columns ``before`` and ``after``: standardised mean differences of the arms.
+    effective_sample_size : EffectiveSampleSize
+        Kish's, per arm, in rows.
+    duality_gap : float
+        Relative duality gap of the balancing problem that gave the weights; zero only at its exact solution.
+    worst_case_bias, worst_case_bias_before : float
+        Most that the weighted (unweighted) difference of means can be off, in the outcome's unit, if each arm's mean outcome is a
+        function of norm one sd of the outcome in the balancing kernel's space.
+    plan : Plan
+    warnings : tuple of str
+    rows_set_aside : int
+        Rows whose treatment is neither of the compared values.
+    checkpoint : str
+    augmentation : str
+    """
+
+    value: float
+    standard_error: float | None
+    confidence_interval: tuple[float, float] | None
+    p_value: float | None
+    confidence_level: float
+    target: str
+    weights: npt.NDArray[np.float64]
+    target_weights: npt.NDArray[np.float64]
+    treatment: npt.NDArray[np.int8]
+    propensity: npt.NDArray[np.float64]
+    outcome_scale: float
+    balance: pd.DataFrame
+    effective_sample_size: EffectiveSampleSize
+    duality_gap: float
+    worst_case_bias: float
+    worst_case_bias_before: float
+    plan: Plan
+    warnings: tuple[str, ...]
+    rows_set_aside: int
+    checkpoint: str
+    augmentation: str
+
+    def __repr__(self) -> str:
+        return f"EffectResult(value={self.value:.6g}, standard_error={_number(self.standard_error)}, target={self.target!r})"
+
+    def summary(self) -> str:
+        """Aligned text for people: the effect, for whom, how many rows stand behind it, and what is doubtful."""
+        treated, control = int((self.treatment == 1).sum()), int((self.treatment == 0).sum())
+        size = self.effective_sample_size
+        lines = [
+            ("effect", f"{_number(self.value)} (standard error {_number(self.standard_error)})"),
+            (f"{100 * self.confidence_level:g} % interval", self._interval_text()),
+            ("p-value", "none" if self.p_value is None else f"{self.p_value:.3g}"),
+            ("population", f"{_POPULATIONS[self.target]}"),
+            ("treated", f"{treated} rows, effective sample size {size.treated:.1f}"),
+            ("control", f"{control} rows, effective sample size {size.control:.1f}"),
+        ]
+        if self.rows_set_aside:
+            lines.append(("set aside", f"{self.rows_set_aside} rows with another treatment value"))
+        if len(self.balance):
+            worst = self.balance.abs().max()
+            lines.append(("largest imbalance", f"{worst['before']:.3f} before, {worst['after']:.3f} after weighting"))
+        else:
+            lines.append(("covariates", "none that vary: this is the difference in means"))
+        lines += [
+            ("duality gap", f"{self.duality_gap:.2g} (relative)"),
+            ("computed", f"{self.plan.route} route, {self.plan.landmarks} landmarks, {self.checkpoint}, {self.plan.device}"),
+        ]
+        width = max(len(label) for label, _ in lines)
+        text = [f"{label:<{width}}  {content}" for label, content in lines]
+        text += [textwrap.fill(f"warning: {w}", 100, subsequent_indent="         ") for w in self.warnings]
+        return "\n".join(text)
+
+    def _interval_text(self) -> str:
+        if self.confidence_interval is None:
+            return "none"
+        return f"{_number(self.confidence_interval[0])} to {_number(self.confidence_interval[1])}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready values: rows set aside have the propensity None."""
+        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        content["balance"] = self.balance.reset_index(names="covariate").to_dict("records")
+        content["effective_sample_size"] = self.effective_sample_size._asdict()
+        content["plan"] = dataclasses.asdict(self.plan)
+        content["warnings"] = list(self.warnings)
+        content["confidence_interval"] = None if self.confidence_interval is None else list(self.confidence_interval)
+        for name in ("weights", "target_weights", "treatment"):
+            content[name] = content[name].tolist()
+        content["propensity"] = [None if np.isnan(p) else p for p in self.propensity.tolist()]
+        return content
+
+    def conditional_effects(self, at: Any) -> NoReturn:
+        """Effects at given covariates (not in this release).
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise NotImplementedError("conditional_effects is not in this release; pass the rows as target_units for their average effect.")
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

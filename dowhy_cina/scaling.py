@@ -1,0 +1,69 @@
+"""Standardisation that no permutation of rows can change, not even in the last bit: moments are taken over sorted columns.
+
+Letters: N rows, D columns. Columns are stored as rows of a (D, N) array here, so that each is contiguous.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+#: Standardised covariates are cut at this many standard deviations.
+CLIP = 6.0
+#: A column whose spread is within this share of its size varies by rounding only: it is constant.
+CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Standardisation of D columns: ``((x * unit - centre) - mean) / sd``, cut at `CLIP`.
+
+    `unit` is a power of two that brings the column's size to one without rounding, `centre` the median in that unit;
+    taking it off first keeps the digits of columns such as 1e9 with a spread of one.
+    """
+
+    unit: Array
+    centre: Array
+    mean: Array
+    sd: Array
+    constant: npt.NDArray[np.bool_]
+
+    def apply(self, columns: Array, clip: float = CLIP) -> Array:
+        """Standardise columns (D, N) into a new array."""
+        scaled = columns * self.unit[:, None]
+        scaled -= self.centre[:, None]
+        scaled -= self.mean[:, None]
+        scaled /= self.sd[:, None]
+        return np.clip(scaled, -clip, clip, out=scaled)
+
+    def take(self, kept: npt.NDArray[np.intp]) -> Scaling:
+        """Return the scaling of some of the columns."""
+        return Scaling(self.unit[kept], self.centre[kept], self.mean[kept], self.sd[kept], self.constant[kept])
+
+
+def fit_scaling(ascending: Array) -> Scaling:
+    """Fit the standardisation to columns (D, N) whose values are sorted.
+
+    The median is taken off before the moments; constant columns get a standard deviation of one.
+    """
+    rows = ascending.shape[1]
+    size = np.maximum(np.abs(ascending[:, 0]), np.abs(ascending[:, -1]))
+    unit = np.ldexp(1.0, np.clip(-np.frexp(size)[1], -1000, 1000))
+    centre = (ascending[:, (rows - 1) // 2] * unit + ascending[:, rows // 2] * unit) / 2
+    shifted = ascending * unit[:, None]
+    shifted -= centre[:, None]
+    constant = shifted[:, -1] - shifted[:, 0] <= CONSTANT_TOLERANCE * size * unit
+    mean = shifted.sum(axis=1) / rows
+    shifted -= mean[:, None]
+    sd = np.sqrt(np.square(shifted, out=shifted).sum(axis=1) / rows)
+    return Scaling(unit, centre, mean, np.where(constant, 1.0, sd), constant)
+
+
+def standardise(columns: Array, clip: float = CLIP) -> tuple[Array, Scaling]:
+    """Standardise columns (D, N) by their own moments; constant columns become zero."""
+    scaling = fit_scaling(np.sort(columns, axis=1))
+    return scaling.apply(columns, clip), scaling
