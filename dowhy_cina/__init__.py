@@ -14,7 +14,8 @@ from dowhy_cina import _plugin
 if TYPE_CHECKING:
     from dowhy_cina import errors, plots, training
     from dowhy_cina.estimator import CinaEstimator
-    from dowhy_cina.inference import EffectResult, estimate_effect
+    from dowhy_cina.inference import estimate_effect
+    from dowhy_cina.results import EffectResult
 
 __version__ = "0.1.0"
 
@@ -29,7 +30,7 @@ __all__ = [
     "training",
 ]
 
-_HOME_OF = {"CinaEstimator": "estimator", "EffectResult": "inference", "estimate_effect": "inference"}
+_HOME_OF = {"CinaEstimator": "estimator", "EffectResult": "results", "estimate_effect": "inference"}
 _SUBMODULES = ("errors", "plots", "training")
 
 _plugin.register()

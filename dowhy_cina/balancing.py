@@ -1,8 +1,9 @@
 """Optimal covariate balancing: the CInA primal and dual, their gap, target balancing, and one batched solver for both.
 
-Letters: B tables, N rows, M features. Everything is stated for a kernel given by features, ``kappa = phi phi'``; ``phi`` is the landmark
-map of :mod:`dowhy_cina.kernels` or, for a given Gram, any of its factors. Convention of the attention layer (softmax over queries):
-``alpha_j = lambda v_j / (h_j W_j)`` and ``h_j = sum_l kappa_lj``.
+Letters: B tables, N rows, M features. Everything is stated for a kernel given by features, ``kappa = phi phi'``;
+``phi`` is the landmark map of :mod:`dowhy_cina.kernels` or, for a given Gram, any of its factors. Signs are
+``W = 2 T - 1``. Convention of the attention layer (softmax over queries): ``alpha_j = lambda v_j / (h_j W_j)`` and
+``h_j = sum_l kappa_lj``.
 
 References
 ----------
@@ -38,10 +39,11 @@ def apply(features: Features, direction: Float[Tensor, "B M"]) -> Rows:
 
 
 def weights_from_alpha(alpha: Rows, signs: Rows) -> Rows:
-    """Normalise ``alpha`` to sum to one in each arm."""
-    treated, control = alpha * (signs > 0), alpha * (signs < 0)
+    """Normalise ``alpha`` to sum to one in each arm; an arm whose ``alpha`` is all zero stays zero."""
     tiny = torch.finfo(alpha.dtype).tiny
-    return treated / treated.sum(1, keepdim=True).clamp_min(tiny) + control / control.sum(1, keepdim=True).clamp_min(tiny)
+    treated, control = alpha * (signs > 0), alpha * (signs < 0)
+    totals = [arm.sum(1, keepdim=True).clamp_min(tiny) for arm in (treated, control)]
+    return treated / totals[0] + control / totals[1]
 
 
 def key_normaliser(features: Features) -> Rows:
@@ -60,7 +62,10 @@ def alpha_from_values(values: Rows, signs: Rows, normaliser: Rows, regularisatio
 
 
 def make_feasible(alpha: Rows, signs: Rows) -> Rows:
-    """Clip to [0, 1] and scale the heavier arm down until ``W' alpha = 0``; the normalised weights of unclipped rows do not change."""
+    """Clip to [0, 1] and scale the heavier arm down until ``W' alpha = 0``.
+
+    The weights of :func:`weights_from_alpha` change by the clip only.
+    """
     alpha = alpha.clamp(0, 1)
     treated = (alpha * (signs > 0)).sum(1, keepdim=True)
     control = (alpha * (signs < 0)).sum(1, keepdim=True)
@@ -77,8 +82,9 @@ def dual_objective(features: Features, alpha: Rows, signs: Rows, regularisation:
 def exact_intercept(scores: Rows, signs: Rows) -> Tables:
     """Intercept ``b`` that minimises ``sum_i max(0, 1 - W_i (scores_i + b))``.
 
-    The loss is piecewise linear and convex in ``b`` with a unit change of slope at each breakpoint ``W_i - scores_i``; its slope far to
-    the left is minus the number of treated rows, so that a minimum is the sorted breakpoint of that rank.
+    The loss is piecewise linear and convex in ``b`` with a unit change of slope at each breakpoint ``W_i - scores_i``; its
+    slope far to the left is minus the number of treated rows, so that it is flat between the sorted breakpoints of that
+    rank and of the next, and its middle is returned.
     """
     breakpoints = (signs - scores).sort(1).values
     treated = (signs > 0).sum(1)
@@ -96,7 +102,7 @@ def primal_objective(features: Features, alpha: Rows, signs: Rows, regularisatio
 
 
 def relative_duality_gap(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
-    """``(primal - dual) / primal`` of the feasible point nearest to ``alpha``: never negative, zero only at the optimum."""
+    """``(primal - dual) / primal`` at the feasible point made of ``alpha``: never negative, zero only at the optimum."""
     feasible = make_feasible(alpha, signs)
     primal = primal_objective(features, feasible, signs, regularisation)
     gap = primal - dual_objective(features, feasible, signs, regularisation)
@@ -108,7 +114,8 @@ def imbalance(features: Features, weights: Rows, target: Float[Tensor, "B M"]) -
 
     A function of norm at most ``B`` shifts the weighted mean by at most ``B`` times this.
     """
-    return (combine(features, weights) - target).norm(dim=1)
+    difference: Tensor = torch.linalg.vector_norm(combine(features, weights) - target, dim=1)
+    return difference
 
 
 def target_objective(features: Features, weights: Rows, target: Float[Tensor, "B M"], ridge: Tables) -> Tables:
@@ -119,7 +126,25 @@ def target_objective(features: Features, weights: Rows, target: Float[Tensor, "B
 def relative_target_gap(
     features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables
 ) -> Tables:
-    """Frank-Wolfe duality gap of target balancing on the simplex of one arm, relative to the objective at uniform weights."""
+    """Frank-Wolfe duality gap of target balancing on one arm's simplex, relative to the objective at uniform weights.
+
+    Never negative; for weights on the simplex it bounds how far their objective is above the smallest one.
+
+    Parameters
+    ----------
+    features : Tensor, shape (B, N, M)
+    weights : Tensor, shape (B, N)
+        On the simplex of the arm.
+    arm : Tensor, shape (B, N)
+        1 for the arm's rows, 0 for all others.
+    target : Tensor, shape (B, M)
+        Mean features to match.
+    ridge : Tensor, shape (B,)
+
+    Returns
+    -------
+    Tensor, shape (B,)
+    """
     gradient = apply(features, combine(features, weights) - target) + ridge[:, None] * weights
     best = gradient.masked_fill(arm == 0, torch.inf).amin(1)
     gap = (gradient * weights).sum(1) - best
@@ -153,8 +178,8 @@ def solve_quadratic_program(problem: QuadraticProgram, step: Tables, iterations:
     step : Tensor, shape (B,)
         Penalty of the splitting; it changes the speed, never the solution.
     iterations : int
-        The first alone is the clipped least-squares solution. Gradients flow through the last :data:`GRADIENT_ITERATIONS` only: near
-        the fixed point the earlier ones add cost and no direction.
+        The first alone is the clipped least-squares solution. Gradients flow through the last
+        :data:`GRADIENT_ITERATIONS` only: near the fixed point the earlier ones add cost and no direction.
 
     Returns
     -------
@@ -205,7 +230,24 @@ def target_program(features: Features, arm: Rows, target: Float[Tensor, "B M"], 
 def target_weights(
     features: Features, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables, step: Tables, iterations: int
 ) -> Rows:
-    """Non-negative weights of one arm, summing to one, whose features match the target's."""
+    """Non-negative weights of one arm, summing to one, whose features match the target's.
+
+    Parameters
+    ----------
+    features : Tensor, shape (B, N, M)
+    arm : Tensor, shape (B, N)
+        1 for the arm's rows (at least one), 0 for all others.
+    target : Tensor, shape (B, M)
+        Mean features to match.
+    ridge, step : Tensor, shape (B,)
+        Ridge of the problem and step of :func:`solve_quadratic_program`.
+    iterations : int
+
+    Returns
+    -------
+    Tensor, shape (B, N)
+        Uniform over the arm where the solver leaves no positive weight.
+    """
     solution = solve_quadratic_program(target_program(features, arm, target, ridge), step, iterations)
     total = solution.sum(1, keepdim=True)
     uniform = arm / arm.sum(1, keepdim=True)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dowhy_cina.config import ModelConfig, from_mapping
-from dowhy_cina.errors import CheckpointError
+from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.nn.model import CinaModel
 
 #: Version of the header and of the tensors' names; a newer one is refused.
@@ -26,8 +26,8 @@ LICENCE = "MIT"
 
 def bundled() -> list[str]:
     """Names of the checkpoints that ship with the package."""
-    folder = resources.files("dowhy_cina") / "checkpoints"
-    return sorted(item.name.removesuffix(".safetensors") for item in folder.iterdir() if item.name.endswith(".safetensors"))
+    names = [item.name for item in (resources.files("dowhy_cina") / "checkpoints").iterdir()]
+    return sorted(name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors"))
 
 
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:
@@ -45,12 +45,23 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     raise CheckpointError(
-        f"checkpoint must be one of {', '.join(bundled())}, or the path of a .safetensors file; got {str(name_or_path)!r}, which is neither."
+        f"checkpoint must be one of {', '.join(bundled())}, or the path of a .safetensors file; "
+        f"got {str(name_or_path)!r}, which is neither."
     )
 
 
 def write(path: Path, model: CinaModel, header: dict[str, Any]) -> None:
-    """Write atomically: a crash or a full disk leaves an earlier file as it was."""
+    """Write atomically: a crash or a full disk leaves an earlier file as it was.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if it does not exist.
+    model : CinaModel
+        Stored in single precision.
+    header : dict
+        JSON values; ``header["model"]`` holds the fields of :class:`ModelConfig`, without which it cannot be read.
+    """
     tensors = {name: tensor.detach().to(torch.float32).contiguous() for name, tensor in model.state_dict().items()}
     content = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "licence": LICENCE, **header}
     content["sha256"] = _digest(tensors)
@@ -77,20 +88,23 @@ def read_header(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path}: not a readable safetensors file ({error}); it may be truncated, or a pickle, which is never loaded. "
-            "Copy it again or train it anew with `dowhy-cina pretrain`."
+            f"{path}: not a readable safetensors file ({error}); it may be truncated, or a pickle, which is never "
+            "loaded. Copy it again or train it anew with `dowhy-cina pretrain`."
         ) from error
     try:
         header: dict[str, Any] = json.loads(metadata["header"])
         version = int(header["format_version"])
         known = header["format"] == FORMAT_NAME
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: a safetensors file without a {FORMAT_NAME} header; expected a checkpoint of this package.") from error
+        raise CheckpointError(
+            f"{path}: a safetensors file without a {FORMAT_NAME} header; expected a checkpoint of this package."
+        ) from error
     if not known:
         raise CheckpointError(f"{path}: expected format {FORMAT_NAME!r}, got {header['format']!r}.")
     if version > FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format version {version} is newer than {FORMAT_VERSION}, the newest this release reads; upgrade dowhy-cina."
+            f"{path}: format version {version} is newer than {FORMAT_VERSION}, the newest this release reads; "
+            "upgrade dowhy-cina."
         )
     return header
 
@@ -112,23 +126,29 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
         raise CheckpointError(f"{path}: tensors cannot be read ({error}); copy the file again.") from error
     if _digest(tensors) != header.get("sha256"):
         raise CheckpointError(f"{path}: content does not match its sha256; the file is damaged, copy it again.")
-    model = CinaModel(from_mapping(ModelConfig, header["model"], f"model settings of {path}"))
     try:
-        model.load_state_dict(tensors)
+        config = from_mapping(ModelConfig, header["model"], "model setting")
+    except (KeyError, CinaError) as error:
+        raise CheckpointError(f"{path}: model settings of its header do not fit this release ({error}).") from error
+    # Without storage no initial weights are drawn: they would be thrown away, and would move the caller's random state.
+    with torch.device("meta"):
+        model = CinaModel(config)
+    try:
+        model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: tensors do not fit the architecture of its header ({error}).") from error
     return model.double().eval(), header
 
 
 @lru_cache(maxsize=4)
-def _load(path: str, modified: float) -> tuple[CinaModel, dict[str, Any]]:
+def _load(path: str, modified: int) -> tuple[CinaModel, dict[str, Any]]:
     return read(path)
 
 
 def load(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any]]:
-    """As :func:`read`, once per process and file."""
+    """As :func:`read`, once per process and file; what it returns is shared and must not be changed."""
     path = resolve(name_or_path)
-    return _load(str(path), path.stat().st_mtime)
+    return _load(str(path), path.stat().st_mtime_ns)
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

@@ -6,7 +6,10 @@ Exit codes: 0 done; 1 the input was refused, one line on standard error says why
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -47,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = arguments.command
     try:
         command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # head or less has read enough; Python must not fail again when it closes the stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (CinaError, ImportError, NotImplementedError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         print(f"dowhy-cina: error: {reason}", file=sys.stderr)
@@ -303,16 +309,19 @@ def _identify(table: pd.DataFrame, treatment: str, outcome: str, path: Path) -> 
 def _read_graph(path: Path) -> Any:
     import networkx as nx
 
+    if path.suffix.lower() not in (".gml", ".dot"):
+        raise InputError(f"expected a causal graph in a file that ends in .dot or .gml, got {path}.")
+    printed = io.StringIO()  # pydot prints what is wrong instead of raising it
     try:
-        if path.suffix.lower() == ".gml":
-            return nx.DiGraph(nx.read_gml(path))
-        if path.suffix.lower() == ".dot":
+        with contextlib.redirect_stdout(printed):
+            if path.suffix.lower() == ".gml":
+                return nx.DiGraph(nx.read_gml(path))
             return _without_quotes(nx.DiGraph(nx.nx_pydot.read_dot(path)))
     except OSError:
         raise
-    except Exception as error:  # pydot's and networkx's parsers raise errors of their own
-        raise InputError(f"expected a causal graph in {path}, could not read it: {error}") from error
-    raise InputError(f"expected a causal graph in a file that ends in .dot or .gml, got {path}.")
+    except Exception as error:  # the parsers raise errors of their own
+        reason = printed.getvalue().strip() or error
+        raise InputError(f"expected a causal graph in {path}, could not read it: {reason}") from error
 
 
 def _without_quotes(graph: Any) -> Any:

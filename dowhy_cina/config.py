@@ -1,8 +1,12 @@
-"""Every setting, each in one frozen field with its default and unit; command line, recipe and checkpoint derive from these classes."""
+"""Every setting, each in one frozen field with its default and unit.
+
+Command line, recipe and checkpoint derive from these classes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -14,17 +18,46 @@ Config = TypeVar("Config")
 def from_mapping(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
     """Build a config from a mapping; unknown keys raise and name the nearest known one.
 
+    Parameters
+    ----------
+    cls
+        One of the dataclasses of this module.
+    values
+        As a TOML or JSON file holds them: a list stands for a tuple, a whole number may stand for a float.
+    what
+        What a key is, in the singular, as it reads in a message ("training setting of cina-small.toml").
+
     Raises
     ------
     UnknownOptionError
         If a key is not a field of ``cls``.
     InputError
-        If a value does not pass the checks of ``cls``.
+        If a value has another type than the field's default, or does not pass the checks of ``cls``.
     """
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    check_known(values, fields, what)
-    cast = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return cls(**cast)
+    if not isinstance(values, Mapping):
+        raise InputError(f"expected {what} as a table of name = value, got {values!r}.")
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    check_known(values, defaults, what)
+    return cls(**{name: _typed(value, defaults[name], f"{what} {name!r}") for name, value in values.items()})
+
+
+def _typed(value: Any, default: Any, what: str) -> Any:
+    """Return the value in the type of its default, which a file or an override may have written in another form."""
+    kind = type(default)
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is tuple and isinstance(value, list):
+        return tuple(value)
+    if default is not None and type(value) is not kind:
+        raise InputError(f"{what} must be of type {kind.__name__}, such as {default!r}; got {value!r}.")
+    return value
+
+
+def _check_least(config: Any, least: Mapping[str, int]) -> None:
+    """Raise unless every named whole number is at least its bound."""
+    for name, bound in least.items():
+        if getattr(config, name) < bound:
+            raise InputError(f"{name} must be at least {bound}, got {getattr(config, name)}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +82,7 @@ class ModelConfig:
     target_layers: int = 8  #: iterations of the target-balancing layer in one forward pass
 
     def __post_init__(self) -> None:
+        _check_least(self, {"width": 1, "layers": 1, "heads": 1, "dual_layers": 1, "target_layers": 1})
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads, got {self.width} and {self.heads}.")
 
@@ -98,5 +132,9 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if not 20 <= self.min_rows <= self.max_rows:
             raise InputError(f"expected 20 <= min_rows <= max_rows, got {self.min_rows} and {self.max_rows}.")
-        if self.seconds <= 0:
-            raise InputError(f"seconds must be positive, got {self.seconds}.")
+        if not 0 < self.seconds < math.inf:
+            raise InputError(f"seconds must be positive and finite, got {self.seconds}.")
+        names = ("tables_per_batch", "batches_per_step", "warmup_steps", "validation_every")
+        # Two validation tables are the fewest of which half, one, can come from the families left out of training.
+        least = {"seed": 0, "landmarks": 2, "max_columns": 2, "validation_tables": 2, "workers": 0}
+        _check_least(self, dict.fromkeys(names, 1) | least)

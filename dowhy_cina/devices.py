@@ -18,7 +18,9 @@ def resolve_device(name: str) -> torch.device:
     Raises
     ------
     InputError
-        If it is not present, or cannot compute in float64 (Apple's mps).
+        If it is not present.
+    NotImplementedError
+        For Apple's mps, which cannot compute in float64.
     """
     present = available_devices()
     if name == "auto":

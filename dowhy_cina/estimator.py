@@ -25,7 +25,8 @@ from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.host import FittedTable, TargetRows
 
 if TYPE_CHECKING:  # inference imports torch, whose absence is reported by the constructor
-    from dowhy_cina.inference import Analysis, EffectResult
+    from dowhy_cina.inference import Analysis
+    from dowhy_cina.results import EffectResult
 
 
 @dataclasses.dataclass(frozen=True)

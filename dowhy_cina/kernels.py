@@ -2,9 +2,9 @@
 
 Letters: B tables, N rows, M landmarks, D key coordinates, H heads.
 
-The kernel of two keys is a sum over heads, ``kappa(x, y) = sum_h amplitude_h exp(-|x - y|^2 / (2 scale_h^2))``. One head is a softmax
-attention kernel whose key bias is ``-|x|^2 / (2 scale_h^2)``; a wide head acts like a linear and quadratic part that, unlike a
-polynomial, stays bounded far from the data.
+The kernel of two keys is a sum over heads, ``kappa(x, y) = sum_h amplitude_h exp(-|x - y|^2 / (2 scale_h^2))``. One head
+is a softmax attention kernel whose key bias is ``-|x|^2 / (2 scale_h^2)``; a wide head acts like a linear and quadratic
+part that, unlike a polynomial, stays bounded far from the data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
 #: Added to the diagonal of the landmark Gram, relative to its mean diagonal, before the Cholesky factorisation.
 JITTER = 1e-6
-#: Entries of one rows x landmarks block: small enough for a processor cache, which is what elementwise kernels wait for.
+#: Entries of one rows x landmarks block: it fits a processor cache, which is what elementwise kernels wait for.
 BLOCK_ENTRIES = 2**19
 
 
@@ -35,17 +35,22 @@ def multihead_kernel(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor
     terms = [
         amplitudes[:, h, None, None] * torch.exp(distances * (-0.5 / scale**2)) for h, scale in enumerate(HEAD_SCALES)
     ]
-    return torch.stack(terms).sum(0) if len(terms) > 3 else terms[0] + terms[1] + terms[2]
+    return sum(terms[1:], start=terms[0])
 
 
 def multihead_slope(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
-    """Minus twice the derivative of :func:`multihead_kernel` in the squared distance (the factor of ``y - x`` in its gradient in x)."""
+    """Minus twice the derivative of :func:`multihead_kernel` in the squared distance.
+
+    It is the factor of ``y - x`` in the kernel's gradient in ``x``.
+    """
     return multihead_kernel(distances, amplitudes / amplitudes.new_tensor(HEAD_SCALES) ** 2)
 
 
 @dataclass(frozen=True)
 class LandmarkKernel:
-    """A kernel restricted to the span of its landmarks: ``kappa(x, y) ~ phi(x) . phi(y)``, exact when every row is a landmark.
+    """A kernel restricted to the span of its landmarks: ``kappa(x, y) ~ phi(x) . phi(y)``.
+
+    Exact, up to :data:`JITTER`, when every row is a landmark.
 
     Attributes
     ----------
@@ -65,9 +70,12 @@ class LandmarkKernel:
 
     @classmethod
     def build(cls, landmarks: Float[Tensor, "B M D"], amplitudes: Float[Tensor, "B H"]) -> LandmarkKernel:
+        """Factorise the landmarks' Gram, with the jitter on its diagonal."""
         gram = multihead_kernel(squared_distances(landmarks, landmarks), amplitudes)
-        jitter = JITTER * amplitudes.sum(-1)[:, None, None] * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        return cls(landmarks, amplitudes, torch.linalg.cholesky(gram + jitter))
+        eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+        return cls(
+            landmarks, amplitudes, torch.linalg.cholesky(gram + JITTER * amplitudes.sum(-1)[:, None, None] * eye)
+        )
 
     @property
     def diagonal(self) -> Float[Tensor, " B"]:
@@ -77,7 +85,8 @@ class LandmarkKernel:
     def features(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
         """Rows ``phi(x)`` whose inner products are the landmark kernel."""
         kernel = multihead_kernel(squared_distances(keys, self.landmarks), self.amplitudes)
-        return torch.linalg.solve_triangular(self.factor, kernel.transpose(-1, -2), upper=False).transpose(-1, -2)
+        columns: Tensor = torch.linalg.solve_triangular(self.factor, kernel.transpose(-1, -2), upper=False)
+        return columns.transpose(-1, -2)
 
     def blocks(self, keys: Float[Tensor, "B N D"]) -> Iterator[tuple[slice, Float[Tensor, "B n M"]]]:
         """Features of consecutive row blocks, so that a long table never needs all of them at once."""
@@ -97,7 +106,7 @@ class LandmarkKernel:
         """Mean over rows of the squared gradient of ``x -> phi(x) . coefficients``, a value per key coordinate."""
         dual = torch.linalg.solve_triangular(self.factor.transpose(-1, -2), coefficients[..., None], upper=True)
         slope = multihead_slope(squared_distances(keys, self.landmarks), self.amplitudes) * dual.transpose(-1, -2)
-        gradient = slope @ self.landmarks - slope.sum(-1, keepdim=True) * keys
+        gradient: Tensor = slope @ self.landmarks - slope.sum(-1, keepdim=True) * keys
         return gradient.square().mean(1)
 
 

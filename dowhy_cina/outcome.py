@@ -1,4 +1,4 @@
-"""Closed-form kernel ridge regression in feature space: penalties by generalised cross-validation, leave-one-out predictions.
+"""Closed-form kernel ridge regression in feature space, its penalty by generalised cross-validation, leave-one-out errors.
 
 Letters: B tables, N rows, M features. Row weights are 0/1 masks (one arm) or frequencies.
 """
@@ -15,13 +15,24 @@ from dowhy_cina.kernels import LandmarkKernel
 
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
-#: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against undersmoothing.
+#: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against overfitting.
 GCV_FACTOR = 1.4
 
 
 @dataclass(frozen=True)
 class GramStatistics:
-    """Weighted sums over rows from which every ridge fit follows: all that a pass over the table has to leave behind."""
+    """Weighted sums over rows from which every ridge fit follows: all that a pass over the table has to leave behind.
+
+    Attributes
+    ----------
+    count : Tensor, shape (B,)
+        Sum of the row weights.
+    mean_features : Tensor, shape (B, M)
+    mean_response, total : Tensor, shape (B,)
+        Mean of the response, and its sum of squares about that mean.
+    gram, cross : Tensor, shape (B, M, M) and (B, M)
+        Centred second moments of the features, and of the features with the response.
+    """
 
     count: Float[Tensor, " B"]
     mean_features: Float[Tensor, "B M"]
@@ -40,18 +51,24 @@ def gram_statistics(
     """Centred second moments of the features and of the response over the weighted rows, streamed in blocks.
 
     The response is centred first, so that its level costs no digits.
+
+    Parameters
+    ----------
+    kernel : LandmarkKernel
+    keys : Tensor, shape (B, N, D)
+    response, rows : Tensor, shape (B, N)
+        Response and weight of each row; every table needs a positive total weight.
     """
     count = rows.sum(1)
     mean_response = (rows * response).sum(1) / count
     centred = rows * (response - mean_response[:, None])
-    gram = cross = sums = None
+    tables, size = kernel.landmarks.shape[:2]
+    gram, cross, sums = keys.new_zeros(tables, size, size), keys.new_zeros(tables, size), keys.new_zeros(tables, size)
     for block, features in kernel.blocks(keys):
         weighted = features * rows[:, block, None]
-        g = weighted.transpose(-1, -2) @ features
-        c = torch.einsum("bnm,bn->bm", features, centred[:, block])
-        s = weighted.sum(1)
-        gram, cross, sums = (g, c, s) if gram is None else (gram + g, cross + c, sums + s)
-    assert gram is not None and cross is not None and sums is not None
+        gram = gram + weighted.transpose(-1, -2) @ features
+        cross = cross + torch.einsum("bnm,bn->bm", features, centred[:, block])
+        sums = sums + weighted.sum(1)
     mean_features = sums / count[:, None]
     gram = gram - count[:, None, None] * mean_features[:, :, None] * mean_features[:, None, :]
     total = (centred * (response - mean_response[:, None])).sum(1)
@@ -60,7 +77,9 @@ def gram_statistics(
 
 @torch.no_grad()
 def gcv_penalty(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Float[Tensor, " B"]:
-    """Penalty of the grid that minimises ``n RSS / (n - factor * df)^2``, from one eigendecomposition.
+    """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``, from one eigendecomposition.
+
+    ``df`` counts the intercept.
 
     References
     ----------
@@ -69,7 +88,7 @@ def gcv_penalty(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Float
     values, vectors = torch.linalg.eigh(statistics.gram)
     values = values.clamp_min(0)[:, None, :]
     squares = torch.einsum("bmk,bm->bk", vectors, statistics.cross).square()[:, None, :]
-    grid = values.new_tensor(PENALTY_GRID)
+    grid: Tensor = values.new_tensor(PENALTY_GRID)
     shrunk = values + grid[None, :, None]
     rss = statistics.total[:, None] - 2 * (squares / shrunk).sum(-1) + (squares * values / shrunk**2).sum(-1)
     freedom = 1 + (values / shrunk).sum(-1)
@@ -110,7 +129,14 @@ class RidgeFit:
 
 
 def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> RidgeFit:
-    """Minimise ``sum rows (y - f)^2 + penalty |coefficients|^2``."""
+    """Minimise ``sum rows (y - f)^2 + penalty |coefficients|^2`` with a free intercept.
+
+    Parameters
+    ----------
+    statistics : GramStatistics
+    penalty : Tensor, shape (B,)
+        Positive.
+    """
     size = statistics.gram.shape[-1]
     eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
     factor = torch.linalg.cholesky(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
@@ -130,5 +156,8 @@ def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> Ridge
 def leave_one_out_residuals(
     response: Float[Tensor, "B N"], fitted: Float[Tensor, "B N"], leverage: Float[Tensor, "B N"]
 ) -> Float[Tensor, "B N"]:
-    """``(y - f) / (1 - leverage)``: the error of each row's prediction by the fit to all the others."""
+    """``(y - f) / (1 - leverage)``: the error of each row's prediction by the fit to all the others.
+
+    Exact for rows of weight one, with the penalty and the landmarks held fixed; meaningless for rows outside the fit.
+    """
     return (response - fitted) / (1 - leverage).clamp_min(1e-3)

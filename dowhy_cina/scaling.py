@@ -1,4 +1,6 @@
-"""Standardisation that no permutation of rows can change, not even in the last bit: moments are taken over sorted columns.
+"""Standardisation that no permutation of rows can change, not even in the last bit.
+
+Moments are taken over sorted columns.
 
 Letters: N rows, D columns. Columns are stored as rows of a (D, N) array here, so that each is contiguous.
 """

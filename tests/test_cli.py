@@ -101,7 +101,7 @@ def test_dowhy_finds_the_backdoor_set_of_a_graph(csv, tmp_path, capsys, name, te
         ('digraph { c [observed="no"]; c -> t; c -> y; t -> y }', "close every backdoor path"),
         ("digraph { c -> t; c -> y }", "'t' causes 'y'"),
         ("digraph { c -> y }", "expected the nodes 't'"),
-        ("digraph { c -> ", "could not read it"),
+        ("digraph { c -> ", "could not read it: digraph { c -> ^ Expected"),
     ],
 )
 def test_graph_without_a_backdoor_set_is_refused(csv, tmp_path, capsys, text, reason):
@@ -154,7 +154,7 @@ def refusal(capsys):
     ("arguments", "reason"),
     [
         (["--covariates", "c,income"], "'income'"),
-        (["--treatment-value", "3"], "3"),
+        (["--treatment-value", "3", "--control-value", "0"], "3"),
         (["--checkpoint", "no-such-model"], "no-such-model"),
         (["--device", "quantum"], "quantum"),
         (["--graph", "missing.dot"], "missing.dot"),
@@ -255,3 +255,24 @@ def test_pretrain_hands_its_arguments_on(monkeypatch, tmp_path):
     given = ["--set", "seed=1", "--set", "seconds=2", "--resume", "--output", "out.safetensors"]
     assert cli.main(["pretrain", str(recipe), *given]) == 0
     assert calls == [(recipe, ["seed=1", "seconds=2"], True, Path("out.safetensors"))]
+
+
+@pytest.mark.slow
+def test_pretrain_makes_a_model_that_estimates(csv, tmp_path, capsys):
+    model, settings = tmp_path / "tiny.safetensors", {"seconds": 1, "validation_tables": 2, "workers": 0}
+    overrides = {**settings, "min_rows": 40, "max_rows": 80, "max_columns": 4}
+    given = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
+    assert cli.main(["pretrain", str(ROOT / "recipes" / "cina-small.toml"), *given, "--output", str(model)]) == 0
+    assert f"wrote {model}" in capsys.readouterr().out
+    assert estimate(csv, "--covariates", "c", "--checkpoint", str(model)) == 0
+    assert "tiny.safetensors" in capsys.readouterr().out
+
+
+def test_closed_pipe_is_no_error():
+    code = "import sys; from dowhy_cina.cli import main; sys.exit(main(['info']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as run:
+        run.stdout.close()
+        assert run.wait(timeout=120) == 0
+        assert run.stderr.read() == b""

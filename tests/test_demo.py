@@ -44,7 +44,7 @@ def _outcome(cina, regression, interval=(0.0, 2_000.0)):
 
 def test_verdict_says_who_is_closer():
     text, _ = demo.verdicts(BENCHMARK, {"cps": _outcome(cina=700.0, regression=1_600.0)})
-    assert text.startswith("CPS: cina loses: it is 1,094 from the experiment, closer are linear regression (194).")
+    assert text.startswith("CPS: cina loses: it is 1,094 from the experiment, closer: linear regression (194).")
     assert "holds" in text
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -45,7 +44,10 @@ class BalancingValues:
 
 
 class CinaLayer(nn.Module):
-    """Balancing layer: values from unrolled splitting steps, each an attention product followed by a clip to the dual's box."""
+    """Balancing layer: values from unrolled splitting steps.
+
+    Each step is an attention product followed by a clip to the dual's box.
+    """
 
     def __init__(self, dual_layers: int, target_layers: int) -> None:
         super().__init__()

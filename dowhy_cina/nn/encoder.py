@@ -37,7 +37,9 @@ TABLE_OUTPUTS: dict[str, float] = {
 COLUMN_BOUND = 1.5
 
 
-def _correlation(x: Float[Tensor, "B N D"], y: Float[Tensor, "B N"], rows: Float[Tensor, "B N"]) -> Float[Tensor, "B D"]:
+def _correlation(
+    x: Float[Tensor, "B N D"], y: Float[Tensor, "B N"], rows: Float[Tensor, "B N"]
+) -> Float[Tensor, "B D"]:
     """Correlation of every column with ``y`` over the weighted rows; zero for constants."""
     count = rows.sum(1, keepdim=True)
     weight = (rows / count)[..., None]
@@ -89,9 +91,9 @@ def table_features(
     freedom: Float[Tensor, "B 3"],
 ) -> Float[Tensor, "B G"]:
     """Sizes of the table and its arms, what the pilot fits explain, and the outcome's shape."""
-    n = torch.full_like(t[:, 0], t.shape[1])
+    n, width = torch.full_like(t[:, 0], t.shape[1]), torch.full_like(t[:, 0], columns + 1)
     treated = t.sum(1)
-    sizes = [torch.log(n) - 6, torch.log(treated) - 5, torch.log(n - treated) - 5, torch.log(torch.full_like(n, columns + 1)) - 2.5]
+    sizes = [torch.log(n) - 6, torch.log(treated) - 5, torch.log(n - treated) - 5, torch.log(width) - 2.5]
     shape = [torch.log1p((y**4).mean(1)) - 1, (y.abs().mean(1) - 1).abs()]
     return torch.cat([torch.stack(sizes + shape, -1), explained, torch.log(freedom)], -1)
 

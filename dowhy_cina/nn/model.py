@@ -51,7 +51,10 @@ class TableBatch:
 
 @dataclass(frozen=True)
 class Pilot:
-    """What isotropic fits of T, Y in controls and Y in treated say: gradient shares, explained variance, degrees of freedom."""
+    """What isotropic fits of T, Y in controls and Y in treated say.
+
+    That is the share of each column in the squared gradient, explained variance and degrees of freedom.
+    """
 
     shares: Float[Tensor, "B D 3"]
     explained: Float[Tensor, "B 3"]
@@ -60,7 +63,10 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the closed forms need, predicted from the table."""
+    """Everything the closed forms need, predicted from the table.
+
+    Scales multiply standardised columns; the two outcome scales belong to the control and to the treated arm.
+    """
 
     treatment_scales: Float[Tensor, "B D"]
     outcome_scales: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]
@@ -99,7 +105,25 @@ class OutcomeModel:
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """All that one forward pass knows of a table, before a target population is named."""
+    """All that one forward pass knows of a table, before a target population is named.
+
+    Attributes
+    ----------
+    settings : Settings
+    scores : ScoreModel
+    outcomes : tuple of OutcomeModel
+        Control, treated; so are all pairs here.
+    propensity : Tensor, shape (B, N)
+        Leave-one-out, neither clipped nor a share: a regression's prediction of T.
+    means : tuple of Tensor, shape (B, N)
+        Predicted mean outcomes under control and under treatment, in the unit of the batch's outcome.
+    residuals, loo_residuals : Tensor, shape (B, N)
+        Errors of each row's own arm's prediction, in-sample and leave-one-out.
+    prognosis : ScorePair
+    balance_kernel : LandmarkKernel
+    balance_features : Tensor, shape (B, N, M)
+    balance_ridge : Tensor, shape (B,)
+    """
 
     settings: Settings
     scores: ScoreModel
@@ -130,8 +154,9 @@ class ScorePair:
 class CinaModel(nn.Module):
     """Two attention layers whose settings a column-token transformer predicts in context.
 
-    Layer one is three leave-one-out kernel regressions, which give every row a propensity and two prognostic scores. Layer two is the
-    CInA layer on keys made of scaled covariates and those scores. An untrained model is the fixed rule of :class:`ModelConfig`.
+    Layer one is three leave-one-out kernel regressions, which give every row a propensity and two prognostic scores.
+    Layer two is the CInA layer on keys made of scaled covariates and those scores. An untrained model is the fixed rule
+    of :class:`ModelConfig`.
     """
 
     def __init__(self, config: ModelConfig | None = None) -> None:
@@ -151,7 +176,7 @@ class CinaModel(nn.Module):
         treated = table.treatment > 0
         fitted = torch.where(treated, means[1], means[0])
         loo = torch.where(treated, fits[1][2], fits[0][2])
-        # A row's own outcome enters its own arm's fit: as a key, its leave-one-out prediction replaces the fitted value.
+        # A row's own outcome enters its own arm's fit: as a key, its leave-one-out prediction replaces that.
         clean = table.outcome - loo
         prognostic = (torch.where(treated, means[0], clean), torch.where(treated, clean, means[1]))
         pair = self.prognosis(prognostic)
@@ -200,9 +225,7 @@ class CinaModel(nn.Module):
             for arm in (0, 1)
         )
         return Settings(
-            self._scales(
-                pilot.shares[..., 0], log["treatment_isotropic"], corrections[..., 0], log["treatment_width"]
-            ),
+            self._scales(pilot.shares[..., 0], log["treatment_isotropic"], corrections[..., 0], log["treatment_width"]),
             (outcome_scales[0], outcome_scales[1]),
             self._amplitudes(torch.stack([log["treatment_short"], log["treatment_wide"]])),
             self._amplitudes(torch.stack([log["outcome_short"], log["outcome_wide"]])),
@@ -246,8 +269,8 @@ class CinaModel(nn.Module):
         self, covariates: Float[Tensor, "B N D"], coordinate: Rows, settings: Settings, arm: int
     ) -> Float[Tensor, "B N K"]:
         """Scaled covariates and the propensity score: keys of one arm's outcome regression."""
-        scale = self.config.propensity_scale / self.config.key_width
-        scale = scale * settings.log_multipliers["propensity_in_outcome"].exp()[:, None]
+        multiplier = settings.log_multipliers["propensity_in_outcome"].exp()[:, None]
+        scale = self.config.propensity_scale / self.config.key_width * multiplier
         return torch.cat([covariates * settings.outcome_scales[arm][:, None], (scale * coordinate)[..., None]], -1)
 
     def fit_outcome(
@@ -300,10 +323,25 @@ class CinaModel(nn.Module):
     def values(self, table: TableBatch, state: ZeroShot) -> BalancingValues:
         """Zero-shot values of the CInA layer: arm against arm, the paper's estimator."""
         step = self.config.dual_step * state.settings.log_multipliers["dual_step"].exp()
-        return self.layer(state.balance_features, table.signs, self.regularisation(state), step)
+        values: BalancingValues = self.layer(state.balance_features, table.signs, self.regularisation(state), step)
+        return values
 
     def weights(self, table: TableBatch, state: ZeroShot, target: Float[Tensor, "B M"]) -> Rows:
-        """Weights of both arms that balance each to the target's mean features; each arm sums to one."""
+        """Weights of both arms that balance each to the target's mean features.
+
+        Parameters
+        ----------
+        table : TableBatch
+        state : ZeroShot
+            What :meth:`forward` returned for the table.
+        target : Tensor, shape (B, M)
+            Mean balancing features of the target population.
+
+        Returns
+        -------
+        Tensor, shape (B, N)
+            Non-negative, each arm sums to one.
+        """
         arms = [
             self.layer.balance_to(state.balance_features, arm, target, state.balance_ridge)
             for arm in (1 - table.treatment, table.treatment)

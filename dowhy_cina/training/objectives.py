@@ -4,7 +4,8 @@ Letters: B tables, N rows.
 
 References
 ----------
-Zhang et al. (2024), arXiv:2310.00809: Algorithm 2 (the hinge loss of which the duality gap is the excess) and the supervised variant ZS-S.
+Zhang et al. (2024), arXiv:2310.00809: Algorithm 2 (the hinge loss of which the duality gap is the excess) and the
+supervised variant ZS-S.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+#: Tables of a recipe and what they become.
+TABLES: dict[str, Any] = {"training": TrainingConfig, "model": ModelConfig}
+
 
 def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[TrainingConfig, ModelConfig]:
     """Read a recipe; overrides are ``training.seconds=60`` or, for the training table, ``seconds=60``.
@@ -24,17 +27,20 @@ def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[TrainingCon
     Raises
     ------
     InputError
-        If the file or an override is not valid TOML.
+        If the file cannot be read or is not valid TOML, an override is not ``key=value``, or a value is out of range.
     UnknownOptionError
         If a table or a key is not known.
     """
     try:
         recipe: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"recipe {path} does not exist; expected a TOML file such as recipes/cina-small.toml.") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise InputError(
+            f"recipe {path} cannot be read ({error.strerror}); expected a TOML file such as recipes/cina-small.toml."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"recipe {path} is not valid TOML: {error}.") from error
-    check_known(recipe, ("training", "model"), f"tables of {path}")
+    check_known(recipe, TABLES, f"table of {path}")
+    changed: dict[str, dict[str, Any]] = {}
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
@@ -44,14 +50,26 @@ def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[TrainingCon
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        check_known([table or "training"], ("training", "model"), "override tables")
-        recipe.setdefault(table or "training", {})[name] = value
-    training = from_mapping(TrainingConfig, recipe.get("training", {}), f"training settings of {path}")
-    return training, from_mapping(ModelConfig, recipe.get("model", {}), f"model settings of {path}")
+        check_known([table or "training"], TABLES, "table of an override")
+        changed.setdefault(table or "training", {})[name] = value
+    configs = {}
+    for table, cls in TABLES.items():
+        values = recipe.get(table, {})
+        if not isinstance(values, dict):
+            raise InputError(f"expected a table [{table}] in {path}, got {table} = {values!r}.")
+        configs[table] = from_mapping(cls, values | changed.get(table, {}), f"{table} setting of {path}")
+    return configs["training"], configs["model"]
 
 
 def main(recipe: Path, overrides: Sequence[str] = (), resume: bool = False, output: Path | None = None) -> Path:
     """Pretrain by a recipe; ``resume`` continues from the output's weights and carries its totals on.
+
+    Raises
+    ------
+    InputError, UnknownOptionError
+        As :func:`parse_recipe`.
+    CheckpointError
+        If there is no checkpoint to resume from.
 
     Returns
     -------

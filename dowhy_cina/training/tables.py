@@ -6,6 +6,7 @@ Letters: B tables, N rows, D covariates.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,8 +35,18 @@ def label(
 ) -> tuple[float, float, float]:
     """Low-variance label, effect and attainable standard error in sd of the outcome.
 
-    The noise of the oracle's augmented estimate belongs to every estimator that sees this outcome; without it in the label the network
-    would be asked to predict it.
+    The noise of the oracle's augmented estimate belongs to every estimator that sees this outcome; without it in the
+    label the network would be asked to predict it.
+
+    Parameters
+    ----------
+    table : SimulatedTable
+    target : array, shape (N,)
+        Weights of the target population, summing to one.
+    inverse : tuple of array, shape (N,)
+        Weights of the oracle's augmentation for control and for treated rows.
+    scale : float
+        Standard deviation of the outcome.
     """
     treated = table.treatment > 0
     ratio = np.where(treated, inverse[1], -inverse[0])
@@ -47,7 +58,9 @@ def label(
     return (effect + bounded) / scale, effect / scale, min(attainable / scale, 0.5)
 
 
-def target_population(rng: np.random.Generator, table: SimulatedTable) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def target_population(
+    rng: np.random.Generator, table: SimulatedTable
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """Target weights (ATE mostly, ATT and ATC at times) and the oracle's weights of control and treated rows."""
     t, e, n = table.treatment, table.propensity, len(table.treatment)
     kind = rng.choice(["ate", "att", "atc"], p=[0.65, 0.25, 0.10])
@@ -83,11 +96,14 @@ def draw_batch(seed: int, index: int, config: TrainingConfig, families: Sequence
         q.append(target)
         labels.append(label(table, target, inverse, scale))
         marks.append(stratified_rows(rng, table.treatment, config.landmarks))
-    stack = lambda parts: torch.from_numpy(np.stack(parts).astype(np.float64))  # noqa: E731
     pilot = torch.arange(rows).expand(count, rows)
-    batch = TableBatch(stack(x), stack(t), stack(y), torch.from_numpy(np.stack(marks)), pilot)
-    values = stack(labels)
-    return LabelledBatch(batch, stack(q), values[:, 0], values[:, 1], values[:, 2])
+    batch = TableBatch(_stack(x), _stack(t), _stack(y), torch.from_numpy(np.stack(marks)), pilot)
+    values = _stack(labels)
+    return LabelledBatch(batch, _stack(q), values[:, 0], values[:, 1], values[:, 2])
+
+
+def _stack(parts: Sequence[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(parts).astype(np.float64))
 
 
 def training_families(config: TrainingConfig, collections: Sequence[str] | None = None) -> list[str]:
@@ -98,21 +114,32 @@ def training_families(config: TrainingConfig, collections: Sequence[str] | None 
     NotImplementedError
         If a collection is not a registered simulator.
     InputError
-        If a family is both trained on and kept for validation.
+        If a family is both trained on and kept for validation, or none is left for one of them.
     """
+    kept = [name for name in REGISTRY if name in config.validation_families]
+    if len(kept) != len(config.validation_families) or not 0 < len(kept) < len(REGISTRY):
+        raise InputError(
+            f"validation_families must be some, not all, of {', '.join(REGISTRY)}; got {list(config.validation_families)}."
+        )
     if collections is None:
-        return [name for name in REGISTRY if name not in config.validation_families]
+        return [name for name in REGISTRY if name not in kept]
+    if not collections:
+        raise InputError(f"collections must name at least one of {', '.join(REGISTRY)}; got none.")
     foreign = [name for name in collections if name not in REGISTRY]
     if foreign:
-        raise NotImplementedError(f"collections: {foreign} are not simulators ({', '.join(REGISTRY)}); other tables are not in this release.")
+        raise NotImplementedError(
+            f"collections: {foreign} are not simulators ({', '.join(REGISTRY)}); other tables are not in this release."
+        )
     shared = sorted(set(collections) & set(config.validation_families))
     if shared:
-        raise InputError(f"expected validation_families that training does not see, got {shared} in both; name them in one place.")
+        raise InputError(
+            f"expected validation_families that training does not see, got {shared} in both; name them in one place."
+        )
     return list(collections)
 
 
 class TableStream(IterableDataset[LabelledBatch]):
-    """Batches from an index on, dealt to worker processes in turn so that their order does not depend on the number of workers."""
+    """Batches from an index on, dealt to worker processes in turn so that their number does not change the order."""
 
     def __init__(self, config: TrainingConfig, families: Sequence[str], start: int = 0) -> None:
         super().__init__()

@@ -1,0 +1,223 @@
+"""Intervals, bootstraps, refuters and pickles through DoWhy, and what must stay untouched by them."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from dowhy.causal_refuters import refute_data_subset
+
+import dowhy_cina
+from dowhy_cina import inference
+from dowhy_cina.errors import InputError
+
+METHOD = "backdoor.cina"
+
+
+# --- bootstraps
+
+
+def test_a_bootstrap_runs_when_asked_for_once(plain, monkeypatch):
+    _, model, estimand = plain
+    calls = []
+    monkeypatch.setattr(
+        inference, "analyse", lambda *a, _analyse=inference.analyse, **k: calls.append(1) or _analyse(*a, **k)
+    )
+    estimate = model.estimate_effect(
+        estimand,
+        method_name=METHOD,
+        confidence_intervals="bootstrap",
+        method_params={"num_simulations": 12, "confidence_level": 0.8},
+    )
+    lower, upper = estimate.get_confidence_intervals()
+    assert f"80.0% confidence interval: ({lower}, {upper})" in str(estimate)
+    assert lower < estimate.value < upper
+    assert type(estimate.get_standard_error()) is type(lower) is float
+    # DoWhy asks the estimator, then the estimate: the resamples are the same.
+    assert len(calls) == 13
+
+
+@pytest.mark.parametrize("units", ["att", lambda data: data.x > 0, "frame"])
+def test_a_bootstrap_agrees_with_the_analytic_error(plain, units):
+    table, model, estimand = plain
+    units = table[table.x > 0] if isinstance(units, str) and units == "frame" else units
+    estimate = model.estimate_effect(estimand, method_name=METHOD, target_units=units)
+    resampled = estimate.get_standard_error(method="bootstrap", num_simulations=20)
+    assert 0.4 < resampled / estimate.get_standard_error() < 2
+
+
+def test_a_bootstrap_follows_the_seed_and_draws_nothing_from_it(plain):
+    _, model, estimand = plain
+    estimate = model.estimate_effect(estimand, method_name=METHOD)
+
+    def interval(seed):
+        np.random.seed(seed)  # noqa: NPY002
+        estimate.estimator._bootstrap_estimates = None
+        answer = estimate.get_confidence_intervals(method="bootstrap", num_simulations=3)
+        assert np.random.get_state()[2] == 624  # noqa: NPY002  # nothing drawn since seeding
+        return answer
+
+    assert interval(0) == interval(0) != interval(1)
+
+
+def test_a_bootstrap_needs_two_rows(plain):
+    _, model, estimand = plain
+    estimate = model.estimate_effect(estimand, method_name=METHOD)
+    with pytest.raises(InputError, match="sample_size_fraction"):
+        estimate.get_confidence_intervals(method="bootstrap", sample_size_fraction=0.001)
+
+
+def test_significance_by_permutation_when_asked_for(plain):
+    _, model, estimand = plain
+    estimate = model.estimate_effect(
+        estimand, method_name=METHOD, test_significance="bootstrap", method_params={"num_null_simulations": 5}
+    )
+    assert estimate.test_stat_significance()["p_value"] == (0, 0.2)
+
+
+def test_unknown_inference_methods_are_refused(estimate):
+    with pytest.raises(InputError, match="'default' \\(analytic\\) or 'bootstrap', got 'jackknife'"):
+        estimate.get_confidence_intervals(method="jackknife")
+
+
+def test_an_arm_with_one_row_has_a_value_and_no_interval(plain, no_bootstrap, make_plain_model):
+    table, _, _ = plain
+    table = pd.concat([table[table.t == 0], table[table.t == 1].head(1)])
+    model, estimand = make_plain_model(table)
+    with pytest.warns(UserWarning, match="single|one row"):
+        estimate = model.estimate_effect(
+            estimand, method_name=METHOD, confidence_intervals=True, test_significance=True
+        )
+    assert np.isfinite(estimate.value)
+    with pytest.warns(UserWarning, match="no interval, standard error or p-value"):
+        assert estimate.get_confidence_intervals() == (None, None)
+    with pytest.warns(UserWarning, match="no interval"):
+        assert estimate.get_standard_error() is None
+    with pytest.warns(UserWarning, match="no interval"):
+        assert estimate.test_stat_significance() == {"p_value": None}
+    with pytest.warns(UserWarning, match="no interval"):
+        assert "95.0% confidence interval: (None, None)" in str(estimate)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refit = estimate.estimator.get_new_estimator_object(estimand).fit(table).estimate_effect(table)
+    assert refit.value == estimate.value
+
+
+# --- refuters
+
+REFUTERS = [
+    ("random_common_cause", {}),
+    ("placebo_treatment_refuter", {"placebo_type": "permute"}),
+    ("placebo_treatment_refuter", {}),
+    ("data_subset_refuter", {}),
+    ("bootstrap_refuter", {}),
+    ("dummy_outcome_refuter", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), REFUTERS)
+@pytest.mark.parametrize("units", ["att", "frame"])
+def test_refuters(frame, problem, no_bootstrap, name, options, units):
+    model, estimand = problem
+    target = frame[frame.x > 0] if units == "frame" else units
+    estimate = model.estimate_effect(estimand, method_name=METHOD, target_units=target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=RuntimeWarning)
+        refutation = model.refute_estimate(estimand, estimate, method_name=name, num_simulations=3, **options)
+    new_effect = (refutation[0] if isinstance(refutation, list) else refutation).new_effect
+    expected = 0.0 if name.startswith(("placebo", "dummy")) else estimate.value
+    assert abs(new_effect - expected) < 0.5
+
+
+@pytest.mark.parametrize("strength", [0.05, np.array([0.02, 0.05])])
+def test_refuter_by_simulated_confounder(plain, strength):
+    _, model, estimand = plain
+    estimate = model.estimate_effect(estimand, method_name=METHOD)
+    refutation = model.refute_estimate(
+        estimand,
+        estimate,
+        method_name="add_unobserved_common_cause",
+        confounders_effect_on_treatment="binary_flip",
+        confounders_effect_on_outcome="linear",
+        effect_strength_on_treatment=strength,
+        effect_strength_on_outcome=strength,
+        plotmethod=None,
+    )
+    assert np.isfinite(refutation.new_effect).all()
+
+
+def test_common_causes_are_there_for_the_partial_r2_refuter(estimate):
+    encoded = estimate.estimator._observed_common_causes
+    assert set(encoded.columns) == {"x", "z", "c_b", "c_c"}
+    assert len(encoded) == 300
+
+
+def test_refuters_run_in_threads(frame, problem, estimate):
+    _, estimand = problem
+    random_state = np.random.RandomState(1)
+    with joblib.parallel_config(backend="threading"):
+        refutation = refute_data_subset(
+            frame, estimand, estimate, num_simulations=4, n_jobs=2, random_state=random_state
+        )
+    assert refutation.new_effect == pytest.approx(estimate.value, abs=0.5)
+
+
+def test_new_objects_are_light_and_unfitted(estimate):
+    estimator = estimate.estimator
+    new = estimator.get_new_estimator_object("another estimand", confidence_intervals=False)
+    assert new._target_estimand == "another estimand"
+    assert new.options is estimator.options
+    assert (new._table, new._analyses, new._answer) == (None, {}, None)
+    assert estimator._table is not None
+    assert estimator._analyses
+    assert new._confidence_intervals is False
+    assert callable(new._test_significance)
+
+
+# --- pickles
+
+
+def test_pickled_estimates_answer_as_before(plain):
+    _, model, estimand = plain
+    estimate = model.estimate_effect(estimand, method_name=METHOD, confidence_intervals=True)
+    back = pickle.loads(pickle.dumps(estimate))
+    assert back.estimator._analyses == {}
+    assert back.get_confidence_intervals() == estimate.get_confidence_intervals()
+    assert back.get_confidence_intervals(confidence_level=0.6) == estimate.get_confidence_intervals(
+        confidence_level=0.6
+    )
+    assert str(back) == str(estimate)
+
+
+# --- what must stay untouched
+
+
+def test_nothing_of_the_users_changes(frame, make_model):
+    def surroundings():
+        loggers = {
+            name: logging.getLogger(name).level for name in ("", "dowhy", "dowhy.causal_estimator", "dowhy_cina")
+        }
+        handlers = [len(logging.getLogger(name).handlers) for name in loggers]
+        torch_settings = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
+        return loggers, handlers, torch_settings, torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    table = frame.copy()
+    model, estimand = make_model(table)
+    dowhy_cina.estimate_effect(frame[["x"]], frame.t, frame.y)  # what torch does once, at its first use
+    before = surroundings()
+    params = {"init_params": {"augmentation": "kernel"}}
+    estimate = model.estimate_effect(
+        estimand, method_name=METHOD, confidence_intervals=True, test_significance=True, method_params=params
+    )
+    str(estimate)
+    for units in ("att", lambda data: data.x > 0, table.head(50)):
+        model.estimate_effect(estimand, method_name=METHOD, target_units=units)
+    assert surroundings() == before
+    pd.testing.assert_frame_equal(table, frame)
+    assert params == {"init_params": {"augmentation": "kernel"}}

@@ -1,0 +1,137 @@
+"""What the estimator refuses inside DoWhy, and how it says so."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+import pytest
+
+from dowhy_cina import CinaEstimator
+from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
+
+METHOD = "backdoor.cina"
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        ("overlapp", "must be 'ate', 'att', 'atc'"),
+        (3, "must be 'ate', 'att', 'atc'"),
+        (lambda data: data["x"], "one boolean for each of the 160 rows"),
+        (lambda data: [True], "one boolean for each of the 160 rows"),
+        (lambda data: data["x"] > 99, "select no row"),
+        (pd.DataFrame({"x": [0.0]}), "lacks the column"),
+        (pd.DataFrame({"x": [], "z": []}), "select no row"),
+    ],
+)
+def test_bad_targets_are_refused(plain, units, message):
+    _, model, estimand = plain
+    with pytest.raises(InputError, match=message):
+        model.estimate_effect(estimand, method_name=METHOD, target_units=units)
+
+
+@pytest.mark.parametrize("method", ["iv.cina", "frontdoor.cina"])
+def test_other_identifiers_are_refused(problem, frame, method):
+    model, estimand = problem
+    with pytest.raises(InputError, match=f"'general_adjustment', got '{method.split('.')[0]}'"):
+        model.estimate_effect(estimand, method_name=method)
+    estimand.set_identifier_method("backdoor")
+    estimator = CinaEstimator(estimand)
+    estimand.set_identifier_method(method.split(".")[0])
+    with pytest.raises(InputError, match="general_adjustment"):
+        estimator.fit(frame)
+    estimand.set_identifier_method("backdoor")
+
+
+def test_general_adjustment_is_taken(plain):
+    _, model, estimand = plain
+    expected = model.estimate_effect(estimand, method_name=METHOD).value
+    assert model.estimate_effect(estimand, method_name="general_adjustment.cina").value == expected
+
+
+def test_an_estimand_without_adjustment_set_is_refused(frame, make_model):
+    _, estimand = make_model(frame[["t", "d", "y"]], "digraph {t -> d; d -> y; U -> t; U -> y}")
+    with pytest.raises(InputError, match="with an adjustment set, got none for 'backdoor'"):
+        CinaEstimator(estimand).fit(frame)
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda **options: {"init_params": options}])
+def test_unknown_options_are_named_with_the_nearest(problem, wrap):
+    model, estimand = problem
+    for method in (METHOD, "backdoor.dowhy_cina.CinaEstimator"):
+        with pytest.raises(UnknownOptionError, match="'augmentations' \\(did you mean 'augmentation'"):
+            model.estimate_effect(estimand, method_name=method, method_params=wrap(augmentations="none"))
+
+
+def test_options_given_twice_must_agree(problem):
+    _, estimand = problem
+    options = {"device": "cpu"}
+    assert CinaEstimator(estimand, device="cpu", init_params=options).options.device == "cpu"
+    with pytest.raises(InputError, match="device given twice"):
+        CinaEstimator(estimand, device="auto", init_params=options)
+
+
+def test_fit_parameters_are_refused(problem):
+    model, estimand = problem
+    with pytest.raises(UnknownOptionError, match="epochs"):
+        model.estimate_effect(estimand, method_name=METHOD, method_params={"fit_params": {"epochs": 3}})
+
+
+def test_options_to_come_are_named(plain):
+    _, model, estimand = plain
+    with pytest.raises(NotImplementedError, match="refine"):
+        model.estimate_effect(estimand, method_name=METHOD, method_params={"refine": 1e-3})
+
+
+def test_several_treatments_are_refused(frame, make_model):
+    model, estimand = make_model(frame, treatment=["t", "d"])
+    with pytest.raises(InputError, match="one treatment variable, got 2"):
+        model.estimate_effect(estimand, method_name=METHOD)
+
+
+def test_several_treatment_values_are_refused(plain):
+    _, model, estimand = plain
+    with pytest.raises(InputError, match="treatment_value must be a single value"):
+        model.estimate_effect(estimand, method_name=METHOD, treatment_value=[1, 2])
+
+
+def test_bad_tables_are_refused(plain):
+    table, _, estimand = plain
+    estimator = CinaEstimator(estimand)
+    with pytest.raises(InputTypeError, match="pandas DataFrame, got ndarray"):
+        estimator.fit(table.to_numpy())
+    with pytest.raises(InputError, match=r"lacks the column\(s\) x"):
+        estimator.fit(table.drop(columns="x"))
+    with pytest.raises(InputError, match=r"column\(s\) x more than once"):
+        estimator.fit(pd.concat([table, table[["x"]]], axis=1))
+    with pytest.raises(InputError, match="call fit"):
+        estimator.estimate_effect(table)
+    with pytest.raises(InputError, match="call estimate_effect first"):
+        estimator.fit(table).estimate_std_error(table)
+    with pytest.raises(InputTypeError, match="pandas DataFrame, got ndarray"):
+        estimator.estimate_effect(table.to_numpy())
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_an_empty_arm_is_refused(plain, value, make_plain_model):
+    table, _, _ = plain
+    model, estimand = make_plain_model(table[table.t == value])
+    for units in ("ate", "att", "atc"):
+        with pytest.raises(InputError, match="control" if value else "treated"):
+            model.estimate_effect(estimand, method_name=METHOD, target_units=units)
+
+
+@pytest.mark.parametrize("kind", [float, "Int64"])
+def test_missing_treatments_are_refused(plain, kind, make_plain_model):
+    table, _, _ = plain
+    model, estimand = make_plain_model(table.assign(t=table.t.astype(kind).mask(table.index == 3)))
+    with pytest.raises((InputError, InputTypeError), match="treatment"):
+        model.estimate_effect(estimand, method_name=METHOD)
+
+
+def test_missing_torch_is_said_with_the_command_that_installs_it(problem, monkeypatch):
+    model, estimand = problem
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="python -m pip install torch"):
+        model.estimate_effect(estimand, method_name=METHOD)
