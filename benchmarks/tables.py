@@ -1,9 +1,11 @@
-"""Mean absolute error of the average effect, in sd of the outcome, on published benchmark tables: ours beside classical methods.
+"""Mean absolute error of the average effect, in sd of the outcome, on published benchmark tables.
 
-    python benchmarks/tables.py --data FOLDER [--collections ihdp acic2016 ...] [--markdown]
+Ours stands beside classical methods on the same rows:
 
-FOLDER holds a ``load.py`` with ``load(name, onehot=True)``, which yields ``(X, T, Y, truth)`` per realisation. The tables are for
-measuring only and do not ship with the package. All methods see the same rows.
+    python benchmarks/tables.py --data FOLDER [--collections ihdp acic2016 ...] [--csv FILE]
+
+FOLDER holds a ``load.py`` with ``load(name, onehot=True)``, which yields ``(X, T, Y, truth)`` per realisation. The
+tables are for measuring only and do not ship with the package.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def dowhy_method(name: str, **params: Any) -> Method:
 
 
 def exact_weights(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
-    """The CInA dual solved to tolerance: Gaussian kernel with bandwidth sqrt(D), box 10; weights alone, arm against arm."""
+    """CInA dual solved to tolerance: Gaussian kernel of bandwidth sqrt(D), box 10, weights alone, arm against arm."""
     import torch
 
     z = standardise(np.ascontiguousarray(x.T))[0].T
@@ -68,7 +70,7 @@ def exact_weights(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
 
 
 def cina(**options: Any) -> Method:
-    """This package."""
+    """Make a method of this package's estimator."""
     return lambda x, t, y: dowhy_cina.estimate_effect(x, t, y, **options).value
 
 
@@ -89,7 +91,8 @@ def methods(start: str) -> dict[str, Method]:
 def realisations(folder: Path, name: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]]:
     """Realisations of a collection as float64 arrays."""
     spec = importlib.util.spec_from_file_location("load", folder / "load.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     for x, t, y, truth in module.load(name, onehot=True):

@@ -82,9 +82,9 @@ def dual_objective(features: Features, alpha: Rows, signs: Rows, regularisation:
 def exact_intercept(scores: Rows, signs: Rows) -> Tables:
     """Intercept ``b`` that minimises ``sum_i max(0, 1 - W_i (scores_i + b))``.
 
-    The loss is piecewise linear and convex in ``b`` with a unit change of slope at each breakpoint ``W_i - scores_i``; its
-    slope far to the left is minus the number of treated rows, so that it is flat between the sorted breakpoints of that
-    rank and of the next, and its middle is returned.
+    The loss is piecewise linear and convex in ``b`` with a unit change of slope at each breakpoint ``W_i - scores_i``.
+    Its slope far to the left is minus the number of treated rows, so that it is flat between the sorted breakpoints of
+    that rank and of the next; the middle is returned.
     """
     breakpoints = (signs - scores).sort(1).values
     treated = (signs > 0).sum(1)
@@ -102,7 +102,7 @@ def primal_objective(features: Features, alpha: Rows, signs: Rows, regularisatio
 
 
 def relative_duality_gap(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
-    """``(primal - dual) / primal`` at the feasible point made of ``alpha``: never negative, zero only at the optimum."""
+    """``(primal - dual) / primal`` at a feasible point made of ``alpha``: never negative, zero only at the optimum."""
     feasible = make_feasible(alpha, signs)
     primal = primal_objective(features, feasible, signs, regularisation)
     gap = primal - dual_objective(features, feasible, signs, regularisation)

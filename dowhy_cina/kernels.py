@@ -2,9 +2,9 @@
 
 Letters: B tables, N rows, M landmarks, D key coordinates, H heads.
 
-The kernel of two keys is a sum over heads, ``kappa(x, y) = sum_h amplitude_h exp(-|x - y|^2 / (2 scale_h^2))``. One head
-is a softmax attention kernel whose key bias is ``-|x|^2 / (2 scale_h^2)``; a wide head acts like a linear and quadratic
-part that, unlike a polynomial, stays bounded far from the data.
+The kernel of two keys is a sum over heads, ``kappa(x, y) = sum_h amplitude_h exp(-|x - y|^2 / (2 scale_h^2))``. One
+head is a softmax attention kernel whose key bias is ``-|x|^2 / (2 scale_h^2)``; a wide head acts like a linear and
+quadratic part that, unlike a polynomial, stays bounded far from the data.
 """
 
 from __future__ import annotations

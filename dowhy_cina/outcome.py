@@ -1,4 +1,4 @@
-"""Closed-form kernel ridge regression in feature space, its penalty by generalised cross-validation, leave-one-out errors.
+"""Closed-form kernel ridge regression in feature space: penalty by generalised cross-validation, leave-one-out errors.
 
 Letters: B tables, N rows, M features. Row weights are 0/1 masks (one arm) or frequencies.
 """

@@ -74,8 +74,8 @@ class EffectResult:
     duality_gap : float
         Relative duality gap of the balancing problem that gave the weights; zero only at its exact solution.
     worst_case_bias, worst_case_bias_before : float
-        Most that the weighted (unweighted) difference of means can be off, in the outcome's unit, if each arm's mean outcome is a
-        function of norm one sd of the outcome in the balancing kernel's space.
+        Most that the weighted (unweighted) difference of means can be off, in the outcome's unit, if each arm's mean
+        outcome is a function of norm one sd of the outcome in the balancing kernel's space.
     plan : Plan
     warnings : tuple of str
     rows_set_aside : int
@@ -107,7 +107,8 @@ class EffectResult:
     augmentation: str
 
     def __repr__(self) -> str:
-        return f"EffectResult(value={self.value:.6g}, standard_error={_number(self.standard_error)}, target={self.target!r})"
+        error = _number(self.standard_error)
+        return f"EffectResult(value={self.value:.6g}, standard_error={error}, target={self.target!r})"
 
     def summary(self) -> str:
         """Aligned text for people: the effect, for whom, how many rows stand behind it, and what is doubtful."""
@@ -130,7 +131,10 @@ class EffectResult:
             lines.append(("covariates", "none that vary: this is the difference in means"))
         lines += [
             ("duality gap", f"{self.duality_gap:.2g} (relative)"),
-            ("computed", f"{self.plan.route} route, {self.plan.landmarks} landmarks, {self.checkpoint}, {self.plan.device}"),
+            (
+                "computed",
+                f"{self.plan.route} route, {self.plan.landmarks} landmarks, {self.checkpoint}, {self.plan.device}",
+            ),
         ]
         width = max(len(label) for label, _ in lines)
         text = [f"{label:<{width}}  {content}" for label, content in lines]
@@ -163,7 +167,9 @@ class EffectResult:
         NotImplementedError
             Always.
         """
-        raise NotImplementedError("conditional_effects is not in this release; pass the rows as target_units for their average effect.")
+        raise NotImplementedError(
+            "conditional_effects is not in this release; pass the rows as target_units for their average effect."
+        )
 
 
 def _number(value: float | None) -> str:

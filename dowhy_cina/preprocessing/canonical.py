@@ -1,7 +1,7 @@
 """Column order and row keys that no permutation of rows or columns can change, not even in the last bit.
 
-Floating-point sums depend on the order of their terms. So the association of columns is summed in whole numbers, and no other matrix product, whose rounding depends on where a column lies, decides
-anything.
+Floating-point sums depend on the order of their terms. So the association of columns is summed in whole
+numbers, and no other matrix product, whose rounding depends on where a column lies, decides anything.
 
 Letters: N rows, D columns. Columns are stored as rows of a (D, N) array here, so that each is contiguous.
 """

@@ -118,9 +118,8 @@ def training_families(config: TrainingConfig, collections: Sequence[str] | None 
     """
     kept = [name for name in REGISTRY if name in config.validation_families]
     if len(kept) != len(config.validation_families) or not 0 < len(kept) < len(REGISTRY):
-        raise InputError(
-            f"validation_families must be some, not all, of {', '.join(REGISTRY)}; got {list(config.validation_families)}."
-        )
+        given = list(config.validation_families)
+        raise InputError(f"validation_families must be some, not all, of {', '.join(REGISTRY)}; got {given}.")
     if collections is None:
         return [name for name in REGISTRY if name not in kept]
     if not collections:

@@ -50,8 +50,8 @@ def validate(model: CinaModel, batches: list[LabelledBatch]) -> dict[str, float]
     Returns
     -------
     dict
-        For each estimate ``name`` (error against the effect, in sd of the outcome) and ``name_scaled`` (against the label,
-        in attainable standard errors, at most 10); ``gap``.
+        For each estimate ``name`` (error against the effect, in sd of the outcome) and ``name_scaled`` (against the
+        label, in attainable standard errors, at most 10); ``gap``.
     """
     results: dict[str, list[torch.Tensor]] = {}
     for batch in batches:
@@ -190,7 +190,7 @@ def _accumulate(model: CinaModel, batches: list[LabelledBatch], config: Training
     try:
         for batch in batches:
             (objective(model, batch, config) / len(batches)).backward()  # type: ignore[no-untyped-call]
-    except torch.linalg.LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         return False
     return bool(torch.isfinite(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)))
 

@@ -179,12 +179,15 @@ def test_a_later_estimate_leaves_an_earlier_one_alone(plain):
 
 def test_exchanged_values_change_the_sign(plain):
     _, model, estimand = plain
-    values = [
-        model.estimate_effect(estimand, method_name=METHOD, treatment_value=treated, control_value=control).value
+    estimates = [
+        model.estimate_effect(estimand, method_name=METHOD, treatment_value=treated, control_value=control)
         for treated, control in ((1, 0), (0, 1), ([1], [0]))
     ]
-    assert values[1] == pytest.approx(-values[0], rel=1e-6)
-    assert values[2] == values[0]
+    first, exchanged, wrapped = (estimate.value for estimate in estimates)
+    # The network does not treat the arms alike, so the mirror image holds up to a part of the error only.
+    assert abs(exchanged + first) < 0.5 * estimates[0].get_standard_error()
+    assert first > 0 > exchanged
+    assert wrapped == first
 
 
 @pytest.mark.parametrize("kind", [bool, "int8", float, "category", "Int64"])

@@ -1,0 +1,321 @@
+"""The balancing problems against scikit-learn's SVC, cvxpy and brute force."""
+
+from __future__ import annotations
+
+import cvxpy
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.svm import SVC
+
+from dowhy_cina.balancing import (
+    GRADIENT_ITERATIONS,
+    alpha_from_values,
+    apply,
+    combine,
+    dual_objective,
+    dual_program,
+    exact_intercept,
+    imbalance,
+    key_normaliser,
+    make_feasible,
+    primal_objective,
+    relative_duality_gap,
+    relative_target_gap,
+    solve_quadratic_program,
+    target_objective,
+    target_program,
+    target_weights,
+    values_from_alpha,
+    weights_from_alpha,
+)
+
+N = 40
+LAMBDA = torch.tensor([0.1, 1.0], dtype=torch.float64)
+RIDGE = torch.tensor([0.01, 0.5], dtype=torch.float64)
+STEP = torch.tensor([2.0, 2.0], dtype=torch.float64)
+
+
+def double(values):
+    return torch.as_tensor(np.asarray(values, dtype=np.float64))
+
+
+def tables(seed=0, rows=N):
+    """Two tables: Grams, features whose products they are, and signs with both arms present."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, rows, 3))
+    treated = rng.random((2, rows)) < 1 / (1 + np.exp(-x[..., 0]))
+    treated[:, 0], treated[:, 1] = True, False
+    grams = np.stack([rbf_kernel(table, gamma=0.3) for table in x])
+    values, vectors = np.linalg.eigh(grams)
+    return grams, double(vectors * np.sqrt(values.clip(0))[:, None, :]), double(np.where(treated, 1.0, -1.0))
+
+
+def hinge(scores, signs, intercept):
+    return np.maximum(0, 1 - signs * (scores + intercept)).sum()
+
+
+# The maps between values, alpha and weights
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6))
+def test_values_and_alpha_are_each_others_inverse(seed):
+    _, features, signs = tables(seed)
+    alpha = double(np.random.default_rng(seed).random((2, N)))
+    normaliser = key_normaliser(features)
+    values = values_from_alpha(alpha, signs, normaliser, LAMBDA)
+    back = alpha_from_values(values, signs, normaliser, LAMBDA)
+    torch.testing.assert_close(back, alpha, atol=1e-12, rtol=0)
+    torch.testing.assert_close(values_from_alpha(back, signs, normaliser, LAMBDA), values, atol=1e-9, rtol=1e-12)
+
+
+def test_normaliser_sums_the_gram_over_queries():
+    grams, features, _ = tables()
+    np.testing.assert_allclose(key_normaliser(features), grams.sum(1), atol=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 0.9))
+def test_weights_sum_to_one_in_each_arm(seed, zeros):
+    _, _, signs = tables(seed)
+    rng = np.random.default_rng(seed)
+    alpha = double(rng.random((2, N)) * (rng.random((2, N)) >= zeros))
+    alpha[:, :2] = 0.5
+    weights = weights_from_alpha(alpha, signs)
+    for arm in (-1, 1):
+        np.testing.assert_allclose((weights * (signs == arm)).sum(1), 1)
+    assert ((weights > 0) == (alpha > 0)).all()
+
+
+def test_an_arm_of_zeros_has_weights_of_zero():
+    _, _, signs = tables()
+    weights = weights_from_alpha((signs > 0).double(), signs)
+    assert torch.equal(weights[signs < 0], torch.zeros_like(weights[signs < 0]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 3))
+def test_feasible_alpha(seed, spread):
+    _, _, signs = tables(seed)
+    inside = double(np.random.default_rng(seed).random((2, N)))
+    alpha = inside * spread - float(spread > 1)  # beyond both bounds
+    feasible = make_feasible(alpha, signs)
+    assert ((feasible >= 0) & (feasible <= 1)).all()
+    np.testing.assert_allclose((feasible * signs).sum(1), 0, atol=1e-12)
+    torch.testing.assert_close(make_feasible(feasible, signs), feasible)
+    scaled = make_feasible(inside, signs)
+    torch.testing.assert_close(weights_from_alpha(scaled, signs), weights_from_alpha(inside, signs))
+
+
+# Primal, dual and their gap
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 11), st.sampled_from([0, 1, 3]))
+def test_intercept_is_the_best_of_all_breakpoints(seed, treated, decimals):
+    """Ties included: with few decimals many breakpoints coincide."""
+    rng = np.random.default_rng(seed)
+    signs = np.where(np.arange(12) < treated, 1.0, -1.0)
+    scores = np.round(rng.normal(size=12), decimals)
+    ours = float(exact_intercept(double(scores)[None], double(signs)[None]))
+    best = min(hinge(scores, signs, b) for b in signs - scores)
+    np.testing.assert_allclose(hinge(scores, signs, ours), best, atol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_intercept_of_one_arm_has_no_loss(sign):
+    scores, signs = double(np.random.default_rng(0).normal(size=(1, 12))), torch.full((1, 12), sign).double()
+    assert hinge(scores.numpy(), signs.numpy(), float(exact_intercept(scores, signs))) < 1e-12
+
+
+def test_objectives_by_hand():
+    grams, features, signs = tables()
+    alpha = double(np.random.default_rng(1).random((2, N)))
+    primal, dual = (f(features, alpha, signs, LAMBDA) for f in (primal_objective, dual_objective))
+    for table, penalty in enumerate(LAMBDA.tolist()):
+        signed, w = (alpha * signs)[table].numpy(), signs[table].numpy()
+        quadratic = signed @ grams[table] @ signed
+        np.testing.assert_allclose(dual[table], alpha[table].sum() - quadratic / (2 * penalty))
+        scores = grams[table] @ signed / penalty
+        loss = min(hinge(scores, w, b) for b in w - scores)
+        np.testing.assert_allclose(primal[table], quadratic / (2 * penalty) + loss)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10**6), st.floats(-4, 2), st.floats(0.01, 5), st.floats(-2, 1))
+def test_gap_is_never_negative(seed, log_lambda, spread, shift):
+    _, features, signs = tables(seed)
+    alpha = shift + spread * double(np.random.default_rng(seed).random((2, N)))
+    gap = relative_duality_gap(features, alpha, signs, torch.full((2,), 10**log_lambda).double())
+    assert (gap > -1e-9).all()
+    assert torch.isfinite(gap).all()
+
+
+def test_gap_bounds_the_distance_to_the_optimum():
+    _, features, signs = tables()
+    best = dual_objective(features, solve_quadratic_program(dual_program(features, signs, LAMBDA), STEP, 3000), signs, LAMBDA)
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        alpha = make_feasible(double(rng.random((2, N))), signs)
+        primal = primal_objective(features, alpha, signs, LAMBDA)
+        gap = relative_duality_gap(features, alpha, signs, LAMBDA) * primal
+        assert (best - dual_objective(features, alpha, signs, LAMBDA) <= gap + 1e-8).all()
+
+
+def test_dual_solution_is_the_support_vector_machines():
+    grams, features, signs = tables()
+    alpha = solve_quadratic_program(dual_program(features, signs, LAMBDA), STEP, 3000)
+    assert (relative_duality_gap(features, alpha, signs, LAMBDA) < 1e-5).all()
+    for table, penalty in enumerate(LAMBDA.tolist()):
+        machine = SVC(kernel="precomputed", C=1 / penalty, tol=1e-9).fit(grams[table], signs[table].numpy())
+        theirs = np.zeros(N)
+        theirs[machine.support_] = np.abs(machine.dual_coef_[0]) * penalty
+        np.testing.assert_allclose(alpha[table], theirs, atol=1e-4)
+        ours = dual_objective(features, alpha, signs, LAMBDA)[table]
+        other = dual_objective(features, double(theirs)[None].expand(2, N), signs, LAMBDA)[table]
+        np.testing.assert_allclose(ours, other, rtol=1e-5)
+
+
+def test_dual_value_is_cvxpys():
+    _, features, signs = tables(rows=20)
+    alpha = make_feasible(solve_quadratic_program(dual_program(features, signs, LAMBDA), STEP, 5000), signs)
+    ours = dual_objective(features, alpha, signs, LAMBDA)
+    for table, penalty in enumerate(LAMBDA.tolist()):
+        phi, w = features[table].numpy(), signs[table].numpy()
+        variable = cvxpy.Variable(20)
+        signed = cvxpy.multiply(variable, w)
+        objective = cvxpy.sum(variable) - cvxpy.sum_squares(phi.T @ signed) / (2 * penalty)
+        problem = cvxpy.Problem(cvxpy.Maximize(objective), [variable >= 0, variable <= 1, w @ variable == 0])
+        assert float(ours[table]) == pytest.approx(problem.solve(solver="CLARABEL"), abs=1e-6)
+
+
+# Balance to a target
+
+
+def arm_and_target(seed=0):
+    _, features, signs = tables(seed)
+    return features, (signs > 0).double(), features.mean(1)
+
+
+def test_imbalance_is_attained_and_no_function_does_worse():
+    features, arm, target = arm_and_target()
+    weights = arm / arm.sum(1, keepdim=True)
+    worst = imbalance(features, weights, target)
+    direction = combine(features, weights) - target
+    rng = np.random.default_rng(0)
+
+    def shift(function):
+        """Weighted mean of the arm minus mean of the target, of the function with these coefficients."""
+        values = apply(features, function)
+        return (weights * values).sum(1) - values.mean(1)
+
+    unit = direction / torch.linalg.vector_norm(direction, dim=1, keepdim=True)
+    torch.testing.assert_close(shift(unit), worst)
+    for _ in range(50):
+        other = double(rng.normal(size=unit.shape))
+        other = other / torch.linalg.vector_norm(other, dim=1, keepdim=True)
+        assert (shift(other).abs() <= worst + 1e-12).all()
+
+
+def test_target_weights_are_cvxpys():
+    features, arm, target = arm_and_target()
+    weights = target_weights(features, arm, target, RIDGE, 0.3 * RIDGE, 5000)
+    np.testing.assert_allclose(weights.sum(1), 1)
+    assert (weights >= 0).all()
+    assert (weights[arm == 0] == 0).all()
+    assert (relative_target_gap(features, weights, arm, target, RIDGE) < 1e-5).all()
+    for table, ridge in enumerate(RIDGE.tolist()):
+        phi, variable = features[table].numpy(), cvxpy.Variable(N)
+        objective = cvxpy.sum_squares(phi.T @ variable - target[table].numpy()) + ridge * cvxpy.sum_squares(variable)
+        outside = (1 - arm[table].numpy()) @ variable == 0
+        problem = cvxpy.Problem(cvxpy.Minimize(objective / 2), [variable >= 0, cvxpy.sum(variable) == 1, outside])
+        expected = problem.solve(solver="CLARABEL")
+        assert float(target_objective(features, weights, target, RIDGE)[table]) == pytest.approx(expected, abs=1e-6)
+        np.testing.assert_allclose(weights[table], variable.value, atol=1e-4)
+
+
+def test_simplex_solution_of_the_dual_below_its_box():
+    """While no alpha reaches one the normalised dual balances arm to arm: the best pair of points of the two hulls."""
+    _, features, signs = tables(rows=20)
+    wide = torch.full((2,), 1e-3).double()
+    alpha = solve_quadratic_program(dual_program(features, signs, wide), torch.full((2,), 200.0).double(), 20_000)
+    assert (alpha < 1).all()
+    weights = weights_from_alpha(alpha, signs)
+    for table in range(2):
+        phi, w = features[table].numpy(), signs[table].numpy()
+        variable = cvxpy.Variable(20)
+        distance = cvxpy.sum_squares(phi.T @ cvxpy.multiply(w, variable))
+        arms = [cvxpy.sum(variable[w > 0]) == 1, cvxpy.sum(variable[w < 0]) == 1, variable >= 0]
+        expected = cvxpy.Problem(cvxpy.Minimize(distance), arms).solve(solver="CLARABEL")
+        ours = imbalance(features, weights * signs, torch.zeros_like(features[:, 0]))[table] ** 2
+        assert float(ours) == pytest.approx(expected, abs=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.2, 4))
+def test_target_gap_bounds_the_distance_to_the_optimum(seed, power):
+    features, arm, target = arm_and_target(seed)
+    best = target_objective(features, target_weights(features, arm, target, RIDGE, 0.3 * RIDGE, 500), target, RIDGE)
+    weights = arm * double(np.random.default_rng(seed).random((2, N)) ** power)
+    weights = weights / weights.sum(1, keepdim=True)
+    gap = relative_target_gap(features, weights, arm, target, RIDGE)
+    uniform = target_objective(features, arm / arm.sum(1, keepdim=True), target, RIDGE)
+    assert (gap >= 0).all()
+    assert (target_objective(features, weights, target, RIDGE) - best <= gap * uniform + 1e-7).all()
+
+
+# The solver
+
+
+def test_step_changes_speed_not_solution():
+    features, arm, target = arm_and_target()
+    slow, fast = (target_weights(features, arm, target, RIDGE, c * RIDGE, 5000) for c in (0.1, 1.0))
+    torch.testing.assert_close(slow, fast, atol=1e-6, rtol=0)
+
+
+def test_first_iteration_is_the_clipped_least_squares_solution():
+    features, arm, target = arm_and_target()
+    program = target_program(features, arm, target, RIDGE)
+    # The splitting holds the first step near zero; as the step vanishes it lets go.
+    solution = solve_quadratic_program(program, torch.full((2,), 1e-9).double(), 1)
+    for table in range(2):
+        rows = arm[table].numpy() > 0
+        phi = features[table].numpy()[rows]
+        system = np.block(
+            [
+                [phi @ phi.T + float(RIDGE[table]) * np.eye(len(phi)), np.ones((len(phi), 1))],
+                [np.ones((1, len(phi))), np.zeros((1, 1))],
+            ]
+        )
+        right = np.append(program.linear[table].numpy()[rows], float(program.level[table]))
+        np.testing.assert_allclose(solution[table][rows], np.linalg.solve(system, right)[:-1].clip(0), atol=1e-5)
+
+
+def test_gradient_of_few_iterations_is_finite_differences():
+    features, arm, target = arm_and_target()
+
+    def value(ridge):
+        weights = target_weights(features, arm, target, ridge, torch.ones(2).double(), GRADIENT_ITERATIONS)
+        return (weights * features[..., -1]).sum()
+
+    assert torch.autograd.gradcheck(value, RIDGE.clone().requires_grad_(), atol=1e-6)
+
+
+def test_uniform_where_nothing_is_left():
+    features, arm, target = arm_and_target()
+    torch.testing.assert_close(
+        target_weights(features, arm, target, RIDGE, RIDGE, 0), arm / arm.sum(1, keepdim=True)
+    )
+
+
+def test_batch_is_one_by_one():
+    _, features, signs = tables()
+    together = solve_quadratic_program(dual_program(features, signs, LAMBDA), STEP, 50)
+    for table in range(2):
+        part = slice(table, table + 1)
+        alone = solve_quadratic_program(dual_program(features[part], signs[part], LAMBDA[part]), STEP[part], 50)
+        torch.testing.assert_close(alone, together[part], atol=1e-10, rtol=0)
