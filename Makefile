@@ -3,6 +3,8 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 DEMO_OUTPUT ?= cina-demo
+# Folder of the published benchmark tables, which do not ship with the project: make bench DATA=FOLDER.
+DATA ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +37,8 @@ docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.tables
+	@test -n "$(DATA)" || { echo "expected the folder of the benchmark tables: make bench DATA=FOLDER" >&2; exit 2; }
+	$(BIN)/python benchmarks/tables.py --data "$(DATA)"
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)

@@ -2,11 +2,15 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("MPLBACKEND", "Agg")
+warnings.filterwarnings(
+    "ignore", category=UserWarning
+)  # summary() shows them in the pages, without the builder's paths
 
 import dowhy_cina  # noqa: E402
 
@@ -36,6 +40,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_",),
     "show_memory": False,
     "show_signature": False,
     "remove_config_comments": True,

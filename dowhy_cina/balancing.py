@@ -2,14 +2,14 @@
 
 Letters: B tables, N rows, M features. Everything is stated for a kernel given by features, ``kappa = phi phi'``;
 ``phi`` is the landmark map of :mod:`dowhy_cina.kernels` or, for a given Gram, any of its factors. Signs are
-``W = 2 T - 1``. Convention of the attention layer (softmax over queries): ``alpha_j = lambda v_j / (h_j W_j)`` and
-``h_j = sum_l kappa_lj``.
+``W = 2 T - 1``, and 0 for rows that only pad a table to a batch. Convention of the attention layer (softmax over
+queries): ``alpha_j = lambda v_j / (h_j W_j)`` and ``h_j = sum_l kappa_lj``.
 
 References
 ----------
 Zhang et al. (2024), Towards Causal Foundation Model, ICML, arXiv:2310.00809: Eq. 3 (dual) and Eq. 6 (primal).
 Tarr and Imai (2025), Estimating average treatment effects with support vector machines.
-Stellato et al. (2020), OSQP, for the splitting used by :func:`solve_quadratic_program`.
+Stellato et al. (2020), OSQP, for the splitting of :class:`Splitting`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def make_feasible(alpha: Rows, signs: Rows) -> Rows:
 
     The weights of :func:`weights_from_alpha` change by the clip only.
     """
-    alpha = alpha.clamp(0, 1)
+    alpha = alpha.clamp(0, 1) * (signs != 0)
     treated = (alpha * (signs > 0)).sum(1, keepdim=True)
     control = (alpha * (signs < 0)).sum(1, keepdim=True)
     lighter = torch.minimum(treated, control)
@@ -86,7 +86,7 @@ def exact_intercept(scores: Rows, signs: Rows) -> Tables:
     Its slope far to the left is minus the number of treated rows, so that it is flat between the sorted breakpoints of
     that rank and of the next; the middle is returned.
     """
-    breakpoints = (signs - scores).sort(1).values
+    breakpoints = (signs - scores).masked_fill(signs == 0, torch.inf).sort(1).values
     treated = (signs > 0).sum(1)
     upper = breakpoints.gather(1, treated.clamp_max(scores.shape[1] - 1)[:, None])[:, 0]
     lower = breakpoints.gather(1, (treated - 1).clamp_min(0)[:, None])[:, 0]
@@ -98,7 +98,8 @@ def primal_objective(features: Features, alpha: Rows, signs: Rows, regularisatio
     direction = combine(features, alpha * signs) / regularisation[:, None]
     scores = apply(features, direction)
     margins = signs * (scores + exact_intercept(scores, signs)[:, None])
-    return regularisation / 2 * direction.square().sum(1) + (1 - margins).clamp_min(0).sum(1)
+    hinge = ((1 - margins).clamp_min(0) * (signs != 0)).sum(1)
+    return regularisation / 2 * direction.square().sum(1) + hinge
 
 
 def relative_duality_gap(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
@@ -169,7 +170,7 @@ class QuadraticProgram:
     mask: Rows
 
 
-def solve_quadratic_program(problem: QuadraticProgram, step: Tables, iterations: int) -> Rows:
+class Splitting:
     """Alternating direction method of multipliers; each iteration is two attention products and a clip.
 
     Parameters
@@ -177,47 +178,69 @@ def solve_quadratic_program(problem: QuadraticProgram, step: Tables, iterations:
     problem : QuadraticProgram
     step : Tensor, shape (B,)
         Penalty of the splitting; it changes the speed, never the solution.
-    iterations : int
-        The first alone is the clipped least-squares solution. Gradients flow through the last
-        :data:`GRADIENT_ITERATIONS` only: near the fixed point the earlier ones add cost and no direction.
+    start : Tensor, shape (B, N), optional
+        Variables to begin from, for instance a network's; zero by default, from which the first iteration is the
+        clipped least-squares solution.
 
-    Returns
-    -------
-    Tensor, shape (B, N)
+    Attributes
+    ----------
+    solution : Tensor, shape (B, N)
         Non-negative, at most ``upper``; the equality holds in the limit.
     """
-    features = problem.features * problem.mask[..., None]
-    total = (problem.ridge + step)[:, None]
-    size = features.shape[-1]
-    gram = features.transpose(-1, -2) @ features
-    factor = torch.linalg.cholesky(gram + total[..., None] * torch.eye(size, dtype=gram.dtype, device=gram.device))
 
-    def solve(right: Rows) -> Rows:
-        inner = torch.cholesky_solve(combine(features, right)[..., None], factor)[..., 0]
-        return (right - apply(features, inner)) / total
+    def __init__(self, problem: QuadraticProgram, step: Tables, start: Rows | None = None) -> None:
+        self.problem, self.step = problem, step
+        self._features = problem.features * problem.mask[..., None]
+        self._total = (problem.ridge + step)[:, None]
+        gram = self._features.transpose(-1, -2) @ self._features
+        eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+        self._factor = torch.linalg.cholesky(gram + self._total[..., None] * eye)
+        self._equality = problem.equality * problem.mask
+        self._linear = problem.linear * problem.mask
+        self._response = self._solve(self._equality)
+        self._curvature = (self._equality * self._response).sum(1)
+        self.solution = torch.zeros_like(self._linear) if start is None else start * problem.mask
+        self._multiplier = torch.zeros_like(self._linear) if start is None else self._stationary_multiplier()
 
-    equality = problem.equality * problem.mask
-    response = solve(equality)
-    curvature = (equality * response).sum(1)
-    linear = problem.linear * problem.mask
-    clipped = torch.zeros_like(linear)
-    multiplier = torch.zeros_like(linear)
-    for iteration in range(iterations):
-        with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= iterations - GRADIENT_ITERATIONS):
-            free = solve(linear + step[:, None] * (clipped - multiplier))
-            shift = ((equality * free).sum(1) - problem.level) / curvature
-            free = free - shift[:, None] * response
-            clipped = (free + multiplier).clamp(0, problem.upper) * problem.mask
-            multiplier = multiplier + free - clipped
-    return clipped
+    def _solve(self, right: Rows) -> Rows:
+        inner = torch.cholesky_solve(combine(self._features, right)[..., None], self._factor)[..., 0]
+        return (right - apply(self._features, inner)) / self._total
+
+    def _stationary_multiplier(self) -> Rows:
+        """Multiplier that makes the start a fixed point if it solves the problem."""
+        x = self.solution
+        pull = self._linear - apply(self._features, combine(self._features, x)) - self.problem.ridge[:, None] * x
+        inside = ((x > 0) & (x < self.problem.upper)) * self._equality
+        level = (inside * pull).sum(1) / (inside * self._equality).sum(1).clamp_min(1.0)
+        pull = pull - level[:, None] * self._equality
+        # Inside the bounds the multiplier of a solution is zero; at them it points outward.
+        pull = torch.where(x <= 0, pull.clamp_max(0), torch.where(x >= self.problem.upper, pull.clamp_min(0), 0.0))
+        return pull / self.step[:, None]
+
+    def run(self, iterations: int) -> Rows:
+        """Iterate on and return the solution so far.
+
+        Gradients flow through the last :data:`GRADIENT_ITERATIONS` only: near the fixed point the earlier ones add cost
+        and no direction.
+        """
+        step, solution, multiplier = self.step[:, None], self.solution, self._multiplier
+        for iteration in range(iterations):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= iterations - GRADIENT_ITERATIONS):
+                free = self._solve(self._linear + step * (solution - multiplier))
+                shift = ((self._equality * free).sum(1) - self.problem.level) / self._curvature
+                free = free - shift[:, None] * self._response
+                solution = (free + multiplier).clamp(0, self.problem.upper) * self.problem.mask
+                multiplier = multiplier + free - solution
+        self.solution, self._multiplier = solution, multiplier
+        return solution
 
 
 def dual_program(features: Features, signs: Rows, regularisation: Tables) -> QuadraticProgram:
     """Eq. 3 as a minimisation over ``alpha``."""
     scaled = features * signs[..., None] / regularisation.sqrt()[:, None, None]
-    ones = torch.ones_like(signs)
+    rows = signs.abs()
     zero = torch.zeros_like(regularisation)
-    return QuadraticProgram(scaled, zero, ones, signs, zero, 1.0, ones)
+    return QuadraticProgram(scaled, zero, rows, signs, zero, 1.0, rows)
 
 
 def target_program(features: Features, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables) -> QuadraticProgram:
@@ -240,7 +263,7 @@ def target_weights(
     target : Tensor, shape (B, M)
         Mean features to match.
     ridge, step : Tensor, shape (B,)
-        Ridge of the problem and step of :func:`solve_quadratic_program`.
+        Ridge of the problem and step of :class:`Splitting`.
     iterations : int
 
     Returns
@@ -248,7 +271,7 @@ def target_weights(
     Tensor, shape (B, N)
         Uniform over the arm where the solver leaves no positive weight.
     """
-    solution = solve_quadratic_program(target_program(features, arm, target, ridge), step, iterations)
+    solution = Splitting(target_program(features, arm, target, ridge), step).run(iterations)
     total = solution.sum(1, keepdim=True)
     uniform = arm / arm.sum(1, keepdim=True)
     return torch.where(total > 0, solution / total.clamp_min(torch.finfo(total.dtype).tiny), uniform)

@@ -166,7 +166,7 @@ def overlap_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ax.set_xlim(0, 1)
     ax.set_xlabel("leave-one-out propensity score")
     ax.set_ylabel("share of the arm (square-root scale)")
-    _finish(ax, "Overlap of the arms")
+    _finish(ax, "Overlap")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize="small", borderaxespad=0.1)
     return ax
 

@@ -52,6 +52,8 @@ def fit_scaling(ascending: Array) -> Scaling:
 
     The median is taken off before the moments; constant columns get a standard deviation of one.
     """
+    # A sum over rows that lie apart in memory is taken in another order, with other last bits.
+    ascending = np.ascontiguousarray(ascending)
     rows = ascending.shape[1]
     size = np.maximum(np.abs(ascending[:, 0]), np.abs(ascending[:, -1]))
     unit = np.ldexp(1.0, np.clip(-np.frexp(size)[1], -1000, 1000))

@@ -7,6 +7,7 @@ directly.
 """
 
 import pandas as pd
+from matplotlib import pyplot
 
 import dowhy_cina
 from dowhy_cina import plots
@@ -20,7 +21,7 @@ table = load_nsw("experiment")
 covariates = table[COVARIATES].assign(
     education=pd.cut(table["education"], [-1, 8, 11, 20], labels=["low", "middle", "high"])
 )
-covariates.loc[:9, "re74"] = None
+covariates.loc[::40, "re74"] = None
 result = dowhy_cina.estimate_effect(covariates, table["training"], table["re78"])
 print(result.summary())
 
@@ -30,8 +31,9 @@ print(result.summary())
 # Effect, interval and p-value are in the unit of the outcome; the balance table has one row for each encoded
 # covariate.
 
-print(result.value, result.confidence_interval, result.p_value)
-print(result.effective_sample_size)
+low, high = result.confidence_interval
+print(f"{result.value:,.0f} dollars a year, {low:,.0f} to {high:,.0f}, p = {result.p_value:.3f}")
+print(f"{result.effective_sample_size.treated:.0f} and {result.effective_sample_size.control:.0f} effective rows")
 result.balance.round(3)
 
 # %%
@@ -50,8 +52,6 @@ for name, answer in {"everyone": result, "no degree": no_degree}.items():
 # Pictures
 # --------
 # Each function takes and returns matplotlib's Axes.
-
-from matplotlib import pyplot  # noqa: E402
 
 figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.4), layout="constrained")
 plots.love_plot(result, ax=left)

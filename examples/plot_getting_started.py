@@ -11,7 +11,7 @@ from the second kind of data and holds it against the first.
 import numpy as np
 from dowhy import CausalModel
 
-import dowhy_cina  # noqa: F401  (registers "backdoor.cina")
+import dowhy_cina  # registers "backdoor.cina"
 from dowhy_cina import plots
 from dowhy_cina.data import COVARIATES, load_nsw
 

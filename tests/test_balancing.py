@@ -13,6 +13,7 @@ from sklearn.svm import SVC
 
 from dowhy_cina.balancing import (
     GRADIENT_ITERATIONS,
+    Splitting,
     alpha_from_values,
     apply,
     combine,
@@ -25,7 +26,6 @@ from dowhy_cina.balancing import (
     primal_objective,
     relative_duality_gap,
     relative_target_gap,
-    solve_quadratic_program,
     target_objective,
     target_program,
     target_weights,
@@ -157,7 +157,7 @@ def test_gap_is_never_negative(seed, log_lambda, spread, shift):
 
 def test_gap_bounds_the_distance_to_the_optimum():
     _, features, signs = tables()
-    best = dual_objective(features, solve_quadratic_program(dual_program(features, signs, LAMBDA), STEP, 3000), signs, LAMBDA)
+    best = dual_objective(features, Splitting(dual_program(features, signs, LAMBDA), STEP).run(3000), signs, LAMBDA)
     rng = np.random.default_rng(3)
     for _ in range(20):
         alpha = make_feasible(double(rng.random((2, N))), signs)
@@ -168,7 +168,7 @@ def test_gap_bounds_the_distance_to_the_optimum():
 
 def test_dual_solution_is_the_support_vector_machines():
     grams, features, signs = tables()
-    alpha = solve_quadratic_program(dual_program(features, signs, LAMBDA), STEP, 3000)
+    alpha = Splitting(dual_program(features, signs, LAMBDA), STEP).run(3000)
     assert (relative_duality_gap(features, alpha, signs, LAMBDA) < 1e-5).all()
     for table, penalty in enumerate(LAMBDA.tolist()):
         machine = SVC(kernel="precomputed", C=1 / penalty, tol=1e-9).fit(grams[table], signs[table].numpy())
@@ -182,7 +182,7 @@ def test_dual_solution_is_the_support_vector_machines():
 
 def test_dual_value_is_cvxpys():
     _, features, signs = tables(rows=20)
-    alpha = make_feasible(solve_quadratic_program(dual_program(features, signs, LAMBDA), STEP, 5000), signs)
+    alpha = make_feasible(Splitting(dual_program(features, signs, LAMBDA), STEP).run(5000), signs)
     ours = dual_objective(features, alpha, signs, LAMBDA)
     for table, penalty in enumerate(LAMBDA.tolist()):
         phi, w = features[table].numpy(), signs[table].numpy()
@@ -242,7 +242,7 @@ def test_simplex_solution_of_the_dual_below_its_box():
     """While no alpha reaches one the normalised dual balances arm to arm: the best pair of points of the two hulls."""
     _, features, signs = tables(rows=20)
     wide = torch.full((2,), 1e-3).double()
-    alpha = solve_quadratic_program(dual_program(features, signs, wide), torch.full((2,), 200.0).double(), 20_000)
+    alpha = Splitting(dual_program(features, signs, wide), torch.full((2,), 200.0).double()).run(20_000)
     assert (alpha < 1).all()
     weights = weights_from_alpha(alpha, signs)
     for table in range(2):
@@ -281,7 +281,7 @@ def test_first_iteration_is_the_clipped_least_squares_solution():
     features, arm, target = arm_and_target()
     program = target_program(features, arm, target, RIDGE)
     # The splitting holds the first step near zero; as the step vanishes it lets go.
-    solution = solve_quadratic_program(program, torch.full((2,), 1e-9).double(), 1)
+    solution = Splitting(program, torch.full((2,), 1e-9).double()).run(1)
     for table in range(2):
         rows = arm[table].numpy() > 0
         phi = features[table].numpy()[rows]
@@ -307,15 +307,61 @@ def test_gradient_of_few_iterations_is_finite_differences():
 
 def test_uniform_where_nothing_is_left():
     features, arm, target = arm_and_target()
-    torch.testing.assert_close(
-        target_weights(features, arm, target, RIDGE, RIDGE, 0), arm / arm.sum(1, keepdim=True)
-    )
+    torch.testing.assert_close(target_weights(features, arm, target, RIDGE, RIDGE, 0), arm / arm.sum(1, keepdim=True))
 
 
 def test_batch_is_one_by_one():
     _, features, signs = tables()
-    together = solve_quadratic_program(dual_program(features, signs, LAMBDA), STEP, 50)
+    together = Splitting(dual_program(features, signs, LAMBDA), STEP).run(50)
     for table in range(2):
         part = slice(table, table + 1)
-        alone = solve_quadratic_program(dual_program(features[part], signs[part], LAMBDA[part]), STEP[part], 50)
+        alone = Splitting(dual_program(features[part], signs[part], LAMBDA[part]), STEP[part]).run(50)
         torch.testing.assert_close(alone, together[part], atol=1e-10, rtol=0)
+
+
+def test_runs_add_up():
+    _, features, signs = tables()
+    splitting = Splitting(dual_program(features, signs, LAMBDA), STEP)
+    splitting.run(20)
+    torch.testing.assert_close(splitting.run(30), Splitting(dual_program(features, signs, LAMBDA), STEP).run(50))
+
+
+@pytest.mark.parametrize("problem", ["dual", "target"])
+def test_a_solution_to_start_from_stays(problem):
+    features, arm, target = arm_and_target()
+    signs = 2 * arm - 1
+    program = (
+        dual_program(features, signs, LAMBDA) if problem == "dual" else target_program(features, arm, target, RIDGE)
+    )
+    step = STEP if problem == "dual" else 0.3 * RIDGE
+    solution = Splitting(program, step).run(5000)
+    cold = Splitting(program, step).run(3)
+    warm = Splitting(program, step, start=solution).run(3)
+    assert (warm - solution).abs().max() < 1e-2 * (cold - solution).abs().max()
+
+
+def test_a_start_does_not_change_the_solution():
+    _, features, signs = tables()
+    program = dual_program(features, signs, LAMBDA)
+    start = double(np.random.default_rng(0).random((2, N)))
+    warm = Splitting(program, STEP, start=start).run(3000)
+    torch.testing.assert_close(warm, Splitting(program, STEP).run(3000), atol=1e-4, rtol=0)
+
+
+def test_padding_changes_nothing():
+    """Rows of sign 0 and any features fill a table up to the size of its batch."""
+    _, features, signs = tables()
+    alpha = double(np.random.default_rng(0).random((2, N)))
+    padded, more, filled = (
+        torch.cat([part, filler], 1)
+        for part, filler in ((features, features[:, :5]), (signs, 0 * signs[:, :5]), (alpha, 1 + alpha[:, :5]))
+    )
+    for objective in (primal_objective, dual_objective, relative_duality_gap):
+        expected = objective(features, make_feasible(alpha, signs), signs, LAMBDA)
+        torch.testing.assert_close(objective(padded, make_feasible(filled, more), more, LAMBDA), expected)
+    weights = weights_from_alpha(filled, more)
+    torch.testing.assert_close(weights[:, :N], weights_from_alpha(alpha, signs))
+    assert not weights[:, N:].any()
+    solution = Splitting(dual_program(padded, more, LAMBDA), STEP).run(50)
+    torch.testing.assert_close(solution[:, :N], Splitting(dual_program(features, signs, LAMBDA), STEP).run(50))
+    assert not solution[:, N:].any()

@@ -19,9 +19,7 @@ def keys(rows, columns=4, seed=0, tables=2):
 
 def reference(x, y, amplitudes):
     """Sum of scikit-learn's Gaussian kernels."""
-    return sum(
-        float(a) * rbf_kernel(x, y, gamma=0.5 / s**2) for a, s in zip(amplitudes, HEAD_SCALES, strict=True)
-    )
+    return sum(float(a) * rbf_kernel(x, y, gamma=0.5 / s**2) for a, s in zip(amplitudes, HEAD_SCALES, strict=True))
 
 
 def test_distances_are_scikit_learns_and_never_negative():

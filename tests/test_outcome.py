@@ -100,9 +100,7 @@ def test_leave_one_out_is_the_error_of_literal_refits(case):
         for row in np.flatnonzero(rows[table]):
             others = rows[table].numpy().copy()
             others[row] = 0
-            intercept, coefficients = direct(
-                features[table], response[table].numpy(), others, float(penalty[table])
-            )
+            intercept, coefficients = direct(features[table], response[table].numpy(), others, float(penalty[table]))
             error = float(response[table, row]) - intercept - features[table, row] @ coefficients
             np.testing.assert_allclose(float(ours[table, row]), error, atol=1e-6)
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.balancing import (
+    Splitting,
     alpha_from_values,
     apply,
     combine,
@@ -18,7 +19,6 @@ from dowhy_cina.balancing import (
     key_normaliser,
     make_feasible,
     relative_duality_gap,
-    solve_quadratic_program,
     target_weights,
     values_from_alpha,
     weights_from_alpha,
@@ -63,7 +63,7 @@ class CinaLayer(nn.Module):
     ) -> BalancingValues:
         """Values that balance arm against arm (Eq. 3 and 6), with their certificate."""
         program = dual_program(features, signs, regularisation)
-        alpha = make_feasible(solve_quadratic_program(program, step, self.dual_layers), signs)
+        alpha = make_feasible(Splitting(program, step).run(self.dual_layers), signs)
         normaliser = key_normaliser(features)
         values = values_from_alpha(alpha, signs, normaliser, regularisation)
         carried = alpha_from_values(values, signs, normaliser, regularisation)

@@ -57,10 +57,10 @@ def test_a_bootstrap_follows_the_seed_and_draws_nothing_from_it(plain):
     estimate = model.estimate_effect(estimand, method_name=METHOD)
 
     def interval(seed):
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.seed(seed)
         estimate.estimator._bootstrap_estimates = None
         answer = estimate.get_confidence_intervals(method="bootstrap", num_simulations=3)
-        assert np.random.get_state()[2] == 624  # noqa: NPY002  # nothing drawn since seeding
+        assert np.random.get_state()[2] == 624  # nothing drawn since seeding
         return answer
 
     assert interval(0) == interval(0) != interval(1)
@@ -205,7 +205,7 @@ def test_nothing_of_the_users_changes(frame, make_model):
         }
         handlers = [len(logging.getLogger(name).handlers) for name in loggers]
         torch_settings = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
-        return loggers, handlers, torch_settings, torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002
+        return loggers, handlers, torch_settings, torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()
 
     table = frame.copy()
     model, estimand = make_model(table)

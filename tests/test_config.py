@@ -1,0 +1,85 @@
+"""Settings: unknown names, wrong types and impossible values raise and say what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dowhy_cina.config import EstimatorOptions, ModelConfig, TrainingConfig, from_mapping
+from dowhy_cina.errors import InputError, UnknownOptionError
+
+CONFIGS = [ModelConfig, EstimatorOptions, TrainingConfig]
+
+
+@pytest.mark.parametrize("cls", CONFIGS)
+def test_defaults_survive_json(cls):
+    stored = json.loads(json.dumps(dataclasses.asdict(cls())))
+    assert from_mapping(cls, stored, "setting") == cls()
+
+
+@pytest.mark.parametrize("cls", CONFIGS)
+def test_frozen(cls):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(cls(), dataclasses.fields(cls)[0].name, 1)
+
+
+def test_lists_and_whole_numbers():
+    config = from_mapping(TrainingConfig, {"seconds": 3, "validation_families": ["scm"]}, "setting")
+    assert config.seconds == 3.0
+    assert isinstance(config.seconds, float)
+    assert config.validation_families == ("scm",)
+
+
+def test_unknown_names_point_to_the_nearest():
+    with pytest.raises(UnknownOptionError, match=r"unknown training setting.*'lerning_rate'.*'learning_rate'"):
+        from_mapping(TrainingConfig, {"lerning_rate": 1e-3}, "training setting")
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [
+        (TrainingConfig, "seconds", "abc"),
+        (TrainingConfig, "seed", 1.5),
+        (TrainingConfig, "seed", True),
+        (TrainingConfig, "validation_families", "scm"),
+        (ModelConfig, "width", "48"),
+        (ModelConfig, "key_width", None),
+        (EstimatorOptions, "device", 0),
+    ],
+)
+def test_wrong_types(cls, name, value):
+    with pytest.raises(InputError, match=f"setting '{name}' must be of type"):
+        from_mapping(cls, {name: value}, "setting")
+
+
+@given(st.one_of(st.none(), st.integers(), st.text(), st.lists(st.integers())))
+def test_not_a_table(values):
+    with pytest.raises(InputError, match="expected setting as a table"):
+        from_mapping(ModelConfig, values, "setting")
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (ModelConfig, {"width": 10, "heads": 4}, "multiple of heads, got 10 and 4"),
+        (ModelConfig, {"heads": 0}, "heads must be at least 1"),
+        (EstimatorOptions, {"augmentation": "ridge"}, "augmentation must be 'kernel' or 'none', got 'ridge'"),
+        (TrainingConfig, {"min_rows": 10}, "20 <= min_rows <= max_rows, got 10"),
+        (TrainingConfig, {"min_rows": 200, "max_rows": 100}, "got 200 and 100"),
+        (TrainingConfig, {"seconds": 0.0}, "seconds must be positive and finite"),
+        (TrainingConfig, {"seconds": float("nan")}, "seconds must be positive and finite"),
+        (TrainingConfig, {"seconds": float("inf")}, "seconds must be positive and finite"),
+        (TrainingConfig, {"validation_tables": 1}, "validation_tables must be at least 2, got 1"),
+        (TrainingConfig, {"batches_per_step": 0}, "batches_per_step must be at least 1"),
+        (TrainingConfig, {"warmup_steps": 0}, "warmup_steps must be at least 1"),
+        (TrainingConfig, {"validation_every": 0}, "validation_every must be at least 1"),
+        (TrainingConfig, {"workers": -1}, "workers must be at least 0"),
+    ],
+)
+def test_impossible_values(cls, values, message):
+    with pytest.raises(InputError, match=message):
+        cls(**values)

@@ -1,0 +1,407 @@
+"""Training: labels, reproducible batches, objectives by hand, recipes, and a run of seconds."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dowhy_cina import checkpoint
+from dowhy_cina.config import ModelConfig, TrainingConfig
+from dowhy_cina.errors import CheckpointError, InputError, UnknownOptionError
+from dowhy_cina.nn.model import CinaModel
+from dowhy_cina.simulators import REGISTRY, draw_table
+from dowhy_cina.training import main, pretrain, trainer
+from dowhy_cina.training.objectives import FLOOR, HUBER, LabelledBatch, estimates, huber, objective
+from dowhy_cina.training.recipes import parse_recipe
+from dowhy_cina.training.tables import (
+    BATCH_ROWS,
+    TableStream,
+    draw_batch,
+    draw_shape,
+    label,
+    stratified_rows,
+    target_population,
+    training_families,
+)
+from dowhy_cina.training.trainer import learning_rate, validate, validation_batches
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "cina-small.toml"
+SMALL = ModelConfig(width=8, layers=1, heads=2)
+QUICK = TrainingConfig(
+    seconds=3,
+    min_rows=40,
+    max_rows=60,
+    max_columns=4,
+    landmarks=16,
+    tables_per_batch=2,
+    batches_per_step=2,
+    warmup_steps=1,
+    validation_every=5,
+    validation_tables=4,
+    workers=0,
+)
+FAMILIES = training_families(QUICK)
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return CinaModel(SMALL).double()
+
+
+def tensors(batch):
+    table = [getattr(batch.table, field.name) for field in dataclasses.fields(batch.table)]
+    return [*table, batch.target, batch.label, batch.effect, batch.attainable]
+
+
+def equal(one, other):
+    return all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+
+
+# Tables
+
+
+def test_batch_is_reproducible_from_seed_and_index():
+    first = draw_batch(3, 7, QUICK, FAMILIES)
+    assert equal(first, draw_batch(3, 7, QUICK, FAMILIES))
+    for seed, index in ((3, 8), (4, 7)):
+        assert not torch.equal(first.label, draw_batch(seed, index, QUICK, FAMILIES).label)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_order_does_not_depend_on_the_number_of_workers(workers):
+    loader = DataLoader(TableStream(QUICK, FAMILIES, start=5), batch_size=None, num_workers=workers)
+    for index, batch in enumerate(itertools.islice(loader, 7)):
+        assert equal(batch, draw_batch(QUICK.seed, 5 + index, QUICK, FAMILIES))
+
+
+def test_batch_is_standardised_and_labelled():
+    for index in range(10):
+        batch = draw_batch(0, index, QUICK, FAMILIES)
+        table = batch.table
+        tables, rows, columns = table.covariates.shape
+        assert tables == QUICK.tables_per_batch
+        assert QUICK.min_rows <= rows <= QUICK.max_rows
+        assert 2 <= columns <= QUICK.max_columns
+        assert table.landmarks.shape == (tables, QUICK.landmarks)
+        assert {part.dtype for part in tensors(batch)} == {torch.float64, torch.int64}
+        assert all(torch.isfinite(part).all() for part in tensors(batch))
+        np.testing.assert_allclose(table.outcome.mean(1), 0, atol=1e-9)
+        np.testing.assert_allclose(table.outcome.std(1, unbiased=False), 1)
+        np.testing.assert_allclose(table.covariates.mean(1), 0, atol=0.2)  # exact but for cut outliers
+        np.testing.assert_allclose(batch.target.sum(1), 1)
+        assert (batch.target >= 0).all()
+        assert ((batch.attainable > 0) & (batch.attainable <= 0.5)).all()
+
+
+def test_shapes_cover_their_range_and_bound_a_batch():
+    config = TrainingConfig()
+    shapes = [draw_shape(np.random.default_rng(seed), config) for seed in range(500)]
+    rows, columns, counts = map(np.array, zip(*shapes, strict=True))
+    assert rows.min() < 110
+    assert rows.max() > 3600
+    assert 500 < np.median(rows) < 800  # the geometric mean of 100 and 4000 is 632
+    assert columns.min() == 2
+    assert columns.max() > 70
+    assert (counts * rows <= np.maximum(BATCH_ROWS, rows)).all()
+    assert counts.max() == config.tables_per_batch
+
+
+@pytest.mark.parametrize("kind", ["ate", "att", "atc"])
+def test_labels_are_unbiased(kind):
+    """Over treatments and outcomes drawn anew at the same covariates; their noise is the attainable error."""
+    rng = np.random.default_rng(0)
+    table = draw_table(rng, 400, 3, families=["simulation_a"])
+
+    class Choice:
+        @staticmethod
+        def choice(*_, **__):
+            return kind
+
+    errors, attainable = [], []
+    for _ in range(400):
+        treatment = (rng.random(400) < table.propensity).astype(float)
+        mean = np.where(treatment > 0, table.mu1, table.mu0)
+        drawn = dataclasses.replace(table, treatment=treatment, outcome=mean + table.noise_sd * rng.normal(size=400))
+        target, inverse = target_population(Choice, drawn)
+        assert target.sum() == pytest.approx(1)
+        value, effect, error = label(drawn, target, inverse, 10 * table.outcome.std())
+        errors.append(value - effect)
+        attainable.append(error)
+        assert effect == pytest.approx(target @ (table.mu1 - table.mu0) / (10 * table.outcome.std()))
+    standard_error = np.std(errors) / 20
+    assert abs(np.mean(errors)) < 4 * standard_error
+    # Cut at twice its deviation a normal variable keeps 0.96 of it.
+    assert np.std(errors) == pytest.approx(0.96 * np.sqrt(np.mean(np.square(attainable))), rel=0.15)
+
+
+def test_ate_label_is_the_simulators_own_oracle():
+    table = draw_table(np.random.default_rng(1), 400, 3, families=["kang_schafer"])
+    n, e = 400, table.propensity
+    scale = 1e6  # so large that nothing is bounded
+    value, effect, _ = label(table, np.full(n, 1 / n), (1 / (1 - e) / n, 1 / e / n), scale)
+    assert effect * scale == pytest.approx(table.effect)
+    attainable = np.sqrt(np.sum((table.noise_sd / np.where(table.treatment > 0, e, 1 - e) / n) ** 2))
+    noise = np.clip(table.oracle_label - table.effect, -2 * attainable, 2 * attainable)
+    assert value * scale == pytest.approx(table.effect + noise)
+
+
+@pytest.mark.parametrize(("treated", "size", "expected"), [(50, 20, 10), (4, 20, 4), (96, 20, 16), (50, 100, 50)])
+def test_landmarks_are_of_both_arms(treated, size, expected):
+    treatment = np.random.default_rng(0).permutation(np.arange(100) < treated).astype(float)
+    rows = stratified_rows(np.random.default_rng(1), treatment, size)
+    assert len(set(rows.tolist())) == size
+    assert treatment[rows].sum() == expected
+
+
+def test_families_for_training_and_validation_are_apart():
+    assert set(FAMILIES) == set(REGISTRY) - set(QUICK.validation_families)
+    assert training_families(QUICK, ["scm", "trees"]) == ["scm", "trees"]
+    with pytest.raises(InputError, match=r"training does not see, got \['simulation_a'\] in both"):
+        training_families(QUICK, ["scm", "simulation_a"])
+    with pytest.raises(NotImplementedError, match=r"collections: \['my/folder'\] are not simulators"):
+        training_families(QUICK, ["my/folder"])
+    with pytest.raises(InputError, match="collections must name at least one"):
+        training_families(QUICK, [])
+
+
+@pytest.mark.parametrize("families", [(), ("ihdp",), tuple(REGISTRY), ("scm", "scm")])
+def test_impossible_validation_families(families):
+    with pytest.raises(InputError, match="validation_families must be some, not all"):
+        training_families(dataclasses.replace(QUICK, validation_families=families))
+
+
+# Objectives
+
+
+def test_estimates_by_hand(model):
+    batch = draw_batch(0, 1, QUICK, FAMILIES)
+    with torch.no_grad():
+        result = estimates(model, batch)
+        state = model(batch.table)
+        target = (batch.target[..., None] * state.balance_features).sum(1)
+        weights = model.weights(batch.table, state, target).numpy()
+    t, y, q = batch.table.treatment.numpy(), batch.table.outcome.numpy(), batch.target.numpy()
+    mu0, mu1 = (mean.numpy() for mean in state.means)
+    np.testing.assert_allclose(result["regression"], (q * (mu1 - mu0)).sum(1))
+    np.testing.assert_allclose(result["weights_only"], (weights * t * y).sum(1) - (weights * (1 - t) * y).sum(1))
+    corrections = (weights * t * (y - mu1)).sum(1) - (weights * (1 - t) * (y - mu0)).sum(1)
+    np.testing.assert_allclose(result["augmented"], (q * (mu1 - mu0)).sum(1) + corrections)
+    assert (result["gap"] >= 0).all()
+
+
+def test_huber_is_quadratic_then_linear():
+    attainable = torch.full((3,), 0.08).double()
+    small, edge, large = huber(torch.tensor([0.05, -HUBER * 0.1, 1.0]).double(), attainable).tolist()
+    assert small == pytest.approx((0.05 / (0.08 + FLOOR)) ** 2 / 2)
+    assert edge == pytest.approx(HUBER**2 / 2)
+    assert large == pytest.approx(HUBER * (10 - HUBER / 2))
+
+
+def test_objective_weighs_its_terms(model):
+    batch = draw_batch(0, 2, QUICK, FAMILIES)
+    names = ("augmented", "weights_only", "regression", "paper", "gap")
+    off = dataclasses.replace(QUICK, **{f"{name}_weight": 0.0 for name in names})
+    with torch.no_grad():
+        assert float(objective(model, batch, off)) == 0
+        terms = [float(objective(model, batch, dataclasses.replace(off, **{f"{name}_weight": 2.0}))) for name in names]
+        result = estimates(model, batch)
+        everything = dataclasses.replace(off, **{f"{name}_weight": 2.0 for name in names})
+        assert float(objective(model, batch, everything)) == pytest.approx(sum(terms))
+    expected = huber(result["augmented"] - batch.label, batch.attainable).mean()
+    assert terms[0] == pytest.approx(2 * float(expected))
+    assert terms[-1] == pytest.approx(2 * float(result["gap"].mean()))
+
+
+def test_a_step_against_the_gradient_lowers_the_objective(model):
+    batch = draw_batch(0, 3, QUICK, FAMILIES)
+    before = objective(model, batch, QUICK)
+    parameters = list(model.parameters())[-4:]
+    gradients = torch.autograd.grad(before, parameters)
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    with torch.no_grad():
+        for sign in (-1, 1):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.add_(gradient, alpha=sign * 1e-4)
+            if sign < 0:
+                assert objective(model, batch, QUICK) < before
+
+
+def test_validation_by_hand(model):
+    batches = validation_batches(QUICK, FAMILIES, 3)
+    assert all(len(batch.label) == 1 for batch in batches)
+    assert all(equal(one, two) for one, two in zip(batches, validation_batches(QUICK, FAMILIES, 3), strict=True))
+    figures = validate(model, batches)
+    with torch.no_grad():
+        results = [estimates(model, batch) for batch in batches]
+    errors = [abs(float(r["paper"] - b.effect)) for r, b in zip(results, batches, strict=True)]
+    units = [float(b.attainable) + FLOOR for b in batches]
+    excess = [abs(float(r["paper"] - b.label)) for r, b in zip(results, batches, strict=True)]
+    scaled = [min(10, error / unit) for error, unit in zip(excess, units, strict=True)]
+    assert figures["paper"] == pytest.approx(np.mean(errors))
+    assert figures["paper_scaled"] == pytest.approx(np.mean(scaled))
+    assert figures["gap"] == pytest.approx(np.median([float(r["gap"]) for r in results]))
+
+
+def test_learning_rate_warms_up_and_ends_at_zero():
+    config = TrainingConfig(learning_rate=1.0, warmup_steps=10, seconds=100)
+    assert learning_rate(config, 0, 0) == pytest.approx(0.1)
+    assert learning_rate(config, 9, 0) == pytest.approx(1)
+    assert learning_rate(config, 50, 50) == pytest.approx(0.5)
+    assert learning_rate(config, 50, 100) == learning_rate(config, 50, 130) == pytest.approx(0)
+
+
+# A run
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_run_and_its_continuation(tmp_path):
+    output = tmp_path / "new" / "tiny.safetensors"
+    state = torch.get_rng_state()
+    header = pretrain(QUICK, output=output, model_config=SMALL, progress=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    model, stored = checkpoint.read(output)
+    assert model.config == SMALL
+    assert stored["steps"] == header["steps"]
+    assert stored["recipe"]["seconds"] == 3
+    assert stored["families"] == FAMILIES
+    assert set(stored["validation"]) == {"inside", "outside"}
+    log = rows_of(output.with_suffix(".csv"))
+    last = log[-1]
+    # Steps of two batches of two tables, validated at the start and at the end at least.
+    assert int(last["steps"]) > 0
+    assert int(last["tables"]) == 4 * int(last["steps"])
+    assert float(last["seconds"]) >= 3
+    assert len(log) >= 2
+    assert math.isfinite(float(last["inside_augmented_scaled"]))
+    # The kept weights are the best of the log.
+    scores = [float(row["inside_augmented_scaled"]) + 0.3 * float(row["inside_weights_only_scaled"]) for row in log]
+    assert int(log[int(np.argmin(scores))]["steps"]) == stored["steps"]
+    figures = validate(model, validation_batches(QUICK, FAMILIES, QUICK.validation_tables))
+    assert figures["augmented"] == pytest.approx(stored["validation"]["inside"]["augmented"], abs=1e-4)
+
+    again = pretrain(dataclasses.replace(QUICK, seconds=1), output=output, start=output, progress=False)
+    assert rows_of(output.with_suffix(".csv"))[: len(log)] == log
+    for key in ("steps", "tables", "seconds"):
+        assert again[key] >= stored[key]
+    first = rows_of(output.with_suffix(".csv"))[len(log)]
+    assert int(first["steps"]) == stored["steps"]
+    assert int(first["tables"]) == stored["tables"]
+    assert float(rows_of(output.with_suffix(".csv"))[-1]["seconds"]) >= stored["seconds"] + 1
+
+
+def test_initial_weights_follow_from_the_seed():
+    first, same, other = (
+        trainer._initial_model(dataclasses.replace(QUICK, seed=seed), SMALL)[0].encoder.table_input.weight
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("damage", ["not finite", "no factorisation"])
+def test_a_degenerate_table_does_not_end_a_run(tmp_path, monkeypatch, caplog, damage):
+    original, calls = trainer.objective, itertools.count()
+
+    def damaged(model: CinaModel, batch: LabelledBatch, config: TrainingConfig):
+        if next(calls) == 1:
+            if damage == "no factorisation":
+                raise torch.linalg.LinAlgError("not positive-definite")
+            return original(model, batch, config) * math.nan
+        return original(model, batch, config)
+
+    monkeypatch.setattr(trainer, "objective", damaged)
+    config = dataclasses.replace(QUICK, seconds=0.5)
+    pretrain(config, output=tmp_path / "x.safetensors", model_config=SMALL, progress=False)
+    assert [record.message for record in caplog.records] == ["step 0: gradient is not finite, skipped"]
+    model, _ = checkpoint.read(tmp_path / "x.safetensors")
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+# Recipes
+
+
+def test_bundled_recipe():
+    training, model = parse_recipe(RECIPE)
+    assert training.validation_families == ("kang_schafer", "simulation_a")
+    assert model == ModelConfig()
+
+
+def test_overrides():
+    given = ["seconds=60", "training.seed = 4", "model.width=16", 'validation_families=["scm"]']
+    training, model = parse_recipe(RECIPE, given)
+    assert (training.seconds, training.seed, training.validation_families) == (60.0, 4, ("scm",))
+    assert model.width == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[training]\nlerning_rate = 1", "unknown training setting.*'lerning_rate'.*'learning_rate'"),
+        ("[model]\nwidht = 1", "unknown model setting.*'widht'.*'width'"),
+        ("[trainig]\nseed = 1", "unknown table.*'trainig'.*'training'"),
+    ],
+)
+def test_unknown_keys(tmp_path, text, message):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(text)
+    with pytest.raises(UnknownOptionError, match=message):
+        parse_recipe(recipe)
+
+
+@pytest.mark.parametrize("text", ["[training", "training = 3", "[training]\nseed = 'x'", "[training]\nseconds = -1"])
+def test_bad_recipes(tmp_path, text):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(text)
+    with pytest.raises(InputError):
+        parse_recipe(recipe)
+
+
+def test_a_recipe_that_is_no_text_file(tmp_path):
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    for path in (tmp_path, tmp_path / "missing.toml", tmp_path / "binary.toml"):
+        with pytest.raises(InputError, match=f"recipe {path}"):
+            parse_recipe(path)
+
+
+@pytest.mark.parametrize(
+    "override", ["seconds", "", "seconds=abc", "seed=1.5", "seconds=-1", "validation_families=scm"]
+)
+def test_bad_overrides(override):
+    with pytest.raises(InputError):
+        parse_recipe(RECIPE, [override])
+
+
+@pytest.mark.parametrize("override", ["secnds=1", "model.depth=1", "optimiser.lr=1", "=5"])
+def test_unknown_overrides(override):
+    with pytest.raises(UnknownOptionError):
+        parse_recipe(RECIPE, [override])
+
+
+def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("dowhy_cina.training.recipes.pretrain", lambda *given, **named: calls.append((given, named)))
+    monkeypatch.chdir(tmp_path)
+    assert main(RECIPE, ["seconds=2"]) == Path("cina-small.safetensors")
+    (training,), named = calls[0]
+    assert training.seconds == 2
+    assert named == {"model_config": ModelConfig(), "output": Path("cina-small.safetensors"), "start": None}
+    with pytest.raises(CheckpointError, match=r"cina-small\.safetensors"):
+        main(RECIPE, resume=True)
+    checkpoint.write(Path("mine.safetensors"), CinaModel(SMALL), {"model": dataclasses.asdict(SMALL)})
+    main(RECIPE, resume=True, output=Path("mine.safetensors"))
+    assert calls[1][1]["start"] == Path("mine.safetensors")
