@@ -5,9 +5,10 @@ Letters: N rows, D covariates, M target rows.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy import stats
 from torch import Tensor
 
 from dowhy_cina import checkpoint
-from dowhy_cina.balancing import imbalance, relative_target_gap
+from dowhy_cina.balancing import imbalance
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.devices import resolve_device
 from dowhy_cina.diagnostics import balance_table, effective_sample_size, overlap_warnings
@@ -27,6 +28,15 @@ from dowhy_cina.nn.model import CinaModel, TableBatch
 from dowhy_cina.preprocessing import Preprocessor, canonical_row_key
 from dowhy_cina.results import EffectResult, Plan
 from dowhy_cina.scaling import standardise
+from dowhy_cina.weighting import (
+    EXACT_GAP,
+    Weighting,
+    arm_against_arm,
+    arm_against_arm_exact,
+    arm_to_target,
+    uniform,
+    with_kernel_of_all_rows,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -73,8 +83,11 @@ class Analysis:
     ) -> None:
         self.options = options
         self._preprocessor, self._readable, self._keep = preprocessor, readable, keep
-        self.model, _ = checkpoint.load(options.checkpoint)
         self.device = resolve_device(options.device)
+        self._is_exact = options.checkpoint == "exact"
+        self._model = (
+            untrained_model(self.device) if self._is_exact else checkpoint.load(options.checkpoint, self.device)
+        )
         # Computed in an order that depends on the rows' content alone, so that no permutation changes a digit.
         self._order = np.lexsort((outcome, treatment, canonical_row_key(covariates)))
         self._treatment, self._outcome = treatment[self._order], outcome[self._order]
@@ -100,10 +113,9 @@ class Analysis:
         )
         with torch.no_grad():
             self._state = self._model.forward(self._table)
-
-    @property
-    def _model(self) -> CinaModel:
-        return self.model if self.device.type == "cpu" else self.model.to(self.device)
+            if self._is_exact:
+                self._state, self._bandwidth = with_kernel_of_all_rows(self._table, self._state)
+                self.plan = dataclasses.replace(self.plan, route="exact", landmarks=len(treatment))
 
     def _tensor(self, values: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64)).to(self.device)[None]
@@ -117,9 +129,10 @@ class Analysis:
         return result
 
     @cached_property
-    def _paper_values(self) -> Any:
-        with torch.no_grad():
-            return self._model.values(self._table, self._state)
+    def _arm_against_arm(self) -> Weighting:
+        if self._is_exact:
+            return arm_against_arm_exact(self._table, self._state)
+        return arm_against_arm(self._model, self._table, self._state, self.options.refine)
 
     def effect(self, target_units: Any = "ate", confidence_level: float = 0.95) -> EffectResult:
         """Average effect in a target population.
@@ -146,10 +159,10 @@ class Analysis:
         target = self._target(target_units)
         with torch.no_grad():
             moments = self._moments(target)
-            weights, gap = self._weights(target, moments)
-            value, error = self._estimate(target, moments, weights)
-            before, after = self._worst_case(moments, weights)
-        return self._result(target, weights, value, error, confidence_level, gap, (before, after))
+            weighting = self._weights(target, moments)
+            value, error = self._estimate(target, moments, weighting.weights)
+            worst = self._worst_case(moments, weighting.weights)
+        return self._result(target, weighting, value, error, confidence_level, worst)
 
     def _target(self, units: Any) -> _Target:
         n, t = len(self._treatment), self._treatment
@@ -187,30 +200,32 @@ class Analysis:
             return _Moments(torch.einsum("bnm,bn->bm", state.balance_features, q), state.means[1] - state.means[0], q)
         rows = self._tensor(target.foreign)
         _, means, keys = self._model.foreign_rows(state, rows)
+        if self._is_exact:
+            keys = rows / self._bandwidth
         q = torch.full_like(means[0], 1 / rows.shape[1])
         return _Moments(state.balance_kernel.mean_features(keys, q), means[1] - means[0], q)
 
-    def _weights(self, target: _Target, moments: _Moments) -> tuple[Tensor, float]:
-        """Weights of both arms and the relative duality gap of the problem they come from."""
-        table, state = self._table, self._state
+    def _weights(self, target: _Target, moments: _Moments) -> Weighting:
+        """Balance the arms against each other, or each to the target."""
+        table = self._table
         if not self.columns:
-            # Nothing to balance: uniform weights, the difference in means.
-            arms = (1 - table.treatment, table.treatment)
-            return sum((arm / arm.sum() for arm in arms), torch.zeros_like(arms[0])), 0.0
-        if self.options.augmentation == "none" and target.name == "ate":
-            values = self._paper_values
-            return values.weights, float(values.duality_gap)
-        weights = self._model.weights(table, state, moments.features)
-        gaps = []
+            return uniform(table)
+        alone = self.options.augmentation == "none"
+        if target.name == "ate" and (alone or self._is_exact):
+            return self._arm_against_arm
+        refine = EXACT_GAP if self._is_exact else self.options.refine
+        arms = []
         for name, arm in (("atc", 1 - table.treatment), ("att", table.treatment)):
-            if self.options.augmentation == "none" and target.name == name:
-                weights = torch.where(arm > 0, moments.row_weights, weights)
-                continue
-            own = weights * arm
-            gaps.append(
-                float(relative_target_gap(state.balance_features, own, arm, moments.features, state.balance_ridge))
-            )
-        return weights, max(gaps)
+            if alone and target.name == name:
+                arms.append(Weighting(moments.row_weights, 0.0))
+            else:
+                arms.append(arm_to_target(self._model, self._state, arm, moments.features, refine))
+        return Weighting(
+            arms[0].weights + arms[1].weights,
+            max(arm.gap for arm in arms),
+            max(arm.steps for arm in arms),
+            all(arm.converged for arm in arms),
+        )
 
     def _estimate(self, target: _Target, moments: _Moments, weights: Tensor) -> tuple[float, float]:
         """Effect and standard error in sd of the outcome."""
@@ -243,14 +258,13 @@ class Analysis:
     def _result(
         self,
         target: _Target,
-        weights: Tensor,
+        weighting: Weighting,
         value: float,
         error: float,
         level: float,
-        gap: float,
         worst: tuple[float, float],
     ) -> EffectResult:
-        final = weights[0].cpu().numpy()
+        final = weighting.weights[0].cpu().numpy()
         sizes = (int((1 - self._treatment).sum()), int(self._treatment.sum()))
         interval, p_value, standard_error = None, None, None
         if min(sizes) > 1:
@@ -260,6 +274,12 @@ class Analysis:
         readable = self._readable.iloc[self._order]
         balance = balance_table(readable, self._treatment, final)
         notes = overlap_warnings(self._treatment, final, target.weights, propensity, balance)
+        if not weighting.converged:
+            goal = EXACT_GAP if self._is_exact else self.options.refine
+            notes += (
+                f"The balancing problem was not solved to the relative duality gap {goal:g}: {weighting.gap:.2g} was "
+                f"reached in {weighting.steps} steps. Ask for a larger gap.",
+            )
         return EffectResult(
             value=value * self._scale,
             standard_error=standard_error,
@@ -274,7 +294,8 @@ class Analysis:
             outcome_scale=self._scale,
             balance=balance,
             effective_sample_size=effective_sample_size(final, self._treatment),
-            duality_gap=gap,
+            duality_gap=weighting.gap,
+            refinement_steps=weighting.steps,
             worst_case_bias=worst[1] * self._scale,
             worst_case_bias_before=worst[0] * self._scale,
             plan=self.plan,
@@ -283,6 +304,13 @@ class Analysis:
             checkpoint=self.options.checkpoint,
             augmentation=self.options.augmentation,
         )
+
+
+@lru_cache(maxsize=2)
+def untrained_model(device: torch.device) -> CinaModel:
+    """Fixed rule without a checkpoint, for the outcome models beside exact weights."""
+    with torch.random.fork_rng(devices=[]):
+        return CinaModel().double().eval().to(device)
 
 
 def stratified_rows(treatment: Array, size: int) -> npt.NDArray[np.int64]:

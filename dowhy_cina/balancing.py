@@ -173,14 +173,13 @@ class QuadraticProgram:
 class Splitting:
     """Alternating direction method of multipliers; each iteration is two attention products and a clip.
 
+    It begins at zero, from which the first iteration is the clipped least-squares solution, and can be continued.
+
     Parameters
     ----------
     problem : QuadraticProgram
     step : Tensor, shape (B,)
         Penalty of the splitting; it changes the speed, never the solution.
-    start : Tensor, shape (B, N), optional
-        Variables to begin from, for instance a network's; zero by default, from which the first iteration is the
-        clipped least-squares solution.
 
     Attributes
     ----------
@@ -188,7 +187,7 @@ class Splitting:
         Non-negative, at most ``upper``; the equality holds in the limit.
     """
 
-    def __init__(self, problem: QuadraticProgram, step: Tables, start: Rows | None = None) -> None:
+    def __init__(self, problem: QuadraticProgram, step: Tables) -> None:
         self.problem, self.step = problem, step
         self._features = problem.features * problem.mask[..., None]
         self._total = (problem.ridge + step)[:, None]
@@ -199,23 +198,12 @@ class Splitting:
         self._linear = problem.linear * problem.mask
         self._response = self._solve(self._equality)
         self._curvature = (self._equality * self._response).sum(1)
-        self.solution = torch.zeros_like(self._linear) if start is None else start * problem.mask
-        self._multiplier = torch.zeros_like(self._linear) if start is None else self._stationary_multiplier()
+        self.solution = torch.zeros_like(self._linear)
+        self._multiplier = torch.zeros_like(self._linear)
 
     def _solve(self, right: Rows) -> Rows:
         inner = torch.cholesky_solve(combine(self._features, right)[..., None], self._factor)[..., 0]
         return (right - apply(self._features, inner)) / self._total
-
-    def _stationary_multiplier(self) -> Rows:
-        """Multiplier that makes the start a fixed point if it solves the problem."""
-        x = self.solution
-        pull = self._linear - apply(self._features, combine(self._features, x)) - self.problem.ridge[:, None] * x
-        inside = ((x > 0) & (x < self.problem.upper)) * self._equality
-        level = (inside * pull).sum(1) / (inside * self._equality).sum(1).clamp_min(1.0)
-        pull = pull - level[:, None] * self._equality
-        # Inside the bounds the multiplier of a solution is zero; at them it points outward.
-        pull = torch.where(x <= 0, pull.clamp_max(0), torch.where(x >= self.problem.upper, pull.clamp_min(0), 0.0))
-        return pull / self.step[:, None]
 
     def run(self, iterations: int) -> Rows:
         """Iterate on and return the solution so far.
@@ -250,28 +238,8 @@ def target_program(features: Features, arm: Rows, target: Float[Tensor, "B M"], 
     return QuadraticProgram(features, ridge, linear, torch.ones_like(arm), count, float("inf"), arm)
 
 
-def target_weights(
-    features: Features, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables, step: Tables, iterations: int
-) -> Rows:
-    """Non-negative weights of one arm, summing to one, whose features match the target's.
-
-    Parameters
-    ----------
-    features : Tensor, shape (B, N, M)
-    arm : Tensor, shape (B, N)
-        1 for the arm's rows (at least one), 0 for all others.
-    target : Tensor, shape (B, M)
-        Mean features to match.
-    ridge, step : Tensor, shape (B,)
-        Ridge of the problem and step of :class:`Splitting`.
-    iterations : int
-
-    Returns
-    -------
-    Tensor, shape (B, N)
-        Uniform over the arm where the solver leaves no positive weight.
-    """
-    solution = Splitting(target_program(features, arm, target, ridge), step).run(iterations)
+def simplex_weights(solution: Rows, arm: Rows) -> Rows:
+    """Scale a solution of :func:`target_program` to sum to one; uniform over an arm in which nothing is positive."""
     total = solution.sum(1, keepdim=True)
-    uniform = arm / arm.sum(1, keepdim=True)
-    return torch.where(total > 0, solution / total.clamp_min(torch.finfo(total.dtype).tiny), uniform)
+    scaled = solution / total.clamp_min(torch.finfo(total.dtype).tiny)
+    return torch.where(total > 0, scaled, arm / arm.sum(1, keepdim=True))

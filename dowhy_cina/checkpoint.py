@@ -141,14 +141,14 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
 
 
 @lru_cache(maxsize=4)
-def _load(path: str, modified: int) -> tuple[CinaModel, dict[str, Any]]:
-    return read(path)
+def _load(path: str, modified: int, device: torch.device) -> CinaModel:
+    return read(path)[0].to(device)
 
 
-def load(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any]]:
-    """As :func:`read`, once per process and file; what it returns is shared and must not be changed."""
+def load(name_or_path: str | os.PathLike[str], device: torch.device) -> CinaModel:
+    """Model of :func:`read` on a device, once per process and file; it is shared and must not be changed."""
     path = resolve(name_or_path)
-    return _load(str(path), path.stat().st_mtime_ns)
+    return _load(str(path), path.stat().st_mtime_ns, device)
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

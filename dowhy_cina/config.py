@@ -94,12 +94,14 @@ class EstimatorOptions:
     checkpoint: str = "cina-small"  #: bundled name, path, or "exact"
     device: str = "auto"  #: "auto", "cpu", "cuda", "cuda:1" or "mps"
     augmentation: str = "kernel"  #: "kernel" or "none"
-    refine: float | None = None  #: relative duality gap to refine to
+    refine: float | None = None  #: relative duality gap to refine the weights to, in (0, 1)
     memory_limit: str | None = None  #: for example "4GB"
 
     def __post_init__(self) -> None:
         if self.augmentation not in ("kernel", "none"):
             raise InputError(f"augmentation must be 'kernel' or 'none', got {self.augmentation!r}.")
+        if self.refine is not None and not (isinstance(self.refine, float) and 0 < self.refine < 1):
+            raise InputError(f"refine must be a relative duality gap in (0, 1) such as 1e-3, got {self.refine!r}.")
 
 
 @dataclasses.dataclass(frozen=True)

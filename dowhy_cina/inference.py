@@ -54,9 +54,7 @@ def analyse(
         For options that this release does not have.
     """
     options = options or EstimatorOptions()
-    refuse_unbuilt(refine=options.refine, memory_limit=options.memory_limit)
-    if options.checkpoint == "exact":
-        raise NotImplementedError("checkpoint='exact' is not in this release; expected a bundled name or a path.")
+    refuse_unbuilt(memory_limit=options.memory_limit)
     t, keep, _ = encode_treatment(treatment, treatment_value, control_value)
     rows = len(X) if hasattr(X, "__len__") else -1
     if rows != len(keep):
@@ -124,12 +122,15 @@ def estimate_effect(
     augmentation : {"kernel", "none"}
         Outcome models beside the weights, or the weights alone (for the ATE the paper's estimator, arm against arm).
     checkpoint : str
-        Bundled name or path.
+        Bundled name, path, or "exact": the balancing problem solved on a Gaussian kernel of this table's rows
+        (Algorithm 1 of the paper), at most 5,000 of them.
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     confidence_level : float
         In (0, 1).
-    sample_weight, cluster, refine, memory_limit
+    refine : float, optional
+        Continue from the zero-shot weights until the relative duality gap is at most this, for instance 1e-3.
+    sample_weight, cluster, memory_limit
         Not in this release.
 
     Returns

@@ -73,6 +73,8 @@ class EffectResult:
         Kish's, per arm, in rows.
     duality_gap : float
         Relative duality gap of the balancing problem that gave the weights; zero only at its exact solution.
+    refinement_steps : int
+        Iterations of the solver after the forward pass: 0 unless ``refine`` or an exact solution was asked for.
     worst_case_bias, worst_case_bias_before : float
         Most that the weighted (unweighted) difference of means can be off, in the outcome's unit, if each arm's mean
         outcome is a function of norm one sd of the outcome in the balancing kernel's space.
@@ -98,6 +100,7 @@ class EffectResult:
     balance: pd.DataFrame
     effective_sample_size: EffectiveSampleSize
     duality_gap: float
+    refinement_steps: int
     worst_case_bias: float
     worst_case_bias_before: float
     plan: Plan

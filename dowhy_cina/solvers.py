@@ -113,8 +113,8 @@ def solve_dual(
     regularisation: Float[Tensor, " B"],
     *,
     tolerance: float = 1e-3,
-    start: Float[Tensor, "B N"] | None = None,
-    step: float = 2.0,
+    solver: Splitting | None = None,
+    step: float = 1.0,
     max_iterations: int = 5000,
 ) -> DualSolution:
     """Solve the dual of a batch of tables by splitting; tables of different sizes are padded with rows of sign 0.
@@ -129,10 +129,10 @@ def solve_dual(
         Lambda.
     tolerance : float
         Relative duality gap to reach in every table.
-    start : Tensor, shape (B, N), optional
-        Dual variables to begin from.
+    solver : Splitting, optional
+        A solver of this problem to continue, for instance the one behind a network's zero-shot values.
     step : float
-        Penalty of the splitting.
+        Penalty of the splitting, for a new solver.
     max_iterations : int
 
     Returns
@@ -146,12 +146,12 @@ def solve_dual(
         If the regularisation is not positive or an arm is empty.
     """
     check_problem(signs, regularisation)
-    solver = Splitting(dual_program(features, signs, regularisation), torch.full_like(regularisation, step), start)
+    solver = solver or Splitting(dual_program(features, signs, regularisation), torch.full_like(regularisation, step))
     alpha = make_feasible(solver.solution, signs)
     gap = relative_duality_gap(features, alpha, signs, regularisation)
     iterations = 0
     while iterations < max_iterations and bool((gap > tolerance).any()):
-        count = min(CHECK_EVERY if start is None else 1, max_iterations - iterations)
+        count = min(CHECK_EVERY, max_iterations - iterations)
         candidate = make_feasible(solver.run(count), signs)
         iterations += count
         found = relative_duality_gap(features, candidate, signs, regularisation)

@@ -26,9 +26,9 @@ from dowhy_cina.balancing import (
     primal_objective,
     relative_duality_gap,
     relative_target_gap,
+    simplex_weights,
     target_objective,
     target_program,
-    target_weights,
     values_from_alpha,
     weights_from_alpha,
 )
@@ -37,6 +37,10 @@ N = 40
 LAMBDA = torch.tensor([0.1, 1.0], dtype=torch.float64)
 RIDGE = torch.tensor([0.01, 0.5], dtype=torch.float64)
 STEP = torch.tensor([2.0, 2.0], dtype=torch.float64)
+
+
+def target_weights(features, arm, target, ridge, step, iterations):
+    return simplex_weights(Splitting(target_program(features, arm, target, ridge), step).run(iterations), arm)
 
 
 def double(values):
@@ -324,28 +328,6 @@ def test_runs_add_up():
     splitting = Splitting(dual_program(features, signs, LAMBDA), STEP)
     splitting.run(20)
     torch.testing.assert_close(splitting.run(30), Splitting(dual_program(features, signs, LAMBDA), STEP).run(50))
-
-
-@pytest.mark.parametrize("problem", ["dual", "target"])
-def test_a_solution_to_start_from_stays(problem):
-    features, arm, target = arm_and_target()
-    signs = 2 * arm - 1
-    program = (
-        dual_program(features, signs, LAMBDA) if problem == "dual" else target_program(features, arm, target, RIDGE)
-    )
-    step = STEP if problem == "dual" else 0.3 * RIDGE
-    solution = Splitting(program, step).run(5000)
-    cold = Splitting(program, step).run(3)
-    warm = Splitting(program, step, start=solution).run(3)
-    assert (warm - solution).abs().max() < 1e-2 * (cold - solution).abs().max()
-
-
-def test_a_start_does_not_change_the_solution():
-    _, features, signs = tables()
-    program = dual_program(features, signs, LAMBDA)
-    start = double(np.random.default_rng(0).random((2, N)))
-    warm = Splitting(program, STEP, start=start).run(3000)
-    torch.testing.assert_close(warm, Splitting(program, STEP).run(3000), atol=1e-4, rtol=0)
 
 
 def test_padding_changes_nothing():

@@ -119,6 +119,63 @@ class TestValue:
         assert abs(landmarks.value - exact.value) < 0.2 * exact.standard_error
 
 
+class TestSolved:
+    @pytest.mark.parametrize("augmentation", ["kernel", "none"])
+    def test_refine_reaches_the_gap_that_was_asked_for(self, table, augmentation):
+        zero_shot = dowhy_cina.estimate_effect(*table, augmentation=augmentation)
+        goal = zero_shot.duality_gap / 10
+        refined = dowhy_cina.estimate_effect(*table, augmentation=augmentation, refine=goal)
+        assert zero_shot.refinement_steps == 0 < refined.refinement_steps
+        assert refined.duality_gap <= goal
+        assert abs(refined.value - zero_shot.value) < 0.2
+
+    def test_refine_that_is_reached_already_takes_no_step(self, table, result):
+        assert dowhy_cina.estimate_effect(*table, refine=0.5).value == result.value
+
+    def test_refine_that_is_not_reached_is_said(self, table, monkeypatch):
+        monkeypatch.setattr("dowhy_cina.weighting.MAX_STEPS", 5)
+        found = dowhy_cina.estimate_effect(*table, augmentation="none", refine=1e-7)
+        assert found.duality_gap > 1e-7
+        assert any("1e-07" in warning for warning in found.warnings)
+
+    @pytest.mark.parametrize("units", ["ate", "att", "atc"])
+    def test_exact(self, table, units):
+        for augmentation in ("kernel", "none"):
+            found = dowhy_cina.estimate_effect(
+                *table, checkpoint="exact", augmentation=augmentation, target_units=units
+            )
+            assert found.duality_gap <= 1e-6
+            assert found.plan.route == "exact"
+            assert found.value == pytest.approx(2.0, abs=0.6)
+
+    def test_exact_is_the_support_vector_machine(self, table):
+        from sklearn.svm import SVC
+
+        x, t, y = table
+        z = (x - x.mean(0)) / x.std(0)
+        distances = np.linalg.norm(z[:, None] - z[None], axis=2)
+        bandwidth = np.median(distances[np.triu_indices(len(z), 1)])
+        machine = SVC(C=10.0, gamma=1 / (2 * bandwidth**2), tol=1e-7).fit(z, t)
+        alpha = np.zeros(len(t))
+        alpha[machine.support_] = np.abs(machine.dual_coef_[0])
+        found = dowhy_cina.estimate_effect(x, t, y, checkpoint="exact", augmentation="none")
+        for arm in (0, 1):
+            expected = alpha[t == arm] / alpha[t == arm].sum()
+            assert found.weights[t == arm] == pytest.approx(expected, abs=1e-4)
+
+    def test_exact_for_foreign_rows(self, table):
+        x, t, y = table
+        rows = x[:, 0] > 0
+        inside = dowhy_cina.estimate_effect(x, t, y, checkpoint="exact", target_units=rows)
+        foreign = dowhy_cina.estimate_effect(x, t, y, checkpoint="exact", target_units=pd.DataFrame(x[rows]))
+        assert foreign.value == pytest.approx(inside.value, abs=0.1)
+
+    def test_exact_refuses_a_long_table(self, table, monkeypatch):
+        monkeypatch.setattr("dowhy_cina.weighting.MAX_ROWS", 500)
+        with pytest.raises(InputError, match="landmark"):
+            dowhy_cina.estimate_effect(*table, checkpoint="exact")
+
+
 class TestInvariance:
     @settings(max_examples=10, deadline=None)
     @given(seed=st.integers(0, 10_000), rows=st.integers(40, 400), columns=st.integers(1, 8))
@@ -319,12 +376,10 @@ class TestRefused:
     @pytest.mark.parametrize(
         "option",
         [
-            {"refine": 1e-3},
             {"memory_limit": "4GB"},
             {"sample_weight": np.ones(600)},
             {"cluster": np.zeros(600)},
             {"target_units": "overlap"},
-            {"checkpoint": "exact"},
         ],
     )
     def test_what_is_not_built_says_so(self, table, option):
@@ -334,6 +389,9 @@ class TestRefused:
     def test_bad_options(self, table):
         with pytest.raises(InputError, match="confidence_level"):
             dowhy_cina.estimate_effect(*table, confidence_level=1.5)
+        for refine in (0, 1.5, "small"):
+            with pytest.raises(InputError, match="refine"):
+                dowhy_cina.estimate_effect(*table, refine=refine)
         with pytest.raises(InputError, match="augmentation"):
             dowhy_cina.estimate_effect(*table, augmentation="kernal")
         with pytest.raises(InputError, match="device"):

@@ -19,7 +19,8 @@ from dowhy_cina.balancing import (
     key_normaliser,
     make_feasible,
     relative_duality_gap,
-    target_weights,
+    simplex_weights,
+    target_program,
     values_from_alpha,
     weights_from_alpha,
 )
@@ -41,6 +42,7 @@ class BalancingValues:
     alpha: Float[Tensor, "B N"]
     weights: Float[Tensor, "B N"]
     duality_gap: Float[Tensor, " B"]
+    solver: Splitting
 
 
 class CinaLayer(nn.Module):
@@ -63,12 +65,13 @@ class CinaLayer(nn.Module):
     ) -> BalancingValues:
         """Values that balance arm against arm (Eq. 3 and 6), with their certificate."""
         program = dual_program(features, signs, regularisation)
-        alpha = make_feasible(Splitting(program, step).run(self.dual_layers), signs)
+        solver = Splitting(program, step)
+        alpha = make_feasible(solver.run(self.dual_layers), signs)
         normaliser = key_normaliser(features)
         values = values_from_alpha(alpha, signs, normaliser, regularisation)
         carried = alpha_from_values(values, signs, normaliser, regularisation)
         gap = relative_duality_gap(features, carried, signs, regularisation)
-        return BalancingValues(values, normaliser, carried, weights_from_alpha(carried, signs), gap)
+        return BalancingValues(values, normaliser, carried, weights_from_alpha(carried, signs), gap, solver)
 
     def balance_to(
         self,
@@ -76,7 +79,8 @@ class CinaLayer(nn.Module):
         arm: Float[Tensor, "B N"],
         target: Float[Tensor, "B M"],
         ridge: Float[Tensor, " B"],
-    ) -> Float[Tensor, "B N"]:
-        """Weights of one arm that reproduce a target's mean features."""
+    ) -> tuple[Float[Tensor, "B N"], Splitting]:
+        """Weights of one arm that reproduce a target's mean features, and the solver that can continue from them."""
         # The step of the splitting that converges fastest sits a little below the ridge, whatever the kernel.
-        return target_weights(features, arm, target, ridge, 0.3 * ridge, self.target_layers)
+        solver = Splitting(target_program(features, arm, target, ridge), 0.3 * ridge)
+        return simplex_weights(solver.run(self.target_layers), arm), solver

@@ -343,7 +343,7 @@ class CinaModel(nn.Module):
             Non-negative, each arm sums to one.
         """
         arms = [
-            self.layer.balance_to(state.balance_features, arm, target, state.balance_ridge)
+            self.layer.balance_to(state.balance_features, arm, target, state.balance_ridge)[0]
             for arm in (1 - table.treatment, table.treatment)
         ]
         return arms[0] + arms[1]

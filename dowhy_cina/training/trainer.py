@@ -72,7 +72,7 @@ def pretrain(
     config: TrainingConfig,
     collections: Sequence[str] | None = None,
     *,
-    output: Path,
+    output: Path = Path("cina.safetensors"),
     model_config: ModelConfig | None = None,
     start: Path | None = None,
     progress: bool = True,
