@@ -50,7 +50,8 @@ def dowhy_method(name: str, **params: Any) -> Method:
         frame = pd.DataFrame(x, columns=names).assign(t=t, y=y)
         graph = nx.DiGraph([("t", "y"), *((name, end) for name in names for end in ("t", "y"))])
         model = CausalModel(frame, "t", "y", graph=graph)
-        estimand = model.identify_effect(proceed_when_unidentifiable=True)
+        # The default search for adjustment sets is exponential in the columns.
+        estimand = model.identify_effect(proceed_when_unidentifiable=True, method_name="maximal-adjustment")
         return float(model.estimate_effect(estimand, method_name=name, method_params=params).value)
 
     return estimate

@@ -2,8 +2,8 @@
 
 Letters: B tables, N rows, M features. Everything is stated for a kernel given by features, ``kappa = phi phi'``;
 ``phi`` is the landmark map of :mod:`dowhy_cina.kernels` or, for a given Gram, any of its factors. Signs are
-``W = 2 T - 1``, and 0 for rows that only pad a table to a batch. Convention of the attention layer (softmax over
-queries): ``alpha_j = lambda v_j / (h_j W_j)`` and ``h_j = sum_l kappa_lj``.
+``W = 2 T - 1``, and 0 for rows that only pad a table to a batch. How values and dual variables map to each other
+depends on the side on which attention is normalised, see :class:`Convention`.
 
 References
 ----------
@@ -15,6 +15,7 @@ Stellato et al. (2020), OSQP, for the splitting of :class:`Splitting`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from jaxtyping import Float
@@ -51,14 +52,54 @@ def key_normaliser(features: Features) -> Rows:
     return apply(features, features.sum(1))
 
 
-def values_from_alpha(alpha: Rows, signs: Rows, normaliser: Rows, regularisation: Tables) -> Rows:
+class Convention(Enum):
+    """Side on which attention is normalised by ``h``; each has its own Gram, and only its own values are dual to it.
+
+    ``QUERIES``, the default: the layer is ``f_i = sum_j kappa_ij v_j / h_j``, its penalty
+    ``lambda / 2 (v / h)' kappa (v / h)``, its values carry ``alpha_j = lambda v_j / (h_j W_j)``, and the Gram that is
+    balanced is ``kappa_ij``.
+
+    ``ROWS``, torch's softmax over keys: ``f_i = sum_j kappa_ij v_j / h_i``, penalty ``lambda / 2 v' kappa v``,
+    ``alpha_j = lambda v_j h_j / W_j``, Gram ``kappa_ij / (h_i h_j)``.
+    """
+
+    QUERIES = "queries"
+    ROWS = "rows"
+
+    def key_scale(self, normaliser: Rows) -> Rows:
+        """Factor of ``W alpha / lambda`` in the values."""
+        return normaliser if self is Convention.QUERIES else 1 / normaliser
+
+
+#: Convention of the package's own layer.
+DEFAULT_CONVENTION = Convention.QUERIES
+
+
+def balanced_features(features: Features, normaliser: Rows, convention: Convention = DEFAULT_CONVENTION) -> Features:
+    """Features of the Gram that the layer balances."""
+    return features if convention is Convention.QUERIES else features / normaliser[..., None]
+
+
+def values_from_alpha(
+    alpha: Rows,
+    signs: Rows,
+    normaliser: Rows,
+    regularisation: Tables,
+    convention: Convention = DEFAULT_CONVENTION,
+) -> Rows:
     """Value vector of the attention layer that carries the dual variables ``alpha``."""
-    return signs * normaliser * alpha / regularisation[:, None]
+    return signs * convention.key_scale(normaliser) * alpha / regularisation[:, None]
 
 
-def alpha_from_values(values: Rows, signs: Rows, normaliser: Rows, regularisation: Tables) -> Rows:
+def alpha_from_values(
+    values: Rows,
+    signs: Rows,
+    normaliser: Rows,
+    regularisation: Tables,
+    convention: Convention = DEFAULT_CONVENTION,
+) -> Rows:
     """Dual variables carried by the values of an attention layer."""
-    return regularisation[:, None] * values / (normaliser * signs)
+    return regularisation[:, None] * values / (convention.key_scale(normaliser) * signs)
 
 
 def make_feasible(alpha: Rows, signs: Rows) -> Rows:
@@ -74,9 +115,19 @@ def make_feasible(alpha: Rows, signs: Rows) -> Rows:
     return alpha * torch.where(signs > 0, lighter / treated.clamp_min(tiny), lighter / control.clamp_min(tiny))
 
 
-def dual_objective(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
-    """Eq. 3: ``1' alpha - |phi'(alpha W)|^2 / (2 lambda)``."""
-    return alpha.sum(1) - combine(features, alpha * signs).square().sum(1) / (2 * regularisation)
+def margin_scores(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Rows:
+    """``f_i - b0``: the function that ``alpha`` represents, ``kappa (alpha W) / lambda``, at each row."""
+    return apply(features, combine(features, alpha * signs)) / regularisation[:, None]
+
+
+def gram_scores(gram: Float[Tensor, "B N N"], alpha: Rows, signs: Rows, regularisation: Tables) -> Rows:
+    """:func:`margin_scores` for a kernel that is given by its Gram."""
+    return torch.einsum("bij,bj->bi", gram, alpha * signs) / regularisation[:, None]
+
+
+def dual_from_scores(scores: Rows, alpha: Rows, signs: Rows) -> Tables:
+    """Eq. 3, ``1' alpha - (alpha W)' kappa (alpha W) / (2 lambda)``, given the scores of ``alpha``."""
+    return alpha.sum(1) - (alpha * signs * scores).sum(1) / 2
 
 
 def exact_intercept(scores: Rows, signs: Rows) -> Tables:
@@ -93,21 +144,34 @@ def exact_intercept(scores: Rows, signs: Rows) -> Tables:
     return (lower + upper) / 2
 
 
-def primal_objective(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
+def primal_from_scores(scores: Rows, alpha: Rows, signs: Rows) -> Tables:
     """Eq. 6 at the function that ``alpha`` represents, with the best intercept."""
-    direction = combine(features, alpha * signs) / regularisation[:, None]
-    scores = apply(features, direction)
     margins = signs * (scores + exact_intercept(scores, signs)[:, None])
     hinge = ((1 - margins).clamp_min(0) * (signs != 0)).sum(1)
-    return regularisation / 2 * direction.square().sum(1) + hinge
+    return (alpha * signs * scores).sum(1) / 2 + hinge
+
+
+def gap_from_scores(scores: Rows, alpha: Rows, signs: Rows) -> Tables:
+    """``(primal - dual) / primal`` at a feasible ``alpha``: never negative, zero only at the optimum."""
+    primal = primal_from_scores(scores, alpha, signs)
+    gap = primal - dual_from_scores(scores, alpha, signs)
+    return gap / primal.clamp_min(torch.finfo(primal.dtype).tiny)
+
+
+def dual_objective(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
+    """Eq. 3 from features."""
+    return dual_from_scores(margin_scores(features, alpha, signs, regularisation), alpha, signs)
+
+
+def primal_objective(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
+    """Eq. 6 from features."""
+    return primal_from_scores(margin_scores(features, alpha, signs, regularisation), alpha, signs)
 
 
 def relative_duality_gap(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> Tables:
     """``(primal - dual) / primal`` at a feasible point made of ``alpha``: never negative, zero only at the optimum."""
     feasible = make_feasible(alpha, signs)
-    primal = primal_objective(features, feasible, signs, regularisation)
-    gap = primal - dual_objective(features, feasible, signs, regularisation)
-    return gap / primal.clamp_min(torch.finfo(primal.dtype).tiny)
+    return gap_from_scores(margin_scores(features, feasible, signs, regularisation), feasible, signs)
 
 
 def imbalance(features: Features, weights: Rows, target: Float[Tensor, "B M"]) -> Tables:
@@ -191,9 +255,13 @@ class Splitting:
         self.problem, self.step = problem, step
         self._features = problem.features * problem.mask[..., None]
         self._total = (problem.ridge + step)[:, None]
-        gram = self._features.transpose(-1, -2) @ self._features
+        # The smaller of rows x rows and features x features is factorised.
+        self._by_rows = self._features.shape[2] >= self._features.shape[1]
+        left = self._features if self._by_rows else self._features.transpose(-1, -2)
+        gram = left @ left.transpose(-1, -2)
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        self._factor = torch.linalg.cholesky(gram + self._total[..., None] * eye)
+        factor = torch.linalg.cholesky(gram + self._total[..., None] * eye)
+        self._operator: Tensor = torch.cholesky_inverse(factor) if self._by_rows else factor
         self._equality = problem.equality * problem.mask
         self._linear = problem.linear * problem.mask
         self._response = self._solve(self._equality)
@@ -202,12 +270,15 @@ class Splitting:
         self._multiplier = torch.zeros_like(self._linear)
 
     def _solve(self, right: Rows) -> Rows:
-        inner = torch.cholesky_solve(combine(self._features, right)[..., None], self._factor)[..., 0]
+        if self._by_rows:
+            return torch.einsum("bij,bj->bi", self._operator, right)
+        inner = torch.cholesky_solve(combine(self._features, right)[..., None], self._operator)[..., 0]
         return (right - apply(self._features, inner)) / self._total
 
-    def run(self, iterations: int) -> Rows:
+    def run(self, iterations: int, relaxation: float = 1.0) -> Rows:
         """Iterate on and return the solution so far.
 
+        A ``relaxation`` in (1, 2) steps beyond each least-squares solution, which saves iterations of a long run.
         Gradients flow through the last :data:`GRADIENT_ITERATIONS` only: near the fixed point the earlier ones add cost
         and no direction.
         """
@@ -217,6 +288,7 @@ class Splitting:
                 free = self._solve(self._linear + step * (solution - multiplier))
                 shift = ((self._equality * free).sum(1) - self.problem.level) / self._curvature
                 free = free - shift[:, None] * self._response
+                free = torch.lerp(solution, free, relaxation)
                 solution = (free + multiplier).clamp(0, self.problem.upper) * self.problem.mask
                 multiplier = multiplier + free - solution
         self.solution, self._multiplier = solution, multiplier

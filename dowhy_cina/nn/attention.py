@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.balancing import (
+    DEFAULT_CONVENTION,
+    Convention,
     Splitting,
     alpha_from_values,
     apply,
@@ -27,9 +29,17 @@ from dowhy_cina.balancing import (
 
 
 def cina_attention(
-    features: Float[Tensor, "B N M"], values: Float[Tensor, "B N"], normaliser: Float[Tensor, "B N"]
+    features: Float[Tensor, "B N M"],
+    values: Float[Tensor, "B N"],
+    normaliser: Float[Tensor, "B N"],
+    convention: Convention = DEFAULT_CONVENTION,
 ) -> Float[Tensor, "B N"]:
-    """``f_i = sum_j kappa_ij v_j / h_j``: attention normalised over queries, with the kernel given by its features."""
+    """Attention with the kernel given by its features.
+
+    ``f_i = sum_j kappa_ij v_j / h_j`` when it is normalised over queries, ``sum_j kappa_ij v_j / h_i`` over rows.
+    """
+    if convention is Convention.ROWS:
+        return apply(features, combine(features, values)) / normaliser
     return apply(features, combine(features, values / normaliser))
 
 
