@@ -81,3 +81,9 @@ def no_bootstrap(monkeypatch):
     for owner in (CausalEstimator, CinaEstimator):
         monkeypatch.setattr(owner, "_generate_bootstrap_estimates", refuse)
         monkeypatch.setattr(owner, "_test_significance_with_bootstrap", refuse)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """DoWhy's simulations draw from numpy's global state."""
+    np.random.seed(0)

@@ -44,12 +44,14 @@ def test_a_bootstrap_runs_when_asked_for_once(plain, monkeypatch):
 
 
 @pytest.mark.parametrize("units", ["att", lambda data: data.x > 0, "frame"])
-def test_a_bootstrap_agrees_with_the_analytic_error(plain, units):
-    table, model, estimand = plain
+def test_a_bootstrap_agrees_with_the_analytic_error(make_frame, make_plain_model, units):
+    # In small tables it does not: leave-one-out scores and penalties see the copies of a resampled row.
+    table = make_frame(rows=1500)
+    model, estimand = make_plain_model(table)
     units = table[table.x > 0] if isinstance(units, str) and units == "frame" else units
     estimate = model.estimate_effect(estimand, method_name=METHOD, target_units=units)
     resampled = estimate.get_standard_error(method="bootstrap", num_simulations=20)
-    assert 0.4 < resampled / estimate.get_standard_error() < 2
+    assert 0.6 < resampled / estimate.get_standard_error() < 1.6
 
 
 def test_a_bootstrap_follows_the_seed_and_draws_nothing_from_it(plain):

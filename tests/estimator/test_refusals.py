@@ -80,8 +80,8 @@ def test_fit_parameters_are_refused(problem):
 
 def test_options_to_come_are_named(plain):
     _, model, estimand = plain
-    with pytest.raises(NotImplementedError, match="refine"):
-        model.estimate_effect(estimand, method_name=METHOD, method_params={"refine": 1e-3})
+    with pytest.raises(NotImplementedError, match="memory_limit"):
+        model.estimate_effect(estimand, method_name=METHOD, method_params={"memory_limit": "4GB"})
 
 
 def test_several_treatments_are_refused(frame, make_model):
