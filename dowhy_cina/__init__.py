@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from dowhy_cina import errors, plots, training
     from dowhy_cina.estimator import CinaEstimator
     from dowhy_cina.inference import estimate_effect
+    from dowhy_cina.per_dataset import CinaPerDataset
     from dowhy_cina.results import EffectResult
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CinaEstimator",
+    "CinaPerDataset",
     "EffectResult",
     "errors",
     "estimate_effect",
@@ -30,7 +32,12 @@ __all__ = [
     "training",
 ]
 
-_HOME_OF = {"CinaEstimator": "estimator", "EffectResult": "results", "estimate_effect": "inference"}
+_HOME_OF = {
+    "CinaEstimator": "estimator",
+    "CinaPerDataset": "per_dataset",
+    "EffectResult": "results",
+    "estimate_effect": "inference",
+}
 _SUBMODULES = ("errors", "plots", "training")
 
 _plugin.register()

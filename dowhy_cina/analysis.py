@@ -131,7 +131,7 @@ class Analysis:
     @cached_property
     def _arm_against_arm(self) -> Weighting:
         if self._is_exact:
-            return arm_against_arm_exact(self._table, self._state)
+            return arm_against_arm_exact(self._table, self._state, self._bandwidth)
         return arm_against_arm(self._model, self._table, self._state, self.options.refine)
 
     def effect(self, target_units: Any = "ate", confidence_level: float = 0.95) -> EffectResult:
@@ -223,6 +223,8 @@ class Analysis:
         return Weighting(
             arms[0].weights + arms[1].weights,
             max(arm.gap for arm in arms),
+            sum(arm.imbalance for arm in arms),
+            sum(arm.lowest_imbalance for arm in arms),
             max(arm.steps for arm in arms),
             all(arm.converged for arm in arms),
         )
@@ -296,6 +298,8 @@ class Analysis:
             effective_sample_size=effective_sample_size(final, self._treatment),
             duality_gap=weighting.gap,
             refinement_steps=weighting.steps,
+            minimised_bias=weighting.imbalance * self._scale,
+            lowest_bias=weighting.lowest_imbalance * self._scale,
             worst_case_bias=worst[1] * self._scale,
             worst_case_bias_before=worst[0] * self._scale,
             plan=self.plan,

@@ -218,6 +218,53 @@ def relative_target_gap(
     return gap.clamp_min(0) / reference.clamp_min(torch.finfo(gap.dtype).tiny)
 
 
+def lowest_imbalance(size: Tables, excess: Tables) -> Tables:
+    """Least imbalance that a duality gap leaves open.
+
+    For an objective ``size^2 / 2 + rest`` that is at most ``excess`` above its minimum, no point with the same or a
+    smaller ``rest`` has a size below ``sqrt(size^2 - 2 excess)``.
+    """
+    return (size.square() - 2 * excess).clamp_min(0).sqrt()
+
+
+def arms_imbalance(features: Features, alpha: Rows, signs: Rows, regularisation: Tables) -> tuple[Tables, Tables]:
+    """Imbalance of the arms under the weights of ``alpha``, and the least of any weights as spread out.
+
+    With ``s`` the sum of ``alpha`` in each arm, the dual is ``2 s - (s size)^2 / (2 lambda)``. All weights of at most
+    ``1 / s`` are feasible at the same ``s``, so that the gap bounds how much smaller their imbalance can be.
+
+    Parameters
+    ----------
+    features : Tensor, shape (B, N, M)
+    alpha, signs : Tensor, shape (B, N)
+    regularisation : Tensor, shape (B,)
+
+    Returns
+    -------
+    size, lowest : Tensor, shape (B,)
+    """
+    feasible = make_feasible(alpha, signs)
+    scores = margin_scores(features, feasible, signs, regularisation)
+    total = (feasible.sum(1) / 2).clamp_min(torch.finfo(alpha.dtype).tiny)
+    size = imbalance(features, feasible * signs / total[:, None], torch.zeros_like(features[:, 0]))
+    gap = gap_from_scores(scores, feasible, signs) * primal_from_scores(scores, feasible, signs)
+    return size, lowest_imbalance(size, regularisation * gap.clamp_min(0) / total.square())
+
+
+def target_imbalance(
+    features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables
+) -> tuple[Tables, Tables]:
+    """Imbalance of one arm to a target, and the least of any weights with as large an effective sample size.
+
+    Parameters as in :func:`relative_target_gap`; the effective sample size ``1 / |a|^2`` is what the ridge rewards.
+    """
+    size = imbalance(features, weights, target)
+    uniform = arm / arm.sum(1, keepdim=True)
+    reference = target_objective(features, uniform, target, ridge)
+    excess = relative_target_gap(features, weights, arm, target, ridge) * reference
+    return size, lowest_imbalance(size, excess)
+
+
 @dataclass(frozen=True)
 class QuadraticProgram:
     """``min |phi' x|^2 / 2 + ridge |x|^2 / 2 - linear' x`` subject to ``equality' x = level`` and ``0 <= x <= upper``.

@@ -20,6 +20,8 @@ from torch import Tensor
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
 #: Added to the diagonal of the landmark Gram, relative to its mean diagonal, before the Cholesky factorisation.
 JITTER = 1e-6
+#: Rows whose pairwise distances give the median bandwidth.
+BANDWIDTH_ROWS = 1000
 #: Entries of one rows x landmarks block: it fits a processor cache, which is what elementwise kernels wait for.
 BLOCK_ENTRIES = 2**19
 
@@ -28,6 +30,19 @@ def squared_distances(a: Float[Tensor, "B N D"], b: Float[Tensor, "B M D"]) -> F
     """Squared Euclidean distances of all pairs of keys, never negative."""
     norms = (a * a).sum(-1)[..., :, None] + (b * b).sum(-1)[..., None, :]
     return (norms - 2 * a @ b.transpose(-1, -2)).clamp_min(0)
+
+
+def median_bandwidth(keys: Float[Tensor, "N D"]) -> float:
+    """Median distance of two of the first :data:`BANDWIDTH_ROWS` rows; one if it is zero."""
+    some = keys[None, :BANDWIDTH_ROWS]
+    distances = squared_distances(some, some)[0]
+    above = distances[torch.triu_indices(len(distances), len(distances), 1).unbind(0)]
+    return float(above.median().sqrt()) or 1.0
+
+
+def gaussian_gram(keys: Float[Tensor, "B N D"], bandwidth: float) -> Float[Tensor, "B N N"]:
+    """``exp(-|x - y|^2 / (2 bandwidth^2))`` of all pairs of keys."""
+    return torch.exp(squared_distances(keys, keys) * (-0.5 / bandwidth**2))
 
 
 def multihead_kernel(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:

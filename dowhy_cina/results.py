@@ -75,6 +75,12 @@ class EffectResult:
         Relative duality gap of the balancing problem that gave the weights; zero only at its exact solution.
     refinement_steps : int
         Iterations of the solver after the forward pass: 0 unless ``refine`` or an exact solution was asked for.
+    minimised_bias : float
+        Worst-case bias that the balancing problem minimises, in the outcome's unit: of one arm against the other for
+        the paper's weights, of each arm against the target otherwise.
+    lowest_bias : float
+        What the duality gap leaves open: no weights as spread out have a minimised bias below this. As spread out means
+        no weight above the limit of the problem (paper's weights), or as large an effective sample size (otherwise).
     worst_case_bias, worst_case_bias_before : float
         Most that the weighted (unweighted) difference of means can be off, in the outcome's unit, if each arm's mean
         outcome is a function of norm one sd of the outcome in the balancing kernel's space.
@@ -101,6 +107,8 @@ class EffectResult:
     effective_sample_size: EffectiveSampleSize
     duality_gap: float
     refinement_steps: int
+    minimised_bias: float
+    lowest_bias: float
     worst_case_bias: float
     worst_case_bias_before: float
     plan: Plan
@@ -113,6 +121,11 @@ class EffectResult:
         error = _number(self.standard_error)
         return f"EffectResult(value={self.value:.6g}, standard_error={error}, target={self.target!r})"
 
+    @property
+    def largest_weight(self) -> float:
+        """Largest weight of a row, as a share of its arm."""
+        return float(self.weights.max())
+
     def summary(self) -> str:
         """Aligned text for people: the effect, for whom, how many rows stand behind it, and what is doubtful."""
         treated, control = int((self.treatment == 1).sum()), int((self.treatment == 0).sum())
@@ -124,6 +137,7 @@ class EffectResult:
             ("population", f"{_POPULATIONS[self.target]}"),
             ("treated", f"{treated} rows, effective sample size {size.treated:.1f}"),
             ("control", f"{control} rows, effective sample size {size.control:.1f}"),
+            ("largest weight", f"{100 * self.largest_weight:.2g} % of its arm"),
         ]
         if self.rows_set_aside:
             lines.append(("set aside", f"{self.rows_set_aside} rows with another treatment value"))
@@ -134,6 +148,7 @@ class EffectResult:
             lines.append(("covariates", "none that vary: this is the difference in means"))
         lines += [
             ("duality gap", f"{self.duality_gap:.2g} (relative)"),
+            ("what it can move", self._gap_text()),
             (
                 "computed",
                 f"{self.plan.route} route, {self.plan.landmarks} landmarks, {self.checkpoint}, {self.plan.device}",
@@ -148,6 +163,15 @@ class EffectResult:
         if self.confidence_interval is None:
             return "none"
         return f"{_number(self.confidence_interval[0])} to {_number(self.confidence_interval[1])}"
+
+    def _gap_text(self) -> str:
+        """Certificate in words: how much better balanced an exact solution could be."""
+        if not self.minimised_bias > 0:
+            return "nothing: there is no imbalance left"
+        reached = f"worst-case bias {_number(self.minimised_bias)}"
+        if not self.lowest_bias > 0:
+            return f"{reached}; how much lower an exact solution comes, refine=1e-3 tells"
+        return f"{reached}, which weights as spread out cannot bring below {_number(self.lowest_bias)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-ready values: rows set aside have the propensity None."""

@@ -38,14 +38,13 @@ JITTER = 1e-10
 CHECK_EVERY = 5
 #: Over-relaxation of a splitting that runs to a gap; it takes about a third off the iterations.
 RELAXATION = 1.6
-#: First stopping threshold of the support vector machine, in multiples of the relative gap that is wanted ...
-STOP_PER_GAP = 20.0
-#: ... and never below the first of these, where Newton steps take over, unless they fail: then down to the second.
-FIRST_STOP, LAST_STOP = 1e-3, 1e-6
-#: Violation of an optimality condition on a margin that makes a variable leave its bound.
-KKT_TOLERANCE = 1e-9
-#: Newton steps after the support vector machine.
-NEWTON_STEPS = 8
+#: Stopping threshold of the support vector machine in multiples of the relative gap that is wanted, and the least one:
+#: below, its single precision gives little and the active set takes over.
+STOP_PER_GAP, LAST_STOP = 15.0, 1e-4
+#: Steps of the active set before it gives up, and the error of a margin that makes a variable leave its bound.
+ACTIVE_SET_STEPS, MARGIN_TOLERANCE = 200, 1e-9
+#: Ridge of its linear systems, relative to the kernel's size: rows that occur twice would make them singular.
+ACTIVE_SET_RIDGE = 1e-12
 #: Pairwise steps of the support vector machine on one table before it gives up.
 MAX_PAIR_STEPS = 1_000_000
 
@@ -88,7 +87,7 @@ def check_rows(rows: int, what: str) -> None:
         )
 
 
-def check_gram(gram: Float[Tensor, "B N N"]) -> None:
+def check_gram(gram: Float[Tensor, "N N"]) -> None:
     """Refuse what is no Gram.
 
     Semi-definiteness is checked as far as one look at each entry allows: the largest one stands on the diagonal.
@@ -96,30 +95,29 @@ def check_gram(gram: Float[Tensor, "B N N"]) -> None:
     Raises
     ------
     InputError
-        If the Gram is not square and symmetric, holds NaN or infinities, or cannot be positive semi-definite.
+        If the Gram is not symmetric, holds NaN or infinities, or cannot be positive semi-definite.
     """
+    # Products with a vector that no asymmetry is orthogonal to: far cheaper than a look at the transpose.
+    probe = torch.arange(len(gram), dtype=gram.dtype, device=gram.device).cos()
+    product = gram @ probe
+    if not bool(torch.isfinite(product).all()):
+        raise InputError("gram: expected finite numbers, got NaN or infinities; check the covariates it was made from.")
+    size = max(float(gram.amax()), -float(gram.amin()))
+    if float((product - probe @ gram).abs().amax()) > 1e-8 * size:
+        raise InputError(
+            "gram: expected a symmetric matrix, got one that differs from its transpose by "
+            f"{float((gram - gram.T).abs().amax()):.2g}; use (K + K') / 2."
+        )
+    if float(gram.diagonal().amax()) < (1 - 1e-8) * size:
+        raise InputError(
+            "gram: expected a positive semi-definite matrix, got one whose largest entry is not on its diagonal; "
+            "use a kernel."
+        )
+
+
+def _check_shape(gram: Tensor) -> None:
     if gram.ndim != 3 or gram.shape[1] != gram.shape[2]:
         raise InputError(f"gram: expected shape (B, N, N), got {tuple(gram.shape)}; add a first axis for one table.")
-    # Products with a vector that no asymmetry is orthogonal to: far cheaper than a look at the transpose.
-    probe = torch.arange(gram.shape[1], dtype=gram.dtype, device=gram.device).cos()
-    for table in gram:
-        product = table @ probe
-        if not bool(torch.isfinite(product).all()):
-            raise InputError(
-                "gram: expected finite numbers, got NaN or infinities; check the covariates it was made from."
-            )
-        smallest, largest = torch.aminmax(table)
-        size = max(float(largest), -float(smallest))
-        if float((product - probe @ table).abs().amax()) > 1e-8 * size:
-            raise InputError(
-                "gram: expected a symmetric matrix, got one that differs from its transpose by "
-                f"{float((table - table.T).abs().amax()):.2g}; use (K + K') / 2."
-            )
-        if float(table.diagonal().amax()) < (1 - 1e-8) * size:
-            raise InputError(
-                "gram: expected a positive semi-definite matrix, got one whose largest entry is not on its diagonal; "
-                "use a kernel."
-            )
 
 
 def factorise(gram: Float[Tensor, "B N N"]) -> Float[Tensor, "B N N"]:
@@ -128,9 +126,11 @@ def factorise(gram: Float[Tensor, "B N N"]) -> Float[Tensor, "B N N"]:
     Raises
     ------
     InputError
-        As :func:`check_gram`, and if an eigenvalue is negative.
+        If the shape is another one, as :func:`check_gram`, or if an eigenvalue is negative.
     """
-    check_gram(gram)
+    _check_shape(gram)
+    for table in gram:
+        check_gram(table)
     size = gram.diagonal(dim1=1, dim2=2).amax(1).clamp_min(torch.finfo(gram.dtype).tiny)
     eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     factor: Tensor
@@ -253,49 +253,28 @@ def solve_dual_svc(
     """
     check_rows(signs.shape[1], "an exact solution")
     check_problem(signs, regularisation)
-    check_gram(gram)
-    state = _Best(gram, signs, regularisation)
-    iterations, stop = 0, max(STOP_PER_GAP * tolerance, FIRST_STOP)
-    while True:
-        alpha = state.alpha.clone()
-        with config_context(assume_finite=True, skip_parameter_validation=True):  # all of it has been checked
-            for table in state.above(tolerance):
-                alpha[table], steps = _fit_svc(gram[table], signs[table], float(regularisation[table]), stop)
-                iterations += steps
-        state.improve(alpha)
-        alpha = state.alpha.clone()
-        for table in state.above(tolerance):
-            alpha[table] = _newton(gram[table], signs[table], alpha[table], float(regularisation[table]))
-        state.improve(alpha)
-        converged = not state.above(tolerance)
-        if converged or stop <= LAST_STOP:
-            intercept = exact_intercept(gram_scores(gram, state.alpha, signs, regularisation), signs)
-            return DualSolution(state.alpha, intercept, state.gap, iterations, converged)
-        stop = max(stop / 10, LAST_STOP)
-
-
-class _Best:
-    """Feasible points with the smallest gaps so far."""
-
-    def __init__(
-        self, gram: Float[Tensor, "B N N"], signs: Float[Tensor, "B N"], regularisation: Float[Tensor, " B"]
-    ) -> None:
-        self._problem = gram, signs, regularisation
-        self.alpha = torch.zeros_like(signs)
-        self.gap = torch.full_like(regularisation, torch.inf)
-
-    def above(self, tolerance: float) -> list[int]:
-        found: list[int] = torch.nonzero(self.gap > tolerance)[:, 0].tolist()
-        return found
-
-    def improve(self, alpha: Float[Tensor, "B N"]) -> None:
-        """Take over the tables in which ``alpha`` has a smaller gap."""
-        gram, signs, regularisation = self._problem
-        feasible = make_feasible(alpha, signs)
-        gap = gap_from_scores(gram_scores(gram, feasible, signs, regularisation), feasible, signs)
-        better = gap < self.gap
-        self.alpha = torch.where(better[:, None], feasible, self.alpha)
-        self.gap = torch.where(better, gap, self.gap)
+    _check_shape(gram)
+    alpha, scores = torch.zeros_like(signs), torch.zeros_like(signs)
+    stop, iterations = max(STOP_PER_GAP * tolerance, LAST_STOP), 0
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # all of it has been checked
+        for table, penalty in enumerate(regularisation.tolist()):
+            # Check, solution and scores one by one, while the Gram is in the processor's cache.
+            check_gram(gram[table])
+            alpha[table], steps = _fit_svc(gram[table], signs[table], penalty, stop)
+            scores[table] = gram[table] @ (alpha[table] * signs[table]) / penalty
+            iterations += steps
+    gap = gap_from_scores(scores, alpha, signs)
+    # A small gap leaves alpha open to its square root: who asks for that much gets the solution to rounding.
+    pending = torch.nonzero(gap > (0 if stop == LAST_STOP else tolerance))
+    for table in pending[:, 0].tolist():
+        only = slice(table, table + 1)
+        found, steps = _active_set(gram[table], signs[table], alpha[table], float(regularisation[table]))
+        found_scores = gram_scores(gram[only], found[None], signs[only], regularisation[only])
+        found_gap = gap_from_scores(found_scores, found[None], signs[only])
+        iterations += steps
+        if float(found_gap) < float(gap[table]):
+            alpha[table], scores[only], gap[only] = found, found_scores, found_gap
+    return DualSolution(alpha, exact_intercept(scores, signs), gap, iterations, bool((gap <= tolerance).all()))
 
 
 def _fit_svc(
@@ -307,38 +286,43 @@ def _fit_svc(
     if len(rows) < len(labels):
         kernel = kernel[np.ix_(rows, rows)]
     machine = SVC(C=1 / regularisation, kernel="precomputed", tol=stop, max_iter=MAX_PAIR_STEPS)
-    machine.fit(kernel, labels[rows])
+    machine.fit(kernel, labels[rows].astype(np.int64))  # whole numbers are validated sooner
     alpha = np.zeros(len(labels))
-    alpha[rows[machine.support_]] = regularisation * np.abs(machine.dual_coef_[0])
+    alpha[rows[machine.support_]] = np.minimum(regularisation * np.abs(machine.dual_coef_[0]), 1)
     return torch.from_numpy(alpha).to(signs), int(machine.n_iter_[0])
 
 
-def _newton(
+def _active_set(
     gram: Float[Tensor, "N N"], signs: Float[Tensor, " N"], alpha: Float[Tensor, " N"], regularisation: float
-) -> Float[Tensor, " N"]:
-    """Solve the optimality conditions of one table for the variables off their bounds, and renew that set.
+) -> tuple[Float[Tensor, " N"], int]:
+    """Solve the dual of one table to rounding from a feasible, nearly solved point; also the steps that it took.
 
-    The margin is 1 where ``0 < alpha < 1``, at least 1 where alpha is 0 and at most 1 where it is 1. From a nearly
-    solved dual a few steps give it to rounding, where the support vector machine's single precision ends.
+    Each step goes towards the optimum over the variables off their bounds, up to the first bound that it meets. At that
+    optimum the variables whose margin says so leave their bounds: a margin under 1 at 0, or over 1 at 1.
     """
-    kernel, w = gram.cpu().numpy(), signs.cpu().numpy()
-    current = alpha.cpu().numpy()
-    free, upper = (current > 0) & (current < 1), current >= 1
-    for _ in range(NEWTON_STEPS):
-        rows, bound = np.flatnonzero(free), w * upper
-        block = kernel[np.ix_(rows, rows)]
-        # The ridge is for rows that occur twice; the last row and column are the intercept and the balance of the arms.
-        system = np.pad(block + JITTER * kernel.max() * np.eye(len(rows)), (0, 1), constant_values=regularisation)
-        system[-1, -1] = 0 if len(rows) else 1
-        right = np.append(regularisation * w[rows] - kernel[rows] @ bound, -regularisation * bound.sum())
-        *signed, intercept = np.linalg.solve(system, right)
-        bound[rows] = signed
-        current = bound * w
-        margins = w * (kernel @ bound / regularisation + intercept)
-        stays = (current > 0) & (current < 1)
-        enters = (w != 0) & np.where(upper, margins > 1 + KKT_TOLERANCE, margins < 1 - KKT_TOLERANCE)
-        previous, free = free, np.where(free, stays, enters)
-        upper = np.where(previous, current >= 1, upper & ~enters)
-        if (free == previous).all():
-            break
-    return torch.from_numpy(current).to(signs)
+    kernel, w, current = gram.cpu().numpy(), signs.cpu().numpy(), alpha.cpu().numpy().copy()
+    ridge = ACTIVE_SET_RIDGE * kernel.max()
+    free, step = (current > 0) & (current < 1), 0
+    while free.any() and step < ACTIVE_SET_STEPS:
+        step += 1
+        rows, fixed = np.flatnonzero(free), w * np.where(free, 0, current)
+        # Last row and column: the balance of the arms and the intercept.
+        system = np.pad(kernel[np.ix_(rows, rows)], (0, 1), constant_values=regularisation)
+        system[np.diag_indices_from(system)] += ridge
+        system[-1, -1] = 0
+        right = np.append(regularisation * w[rows] - kernel[rows] @ fixed, -regularisation * fixed.sum())
+        solution = np.linalg.solve(system, right)
+        direction = w[rows] * solution[:-1] - current[rows]
+        room = np.where(direction > 0, 1 - current[rows], current[rows])
+        reach = np.divide(room, np.abs(direction), out=np.full(len(rows), np.inf), where=direction != 0)
+        blocked = reach <= min(1, reach.min())
+        current[rows] = np.where(blocked, direction > 0, current[rows] + min(1, reach.min()) * direction)
+        free[rows[blocked]] = False
+        if not blocked.any():
+            margins = w * (kernel @ (w * current) / regularisation + solution[-1])
+            wrong = np.where(current > 0.5, margins > 1 + MARGIN_TOLERANCE, margins < 1 - MARGIN_TOLERANCE)
+            enters = wrong & ~free & (w != 0)
+            if not enters.any():
+                break
+            free |= enters
+    return torch.from_numpy(current).to(signs), step

@@ -12,21 +12,29 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 
 from dowhy_cina.balancing import (
+    DEFAULT_CONVENTION,
     GRADIENT_ITERATIONS,
+    Convention,
     Splitting,
     alpha_from_values,
     apply,
+    arms_imbalance,
+    balanced_features,
     combine,
     dual_objective,
     dual_program,
     exact_intercept,
+    gap_from_scores,
+    gram_scores,
     imbalance,
     key_normaliser,
     make_feasible,
+    margin_scores,
     primal_objective,
     relative_duality_gap,
     relative_target_gap,
     simplex_weights,
+    target_imbalance,
     target_objective,
     target_program,
     values_from_alpha,
@@ -66,15 +74,62 @@ def hinge(scores, signs, intercept):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6))
-def test_values_and_alpha_are_each_others_inverse(seed):
+@given(st.integers(0, 10**6), st.sampled_from(Convention))
+def test_values_and_alpha_are_each_others_inverse(seed, convention):
     _, features, signs = tables(seed)
     alpha = double(np.random.default_rng(seed).random((2, N)))
-    normaliser = key_normaliser(features)
-    values = values_from_alpha(alpha, signs, normaliser, LAMBDA)
-    back = alpha_from_values(values, signs, normaliser, LAMBDA)
+    maps = signs, key_normaliser(features), LAMBDA, convention
+    values = values_from_alpha(alpha, *maps)
+    back = alpha_from_values(values, *maps)
     torch.testing.assert_close(back, alpha, atol=1e-12, rtol=0)
-    torch.testing.assert_close(values_from_alpha(back, signs, normaliser, LAMBDA), values, atol=1e-9, rtol=1e-12)
+    torch.testing.assert_close(values_from_alpha(back, *maps), values, atol=1e-9, rtol=1e-12)
+
+
+def test_default_convention_is_softmax_over_queries():
+    _, features, signs = tables()
+    alpha, normaliser = double(np.random.default_rng(0).random((2, N))), key_normaliser(features)
+    assert DEFAULT_CONVENTION is Convention.QUERIES
+    expected = signs * normaliser * alpha / LAMBDA[:, None]
+    torch.testing.assert_close(values_from_alpha(alpha, signs, normaliser, LAMBDA), expected)
+
+
+def layer_and_penalty(grams, values, convention, penalty):
+    """The attention layer and Eq. 6's penalty written out for one convention, from the Gram alone."""
+    h = grams.sum(1)
+    if convention is Convention.QUERIES:
+        scaled = values / h
+        return np.einsum("bij,bj->bi", grams, scaled), penalty / 2 * np.einsum("bi,bij,bj->b", scaled, grams, scaled)
+    scores = np.einsum("bij,bj->bi", grams, values) / h
+    return scores, penalty / 2 * np.einsum("bi,bij,bj->b", values, grams, values)
+
+
+@pytest.mark.parametrize("convention", Convention)
+@pytest.mark.parametrize("values_of", Convention)
+def test_each_convention_is_dual_to_its_own_values_only(convention, values_of):
+    """Solve the dual of the balanced Gram, put the values into the layer: Eq. 6 meets the dual, or not when mixed."""
+    grams, features, signs = tables()
+    normaliser = key_normaliser(features)
+    balanced = balanced_features(features, normaliser, convention)
+    alpha = make_feasible(Splitting(dual_program(balanced, signs, LAMBDA), STEP).run(20_000), signs)
+    dual = dual_objective(balanced, alpha, signs, LAMBDA).numpy()
+    values = values_from_alpha(alpha, signs, normaliser, LAMBDA, values_of).numpy()
+    scores, penalty = layer_and_penalty(grams, values, convention, LAMBDA.numpy())
+    hinges = [min(hinge(f, w, b) for b in w - f) for f, w in zip(scores, signs.numpy(), strict=True)]
+    gap = (penalty + np.array(hinges) - dual) / dual
+    print(f"{convention.value} layer, {values_of.value} values: relative gap {gap.max():.1e}")
+    if convention is values_of:
+        assert (np.abs(gap) < 1e-4).all()
+    else:
+        assert (gap > 0.02).all()
+
+
+def test_the_conventions_have_different_solutions():
+    _, features, signs = tables()
+    solutions = [
+        Splitting(dual_program(balanced_features(features, key_normaliser(features), c), signs, LAMBDA), STEP).run(500)
+        for c in Convention
+    ]
+    assert (solutions[0] - solutions[1]).abs().max() > 0.1
 
 
 def test_normaliser_sums_the_gram_over_queries():
@@ -147,6 +202,15 @@ def test_objectives_by_hand():
         scores = grams[table] @ signed / penalty
         loss = min(hinge(scores, w, b) for b in w - scores)
         np.testing.assert_allclose(primal[table], quadratic / (2 * penalty) + loss)
+
+
+def test_gram_and_features_have_the_same_scores():
+    grams, features, signs = tables()
+    alpha = make_feasible(double(np.random.default_rng(1).random((2, N))), signs)
+    scores = gram_scores(double(grams), alpha, signs, LAMBDA)
+    torch.testing.assert_close(scores, margin_scores(features, alpha, signs, LAMBDA), atol=1e-9, rtol=0)
+    gap = relative_duality_gap(features, alpha, signs, LAMBDA)
+    torch.testing.assert_close(gap_from_scores(scores, alpha, signs), gap, atol=1e-10, rtol=0)
 
 
 @settings(max_examples=100, deadline=None)
@@ -272,7 +336,74 @@ def test_target_gap_bounds_the_distance_to_the_optimum(seed, power):
     assert (target_objective(features, weights, target, RIDGE) - best <= gap * uniform + 1e-7).all()
 
 
+# What a gap leaves open
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 30))
+def test_no_weights_below_the_box_balance_the_arms_better_than_the_bound(seed, iterations):
+    """Against cvxpy: least imbalance with no weight above one over the sum of alpha."""
+    _, features, signs = tables(seed, rows=16)
+    alpha = make_feasible(Splitting(dual_program(features, signs, LAMBDA), STEP).run(iterations), signs)
+    size, lowest = arms_imbalance(features, alpha, signs, LAMBDA)
+    weights = weights_from_alpha(alpha, signs)
+    torch.testing.assert_close(size, imbalance(features, weights * signs, torch.zeros_like(features[:, 0])))
+    assert (lowest <= size).all()
+    for table in range(2):
+        phi, w, total = features[table].numpy(), signs[table].numpy(), float(alpha[table].sum()) / 2
+        variable = cvxpy.Variable(16)
+        arms = [cvxpy.sum(variable[w > 0]) == 1, cvxpy.sum(variable[w < 0]) == 1]
+        box = [variable >= 0, variable <= 1 / total + 1e-9]
+        least = cvxpy.Problem(cvxpy.Minimize(cvxpy.norm(phi.T @ cvxpy.multiply(w, variable))), arms + box)
+        assert float(lowest[table]) <= least.solve(solver="CLARABEL") + 1e-5
+
+
+def test_bounds_are_tight_at_the_solution():
+    _, features, signs = tables()
+    alpha = Splitting(dual_program(features, signs, LAMBDA), STEP).run(5000)
+    size, lowest = arms_imbalance(features, alpha, signs, LAMBDA)
+    torch.testing.assert_close(lowest, size, rtol=1e-3, atol=0)
+    features, arm, target = arm_and_target()
+    weights = target_weights(features, arm, target, RIDGE, 0.3 * RIDGE, 5000)
+    size, lowest = target_imbalance(features, weights, arm, target, RIDGE)
+    torch.testing.assert_close(lowest, size, rtol=1e-3, atol=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 5))
+def test_no_weights_with_the_same_sample_size_come_closer_to_the_target(seed, iterations):
+    _, features, signs = tables(seed, rows=16)
+    arm, target = (signs > 0).double(), features.mean(1)
+    weights = target_weights(features, arm, target, RIDGE, 0.3 * RIDGE, iterations)
+    size, lowest = target_imbalance(features, weights, arm, target, RIDGE)
+    assert (lowest <= size).all()
+    for table in range(2):
+        phi, variable = features[table].numpy(), cvxpy.Variable(16, nonneg=True)
+        spread = cvxpy.sum_squares(variable) <= float(weights[table].square().sum()) + 1e-9
+        inside = [cvxpy.sum(variable) == 1, (1 - arm[table].numpy()) @ variable == 0, spread]
+        least = cvxpy.Problem(cvxpy.Minimize(cvxpy.norm(phi.T @ variable - target[table].numpy())), inside)
+        assert float(lowest[table]) <= least.solve(solver="CLARABEL") + 1e-5
+
+
 # The solver
+
+
+def test_both_factorisations_are_one_iteration():
+    """More features than rows take the Gram of the rows, fewer that of the features."""
+    _, features, signs = tables()
+    few = features[..., -N // 2 :]
+    many = torch.cat([few, torch.zeros(2, N, N).double()], 2)
+    runs = [Splitting(dual_program(part, signs, LAMBDA), STEP).run(50) for part in (few, many)]
+    torch.testing.assert_close(*runs, atol=1e-9, rtol=0)
+
+
+def test_relaxation_saves_iterations():
+    _, features, signs = tables()
+    gaps = [
+        relative_duality_gap(features, Splitting(dual_program(features, signs, LAMBDA), STEP).run(60, r), signs, LAMBDA)
+        for r in (1.0, 1.6)
+    ]
+    assert (gaps[1] < gaps[0] / 2).all()
 
 
 def test_step_changes_speed_not_solution():

@@ -163,6 +163,21 @@ class TestSolved:
             expected = alpha[t == arm] / alpha[t == arm].sum()
             assert found.weights[t == arm] == pytest.approx(expected, abs=1e-4)
 
+    @pytest.mark.parametrize("options", [{"augmentation": "none"}, {"target_units": "att"}])
+    def test_summary_says_what_the_gap_can_move(self, table, options):
+        rough, fine, exact = (dowhy_cina.estimate_effect(*table, refine=gap, **options) for gap in (None, 1e-3, 1e-6))
+        for found in (rough, fine, exact):
+            assert found.lowest_bias <= found.minimised_bias <= found.worst_case_bias * (1 + 1e-12)
+            assert found.largest_weight == found.weights.max()
+            assert f"{100 * found.weights.max():.2g} % of its arm" in found.summary()
+        assert exact.lowest_bias == pytest.approx(exact.minimised_bias, rel=1e-3)
+        assert fine.lowest_bias == pytest.approx(fine.minimised_bias, rel=0.05)
+        assert f"cannot bring below {fine.lowest_bias:.4g}" in fine.summary()
+        assert rough.lowest_bias == 0
+        assert "refine" in rough.summary()
+        if options.get("target_units"):
+            assert fine.minimised_bias == pytest.approx(fine.worst_case_bias)
+
     def test_exact_for_foreign_rows(self, table):
         x, t, y = table
         rows = x[:, 0] > 0
@@ -171,7 +186,7 @@ class TestSolved:
         assert foreign.value == pytest.approx(inside.value, abs=0.1)
 
     def test_exact_refuses_a_long_table(self, table, monkeypatch):
-        monkeypatch.setattr("dowhy_cina.weighting.MAX_ROWS", 500)
+        monkeypatch.setattr("dowhy_cina.solvers.MAX_ROWS", 500)
         with pytest.raises(InputError, match="landmark"):
             dowhy_cina.estimate_effect(*table, checkpoint="exact")
 

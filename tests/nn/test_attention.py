@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dowhy_cina.balancing import apply, combine, key_normaliser, relative_duality_gap, relative_target_gap
+from dowhy_cina.balancing import Convention, apply, combine, key_normaliser, relative_duality_gap, relative_target_gap
 from dowhy_cina.kernels import multihead_kernel, squared_distances
 from dowhy_cina.nn.attention import CinaLayer, cina_attention
 
@@ -64,7 +64,7 @@ def test_row_softmax_is_scaled_dot_product_attention(keys, values):
     torch.testing.assert_close((gram @ values[..., None])[..., 0] / gram.sum(2), expected, atol=1e-10, rtol=0)
     # The same from features: the two conventions share kernel and normaliser and differ in the side of the division.
     features = factor(gram)
-    rows = apply(features, combine(features, values)) / key_normaliser(features)
+    rows = cina_attention(features, values, key_normaliser(features), Convention.ROWS)
     torch.testing.assert_close(rows, expected, atol=1e-10, rtol=0)
 
 
