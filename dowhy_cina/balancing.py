@@ -14,6 +14,7 @@ Stellato et al. (2020), OSQP, for the splitting of :class:`Splitting`.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from enum import Enum
 
@@ -27,6 +28,8 @@ Tables = Float[Tensor, " B"]
 
 #: Iterations of the solver that gradients flow through.
 GRADIENT_ITERATIONS = 3
+#: Factor by which the step of the solver changes at once.
+LARGEST_STEP_CHANGE = 5.0
 
 
 def combine(features: Features, coefficients: Rows) -> Float[Tensor, "B M"]:
@@ -301,26 +304,50 @@ class Splitting:
     def __init__(self, problem: QuadraticProgram, step: Tables) -> None:
         self.problem, self.step = problem, step
         self._features = problem.features * problem.mask[..., None]
-        self._total = (problem.ridge + step)[:, None]
         # The smaller of rows x rows and features x features is factorised.
         self._by_rows = self._features.shape[2] >= self._features.shape[1]
         left = self._features if self._by_rows else self._features.transpose(-1, -2)
-        gram = left @ left.transpose(-1, -2)
-        eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        factor = torch.linalg.cholesky(gram + self._total[..., None] * eye)
-        self._operator: Tensor = torch.cholesky_inverse(factor) if self._by_rows else factor
+        self._gram = left @ left.transpose(-1, -2)
         self._equality = problem.equality * problem.mask
         self._linear = problem.linear * problem.mask
-        self._response = self._solve(self._equality)
-        self._curvature = (self._equality * self._response).sum(1)
         self.solution = torch.zeros_like(self._linear)
         self._multiplier = torch.zeros_like(self._linear)
+        self._factorise()
+
+    def _factorise(self) -> None:
+        self._total = (self.problem.ridge + self.step)[:, None]
+        eye = torch.eye(self._gram.shape[-1], dtype=self._gram.dtype, device=self._gram.device)
+        factor = torch.linalg.cholesky(self._gram + self._total[..., None] * eye)
+        self._operator: Tensor = torch.cholesky_inverse(factor) if self._by_rows else factor
+        self._response = self._solve(self._equality)
+        self._curvature = (self._equality * self._response).sum(1)
 
     def _solve(self, right: Rows) -> Rows:
         if self._by_rows:
             return torch.einsum("bij,bj->bi", self._operator, right)
         inner = torch.cholesky_solve(combine(self._features, right)[..., None], self._operator)[..., 0]
         return (right - apply(self._features, inner)) / self._total
+
+    def with_step(self, step: Tables) -> Splitting:
+        """Continue from the same point with another step."""
+        other = copy.copy(self)
+        other.step = step
+        # The multiplier of the constraint is this one times the step; it stays what it is.
+        other._multiplier = self._multiplier * (self.step / step)[:, None]
+        other._factorise()
+        return other
+
+    def rebalanced(self, relaxation: float = 1.0) -> Splitting:
+        """Iterate once and continue with a step that makes both residuals, relative to their variables, alike.
+
+        A large step is quick at first and slow near the solution.
+        """
+        solution, multiplier = self.solution, self._multiplier
+        self.run(1, relaxation)
+        moved, violated = self.solution - solution, self._multiplier - multiplier
+        ratio = violated.norm(dim=1) * self._multiplier.norm(dim=1) / (moved.norm(dim=1) * self.solution.norm(dim=1))
+        factor = ratio.sqrt().clamp(1 / LARGEST_STEP_CHANGE, LARGEST_STEP_CHANGE)
+        return self.with_step(self.step * torch.where(torch.isfinite(factor), factor, torch.ones_like(factor)))
 
     def run(self, iterations: int, relaxation: float = 1.0) -> Rows:
         """Iterate on and return the solution so far.
