@@ -5,12 +5,15 @@ PIP_ARGS ?=
 DEMO_OUTPUT ?= cina-demo
 # Folder of the published benchmark tables, which do not ship with the project: make bench DATA=FOLDER.
 DATA ?=
+ECONML ?= $(BIN)/python
+# Release of DoWhy whose own tests are run: make test-host DOWHY=0.13; the installed one if empty.
+DOWHY ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint docs bench clean
+.PHONY: install demo test test-host lint docs bench bench-accuracy clean
 
 install: $(STAMP)
 
@@ -27,6 +30,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
+test-host: $(STAMP)
+	$(BIN)/python tests/host/run.py $(if $(DOWHY),--dowhy $(DOWHY))
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,6 +45,15 @@ docs: $(STAMP)
 bench: $(STAMP)
 	@test -n "$(DATA)" || { echo "expected the folder of the benchmark tables: make bench DATA=FOLDER" >&2; exit 2; }
 	$(BIN)/python benchmarks/tables.py --data "$(DATA)"
+	$(MAKE) bench-scale
+
+# Time and memory beside other estimators; ECONML=PYTHON names an interpreter that has EconML.
+bench-scale: $(STAMP)
+	$(BIN)/python benchmarks/scale.py --econml "$(ECONML)" --csv docs/measured/scale.csv --plot docs/measured/scale.png
+
+# The figures that the bundled model is judged by; those on published tables too with DATA=FOLDER.
+bench-accuracy: $(STAMP)
+	$(BIN)/python benchmarks/accuracy.py $(if $(DATA),--data "$(DATA)")
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)

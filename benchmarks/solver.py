@@ -27,8 +27,9 @@ from dowhy_cina.config import EstimatorOptions, TrainingConfig
 from dowhy_cina.inference import analyse
 from dowhy_cina.simulators import REGISTRY, draw_table
 from dowhy_cina.solvers import factorise, solve_dual, solve_dual_svc
-from dowhy_cina.training.objectives import LabelledBatch
-from dowhy_cina.training.tables import draw_batch
+from dowhy_cina.training import Simulators
+from dowhy_cina.training.objectives import TrainingBatch
+from dowhy_cina.training.stream import draw_batch
 from dowhy_cina.weighting import EXACT_REGULARISATION, arm_against_arm_exact, arm_to_target, with_kernel_of_all_rows
 
 Table = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -110,7 +111,7 @@ def report_steps(name: str, tables: Iterable[Table]) -> list[tuple[int, int]]:
     return steps
 
 
-def balancing_errors(batch: LabelledBatch) -> dict[tuple[str, str], float]:
+def balancing_errors(batch: TrainingBatch) -> dict[tuple[str, str], float]:
     """Errors of the ATE in sd of the outcome; both kernels, both problems solved to 1e-6, with and without models."""
     analysis = analyse(
         *(part[0].numpy() for part in (batch.table.covariates, batch.table.treatment, batch.table.outcome))
@@ -147,7 +148,7 @@ def compare_balancing(count: int) -> pd.DataFrame:
     for family in tqdm(REGISTRY, desc="families"):
         errors, index = [], 0
         while len(errors) < count:
-            batch, index = draw_batch(77, index, config, [family]), index + 1
+            batch, index = draw_batch(77, index, config, Simulators((family,))), index + 1
             if bool((batch.target == batch.target[0, 0]).all()):  # the draws for the ATE
                 errors.append(balancing_errors(batch))
         columns[family] = pd.DataFrame(errors).mean()

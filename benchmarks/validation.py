@@ -21,20 +21,20 @@ from dowhy_cina import checkpoint
 from dowhy_cina.balancing import weights_from_alpha
 from dowhy_cina.config import TrainingConfig, from_mapping
 from dowhy_cina.nn.model import CinaModel
-from dowhy_cina.training.objectives import LabelledBatch
-from dowhy_cina.training.trainer import validate, validation_batches
+from dowhy_cina.training.objectives import TrainingBatch
+from dowhy_cina.training.validation import validate, validation_batches
 
 FIGURES = ("augmented", "weights_only", "regression", "paper", "gap")
 
 
-def exact_error(batch: LabelledBatch) -> float:
+def exact_error(batch: TrainingBatch) -> float:
     """Error of the CInA dual solved to tolerance (Gaussian kernel of bandwidth sqrt(D), box 10), weights alone."""
     x, signs = batch.table.covariates[0].numpy(), batch.table.signs[0].numpy()
     solved = SVC(C=10.0, gamma=1 / (2 * x.shape[1])).fit(x, signs)
     alpha = torch.zeros_like(batch.table.outcome)
     alpha[0, solved.support_] = torch.from_numpy(solved.dual_coef_[0]).abs()
     weights = weights_from_alpha(alpha, batch.table.signs)
-    return float(((weights * batch.table.signs * batch.table.outcome).sum() - batch.effect[0]).abs())
+    return float(((weights * batch.table.signs * batch.table.outcome).sum() - batch.labels.effect[0]).abs())
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ imported for it: both come with the first estimate, and every public name below 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from dowhy_cina import _plugin
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from dowhy_cina import errors, plots, training
     from dowhy_cina.estimator import CinaEstimator
     from dowhy_cina.inference import estimate_effect
+    from dowhy_cina.many import estimate_effects
     from dowhy_cina.per_dataset import CinaPerDataset
+    from dowhy_cina.refutation import RefutationReport, refute
     from dowhy_cina.results import EffectResult
 
 __version__ = "0.1.0"
@@ -24,6 +26,7 @@ __all__ = [
     "CinaEstimator",
     "CinaPerDataset",
     "EffectResult",
+    "RefutationReport",
     "errors",
     "estimate_effect",
     "estimate_effects",
@@ -36,38 +39,14 @@ _HOME_OF = {
     "CinaEstimator": "estimator",
     "CinaPerDataset": "per_dataset",
     "EffectResult": "results",
+    "RefutationReport": "refutation",
     "estimate_effect": "inference",
+    "estimate_effects": "many",
+    "refute": "refutation",
 }
 _SUBMODULES = ("errors", "plots", "training")
 
 _plugin.register()
-
-
-def estimate_effects(*args: Any, **kwargs: Any) -> NoReturn:
-    """Estimate the effects of many tables in one call (not in this release).
-
-    Raises
-    ------
-    NotImplementedError
-        Always.
-    """
-    raise NotImplementedError(
-        f"estimate_effects is not in dowhy_cina {__version__}: call dowhy_cina.estimate_effect once for each table."
-    )
-
-
-def refute(*args: Any, **kwargs: Any) -> NoReturn:
-    """Run DoWhy's refuters on an estimate in one call (not in this release).
-
-    Raises
-    ------
-    NotImplementedError
-        Always.
-    """
-    raise NotImplementedError(
-        f"refute is not in dowhy_cina {__version__}: call model.refute_estimate(estimand, estimate, method_name=...) "
-        "for each of DoWhy's refuters."
-    )
 
 
 def __getattr__(name: str) -> Any:

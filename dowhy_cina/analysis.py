@@ -6,44 +6,49 @@ Letters: N rows, D covariates, M target rows.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
-from dowhy_cina import checkpoint
-from dowhy_cina.balancing import imbalance
+from dowhy_cina.conditional import ConditionalEffects
 from dowhy_cina.config import EstimatorOptions
-from dowhy_cina.devices import resolve_device
-from dowhy_cina.diagnostics import balance_table, effective_sample_size, overlap_warnings
+from dowhy_cina.devices import THREADED_ROWS, resolve_device, threads_for
+from dowhy_cina.diagnostics import balance_table, effective_sample_size, overlap_verdict, overlap_warnings
 from dowhy_cina.errors import InputError, InputTypeError
-from dowhy_cina.nn.model import CinaModel, TableBatch
-from dowhy_cina.preprocessing import Preprocessor, canonical_row_key
+from dowhy_cina.estimation import (
+    Estimates,
+    Moments,
+    augmented,
+    moments_in_table,
+    moments_of_rows,
+    weights_alone,
+    worst_case,
+)
+from dowhy_cina.kernels import Storage
+from dowhy_cina.memory import plan_memory, rows_of_a_block, with_smaller_blocks
+from dowhy_cina.nn.state import ZeroShot, without_rows
+from dowhy_cina.preparation import CanonicalTable, load_model, table_batch
+from dowhy_cina.preprocessing import Preprocessor
 from dowhy_cina.results import EffectResult, Plan
-from dowhy_cina.scaling import standardise
+from dowhy_cina.variance import bias_parts, degrees_of_freedom, sampling_variance, smaller_arm, t_inference
 from dowhy_cina.weighting import (
     EXACT_GAP,
     Weighting,
     arm_against_arm,
     arm_against_arm_exact,
-    arm_to_target,
+    balance_arms,
     uniform,
     with_kernel_of_all_rows,
 )
 
 Array = npt.NDArray[np.float64]
 
-#: Rows that span the kernels; a table with no more is computed exactly.
-LANDMARKS = 256
-#: Rows from which the pilot learns column scales.
-PILOT_ROWS = 4096
 TARGETS = ("ate", "att", "atc")
 
 
@@ -54,15 +59,6 @@ class _Target:
     name: str
     weights: Array
     foreign: Array | None = None
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """What an estimate needs of its target: mean balancing features, the rows' modelled effects and their weights."""
-
-    features: Tensor
-    effects: Tensor
-    row_weights: Tensor
 
 
 class Analysis:
@@ -80,45 +76,45 @@ class Analysis:
         keep: npt.NDArray[np.bool_],
         preprocessor: Preprocessor,
         options: EstimatorOptions,
+        sample_weight: Array | None = None,
+        cluster: npt.NDArray[np.int64] | None = None,
+        given: tuple[Any, Any] = (None, None),  # the caller's covariates and clusters, for effects by group
     ) -> None:
-        self.options = options
+        self.options, self._given = options, given
         self._preprocessor, self._readable, self._keep = preprocessor, readable, keep
         self.device = resolve_device(options.device)
         self._is_exact = options.checkpoint == "exact"
-        self._model = (
-            untrained_model(self.device) if self._is_exact else checkpoint.load(options.checkpoint, self.device)
-        )
-        # Computed in an order that depends on the rows' content alone, so that no permutation changes a digit.
-        self._order = np.lexsort((outcome, treatment, canonical_row_key(covariates)))
-        self._treatment, self._outcome = treatment[self._order], outcome[self._order]
-        (outcomes,), scaling = standardise(self._outcome[None], clip=np.inf)
-        self._scale = float(scaling.sd[0] / scaling.unit[0])
-        self._covariates = covariates[self._order] if covariates.shape[1] else np.zeros((len(treatment), 1))
+        self._model = load_model(options, self.device)
+        rows = CanonicalTable.of(covariates, treatment, outcome, sample_weight)
+        self._rows, self._order, self._scale = rows, rows.order, rows.scale
+        self._treatment = rows.treatment
+        self._cluster = None if cluster is None else torch.from_numpy(cluster[self._order]).to(self.device)[None]
         self.columns = covariates.shape[1]
-        landmarks = stratified_rows(self._treatment, LANDMARKS)
+        self._table = table_batch([rows], options.landmarks, self.device)
+        landmarks = self._table.landmarks.shape[1]
+        memory = plan_memory(len(treatment), self.columns, landmarks, self.device, options.memory_limit)
+        # An exact solution works on matrices of all rows, which keep all threads busy.
+        self._threaded_rows = THREADED_ROWS if self._is_exact else len(treatment)
+        with torch.no_grad(), threads_for(self._threaded_rows):
+            self._state, storage = with_smaller_blocks(self._forward, memory.storage)
+            if self._is_exact:
+                self._state, self._bandwidth = with_kernel_of_all_rows(self._table, self._state)
+                landmarks = len(treatment)
         self.plan = Plan(
-            "exact" if len(landmarks) == len(treatment) else "landmarks",
-            len(landmarks),
+            "exact" if landmarks == len(treatment) else "landmarks",
+            landmarks,
             len(treatment),
             self.columns,
             str(self.device),
             "float64",
+            min(rows_of_a_block(storage, landmarks), len(treatment)),
+            storage.kept,
+            memory.needed,
         )
-        self._table = TableBatch(
-            self._tensor(self._covariates),
-            self._tensor(self._treatment),
-            self._tensor(outcomes),
-            torch.from_numpy(landmarks).to(self.device)[None],
-            torch.from_numpy(stratified_rows(self._treatment, PILOT_ROWS)).to(self.device)[None],
-        )
-        with torch.no_grad():
-            self._state = self._model.forward(self._table)
-            if self._is_exact:
-                self._state, self._bandwidth = with_kernel_of_all_rows(self._table, self._state)
-                self.plan = dataclasses.replace(self.plan, route="exact", landmarks=len(treatment))
 
-    def _tensor(self, values: Array) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64)).to(self.device)[None]
+    def _forward(self, storage: Storage) -> ZeroShot:
+        self._table = dataclasses.replace(self._table, storage=storage)
+        return self._model.forward(self._table)
 
     def _in_table_order(self, values: Array, fill: float) -> Array:
         """Values per canonical row, put back to the caller's rows; ``fill`` for rows set aside."""
@@ -127,6 +123,13 @@ class Analysis:
         result = np.full(len(self._keep), fill)
         result[self._keep] = kept
         return result
+
+    @cached_property
+    def function(self) -> ConditionalEffects | None:
+        """Modelled effects at any covariates; none if only weights were asked for."""
+        if self.options.augmentation == "none":
+            return None
+        return ConditionalEffects(self._model, without_rows(self._state), self._preprocessor, self._scale, self.columns)
 
     @cached_property
     def _arm_against_arm(self) -> Weighting:
@@ -139,7 +142,7 @@ class Analysis:
 
         Parameters
         ----------
-        target_units : {"ate", "att", "atc"}, boolean mask of shape (N,), or DataFrame of M covariate rows
+        target_units : {"ate", "att", "atc", "overlap"}, boolean mask of shape (N,), or DataFrame of M covariate rows
         confidence_level : float
             In (0, 1).
 
@@ -151,31 +154,39 @@ class Analysis:
         ------
         InputError, InputTypeError
             If the target is not one of these, or names no row.
-        NotImplementedError
-            For the overlap population, which this release does not have.
         """
         if not 0 < confidence_level < 1:
             raise InputError(f"confidence_level must be in (0, 1), got {confidence_level!r}; for example 0.95.")
         target = self._target(target_units)
-        with torch.no_grad():
+        with torch.no_grad(), threads_for(self._threaded_rows):
             moments = self._moments(target)
             weighting = self._weights(target, moments)
-            value, error = self._estimate(target, moments, weighting.weights)
-            worst = self._worst_case(moments, weighting.weights)
-        return self._result(target, weighting, value, error, confidence_level, worst)
+            if self.options.augmentation == "none":
+                estimates = weights_alone(self._table, moments, weighting.weights)
+            else:
+                estimates = augmented(self._table, self._state, moments, weighting.weights)
+            error, freedom = self._uncertainty(moments, estimates)
+            worst = worst_case(self._table, self._state, moments, weighting.weights)
+        return self._result(target, weighting, estimates, error, freedom, confidence_level, worst)
+
+    def _uncertainty(self, moments: Moments, estimates: Estimates) -> tuple[float, float]:
+        """Standard error in sd of the outcome and its degrees of freedom."""
+        variance = sampling_variance(estimates, moments.in_table, self._cluster)
+        if self.options.augmentation != "none" and self.columns:
+            bias = bias_parts(self._table, self._state, moments, estimates)
+            variance = self._model.variance(variance, bias, smaller_arm(self._table))
+        freedom = degrees_of_freedom(estimates.scatter, self._cluster)
+        return float(variance.sqrt()), float(freedom)
 
     def _target(self, units: Any) -> _Target:
         n, t = len(self._treatment), self._treatment
         if isinstance(units, str):
+            if units not in (*TARGETS, "overlap"):
+                names = "'ate', 'att', 'atc', 'overlap'"
+                raise InputError(f"target_units must be {names}, a boolean mask or a DataFrame, got {units!r}.")
             if units == "overlap":
-                raise NotImplementedError(
-                    "target_units='overlap' is not in this release; expected 'ate', 'att' or 'atc'."
-                )
-            if units not in TARGETS:
-                raise InputError(
-                    f"target_units must be 'ate', 'att', 'atc', a boolean mask or a DataFrame, got {units!r}."
-                )
-            rows = {"ate": np.ones(n), "att": t, "atc": 1 - t}[units]
+                return self._overlap()
+            rows = {"ate": np.ones(n), "att": t, "atc": 1 - t}[units] * self._rows.weights
             return _Target(units, rows / rows.sum())
         if isinstance(units, pd.DataFrame):
             if not len(units):
@@ -188,24 +199,29 @@ class Analysis:
                 f"target_units: expected 'ate', 'att', 'atc', a DataFrame of covariate rows, or a boolean mask of "
                 f"shape {self._keep.shape}, got {type(units).__name__} of dtype {mask.dtype} and shape {mask.shape}."
             )
-        rows = mask[self._keep][self._order].astype(np.float64)
+        rows = mask[self._keep][self._order] * self._rows.weights
         if not rows.any():
             raise InputError("target_units: the mask names no row of the compared arms; expected at least one True.")
         return _Target("rows", rows / rows.sum())
 
-    def _moments(self, target: _Target) -> _Moments:
-        state = self._state
-        if target.foreign is None:
-            q = self._tensor(target.weights)
-            return _Moments(torch.einsum("bnm,bn->bm", state.balance_features, q), state.means[1] - state.means[0], q)
-        rows = self._tensor(target.foreign)
-        _, means, keys = self._model.foreign_rows(state, rows)
-        if self._is_exact:
-            keys = rows / self._bandwidth
-        q = torch.full_like(means[0], 1 / rows.shape[1])
-        return _Moments(state.balance_kernel.mean_features(keys, q), means[1] - means[0], q)
+    def _overlap(self) -> _Target:
+        """Rows weighed by ``e (1 - e)``."""
+        propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
+        rows = propensity * (1 - propensity) * self._rows.weights
+        if not rows.sum() > 0:
+            raise InputError(
+                "target_units='overlap': no row could have got either treatment; the arms have no common population."
+            )
+        return _Target("overlap", rows / rows.sum())
 
-    def _weights(self, target: _Target, moments: _Moments) -> Weighting:
+    def _moments(self, target: _Target) -> Moments:
+        if target.foreign is None:
+            return moments_in_table(self._state, torch.from_numpy(target.weights).to(self.device)[None])
+        rows = torch.from_numpy(target.foreign).to(self.device)[None]
+        keys = rows / self._bandwidth if self._is_exact else None
+        return moments_of_rows(self._model, self._state, rows, keys)
+
+    def _weights(self, target: _Target, moments: Moments) -> Weighting:
         """Balance the arms against each other, or each to the target."""
         table = self._table
         if not self.columns:
@@ -214,74 +230,33 @@ class Analysis:
         if target.name == "ate" and (alone or self._is_exact):
             return self._arm_against_arm
         refine = EXACT_GAP if self._is_exact else self.options.refine
-        arms = []
-        for name, arm in (("atc", 1 - table.treatment), ("att", table.treatment)):
-            if alone and target.name == name:
-                arms.append(Weighting(moments.row_weights, 0.0))
-            else:
-                arms.append(arm_to_target(self._model, self._state, arm, moments.features, refine))
-        return Weighting(
-            arms[0].weights + arms[1].weights,
-            max(arm.gap for arm in arms),
-            sum(arm.imbalance for arm in arms),
-            sum(arm.lowest_imbalance for arm in arms),
-            max(arm.steps for arm in arms),
-            all(arm.converged for arm in arms),
+        return balance_arms(
+            self._model, table, self._state, moments.features, refine, untouched=target.name if alone else None
         )
-
-    def _estimate(self, target: _Target, moments: _Moments, weights: Tensor) -> tuple[float, float]:
-        """Effect and standard error in sd of the outcome."""
-        table, state = self._table, self._state
-        signed = weights * table.signs
-        if self.options.augmentation == "none":
-            residuals, loo, plug_in, spread = table.outcome, table.outcome, 0.0, 0.0
-        else:
-            residuals, loo = state.residuals, state.loo_residuals
-            plug_in = float((moments.row_weights * moments.effects).sum())
-            spread = float((moments.row_weights * (moments.effects - plug_in)).square().sum())
-        value = plug_in + float((signed * residuals).sum())
-        arms = [loo - (weights * arm * loo).sum() for arm in (1 - table.treatment, table.treatment)]
-        centred = torch.where(table.treatment > 0, arms[1], arms[0])
-        scatter = signed * centred
-        if target.foreign is None and self.options.augmentation != "none":
-            deviation = moments.row_weights * (moments.effects - plug_in)
-            return value, float((deviation + scatter).square().sum().sqrt())
-        # Foreign rows are taken as a sample of their population, independent of the table.
-        return value, math.sqrt(spread + float(scatter.square().sum()))
-
-    def _worst_case(self, moments: _Moments, weights: Tensor) -> tuple[float, float]:
-        """Worst-case shift per unit norm, before and after weighting, in sd of the outcome."""
-        features, sizes = self._state.balance_features, [0.0, 0.0]
-        for arm in (1 - self._table.treatment, self._table.treatment):
-            for k, row_weights in enumerate((arm / arm.sum(), weights * arm)):
-                sizes[k] += float(imbalance(features, row_weights, moments.features))
-        return sizes[0], sizes[1]
 
     def _result(
         self,
         target: _Target,
         weighting: Weighting,
-        value: float,
+        estimates: Estimates,
         error: float,
+        freedom: float,
         level: float,
-        worst: tuple[float, float],
+        worst: tuple[Tensor, Tensor],
     ) -> EffectResult:
         final = weighting.weights[0].cpu().numpy()
+        value = float(estimates.value)
+        gap = float(weighting.gap)
         sizes = (int((1 - self._treatment).sum()), int(self._treatment.sum()))
         interval, p_value, standard_error = None, None, None
         if min(sizes) > 1:
             standard_error = error * self._scale
-            interval, p_value = normal_inference(value * self._scale, standard_error, level)
+            interval, p_value = t_inference(value * self._scale, standard_error, freedom, level)
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
         readable = self._readable.iloc[self._order]
         balance = balance_table(readable, self._treatment, final)
         notes = overlap_warnings(self._treatment, final, target.weights, propensity, balance)
-        if not weighting.converged:
-            goal = EXACT_GAP if self._is_exact else self.options.refine
-            notes += (
-                f"The balancing problem was not solved to the relative duality gap {goal:g}: {weighting.gap:.2g} was "
-                f"reached in {weighting.steps} steps. Ask for a larger gap.",
-            )
+        notes += self._unsolved(weighting)
         return EffectResult(
             value=value * self._scale,
             standard_error=standard_error,
@@ -296,39 +271,40 @@ class Analysis:
             outcome_scale=self._scale,
             balance=balance,
             effective_sample_size=effective_sample_size(final, self._treatment),
-            duality_gap=weighting.gap,
+            duality_gap=gap,
             refinement_steps=weighting.steps,
-            minimised_bias=weighting.imbalance * self._scale,
-            lowest_bias=weighting.lowest_imbalance * self._scale,
-            worst_case_bias=worst[1] * self._scale,
-            worst_case_bias_before=worst[0] * self._scale,
+            minimised_bias=float(weighting.imbalance) * self._scale,
+            lowest_bias=float(weighting.lowest_imbalance) * self._scale,
+            worst_case_bias=float(worst[1]) * self._scale,
+            worst_case_bias_before=float(worst[0]) * self._scale,
             plan=self.plan,
             warnings=notes,
             rows_set_aside=int((~self._keep).sum()),
             checkpoint=self.options.checkpoint,
             augmentation=self.options.augmentation,
+            correction_share=float(estimates.shrinkage),
+            degrees_of_freedom=freedom,
+            pseudo_outcomes=self._pseudo_outcomes(estimates, value),
+            overlap=overlap_verdict(self._treatment, final, target.weights, propensity, balance),
+            covariates=self._given[0],
+            cluster=self._given[1],
+            function=self.function,
         )
 
+    def _unsolved(self, weighting: Weighting) -> tuple[str, ...]:
+        """Warn of a balancing problem that was not solved to the gap that was asked for."""
+        if weighting.converged:
+            return ()
+        goal = EXACT_GAP if self._is_exact else self.options.refine
+        return (
+            f"The balancing problem was not solved to the relative duality gap {goal:g}: {float(weighting.gap):.2g} "
+            f"was reached in {weighting.steps} steps. Ask for a larger gap.",
+        )
 
-@lru_cache(maxsize=2)
-def untrained_model(device: torch.device) -> CinaModel:
-    """Fixed rule without a checkpoint, for the outcome models beside exact weights."""
-    with torch.random.fork_rng(devices=[]):
-        return CinaModel().double().eval().to(device)
-
-
-def stratified_rows(treatment: Array, size: int) -> npt.NDArray[np.int64]:
-    """First rows of each arm, half from each where both have enough; all rows of a table no longer than ``size``."""
-    if len(treatment) <= size:
-        return np.arange(len(treatment))
-    control, treated = np.flatnonzero(treatment == 0), np.flatnonzero(treatment == 1)
-    share = max(min(len(treated), size // 2), size - len(control))
-    return np.sort(np.concatenate([control[: size - share], treated[:share]]))
-
-
-def normal_inference(value: float, standard_error: float, level: float) -> tuple[tuple[float, float], float]:
-    """Interval and two-sided p-value of a normal estimate; they agree on whether zero is excluded."""
-    half = float(stats.norm.ppf(0.5 + level / 2)) * standard_error
-    if standard_error == 0:
-        return (value, value), float(value == 0)
-    return (value - half, value + half), float(2 * stats.norm.sf(abs(value) / standard_error))
+    def _pseudo_outcomes(self, estimates: Estimates, value: float) -> Array:
+        """Doubly robust scores of the rows, whose mean is the estimate; NaN where the target is not in the table."""
+        rows = len(self._treatment)
+        if estimates.deviation.shape[1] != rows:
+            return np.full(len(self._keep), np.nan)
+        scores = rows * (estimates.deviation + estimates.scatter)[0].cpu().numpy()
+        return self._in_table_order((value + scores - scores.mean()) * self._scale, np.nan)

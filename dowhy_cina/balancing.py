@@ -1,4 +1,4 @@
-"""Optimal covariate balancing: the CInA primal and dual, their gap, target balancing, and one batched solver for both.
+"""Optimal covariate balancing: the CInA primal and dual, their gap, and target balancing.
 
 Letters: B tables, N rows, M features. Everything is stated for a kernel given by features, ``kappa = phi phi'``;
 ``phi`` is the landmark map of :mod:`dowhy_cina.kernels` or, for a given Gram, any of its factors. Signs are
@@ -9,37 +9,54 @@ References
 ----------
 Zhang et al. (2024), Towards Causal Foundation Model, ICML, arXiv:2310.00809: Eq. 3 (dual) and Eq. 6 (primal).
 Tarr and Imai (2025), Estimating average treatment effects with support vector machines.
-Stellato et al. (2020), OSQP, for the splitting of :class:`Splitting`.
 """
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
 from enum import Enum
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-Features = Float[Tensor, "B N M"]
+from dowhy_cina.kernels import RowFeatures
+
+Features = Float[Tensor, "B N M"] | RowFeatures
 Rows = Float[Tensor, "B N"]
 Tables = Float[Tensor, " B"]
-
-#: Iterations of the solver that gradients flow through.
-GRADIENT_ITERATIONS = 3
-#: Factor by which the step of the solver changes at once.
-LARGEST_STEP_CHANGE = 5.0
 
 
 def combine(features: Features, coefficients: Rows) -> Float[Tensor, "B M"]:
     """``phi' c``: a weighted sum of feature rows."""
+    if isinstance(features, RowFeatures):
+        return features.mean(coefficients)
     return torch.einsum("bnm,bn->bm", features, coefficients)
 
 
 def apply(features: Features, direction: Float[Tensor, "B M"]) -> Rows:
     """``phi d``: one value per row."""
+    if isinstance(features, RowFeatures):
+        return features.times(direction)
     return torch.einsum("bnm,bm->bn", features, direction)
+
+
+def scale_rows(features: Features, factor: Rows) -> Features:
+    """Multiply each feature row by a factor; features whose factors are all one are not copied."""
+    if not torch.is_grad_enabled() and bool((factor == 1).all()):
+        return features
+    return features.scaled(factor) if isinstance(features, RowFeatures) else features * factor[..., None]
+
+
+def take_rows(features: Features, index: Int[Tensor, " n"]) -> Features:
+    """Features of some of the rows."""
+    return features.take(index) if isinstance(features, RowFeatures) else features[:, index]
+
+
+def features_gram(features: Features) -> Float[Tensor, "B M M"]:
+    """``phi' phi``."""
+    if isinstance(features, RowFeatures):
+        return features.gram()
+    return features.transpose(-1, -2) @ features
 
 
 def weights_from_alpha(alpha: Rows, signs: Rows) -> Rows:
@@ -52,7 +69,8 @@ def weights_from_alpha(alpha: Rows, signs: Rows) -> Rows:
 
 def key_normaliser(features: Features) -> Rows:
     """``h_j = sum_l kappa_lj``, the attention normaliser of each key."""
-    return apply(features, features.sum(1))
+    whole = features.sum(1) if isinstance(features, Tensor) else features.mean(torch.ones_like(features.keys[..., 0]))
+    return apply(features, whole)
 
 
 class Convention(Enum):
@@ -80,7 +98,7 @@ DEFAULT_CONVENTION = Convention.QUERIES
 
 def balanced_features(features: Features, normaliser: Rows, convention: Convention = DEFAULT_CONVENTION) -> Features:
     """Features of the Gram that the layer balances."""
-    return features if convention is Convention.QUERIES else features / normaliser[..., None]
+    return features if convention is Convention.QUERIES else scale_rows(features, 1 / normaliser)
 
 
 def values_from_alpha(
@@ -177,7 +195,7 @@ def relative_duality_gap(features: Features, alpha: Rows, signs: Rows, regularis
     return gap_from_scores(margin_scores(features, feasible, signs, regularisation), feasible, signs)
 
 
-def imbalance(features: Features, weights: Rows, target: Float[Tensor, "B M"]) -> Tables:
+def imbalance(features: Features, weights: Rows, target: Float[Tensor, "B M"] | float) -> Tables:
     """Largest imbalance over functions of unit norm: ``|sum_i weights_i phi(x_i) - target|``.
 
     A function of norm at most ``B`` shifts the weighted mean by at most ``B`` times this.
@@ -186,9 +204,20 @@ def imbalance(features: Features, weights: Rows, target: Float[Tensor, "B M"]) -
     return difference
 
 
-def target_objective(features: Features, weights: Rows, target: Float[Tensor, "B M"], ridge: Tables) -> Tables:
-    """``|phi' a - target|^2 / 2 + ridge |a|^2 / 2``, the target-balancing problem of one arm."""
-    return (imbalance(features, weights, target).square() + ridge * weights.square().sum(1)) / 2
+def relative_weights(weights: Rows, arm: Rows) -> Rows:
+    """``weights / arm``, zero outside the arm."""
+    return weights / arm.clamp_min(torch.finfo(arm.dtype).tiny)
+
+
+def target_objective(
+    features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables
+) -> Tables:
+    """``|phi' a - target|^2 / 2 + ridge sum_i a_i^2 / (2 r_i)``, the target-balancing problem of one arm.
+
+    ``r_i`` are the sampling weights of the arm's rows, one without.
+    """
+    spread = (weights * relative_weights(weights, arm)).sum(1)
+    return (imbalance(features, weights, target).square() + ridge * spread) / 2
 
 
 def relative_target_gap(
@@ -204,7 +233,7 @@ def relative_target_gap(
     weights : Tensor, shape (B, N)
         On the simplex of the arm.
     arm : Tensor, shape (B, N)
-        1 for the arm's rows, 0 for all others.
+        Sampling weights of the arm's rows, 1 without; 0 for all others.
     target : Tensor, shape (B, M)
         Mean features to match.
     ridge : Tensor, shape (B,)
@@ -213,11 +242,11 @@ def relative_target_gap(
     -------
     Tensor, shape (B,)
     """
-    gradient = apply(features, combine(features, weights) - target) + ridge[:, None] * weights
+    gradient = apply(features, combine(features, weights) - target) + ridge[:, None] * relative_weights(weights, arm)
     best = gradient.masked_fill(arm == 0, torch.inf).amin(1)
     gap = (gradient * weights).sum(1) - best
     uniform = arm / arm.sum(1, keepdim=True)
-    reference = target_objective(features, uniform, target, ridge)
+    reference = target_objective(features, uniform, arm, target, ridge)
     return gap.clamp_min(0) / reference.clamp_min(torch.finfo(gap.dtype).tiny)
 
 
@@ -249,7 +278,7 @@ def arms_imbalance(features: Features, alpha: Rows, signs: Rows, regularisation:
     feasible = make_feasible(alpha, signs)
     scores = margin_scores(features, feasible, signs, regularisation)
     total = (feasible.sum(1) / 2).clamp_min(torch.finfo(alpha.dtype).tiny)
-    size = imbalance(features, feasible * signs / total[:, None], torch.zeros_like(features[:, 0]))
+    size = imbalance(features, feasible * signs / total[:, None], 0.0)
     gap = gap_from_scores(scores, feasible, signs) * primal_from_scores(scores, feasible, signs)
     return size, lowest_imbalance(size, regularisation * gap.clamp_min(0) / total.square())
 
@@ -263,129 +292,6 @@ def target_imbalance(
     """
     size = imbalance(features, weights, target)
     uniform = arm / arm.sum(1, keepdim=True)
-    reference = target_objective(features, uniform, target, ridge)
+    reference = target_objective(features, uniform, arm, target, ridge)
     excess = relative_target_gap(features, weights, arm, target, ridge) * reference
     return size, lowest_imbalance(size, excess)
-
-
-@dataclass(frozen=True)
-class QuadraticProgram:
-    """``min |phi' x|^2 / 2 + ridge |x|^2 / 2 - linear' x`` subject to ``equality' x = level`` and ``0 <= x <= upper``.
-
-    Both balancing problems are of this form. Rows outside a problem have ``mask`` 0 and stay at zero.
-    """
-
-    features: Features
-    ridge: Tables
-    linear: Rows
-    equality: Rows
-    level: Tables
-    upper: float
-    mask: Rows
-
-
-class Splitting:
-    """Alternating direction method of multipliers; each iteration is two attention products and a clip.
-
-    It begins at zero, from which the first iteration is the clipped least-squares solution, and can be continued.
-
-    Parameters
-    ----------
-    problem : QuadraticProgram
-    step : Tensor, shape (B,)
-        Penalty of the splitting; it changes the speed, never the solution.
-
-    Attributes
-    ----------
-    solution : Tensor, shape (B, N)
-        Non-negative, at most ``upper``; the equality holds in the limit.
-    """
-
-    def __init__(self, problem: QuadraticProgram, step: Tables) -> None:
-        self.problem, self.step = problem, step
-        self._features = problem.features * problem.mask[..., None]
-        # The smaller of rows x rows and features x features is factorised.
-        self._by_rows = self._features.shape[2] >= self._features.shape[1]
-        left = self._features if self._by_rows else self._features.transpose(-1, -2)
-        self._gram = left @ left.transpose(-1, -2)
-        self._equality = problem.equality * problem.mask
-        self._linear = problem.linear * problem.mask
-        self.solution = torch.zeros_like(self._linear)
-        self._multiplier = torch.zeros_like(self._linear)
-        self._factorise()
-
-    def _factorise(self) -> None:
-        self._total = (self.problem.ridge + self.step)[:, None]
-        eye = torch.eye(self._gram.shape[-1], dtype=self._gram.dtype, device=self._gram.device)
-        factor = torch.linalg.cholesky(self._gram + self._total[..., None] * eye)
-        self._operator: Tensor = torch.cholesky_inverse(factor) if self._by_rows else factor
-        self._response = self._solve(self._equality)
-        self._curvature = (self._equality * self._response).sum(1)
-
-    def _solve(self, right: Rows) -> Rows:
-        if self._by_rows:
-            return torch.einsum("bij,bj->bi", self._operator, right)
-        inner = torch.cholesky_solve(combine(self._features, right)[..., None], self._operator)[..., 0]
-        return (right - apply(self._features, inner)) / self._total
-
-    def with_step(self, step: Tables) -> Splitting:
-        """Continue from the same point with another step."""
-        other = copy.copy(self)
-        other.step = step
-        # The multiplier of the constraint is this one times the step; it stays what it is.
-        other._multiplier = self._multiplier * (self.step / step)[:, None]
-        other._factorise()
-        return other
-
-    def rebalanced(self, relaxation: float = 1.0) -> Splitting:
-        """Iterate once and continue with a step that makes both residuals, relative to their variables, alike.
-
-        A large step is quick at first and slow near the solution.
-        """
-        solution, multiplier = self.solution, self._multiplier
-        self.run(1, relaxation)
-        moved, violated = self.solution - solution, self._multiplier - multiplier
-        ratio = violated.norm(dim=1) * self._multiplier.norm(dim=1) / (moved.norm(dim=1) * self.solution.norm(dim=1))
-        factor = ratio.sqrt().clamp(1 / LARGEST_STEP_CHANGE, LARGEST_STEP_CHANGE)
-        return self.with_step(self.step * torch.where(torch.isfinite(factor), factor, torch.ones_like(factor)))
-
-    def run(self, iterations: int, relaxation: float = 1.0) -> Rows:
-        """Iterate on and return the solution so far.
-
-        A ``relaxation`` in (1, 2) steps beyond each least-squares solution, which saves iterations of a long run.
-        Gradients flow through the last :data:`GRADIENT_ITERATIONS` only: near the fixed point the earlier ones add cost
-        and no direction.
-        """
-        step, solution, multiplier = self.step[:, None], self.solution, self._multiplier
-        for iteration in range(iterations):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and iteration >= iterations - GRADIENT_ITERATIONS):
-                free = self._solve(self._linear + step * (solution - multiplier))
-                shift = ((self._equality * free).sum(1) - self.problem.level) / self._curvature
-                free = free - shift[:, None] * self._response
-                free = torch.lerp(solution, free, relaxation)
-                solution = (free + multiplier).clamp(0, self.problem.upper) * self.problem.mask
-                multiplier = multiplier + free - solution
-        self.solution, self._multiplier = solution, multiplier
-        return solution
-
-
-def dual_program(features: Features, signs: Rows, regularisation: Tables) -> QuadraticProgram:
-    """Eq. 3 as a minimisation over ``alpha``."""
-    scaled = features * signs[..., None] / regularisation.sqrt()[:, None, None]
-    rows = signs.abs()
-    zero = torch.zeros_like(regularisation)
-    return QuadraticProgram(scaled, zero, rows, signs, zero, 1.0, rows)
-
-
-def target_program(features: Features, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables) -> QuadraticProgram:
-    """Balance one arm to a target on the simplex; the solution is ``count x weights``, of order one."""
-    count = arm.sum(1)
-    linear = apply(features, target) * count[:, None]
-    return QuadraticProgram(features, ridge, linear, torch.ones_like(arm), count, float("inf"), arm)
-
-
-def simplex_weights(solution: Rows, arm: Rows) -> Rows:
-    """Scale a solution of :func:`target_program` to sum to one; uniform over an arm in which nothing is positive."""
-    total = solution.sum(1, keepdim=True)
-    scaled = solution / total.clamp_min(torch.finfo(total.dtype).tiny)
-    return torch.where(total > 0, scaled, arm / arm.sum(1, keepdim=True))

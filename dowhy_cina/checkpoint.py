@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -50,8 +51,41 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file so that a crash or a full disk leaves an earlier one as it was.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made if it does not exist.
+    write : callable
+        Writes the content into the path that it is given.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        # Without this the name may reach the disk before the content does.
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    # torch and safetensors report a full disk in ways of their own.
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be written ({error}); an earlier file of that name is as it was. Free space or choose "
+            "another place."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write(path: Path, model: CinaModel, header: dict[str, Any]) -> None:
-    """Write atomically: a crash or a full disk leaves an earlier file as it was.
+    """Write a checkpoint atomically.
 
     Parameters
     ----------
@@ -61,17 +95,17 @@ def write(path: Path, model: CinaModel, header: dict[str, Any]) -> None:
         Stored in single precision.
     header : dict
         JSON values; ``header["model"]`` holds the fields of :class:`ModelConfig`, without which it cannot be read.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be written; an earlier checkpoint is left as it was.
     """
-    tensors = {name: tensor.detach().to(torch.float32).contiguous() for name, tensor in model.state_dict().items()}
+    weights = model.state_dict().items()
+    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights}
     content = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "licence": LICENCE, **header}
     content["sha256"] = _digest(tensors)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(tensors, partial, metadata={"header": json.dumps(content)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"header": json.dumps(content)}))
 
 
 def read_header(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:

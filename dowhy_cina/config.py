@@ -77,7 +77,6 @@ class ModelConfig:
     propensity_floor: float = 0.2  #: smallest divisor of the propensity score, in sd of the treatment
     balance_ridge: float = 3.0  #: ridge of target balancing, in multiples of the treatment fit's penalty
     regularisation: float = 0.1  #: lambda of the CInA dual, in multiples of the kernel's diagonal (box = 1 / this)
-    dual_step: float = 2.0  #: splitting step of the CInA dual
     dual_layers: int = 16  #: iterations of the CInA layer in one forward pass
     target_layers: int = 8  #: iterations of the target-balancing layer in one forward pass
 
@@ -94,12 +93,15 @@ class EstimatorOptions:
     checkpoint: str = "cina-small"  #: bundled name, path, or "exact"
     device: str = "auto"  #: "auto", "cpu", "cuda", "cuda:1" or "mps"
     augmentation: str = "kernel"  #: "kernel" or "none"
+    landmarks: int = 128  #: rows that span the kernels; a table with no more of them is computed exactly
     refine: float | None = None  #: relative duality gap to refine the weights to, in (0, 1)
     memory_limit: str | None = None  #: for example "4GB"
 
     def __post_init__(self) -> None:
         if self.augmentation not in ("kernel", "none"):
             raise InputError(f"augmentation must be 'kernel' or 'none', got {self.augmentation!r}.")
+        if not (isinstance(self.landmarks, int) and self.landmarks >= 2):
+            raise InputError(f"landmarks must be a whole number of at least 2, got {self.landmarks!r}.")
         if self.refine is not None and not (isinstance(self.refine, float) and 0 < self.refine < 1):
             raise InputError(f"refine must be a relative duality gap in (0, 1) such as 1e-3, got {self.refine!r}.")
 
@@ -109,7 +111,10 @@ class TrainingConfig:
     """A pretraining run."""
 
     seed: int = 0  #: seed of the tables and of the initial weights
-    seconds: float = 1800.0  #: length of the run; the learning rate is annealed over it
+    steps: int = 0  #: length of the run, over which the learning rate is annealed; 0: by seconds
+    seconds: float = 1800.0  #: length of a run without a number of steps
+    patience: int = 0  #: validations without improvement after which a run ends early; 0: never
+    start: str = ""  #: bundled name or path of a checkpoint to start from, with a fresh optimiser; "": untrained
     tables_per_batch: int = 4  #: tables of one shape in a batch
     batches_per_step: int = 4  #: batches of different shapes in a step
     average_decay: float = 0.98  #: decay per step of the weights' moving average, which is what is validated and kept
@@ -125,11 +130,18 @@ class TrainingConfig:
     weights_only_weight: float = 0.3  #: weight of the error of the balancing weights alone
     regression_weight: float = 0.2  #: weight of the error of the outcome regression alone
     paper_weight: float = 0.2  #: weight of the error of the arm-against-arm weights
-    gap_weight: float = 0.1  #: weight of the relative duality gap (the self-supervised objective)
+    gap_weight: float = 0.1  #: weight of the relative duality gap (self-supervised)
+    hinge_weight: float = 0.0  #: weight of the balancing loss per row (self-supervised)
+    outcomes: bool = True  #: read outcomes; false leaves the self-supervised objectives alone
     validation_every: int = 100  #: steps between validations
     validation_tables: int = 96  #: tables of a validation
     validation_families: tuple[str, ...] = ("kang_schafer", "simulation_a")  #: families left out of training
+    calibration_samples: int = 0  #: simulated samples that the variance head is fitted on after the run; 0: it stays
     workers: int = 1  #: processes that draw tables; the order of tables does not depend on it
+    device: str = "cpu"  #: "auto", "cpu", "cuda" or "cuda:1"
+    bfloat16: bool = False  #: the transformer in bfloat16, on a CUDA device
+    compile: bool = False  #: compile the transformer
+    tensorboard: bool = False  #: write TensorBoard's files beside the checkpoint too
 
     def __post_init__(self) -> None:
         if not 20 <= self.min_rows <= self.max_rows:
@@ -138,5 +150,50 @@ class TrainingConfig:
             raise InputError(f"seconds must be positive and finite, got {self.seconds}.")
         names = ("tables_per_batch", "batches_per_step", "warmup_steps", "validation_every")
         # Two validation tables are the fewest of which half, one, can come from the families left out of training.
-        least = {"seed": 0, "landmarks": 2, "max_columns": 2, "validation_tables": 2, "workers": 0}
+        least = {
+            "seed": 0,
+            "steps": 0,
+            "calibration_samples": 0,
+            "patience": 0,
+            "landmarks": 2,
+            "max_columns": 2,
+            "validation_tables": 2,
+        }
+        least["workers"] = 0
         _check_least(self, dict.fromkeys(names, 1) | least)
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectionConfig:
+    """A collection of tables that a recipe names: simulators, or a folder."""
+
+    simulators: tuple[str, ...] = ()  #: names of simulators; ["all"]: all that validation does not keep
+    path: str = ""  #: folder of tables with a collection.toml, from the recipe's folder
+    weight: float = 1.0  #: chance of a batch from this collection, relative to the others
+
+    def __post_init__(self) -> None:
+        if bool(self.simulators) == bool(self.path):
+            raise InputError(
+                f"a collection must name either simulators or the path of a folder, got simulators = "
+                f"{list(self.simulators)} and path = {self.path!r}."
+            )
+        if not 0 < self.weight < math.inf:
+            raise InputError(f"the weight of a collection must be positive and finite, got {self.weight}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderConfig:
+    """What the tables of a folder have in common, written in its collection.toml."""
+
+    treatment: str = ""  #: column of the treatment
+    covariates: tuple[str, ...] = ()  #: columns to adjust for; none: all others
+    treated: str = ""  #: value of the treatment column that means treated, as text; "": the larger of two
+    control: str = ""  #: value that means control
+    outcome: str = ""  #: column of the outcome; "": there is none, and the tables need none
+    effects: tuple[tuple[str, float], ...] = ()  #: known average effects, file name and value in the outcome's unit
+
+    def __post_init__(self) -> None:
+        if not self.treatment:
+            raise InputError('a collection must name its treatment column, such as treatment = "treated".')
+        if self.effects and not self.outcome:
+            raise InputError("known effects need the outcome that they are effects on: name the outcome's column.")

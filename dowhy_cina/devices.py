@@ -1,10 +1,31 @@
-"""Devices by name."""
+"""Devices by name, and threads by the size of the work."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from dowhy_cina.errors import InputError
+
+#: Rows of a table below which one thread is as quick as several, and far quicker where other processes want the cores:
+#: threads that share small operations wait for each other at every one of them.
+THREADED_ROWS = 10_000
+
+
+@contextmanager
+def threads_for(rows: int) -> Iterator[None]:
+    """Compute with one of the caller's threads if a table is small; the setting is put back afterwards."""
+    before = torch.get_num_threads()
+    if rows >= THREADED_ROWS or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def available_devices() -> list[str]:

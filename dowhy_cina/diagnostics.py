@@ -5,7 +5,8 @@ Letters: N rows, D covariates.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +14,38 @@ import pandas as pd
 
 Array = npt.NDArray[np.float64]
 
-#: Effective sample size of an arm below which it is called small, in rows and as a share of the arm's rows.
-SMALL_SAMPLE_ROWS = 10.0
-SMALL_SAMPLE_SHARE = 0.05
-#: Absolute standardised mean differences from which balance is called poor, and very poor.
-POOR_BALANCE = 0.1
-SEVERE_BALANCE = 0.25
-#: Propensities within this distance of 0 or 1 count as no overlap.
-EXTREME_PROPENSITY = 0.01
-#: Propensities may leave the other arm's range by this much: a leave-one-out propensity leans away from the row's own
-#: treatment, so that in an experiment all treated rows can lie just below all control rows.
-PROPENSITY_MARGIN = 0.1
-#: Share of the target population outside the overlap from which a warning is given.
-OUTSIDE_SHARE = 0.05
+#: Rows of an arm below which its standard error is called rough.
+SMALL_ARM = 10
+#: A row has little chance of the other arm below this leave-one-out probability, or, of a rare arm, below this fraction
+#: of its share ...
+EXTREME_PROPENSITY = 0.02
+EXTREME_FRACTION = 0.2
+#: ... and no counterpart there if fewer rows of the other arm than this had as little chance of their own treatment,
+#: or than this share of a small arm.
+COUNTERPARTS = 20
+COUNTERPART_SHARE = 0.3
+#: Share of the target population without a counterpart above which the data are strained.
+OUTSIDE_SHARE = 0.1
 #: Spread, as a share of a covariate's size, that rounding alone explains.
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
+
+
+Grade = Literal["good", "strained", "the data do not answer this"]
+GRADES: tuple[Grade, Grade, Grade] = ("good", "strained", "the data do not answer this")
+
+
+class _Bounds(NamedTuple):
+    """Where a grade begins: share without a counterpart, rows an arm is worth, largest weight, largest imbalance."""
+
+    outside: float
+    rows: float
+    weight: float
+    imbalance: float
+
+
+# Calibrated on simulated tables with known effects: benchmarks/overlap.py prints errors and coverage by grade.
+_STRAINED = _Bounds(OUTSIDE_SHARE, 30, 0.2, 0.25)
+_UNANSWERABLE = _Bounds(0.5, 10, 0.4, 0.8)
 
 
 class EffectiveSampleSize(NamedTuple):
@@ -107,10 +125,61 @@ def effective_sample_size(weights: Array, treatment: Array) -> EffectiveSampleSi
     return EffectiveSampleSize(_kish(weights[treated]), _kish(weights[~treated]))
 
 
-def overlap_warnings(
+@dataclass(frozen=True)
+class OverlapVerdict:
+    """Whether the table can answer for the target population.
+
+    Attributes
+    ----------
+    grade : {"good", "strained", "the data do not answer this"}
+        The worst that any of the reasons gives.
+    reasons : tuple of str
+        What was found, worst first; empty if the grade is good.
+    advice : str
+        What to do; empty if the grade is good.
+    """
+
+    grade: Grade
+    reasons: tuple[str, ...]
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.grade}: {'; '.join(self.reasons)}. {self.advice}" if self.reasons else self.grade
+
+
+def outside_support(treatment: Array, propensity: Array) -> npt.NDArray[np.bool_]:
+    """Say which rows have no counterpart in the other arm.
+
+    A row has none if its covariates leave it a chance of less than 2 % of the other arm (of a rare arm: a fifth of its
+    share), and fewer than 20 rows of that arm (or than 30 % of a small arm) got their treatment against odds as long.
+    The first alone would condemn the rows of which a large table has enough, the second alone the ends of every table.
+
+    Parameters
+    ----------
+    treatment : ndarray, shape (N,)
+        1 in treated, 0 in control rows.
+    propensity : ndarray, shape (N,)
+        Leave-one-out probability of treatment given the covariates.
+
+    Returns
+    -------
+    ndarray of bool, shape (N,)
+    """
+    treated = treatment > 0.5
+    outside = np.zeros(len(treated), dtype=np.bool_)
+    for own, chance_of_other in ((treated, 1 - propensity), (~treated, propensity)):
+        others, chance = np.sort(chance_of_other[~own]), chance_of_other[own]
+        counterparts = np.searchsorted(others, chance, side="right")
+        needed = min(COUNTERPARTS, COUNTERPART_SHARE * len(others))
+        little = min(EXTREME_PROPENSITY, EXTREME_FRACTION * len(others) / len(treated))
+        outside[own] = (chance < little) & (counterparts < needed)
+    return outside
+
+
+def overlap_verdict(
     treatment: Array, weights: Array, target_weights: Array, propensity: Array, balance: pd.DataFrame
-) -> tuple[str, ...]:
-    """Say in plain words what makes an estimate doubtful, and what can be done.
+) -> OverlapVerdict:
+    """Grade whether the table can answer for the target population, and say what to do if it hardly can.
 
     Parameters
     ----------
@@ -119,9 +188,51 @@ def overlap_warnings(
     target_weights : ndarray, shape (N,)
         Weight of each row in the target population; all zero if that population is not in the table.
     propensity : ndarray, shape (N,)
-        Leave-one-out probability of treatment given the covariates.
+        As in `outside_support`.
     balance : DataFrame
         From `balance_table`.
+    """
+    treated = treatment > 0.5
+    outside = outside_support(treatment, propensity)
+    share = _share(outside, target_weights)
+    found: list[tuple[int, str]] = [
+        (
+            _exceeds(share, "outside"),
+            f"{100 * share:.0f} % of the target population have no counterpart in the other arm",
+        )
+    ]
+    sizes = effective_sample_size(weights, treatment)._asdict()
+    for arm, rows in (("treated", treated), ("control", ~treated)):
+        found.append(_weight_reason(arm, weights[rows], sizes[arm]))
+    worst = balance["after"].abs()
+    if len(worst):
+        name, size = worst.idxmax(), float(worst.max())
+        found.append(
+            (
+                _exceeds(size, "imbalance"),
+                f"the arms still differ by {size:.2f} standard deviations in {name} after weighting",
+            )
+        )
+    found = sorted((reason for reason in found if reason[0]), key=lambda reason: -reason[0])
+    if not found:
+        return OverlapVerdict("good", (), "")
+    # An arm that is itself the target lacks nothing: the other one does.
+    in_target = {"treated": target_weights[treated].any(), "control": target_weights[~treated].any()}
+    thin = min(sizes, key=lambda arm: (in_target["treated"] != in_target["control"] and in_target[arm], sizes[arm]))
+    return OverlapVerdict(
+        GRADES[found[0][0]], tuple(text for _, text in found), _advice(treated, outside, target_weights, thin)
+    )
+
+
+def overlap_warnings(
+    treatment: Array, weights: Array, target_weights: Array, propensity: Array, balance: pd.DataFrame
+) -> tuple[str, ...]:
+    """Say in plain words what makes an estimate doubtful, and what can be done.
+
+    Parameters
+    ----------
+    treatment, weights, target_weights, propensity, balance
+        As in `overlap_verdict`.
 
     Returns
     -------
@@ -129,70 +240,64 @@ def overlap_warnings(
         Empty if nothing is amiss.
     """
     treated = treatment > 0.5
-    warnings = []
-    sizes = effective_sample_size(weights, treatment)
-    for arm, rows, size in (
-        ("treated", int(treated.sum()), sizes.treated),
-        ("control", int((~treated).sum()), sizes.control),
-    ):
-        warnings.append(_sample_warning(arm, rows, size))
-    warnings.append(_balance_warning(balance))
-    warnings.append(_propensity_warning(treated, target_weights, propensity))
+    arms = (("treated", int(treated.sum())), ("control", int((~treated).sum())))
+    warnings = [_sample_warning(arm, rows) for arm, rows in arms]
+    verdict = overlap_verdict(treatment, weights, target_weights, propensity, balance)
+    if verdict.reasons:
+        reasons = "; ".join(verdict.reasons)
+        head = "The data are strained" if verdict.grade == "strained" else "The data do not answer this"
+        warnings.append(f"{head}: {reasons}. {verdict.advice}")
     return tuple(warning for warning in warnings if warning)
 
 
-def _sample_warning(arm: str, rows: int, size: float) -> str:
+def _sample_warning(arm: str, rows: int) -> str:
     if rows == 1:
         return (
             f"The {arm} arm has a single row: its scatter is unknown, so there is no standard error, interval or "
             f"p-value. Add {arm} rows."
         )
-    if rows < SMALL_SAMPLE_ROWS:
+    if rows < SMALL_ARM:
         return f"The {arm} arm has {rows} rows only: standard error and interval are rough. Add {arm} rows."
-    if size >= SMALL_SAMPLE_ROWS and size >= SMALL_SAMPLE_SHARE * rows:
-        return ""
-    return (
-        f"Few {arm} rows carry the estimate: the weights of the {rows} {arm} rows are worth {size:.3g} equally "
-        f"weighted rows. Most of them hardly resemble the target population: choose a target closer to them (such "
-        "as another of 'ate', 'att', 'atc'), or leave out rows that have no counterpart."
-    )
+    return ""
 
 
-def _balance_warning(balance: pd.DataFrame) -> str:
-    after = balance["after"].abs().sort_values(ascending=False, kind="stable")
-    poor = after[after > POOR_BALANCE]
-    if poor.empty:
-        return ""
-    degree = "very poor" if poor.iloc[0] > SEVERE_BALANCE else "poor"
-    more = f" and {len(poor) - 3} more" if len(poor) > 3 else ""
-    named = ", ".join(f"{name} ({value:.2f})" for name, value in poor.iloc[:3].items())
-    return (
-        f"Balance is {degree}: after weighting, the arms still differ by more than {POOR_BALANCE} standard deviations "
-        f"in {named}{more}. The estimate leans on the outcome model there: compare it with a target that overlaps "
-        "better, or leave out rows that have no counterpart in the other arm."
-    )
+def _exceeds(value: float, measure: str) -> int:
+    """Position in `GRADES` of a measure of which more is worse."""
+    return int(value > getattr(_STRAINED, measure)) + int(value > getattr(_UNANSWERABLE, measure))
 
 
-def _propensity_warning(treated: npt.NDArray[np.bool_], target_weights: Array, propensity: Array) -> str:
+def _weight_reason(arm: str, weights: Array, size: float) -> tuple[int, str]:
+    """Grade how few rows of an arm carry the estimate; a small arm whose rows all carry it is no more than strained."""
+    rows, largest = len(weights), float(weights.max() / max(weights.sum(), np.finfo(np.float64).tiny))
+    uneven = size < rows / 2
+    grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
+    text = f"the weights of the {rows} {arm} rows are worth {size:.3g} equally weighted rows"
+    if largest > _STRAINED.weight:
+        text += f", the heaviest carries {100 * largest:.0f} %"
+    return (grade if uneven else min(grade, 1)), text
+
+
+def _share(rows: npt.NDArray[np.bool_], target_weights: Array) -> float:
     total = float(target_weights.sum())
-    if total <= 0 or treated.all() or not treated.any():
-        return ""
-    outside = np.where(treated, _beyond(propensity, propensity[~treated]), _beyond(propensity, propensity[treated]))
-    # A treated row with a small propensity has controls all around it; only the other end is without a counterpart.
-    extreme = np.where(treated, propensity > 1 - EXTREME_PROPENSITY, propensity < EXTREME_PROPENSITY)
-    share = float(target_weights[outside | extreme].sum()) / total
-    if share <= OUTSIDE_SHARE:
-        return ""
-    return (
-        f"Overlap is poor: {100 * share:.0f} % of the target population have next to no counterpart in the other arm "
-        f"(a propensity within {EXTREME_PROPENSITY} of 0 or 1, or beyond that arm's). The effect on them is "
-        "extrapolated: restrict the target to rows with a counterpart, or choose another of 'ate', 'att', 'atc'."
-    )
+    return float(target_weights[rows].sum()) / total if total > 0 else 0.0
 
 
-def _beyond(values: Array, others: Array) -> npt.NDArray[np.bool_]:
-    low, high = others.min() - PROPENSITY_MARGIN, others.max() + PROPENSITY_MARGIN
-    return np.asarray((values < low) | (values > high), dtype=np.bool_)
+def _advice(
+    treated: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_], target_weights: Array, thin_arm: str
+) -> str:
+    """Name a target with counterparts if there is one, or trimming; and the arm that lacks rows."""
+    share = _share(outside, target_weights)
+    others = {"att": treated, "atc": ~treated}
+    shares = {name: float(outside[rows].mean()) for name, rows in others.items() if target_weights[~rows].any()}
+    better = min(shares, key=lambda name: shares[name], default="")
+    advice = []
+    if better and share > OUTSIDE_SHARE and shares[better] < share / 2:
+        advice.append(f"ask for {better!r} instead, where {100 * shares[better]:.0f} % lack a counterpart")
+    if target_weights.any():
+        advice.append("trim to the rows where both arms are comparable (target_units='overlap')")
+    advice.append(f"add {thin_arm} rows that resemble the target population")
+    text = ", or ".join(advice)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _variance(values: Array) -> Array:

@@ -22,6 +22,10 @@ class CheckpointError(CinaError, ValueError):
     """A checkpoint file is missing, damaged, foreign or of another format version."""
 
 
+class RunStoppedError(CinaError):
+    """A pretraining run was asked to stop and has saved its state."""
+
+
 class UnknownOptionError(CinaError, TypeError):
     """An option was given that does not exist."""
 

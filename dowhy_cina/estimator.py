@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import warnings
+import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from dowhy_cina import host
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.host import FittedTable, TargetRows
+from dowhy_cina.resampling import resamples
 
 if TYPE_CHECKING:  # inference imports torch, whose absence is reported by the constructor
     from dowhy_cina.inference import Analysis
@@ -35,11 +38,6 @@ class _Answer:
 
     target: TargetRows
     result: EffectResult
-
-
-def _kept_resamples(name: str) -> property:
-    """Keep what DoWhy stores on an estimator for one estimate, whichever view of the estimator it asks."""
-    return property(lambda self: self._resamples.get(name), lambda self, value: self._resamples.update({name: value}))
 
 
 class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no types
@@ -60,6 +58,8 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
     **settings
         The other keywords of DoWhy's ``CausalEstimator`` (``confidence_level``, ``num_simulations``, ...) and the
         fields of :class:`dowhy_cina.config.EstimatorOptions` (``checkpoint``, ``device``, ``augmentation``, ...).
+        Further ``sample_weight`` and ``cluster``: names of columns of the fitted table that hold the weight of each
+        row and the group that it was drawn with. Naming them makes them no covariates.
 
     Raises
     ------
@@ -76,8 +76,8 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
     noise and lets the effect differ along them. Conditional estimates are the effects in the target rows of each group,
     all from the analysis of the whole table.
 
-    An estimate keeps its own view of the estimator, so that estimating for other target units later
-    (``fit_estimator=False``) leaves the intervals of the earlier estimate as they were.
+    Estimating for other target units later (``fit_estimator=False``) leaves the intervals of an earlier estimate as
+    they were: the earlier estimate is given a copy of the estimator, that shares its data.
     """
 
     def __init__(
@@ -93,8 +93,6 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         **settings: Any,
     ) -> None:
         host.require_torch()
-        self._answer: _Answer | None = None
-        self._resamples: dict[str, Any] = {}  # the base class already writes to it
         settings = host.merged(settings, init_params or {})
         host_settings = {
             "test_significance": test_significance,
@@ -104,14 +102,14 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         }
         super().__init__(identified_estimand, **host_settings)
         self.options = EstimatorOptions(**{name: value for name, value in settings.items() if name in host.OPTIONS})
+        self._row_columns = host.row_columns(settings)
         self._table: FittedTable | None = None
         self._analyses: dict[tuple[Hashable, Hashable], Analysis] = {}
+        self._answer: _Answer | None = None
+        self._latest: weakref.ref[CausalEstimate] | None = None
         self._is_refit = False
         # Here and in fit: where there is no such estimand, DoWhy answers None after this constructor and never fits.
         host.check_identifier(identified_estimand)
-
-    _bootstrap_estimates = _kept_resamples("estimates")
-    _bootstrap_null_estimates = _kept_resamples("null estimates")
 
     @property
     def _observed_common_causes(self) -> pd.DataFrame | None:
@@ -125,7 +123,11 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the analyses out of pickles and copies: they are large and made again when needed."""
-        return {**self.__dict__, "_analyses": {}}
+        return {**self.__dict__, "_analyses": {}, "_latest": self._latest and self._latest()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        estimate = state["_latest"]
+        self.__dict__.update(state, _latest=None if estimate is None else weakref.ref(estimate))
 
     def get_new_estimator_object(
         self,
@@ -139,7 +141,8 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         Refits answer with the value alone: they compute no conditional estimates by themselves and repeat no warnings.
         """
         new = copy.copy(self)
-        new._answer, new._resamples, new._table, new._encoders = None, {}, None, Encoders()
+        new._forget_answer()
+        new._table, new._latest, new._encoders = None, None, Encoders()
         new._is_refit = True
         new.need_conditional_estimates = False
         new._target_estimand = identified_estimand
@@ -182,21 +185,23 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         treatment = host.only(self._target_estimand.treatment_variable, "treatment")
         outcome = host.only(self._target_estimand.outcome_variable, "outcome")
 
+        self._let_go_of_latest()
+        self._forget_answer()
+        self._analyses = {}
         self.reset_encoders()
         self._fit_params = fit_params
         self._set_effect_modifiers(data, None if effect_modifier_names is None else list(effect_modifier_names))
         adjustment_set = self._target_estimand.get_adjustment_set() or []
         covariates = dict.fromkeys([*adjustment_set, *self._effect_modifier_names])
-        host.check_columns(data, [treatment, outcome, *covariates], "data")
+        host.check_columns(data, [treatment, outcome, *covariates, *self._row_columns.values()], "data")
         # The order of the adjustment set changes with PYTHONHASHSEED, that of the columns does not.
         self._observed_common_causes_names = [name for name in data.columns if name in set(adjustment_set)]
         self._table = FittedTable(
             data[[name for name in data.columns if name in covariates and name not in (treatment, outcome)]],
             data[treatment].copy(),
             data[outcome].copy(),
+            **{name: data[column].copy() for name, column in self._row_columns.items()},
         )
-        self._analyses = {}
-        self._answer, self._resamples = None, {}
         self.symbolic_estimator = self.construct_symbolic_estimator(self._target_estimand)
         self.logger.info(self.symbolic_estimator)
         return self
@@ -220,10 +225,11 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         treatment_value, control_value
             Values of the treatment to compare; rows with others are set aside.
         target_units
-            "ate" (default), "att" or "atc" for all, the treated or the control rows of ``data``; a function that takes
-            ``data`` and gives a boolean for each row; or a DataFrame of covariate rows.
+            "ate" (default), "att" or "atc" for all, the treated or the control rows of ``data``; "overlap" for the
+            fitted rows in proportion to how alike the arms are there; a function that takes ``data`` and gives a
+            boolean for each row; or a DataFrame of covariate rows.
         confidence_intervals
-            Whether ``print(estimate)`` shows an interval; as in the constructor when None.
+            Whether ``print(estimate)`` shows an interval; as before when None.
         need_conditional_estimates
             Whether to estimate the effect per group of the effect modifiers; when there are any, if None.
 
@@ -238,12 +244,16 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         InputError, InputTypeError
             If the table or the target units allow no estimate.
         """
+        self._let_go_of_latest()
+        self._forget_answer()
         self._target_units = "ate" if target_units is None else target_units
         self._treatment_value = host.single(treatment_value, "treatment_value")
         self._control_value = host.single(control_value, "control_value")
         target = self._resolve(data)
         result = self._effect(target, self.confidence_level)
-        self._answer, self._resamples = _Answer(target, result), {}
+        self._answer = _Answer(target, result)
+        if confidence_intervals is not None:
+            self._confidence_intervals = confidence_intervals
         if not self._is_refit:
             for text in result.warnings:
                 warnings.warn(text, UserWarning, stacklevel=2)
@@ -256,7 +266,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
             estimate=result.value,
             control_value=self._control_value,
             treatment_value=self._treatment_value,
-            conditional_estimates=self._conditional_estimates(target) if need_conditional_estimates else None,
+            conditional_estimates=self._conditional_estimates(target, result) if need_conditional_estimates else None,
             target_estimand=self._target_estimand,
             realized_estimand_expr=self.symbolic_estimator,
             cina_result=result,
@@ -266,7 +276,8 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
             effective_sample_size=result.effective_sample_size,
             duality_gap=result.duality_gap,
         )
-        estimate.add_estimator(self._view(confidence_intervals))
+        estimate.add_estimator(self)
+        self._latest = weakref.ref(estimate)
         return estimate
 
     def construct_symbolic_estimator(self, estimand: Any) -> str:
@@ -276,12 +287,17 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         terms = "+".join(map(str, [*estimand.treatment_variable, *covariates]))
         return f"b: {','.join(estimand.outcome_variable)}~{terms}\nCInA balancing weights, {augmentation}"
 
-    def _view(self, confidence_intervals: bool | str | None) -> CinaEstimator:
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
-        if confidence_intervals is not None:
-            view._confidence_intervals = confidence_intervals
-        return view
+    def _let_go_of_latest(self) -> None:
+        """Give the latest estimate, if it is still in use, an estimator of its own before this one changes."""
+        estimate = None if self._latest is None else self._latest()
+        if estimate is not None:
+            own = object.__new__(type(self))
+            own.__dict__.update(self.__dict__)
+            estimate.add_estimator(own)
+        self._latest = None
+
+    def _forget_answer(self) -> None:
+        self._answer, self._bootstrap_estimates, self._bootstrap_null_estimates = None, None, None
 
     # --- estimates from the fitted table
 
@@ -303,6 +319,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
             treatment_value=self._treatment_value,
             control_value=self._control_value,
             options=self.options,
+            **table.row_values(),
         )
 
     def _effect(self, target: TargetRows, confidence_level: float) -> EffectResult:
@@ -311,14 +328,16 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
             self._analyses[values] = self._analyse(self._fitted())
         return self._analyses[values].effect(target.units(self._fitted()), confidence_level=confidence_level)
 
-    def _conditional_estimates(self, target: TargetRows) -> Any:
+    def _conditional_estimates(self, target: TargetRows, result: EffectResult) -> Any:
+        def effect_in(group: pd.DataFrame) -> float:
+            rows = group.index.to_numpy()
+            if target.name == "overlap":  # no group has an overlap population of its own
+                return host.part_of_effect(result, rows)
+            return self._effect(target.part(rows), self.confidence_level).value
+
         # DoWhy adds columns to the frame that it groups, so it gets one of its own; the index names a group's rows.
         rows = target.frame[self._effect_modifier_names].iloc[target.positions].set_axis(target.positions, axis="index")
-        return self._estimate_conditional_effects(
-            rows,
-            lambda group: self._effect(target.part(group.index.to_numpy()), self.confidence_level).value,
-            effect_modifier_names=self._effect_modifier_names,
-        )
+        return self._estimate_conditional_effects(rows, effect_in, effect_modifier_names=self._effect_modifier_names)
 
     def _estimate_effect_fn(self, data_df: pd.DataFrame) -> float:
         return self._effect(self._resolve(data_df), self.confidence_level).value
@@ -360,25 +379,17 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         self, data: pd.DataFrame, num_bootstrap_simulations: int, sample_size_fraction: float
     ) -> Any:
         """Estimate the effect in resamples of the fitted table, each with both arms and a row of the target."""
-        size = int(sample_size_fraction * len(self._fitted().covariates))
-        if size < 2:
-            raise InputError(f"sample_size_fraction must leave at least two rows, got {sample_size_fraction}.")
         # A copy of numpy's global state: np.random.seed decides the resamples, as in DoWhy, yet nothing is drawn there.
         random_state = np.random.RandomState()
         random_state.set_state(np.random.get_state())  # noqa: NPY002
-        estimates = [self._estimate_in_resample(random_state, size) for _ in range(num_bootstrap_simulations)]
+        values = (self._treatment_value, self._control_value)
+        draws = resamples(self._fitted(), self._answered().target, values, sample_size_fraction, random_state)
+        estimates = [
+            self._analyse(table).effect(target.units(table)).value
+            for table, target in itertools.islice(draws, num_bootstrap_simulations)
+        ]
         parameters = {"num_simulations": num_bootstrap_simulations, "sample_size_fraction": sample_size_fraction}
         return CausalEstimator.BootstrapEstimates(np.array(estimates), parameters)
-
-    def _estimate_in_resample(self, random_state: np.random.RandomState, size: int) -> float:
-        table, target = self._fitted(), self._answered().target
-        treated, control = table.arm(self._treatment_value), table.arm(self._control_value)
-        while True:
-            rows = random_state.randint(len(treated), size=size)
-            resampled = target.in_resample(rows)
-            if treated[rows].any() and control[rows].any() and len(resampled.positions):
-                sample = table.take(rows)
-                return self._analyse(sample).effect(resampled.units(sample)).value
 
     def _estimate_confidence_intervals_with_bootstrap(self, *args: Any, **kwargs: Any) -> tuple[float, float]:
         lower, upper = super()._estimate_confidence_intervals_with_bootstrap(*args, **kwargs)

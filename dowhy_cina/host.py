@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 
+if TYPE_CHECKING:  # its module imports torch
+    from dowhy_cina.results import EffectResult
+
 Positions = NDArray[np.intp]
 
-NAMED_TARGETS = ("ate", "att", "atc")
+NAMED_TARGETS = ("ate", "att", "atc", "overlap")
+# Settings that name a column of the fitted table with a value for each row.
+ROW_COLUMNS = ("sample_weight", "cluster")
 HOST_SETTINGS = tuple(
     name
     for name, parameter in inspect.signature(CausalEstimator.__init__).parameters.items()
@@ -62,8 +67,26 @@ def merged(settings: Mapping[str, Any], init_params: Mapping[str, Any]) -> dict[
     clash = [name for name in init_params if name in settings and settings[name] != init_params[name]]
     if clash:
         raise InputError(f"{', '.join(clash)} given twice with different values: by name and in init_params. Give one.")
-    check_known([*settings, *init_params], (*OPTIONS, *HOST_SETTINGS), "option of CinaEstimator")
+    check_known([*settings, *init_params], (*OPTIONS, *HOST_SETTINGS, *ROW_COLUMNS), "option of CinaEstimator")
     return {**settings, **init_params}
+
+
+def row_columns(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Take the settings that name a column, and the columns they name.
+
+    Raises
+    ------
+    InputTypeError
+        If one holds values instead of a name.
+    """
+    named = {name: settings[name] for name in ROW_COLUMNS if settings.get(name) is not None}
+    for name, column in named.items():
+        if not isinstance(column, str):
+            raise InputTypeError(
+                f"{name} must be the name of a column of the table, got {type(column).__name__}: add the values to the "
+                "table as a column."
+            )
+    return named
 
 
 def check_identifier(estimand: Any) -> None:
@@ -138,21 +161,40 @@ class FittedTable:
     covariates: pd.DataFrame  # (N, D)
     treatment: pd.Series[Any]  # (N,)
     outcome: pd.Series[Any]  # (N,)
+    sample_weight: pd.Series[Any] | None = None  # (N,)
+    cluster: pd.Series[Any] | None = None  # (N,)
 
-    def holds(self, data: pd.DataFrame) -> bool:
-        """Whether ``data`` has the very rows that were fitted."""
-        names = list(self.covariates.columns)
-        return (
-            len(data) == len(self.covariates)
-            and all(name in data.columns for name in (*names, self.treatment.name, self.outcome.name))
-            and self.treatment.equals(data[self.treatment.name])
-            and self.outcome.equals(data[self.outcome.name])
-            and self.covariates.equals(data[names])
-        )
+    def order_in(self, data: pd.DataFrame) -> Positions | None:
+        """Find the fitted rows in ``data``.
+
+        Returns
+        -------
+        ndarray of shape (N,), or None
+            Position in ``data`` of each fitted row; None if ``data`` holds other rows, or fewer or more.
+        """
+        columns = [self.treatment, self.outcome, *self.row_values().values()]
+        names = [*self.covariates.columns, *(column.name for column in columns)]
+        if len(data) != len(self.treatment) or not all(name in data.columns for name in names):
+            return None
+        order = np.arange(len(data))
+        own = pd.concat([self.covariates, *columns], axis="columns")
+        other = data[names]
+        if not _equal_rows(own, other):
+            keys, other_keys = (pd.util.hash_pandas_object(frame, index=False).to_numpy() for frame in (own, other))
+            order[np.argsort(keys, kind="stable")] = np.argsort(other_keys, kind="stable")
+            if not _equal_rows(own, other.iloc[order]):
+                return None
+        return order
+
+    def row_values(self) -> dict[str, pd.Series[Any]]:
+        """Give the columns of :data:`ROW_COLUMNS` that there are."""
+        values = {name: getattr(self, name) for name in ROW_COLUMNS}
+        return {name: column for name, column in values.items() if column is not None}
 
     def take(self, rows: Positions) -> FittedTable:
         """Take rows by position, with repetition."""
-        return FittedTable(self.covariates.iloc[rows], self.treatment.iloc[rows], self.outcome.iloc[rows])
+        values = {name: column.iloc[rows] for name, column in self.row_values().items()}
+        return FittedTable(self.covariates.iloc[rows], self.treatment.iloc[rows], self.outcome.iloc[rows], **values)
 
     def arm(self, value: Any) -> NDArray[np.bool_]:
         """Tell the rows (N,) with this value of the treatment."""
@@ -163,10 +205,10 @@ class FittedTable:
 class TargetRows:
     """The rows an effect is wanted for: rows of the fitted table, or covariate rows from elsewhere."""
 
-    name: str  # "ate", "att", "atc" or "rows"
+    name: str  # one of NAMED_TARGETS, or "rows"
     frame: pd.DataFrame  # the frame that holds the rows
     positions: Positions  # (M,) their positions in it
-    in_table: bool  # whether frame holds the fitted rows
+    in_table: bool  # whether frame holds the fitted rows, in the fitted table's order
 
     def units(self, table: FittedTable) -> str | NDArray[np.bool_] | pd.DataFrame:
         """Give the target as ``Analysis.effect`` takes it: its name, a mask (N,) or covariate rows (M, D).
@@ -174,7 +216,7 @@ class TargetRows:
         Raises
         ------
         InputError
-            If rows from elsewhere lack a covariate.
+            If rows from elsewhere lack a covariate, or are to be an overlap population.
         """
         if self.in_table:
             if self.name in NAMED_TARGETS:
@@ -182,6 +224,11 @@ class TargetRows:
             mask = np.zeros(len(self.frame), dtype=bool)
             mask[self.positions] = True
             return mask
+        if self.name == "overlap":
+            raise InputError(
+                "target_units='overlap' weights the fitted rows by their propensities, which other rows do not have: "
+                "estimate it on the fitted table."
+            )
         rows, names = self.frame.iloc[self.positions], list(table.covariates.columns)
         if RANDOM_COMMON_CAUSE in names and RANDOM_COMMON_CAUSE not in rows.columns:
             # It depends on nothing, so the table's own values have the distribution it would have in the target.
@@ -208,7 +255,8 @@ def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: 
     Parameters
     ----------
     target_units
-        "ate", "att", "atc", a function of ``data`` that gives a boolean per row, or a DataFrame of covariate rows.
+        "ate", "att", "atc", "overlap", a function of ``data`` that gives a boolean per row, or a DataFrame of covariate
+        rows.
     data
         Frame that names and functions refer to, the fitted one or another.
     table
@@ -226,20 +274,44 @@ def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: 
     elif not isinstance(data, pd.DataFrame):
         raise InputTypeError(f"data must be a pandas DataFrame, got {type(data).__name__}.")
     elif callable(target_units):
-        rows = np.flatnonzero(_as_mask(target_units(data), len(data)))
-        target = TargetRows("rows", data, rows, table.holds(data))
+        target = _rows_of("rows", _as_mask(target_units(data), len(data)), data, table)
     elif isinstance(target_units, str) and target_units in NAMED_TARGETS:
-        rows = np.flatnonzero(_named_rows(target_units, data, table.treatment.name, treated, control))
-        target = TargetRows(target_units, data, rows, table.holds(data))
+        rows = _named_rows(target_units, data, table.treatment.name, treated, control)
+        target = _rows_of(target_units, rows, data, table)
     else:
         raise InputError(
-            "target_units must be 'ate', 'att', 'atc', a function that takes the data and gives a boolean per row, "
-            f"or a DataFrame of covariate rows, got {target_units!r}."
+            "target_units must be 'ate', 'att', 'atc', 'overlap', a function that takes the data and gives a boolean "
+            f"per row, or a DataFrame of covariate rows, got {target_units!r}."
         )
     # An arm that the fitted table lacks is the analysis's to refuse: it can say what the treatment's values are.
     if len(target.positions) == 0 and not (target.in_table and target.name in NAMED_TARGETS):
         raise InputError("target_units select no row: expected at least one.")
     return target
+
+
+def _rows_of(name: str, mask: NDArray[np.bool_], data: pd.DataFrame, table: FittedTable) -> TargetRows:
+    """Make the target from a mask over ``data``, in the table's order where these are the fitted rows."""
+    order = table.order_in(data)
+    if order is None:
+        return TargetRows(name, data, np.flatnonzero(mask), in_table=False)
+    in_order = bool((order[:-1] < order[1:]).all())
+    return TargetRows(name, data if in_order else data.iloc[order], np.flatnonzero(mask[order]), in_table=True)
+
+
+def _equal_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
+    """Whether the values and types agree, whatever the index."""
+    return left.reset_index(drop=True).equals(right.reset_index(drop=True))
+
+
+def part_of_effect(result: EffectResult, rows: Positions) -> float:
+    """Average the doubly robust scores of some rows of the fitted table, as the target weighs them.
+
+    The averages of the parts of a table, weighted by their shares of the target, give the effect.
+    """
+    scores = result.pseudo_outcomes - result.value
+    return float(
+        result.value + np.nansum(scores[rows]) / (np.isfinite(scores).sum() * result.target_weights[rows].sum())
+    )
 
 
 def _named_rows(name: str, data: pd.DataFrame, treatment: Hashable, treated: Any, control: Any) -> NDArray[np.bool_]:
@@ -248,8 +320,7 @@ def _named_rows(name: str, data: pd.DataFrame, treatment: Hashable, treated: Any
             return np.ones(len(data), dtype=bool)
         raise InputError(f"target_units={name!r} needs the treatment column {treatment}, which data lacks.")
     is_treated, is_control = (_equal_to(data[treatment], value) for value in (treated, control))
-    rows: NDArray[np.bool_] = {"ate": is_treated | is_control, "att": is_treated, "atc": is_control}[name]
-    return rows
+    return {"att": is_treated, "atc": is_control}.get(name, is_treated | is_control)
 
 
 def _equal_to(values: pd.Series[Any], value: Any) -> NDArray[np.bool_]:

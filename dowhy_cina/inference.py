@@ -5,7 +5,7 @@ Letters: N rows, D covariates, M target rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,13 @@ import pandas as pd
 from dowhy_cina.analysis import Analysis
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError
-from dowhy_cina.preprocessing import Preprocessor, check_outcome, encode_treatment
+from dowhy_cina.preprocessing import (
+    Preprocessor,
+    check_cluster,
+    check_outcome,
+    check_sample_weight,
+    encode_treatment,
+)
 from dowhy_cina.results import EffectResult
 
 __all__ = ["Analysis", "EffectResult", "analyse", "estimate_effect"]
@@ -29,6 +35,8 @@ def analyse(
     treatment_value: Any = None,
     control_value: Any = None,
     options: EstimatorOptions | None = None,
+    sample_weight: Any = None,
+    cluster: Any = None,
 ) -> Analysis:
     """Check and encode a table and run the model once.
 
@@ -41,6 +49,10 @@ def analyse(
     treatment_value, control_value : optional
         Levels to compare; rows of other levels are set aside.
     options : EstimatorOptions, optional
+    sample_weight : array-like, shape (N,), optional
+        Sampling weights: not negative, with a positive sum in each arm.
+    cluster : array-like, shape (N,), optional
+        Labels of at least two clusters of rows that may depend on each other.
 
     Returns
     -------
@@ -54,34 +66,45 @@ def analyse(
         For options that this release does not have.
     """
     options = options or EstimatorOptions()
-    refuse_unbuilt(memory_limit=options.memory_limit)
     t, keep, _ = encode_treatment(treatment, treatment_value, control_value)
     rows = len(X) if hasattr(X, "__len__") else -1
     if rows != len(keep):
         raise InputError(f"expected covariates and treatment of the same length, got {rows} and {len(keep)} rows.")
     y = check_outcome(outcome, len(keep)) if keep.all() else check_outcome(_rows(outcome, keep), int(keep.sum()))
+    weights = None if sample_weight is None else check_sample_weight(sample_weight, len(keep))[keep]
+    clusters = None if cluster is None else check_cluster(cluster, len(keep), keep)
+    if weights is not None:
+        refuse_unweighted(weights, t[keep], options)
     t = t[keep]
     table = X if keep.all() else _rows(X, keep)
     preprocessor = Preprocessor()
     encoded = preprocessor.fit_transform(table)
-    return Analysis(encoded, preprocessor.readable(table), t, y, keep, preprocessor, options)
+    readable = preprocessor.readable(table)
+    given = (X, None if cluster is None else np.asarray(cluster))
+    return Analysis(encoded, readable, t, y, keep, preprocessor, options, weights, clusters, given)
+
+
+def refuse_unweighted(
+    weights: npt.NDArray[np.float64], treatment: npt.NDArray[np.float64], options: EstimatorOptions
+) -> None:
+    """Refuse sampling weights that leave an arm empty, or that the chosen problem does not take.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, arm in (("control", treatment == 0), ("treated", treatment == 1)):
+        if not weights[arm].sum() > 0:
+            raise InputError(f"sample_weight: expected a positive weight in each arm, got none among the {name} rows.")
+    if options.checkpoint == "exact" or options.augmentation == "none":
+        raise InputError(
+            "sample_weight needs augmentation='kernel' and a pretrained checkpoint: the paper's weights balance the "
+            "arms of the table as it is. Leave sample_weight at None, or augmentation and checkpoint at their defaults."
+        )
 
 
 def _rows(values: Any, keep: npt.NDArray[np.bool_]) -> Any:
     return values.loc[keep] if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)[keep]
-
-
-def refuse_unbuilt(**options: Any) -> None:
-    """Raise for options that the contract names and this release does not have.
-
-    Raises
-    ------
-    NotImplementedError
-        Naming the first option that was given.
-    """
-    for name, value in options.items():
-        if value is not None:
-            raise NotImplementedError(f"{name}={value!r} is not in this release; leave {name} at None.")
 
 
 def estimate_effect(
@@ -106,7 +129,7 @@ def estimate_effect(
 
     Parameters
     ----------
-    X : ndarray of shape (N, D), or DataFrame
+    X : ndarray of shape (N, D), or DataFrame of pandas or Dask
         Covariates (numbers, booleans, strings, categories, missing values), aligned with the other arguments by
         position; or a whole DataFrame if ``treatment`` and ``outcome`` are names of its columns.
     treatment : array-like of shape (N,), or str
@@ -117,8 +140,9 @@ def estimate_effect(
         Columns of ``X`` to adjust for; all but treatment and outcome by default.
     treatment_value, control_value : optional
         Levels to compare; rows of other levels are set aside.
-    target_units : {"ate", "att", "atc"}, boolean mask of shape (N,), or DataFrame of covariate rows
-        Population whose average effect is wanted.
+    target_units : {"ate", "att", "atc", "overlap"}, boolean mask of shape (N,), or DataFrame of covariate rows
+        Population whose average effect is wanted; "overlap" weighs each row by ``e (1 - e)`` with ``e`` its
+        leave-one-out propensity, which stresses rows that could as well have got the other treatment.
     augmentation : {"kernel", "none"}
         Outcome models beside the weights, or the weights alone (for the ATE the paper's estimator, arm against arm).
     checkpoint : str
@@ -130,38 +154,84 @@ def estimate_effect(
         In (0, 1).
     refine : float, optional
         Continue from the zero-shot weights until the relative duality gap is at most this, for instance 1e-3.
-    sample_weight, cluster, memory_limit
-        Not in this release.
+    sample_weight : array-like of shape (N,), or str
+        Sampling weights: not negative, with a positive sum in each arm; or the name of their column.
+    cluster : array-like of shape (N,), or str
+        Labels of clusters of rows that may depend on each other, for a cluster-robust standard error; or their column.
+    memory_limit : str, optional
+        Most memory that the estimate plans with beside the table, for example "4GB"; half of what is free by default.
+        With less, long tables take more passes.
 
     Returns
     -------
     EffectResult
+        For a Dask DataFrame a :class:`~dowhy_cina.distributed.PartitionedResult`, whose weights stay on the workers.
 
     Raises
     ------
     InputError, InputTypeError
         If the table allows no estimate; the message says what was expected, what came and what to do.
     NotImplementedError
-        For options that this release does not have.
+        For options that a Dask DataFrame does not have.
 
     References
     ----------
     Zhang et al. (2024), Towards Causal Foundation Model: on Duality between Causal Inference and Attention, ICML,
     arXiv:2310.00809.
     """
-    refuse_unbuilt(sample_weight=sample_weight, cluster=cluster)
     options = EstimatorOptions(
         checkpoint=checkpoint, device=device, augmentation=augmentation, refine=refine, memory_limit=memory_limit
     )
-    X, treatment, outcome = select_columns(X, treatment, outcome, covariates)
+    if type(X).__module__.split(".")[0].startswith("dask"):
+        refused = {"sample_weight": sample_weight, "cluster": cluster}
+        values = (treatment_value, control_value)
+        result: EffectResult = _of_partitions(
+            X, treatment, outcome, covariates, values, target_units, options, confidence_level, refused
+        )
+        return result
+    X, (treatment, outcome, sample_weight, cluster) = select_columns(
+        X, (treatment, outcome, sample_weight, cluster), covariates
+    )
     analysis = analyse(
-        X, treatment, outcome, treatment_value=treatment_value, control_value=control_value, options=options
+        X,
+        treatment,
+        outcome,
+        treatment_value=treatment_value,
+        control_value=control_value,
+        options=options,
+        sample_weight=sample_weight,
+        cluster=cluster,
     )
     return analysis.effect(target_units, confidence_level)
 
 
-def select_columns(X: Any, treatment: Any, outcome: Any, covariates: Sequence[str] | None) -> tuple[Any, Any, Any]:
-    """Resolve column names in a DataFrame to covariates, treatment and outcome.
+def _of_partitions(
+    table: Any,
+    treatment: Any,
+    outcome: Any,
+    covariates: Sequence[str] | None,
+    values: tuple[Any, Any],
+    target_units: Any,
+    options: EstimatorOptions,
+    confidence_level: float,
+    other_columns: Mapping[str, Any],
+) -> Any:
+    """Estimate from a Dask DataFrame."""
+    from dowhy_cina.distributed import Roles, estimate_partitioned
+
+    for name, column in other_columns.items():
+        if column is not None:
+            raise NotImplementedError(f"{name} is not available for a Dask DataFrame; leave it at None.")
+    if not (isinstance(treatment, str) and isinstance(outcome, str)) or not hasattr(table, "columns"):
+        raise InputTypeError("a Dask DataFrame needs treatment and outcome as names of its columns.")
+    # An empty frame with the table's columns stands for it where only names are looked at.
+    chosen, _ = select_columns(pd.DataFrame(columns=table.columns), (treatment, outcome), covariates)
+    roles = Roles(list(chosen.columns), treatment, outcome)
+    return estimate_partitioned(table, roles, values, target_units, options, confidence_level)
+
+
+def select_columns(X: Any, roles: Sequence[Any], covariates: Sequence[str] | None) -> tuple[Any, tuple[Any, ...]]:
+    """Resolve column names in a DataFrame to covariates and to the columns of the roles: treatment, outcome and others.
 
     Raises
     ------
@@ -170,11 +240,9 @@ def select_columns(X: Any, treatment: Any, outcome: Any, covariates: Sequence[st
     InputTypeError
         If names are given and ``X`` is no pandas DataFrame.
     """
-    names = [name for name in (treatment, outcome) if isinstance(name, str)]
+    names = [name for name in roles if isinstance(name, str)]
     if not names and covariates is None:
-        return X, treatment, outcome
-    if type(X).__module__.startswith("dask"):
-        raise NotImplementedError("Dask DataFrames are not in this release; pass X.compute().")
+        return X, tuple(roles)
     if not isinstance(X, pd.DataFrame):
         raise InputTypeError(
             f"column names need X as a pandas DataFrame, got {type(X).__name__}; pass arrays or a DataFrame."
@@ -190,5 +258,4 @@ def select_columns(X: Any, treatment: Any, outcome: Any, covariates: Sequence[st
         raise InputError(
             f"expected each column in one role, got {double or names} in two; leave it out of one of them."
         )
-    roles = [X[role] if isinstance(role, str) else role for role in (treatment, outcome)]
-    return X[chosen], roles[0], roles[1]
+    return X[chosen], tuple(X[role] if isinstance(role, str) else role for role in roles)

@@ -9,8 +9,11 @@ quadratic part that, unlike a polynomial, stays bounded far from the data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -23,13 +26,18 @@ JITTER = 1e-6
 #: Rows whose pairwise distances give the median bandwidth.
 BANDWIDTH_ROWS = 1000
 #: Entries of one rows x landmarks block: it fits a processor cache, which is what elementwise kernels wait for.
-BLOCK_ENTRIES = 2**19
+BLOCK_ENTRIES = 2**18
+#: Entries of foreign rows' features up to which they are kept; those of more rows are computed again by each pass.
+KEPT_ENTRIES = 2**24
+
+#: Rows of a table: consecutive ones, or their places.
+Selection = slice | Int[Tensor, " n"]
 
 
 def squared_distances(a: Float[Tensor, "B N D"], b: Float[Tensor, "B M D"]) -> Float[Tensor, "B N M"]:
     """Squared Euclidean distances of all pairs of keys, never negative."""
     norms = (a * a).sum(-1)[..., :, None] + (b * b).sum(-1)[..., None, :]
-    return (norms - 2 * a @ b.transpose(-1, -2)).clamp_min(0)
+    return torch.baddbmm(norms, a, b.transpose(-1, -2), alpha=-2).clamp_min_(0)
 
 
 def median_bandwidth(keys: Float[Tensor, "N D"]) -> float:
@@ -47,10 +55,13 @@ def gaussian_gram(keys: Float[Tensor, "B N D"], bandwidth: float) -> Float[Tenso
 
 def multihead_kernel(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
     """Sum over heads of ``amplitude * exp(-distance / (2 scale^2))``."""
-    terms = [
-        amplitudes[:, h, None, None] * torch.exp(distances * (-0.5 / scale**2)) for h, scale in enumerate(HEAD_SCALES)
-    ]
-    return sum(terms[1:], start=terms[0])
+    # The amplitude enters the exponent, in place: at this size a kernel waits for memory, not for arithmetic.
+    levels = amplitudes.log()[..., None, None]
+    terms = [torch.add(levels[:, h], distances, alpha=-0.5 / scale**2).exp_() for h, scale in enumerate(HEAD_SCALES)]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
 
 
 def multihead_slope(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
@@ -71,8 +82,6 @@ class LandmarkKernel:
     ----------
     landmarks : Tensor, shape (B, M, D)
     amplitudes : Tensor, shape (B, H)
-    factor : Tensor, shape (B, M, M)
-        Lower Cholesky factor of the landmarks' Gram.
 
     References
     ----------
@@ -81,48 +90,208 @@ class LandmarkKernel:
 
     landmarks: Float[Tensor, "B M D"]
     amplitudes: Float[Tensor, "B H"]
-    factor: Float[Tensor, "B M M"]
 
     @classmethod
     def build(cls, landmarks: Float[Tensor, "B M D"], amplitudes: Float[Tensor, "B H"]) -> LandmarkKernel:
-        """Factorise the landmarks' Gram, with the jitter on its diagonal."""
-        gram = multihead_kernel(squared_distances(landmarks, landmarks), amplitudes)
+        """Take the landmarks as they are."""
+        return cls(landmarks, amplitudes)
+
+    @cached_property
+    def factor(self) -> Float[Tensor, "B M M"]:
+        """Lower Cholesky factor of the landmarks' Gram, with the jitter on its diagonal; computed on first use."""
+        gram = multihead_kernel(squared_distances(self.landmarks, self.landmarks), self.amplitudes)
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        return cls(
-            landmarks, amplitudes, torch.linalg.cholesky(gram + JITTER * amplitudes.sum(-1)[:, None, None] * eye)
-        )
+        factor: Tensor = torch.linalg.cholesky(gram + JITTER * self.diagonal[:, None, None] * eye)
+        return factor
+
+    def compact(self) -> LandmarkKernel:
+        """Leave out the factor, which is larger than the landmarks and can be computed again."""
+        return LandmarkKernel(self.landmarks, self.amplitudes)
 
     @property
     def diagonal(self) -> Float[Tensor, " B"]:
         """``kappa(x, x)``, the same for every key."""
         return self.amplitudes.sum(-1)
 
+    def similarities(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
+        """``kappa(x, landmark)``."""
+        return multihead_kernel(squared_distances(keys, self.landmarks), self.amplitudes)
+
     def features(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
         """Rows ``phi(x)`` whose inner products are the landmark kernel."""
-        kernel = multihead_kernel(squared_distances(keys, self.landmarks), self.amplitudes)
+        kernel = self.similarities(keys)
         columns: Tensor = torch.linalg.solve_triangular(self.factor, kernel.transpose(-1, -2), upper=False)
         return columns.transpose(-1, -2)
 
-    def blocks(self, keys: Float[Tensor, "B N D"]) -> Iterator[tuple[slice, Float[Tensor, "B n M"]]]:
-        """Features of consecutive row blocks, so that a long table never needs all of them at once."""
-        step = max(1, BLOCK_ENTRIES // (self.landmarks.shape[0] * self.landmarks.shape[1]))
-        for start in range(0, keys.shape[1], step):
-            rows = slice(start, min(start + step, keys.shape[1]))
-            yield rows, self.features(keys[:, rows])
+    def mean_squared_gradients(
+        self, keys: Float[Tensor, "B N D"], coefficients: Float[Tensor, "B M R"]
+    ) -> Float[Tensor, "B D R"]:
+        """Mean over rows of the squared gradients of ``x -> phi(x) . coefficients``.
 
-    def mean_features(self, keys: Float[Tensor, "B N D"], weights: Float[Tensor, "B N"]) -> Float[Tensor, "B M"]:
+        A value per key coordinate, for R functions at once.
+        """
+        dual = torch.linalg.solve_triangular(self.factor.transpose(-1, -2), coefficients, upper=True)
+        slope = multihead_slope(squared_distances(keys, self.landmarks), self.amplitudes)
+        squares = []
+        for function in dual.unbind(-1):
+            # sum_m slope_nm dual_m (landmark_m - key_n), by products instead of an N x M x D array
+            pulled = slope @ (function[..., None] * self.landmarks)
+            gradient = pulled.sub_((slope @ function[..., None]) * keys)
+            squares.append(gradient.square_().mean(1))
+        return torch.stack(squares, -1)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a forward pass keeps of the features of a table's rows; the rest is computed again by each pass over them.
+
+    Attributes
+    ----------
+    kept : int
+        Kernels, of balancing layer, control outcome and treated outcome in this order, whose features are kept.
+    block_entries : int, optional
+        Entries of a block of rows; :data:`BLOCK_ENTRIES` by default.
+    """
+
+    kept: int = 3
+    block_entries: int | None = None
+
+
+@dataclass(frozen=True)
+class RowFeatures:
+    """Features ``phi`` of a table's rows: kept when they are few, computed again block by block when they are not.
+
+    Attributes
+    ----------
+    kernel : LandmarkKernel
+    keys : Tensor, shape (B, N, D)
+    kept : Tensor of shape (B, N, M), or None
+    block_entries : int, optional
+        Entries of a block; :data:`BLOCK_ENTRIES` by default.
+    scale : Tensor of shape (B, N), optional
+        Factor of each row's features.
+    """
+
+    kernel: LandmarkKernel
+    keys: Float[Tensor, "B N D"]
+    kept: Float[Tensor, "B N M"] | None
+    block_entries: int | None = None
+    scale: Float[Tensor, "B N"] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number M of features."""
+        return self.kernel.landmarks.shape[1]
+
+    @classmethod
+    def build(
+        cls,
+        kernel: LandmarkKernel,
+        keys: Float[Tensor, "B N D"],
+        keep: bool | None = None,
+        block_entries: int | None = None,
+    ) -> RowFeatures:
+        """Compute the features if they are to be kept; by default that depends on their number."""
+        entries = keys.shape[0] * keys.shape[1] * kernel.landmarks.shape[1]
+        features = cls(kernel, keys, None, block_entries)
+        if entries <= KEPT_ENTRIES if keep is None else keep:
+            features = cls(kernel, keys, features.together(), block_entries)
+        return features
+
+    def together(self) -> Float[Tensor, "B N M"]:
+        """Features of all rows in one tensor."""
+        if self.kept is not None:
+            return self.kept
+        if torch.is_grad_enabled():
+            return torch.cat([block for _, block in self.blocks()], 1)
+        whole = self.keys.new_empty(*self.keys.shape[:2], self.size)
+        for rows, block in self.blocks():
+            whole[:, rows] = block
+        return whole
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Let ``weights @ features``, of shape (B, 1, M), stand where the features may or may not be kept."""
+        if function in (torch.matmul, Tensor.__matmul__, Tensor.matmul) and isinstance(args[1], RowFeatures):
+            return args[1].__rmatmul__(args[0])
+        return NotImplemented
+
+    def __rmatmul__(self, weights: Float[Tensor, "B 1 N"]) -> Float[Tensor, "B 1 M"]:
+        return self.mean(weights[:, 0])[:, None]
+
+    def take(self, index: Int[Tensor, " n"]) -> RowFeatures:
+        """Features of some of the rows."""
+        kept, scale = (None if part is None else part[:, index] for part in (self.kept, self.scale))
+        return RowFeatures(self.kernel, self.keys[:, index], kept, self.block_entries, scale)
+
+    def scaled(self, factor: Float[Tensor, "B N"]) -> RowFeatures:
+        """Multiply each row's features by a factor, when they are computed."""
+        return replace(self, scale=factor if self.scale is None else self.scale * factor)
+
+    def gram(self) -> Float[Tensor, "B M M"]:
+        """``sum_i phi(x_i) phi(x_i)'``."""
+        return sum_blocks(block.transpose(-1, -2) @ block for _, block in self.blocks())
+
+    def _slices(self) -> Iterator[slice]:
+        rows = self.keys.shape[1]
+        step = block_rows(self.kernel.landmarks.shape[0] * self.size, self.block_entries)
+        # A table without rows has one block, which is empty.
+        for start in range(0, max(rows, 1), step):
+            yield slice(start, min(start + step, rows))
+
+    def _kernels(self) -> Iterator[tuple[slice, Float[Tensor, "B n M"]]]:
+        """Kernels of consecutive row blocks with the landmarks."""
+        for block in self._slices():
+            yield block, self.kernel.similarities(self.keys[:, block])
+
+    def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B n M"]]]:
+        """Features of consecutive row blocks."""
+        for block in self._slices():
+            features = self.kernel.features(self.keys[:, block]) if self.kept is None else self.kept[:, block]
+            yield block, features if self.scale is None else features * self.scale[:, block, None]
+
+    def blocks_of(self, weights: Float[Tensor, "B N"]) -> Iterator[tuple[Selection, Float[Tensor, "B n M"]]]:
+        """Like :meth:`blocks`, of the rows with a weight where one table allows to leave the others out."""
+        for block, features in self.blocks():
+            if len(weights) > 1:
+                yield block, features
+                continue
+            inside = weights[0, block].nonzero()[:, 0]
+            if len(inside) == features.shape[1]:
+                yield block, features
+            elif len(inside):
+                yield inside + block.start, features[:, inside]
+
+    def mean(self, weights: Float[Tensor, "B N"]) -> Float[Tensor, "B M"]:
         """``sum_i weights_i phi(x_i)``."""
-        parts = [torch.einsum("bn,bnm->bm", weights[:, rows], block) for rows, block in self.blocks(keys)]
-        return torch.stack(parts).sum(0)
+        if self.kept is not None:
+            return sum_blocks(weights[:, None, rows] @ block for rows, block in self.blocks())[:, 0]
+        weights = weights if self.scale is None else weights * self.scale
+        # A sum of kernels needs one triangular solve, where a sum of features needs one for every row.
+        total = sum_blocks(weights[:, None, rows] @ block for rows, block in self._kernels())
+        mean: Tensor = torch.linalg.solve_triangular(self.kernel.factor, total.transpose(-1, -2), upper=False)
+        return mean[..., 0]
 
-    def mean_squared_gradient(
-        self, keys: Float[Tensor, "B N D"], coefficients: Float[Tensor, "B M"]
-    ) -> Float[Tensor, "B D"]:
-        """Mean over rows of the squared gradient of ``x -> phi(x) . coefficients``, a value per key coordinate."""
-        dual = torch.linalg.solve_triangular(self.factor.transpose(-1, -2), coefficients[..., None], upper=True)
-        slope = multihead_slope(squared_distances(keys, self.landmarks), self.amplitudes) * dual.transpose(-1, -2)
-        gradient: Tensor = slope @ self.landmarks - slope.sum(-1, keepdim=True) * keys
-        return gradient.square().mean(1)
+    def times(self, coefficients: Float[Tensor, "B M"]) -> Float[Tensor, "B N"]:
+        """``phi(x_i) . coefficients`` for every row."""
+        if self.kept is not None:
+            return torch.cat([(block @ coefficients[..., None])[..., 0] for _, block in self.blocks()], 1)
+        upper = self.kernel.factor.transpose(-1, -2)
+        dual = torch.linalg.solve_triangular(upper, coefficients[..., None], upper=True)
+        values = torch.cat([(block @ dual)[..., 0] for _, block in self._kernels()], 1)
+        return values if self.scale is None else values * self.scale
+
+
+def block_rows(entries_per_row: int, block_entries: int | None = None) -> int:
+    """Rows of a block."""
+    return max(1, (block_entries or BLOCK_ENTRIES) // entries_per_row)
+
+
+def sum_blocks(parts: Iterable[Tensor]) -> Tensor:
+    """Sum what a pass over the blocks of a table gives, in their order."""
+    return functools.reduce(torch.add, parts)
 
 
 def gather_rows(values: Float[Tensor, "B N *rest"], index: Int[Tensor, "B M"]) -> Float[Tensor, "B M *rest"]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.kernels import LandmarkKernel
+from dowhy_cina.kernels import RowFeatures, Selection, sum_blocks
 
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
@@ -41,12 +41,25 @@ class GramStatistics:
     cross: Float[Tensor, "B M"]
     total: Float[Tensor, " B"]
 
+    def __add__(self, other: GramStatistics) -> GramStatistics:
+        """Join the statistics of two sets of rows."""
+        count = self.count + other.count
+        share = other.count / count
+        apart = other.mean_features - self.mean_features
+        response = other.mean_response - self.mean_response
+        between = (self.count * share)[:, None] * apart
+        return GramStatistics(
+            count,
+            self.mean_features + share[:, None] * apart,
+            self.mean_response + share * response,
+            self.gram + other.gram + between[:, :, None] * apart[:, None, :],
+            self.cross + other.cross + between * response[:, None],
+            self.total + other.total + self.count * share * response.square(),
+        )
+
 
 def gram_statistics(
-    kernel: LandmarkKernel,
-    keys: Float[Tensor, "B N D"],
-    response: Float[Tensor, "B N"],
-    rows: Float[Tensor, "B N"],
+    features: RowFeatures, response: Float[Tensor, "B N"], rows: Float[Tensor, "B N"]
 ) -> GramStatistics:
     """Centred second moments of the features and of the response over the weighted rows, streamed in blocks.
 
@@ -54,29 +67,46 @@ def gram_statistics(
 
     Parameters
     ----------
-    kernel : LandmarkKernel
-    keys : Tensor, shape (B, N, D)
+    features : RowFeatures
     response, rows : Tensor, shape (B, N)
         Response and weight of each row; every table needs a positive total weight.
     """
     count = rows.sum(1)
     mean_response = (rows * response).sum(1) / count
     centred = rows * (response - mean_response[:, None])
-    tables, size = kernel.landmarks.shape[:2]
-    gram, cross, sums = keys.new_zeros(tables, size, size), keys.new_zeros(tables, size), keys.new_zeros(tables, size)
-    for block, features in kernel.blocks(keys):
-        weighted = features * rows[:, block, None]
-        gram = gram + weighted.transpose(-1, -2) @ features
-        cross = cross + torch.einsum("bnm,bn->bm", features, centred[:, block])
-        sums = sums + weighted.sum(1)
-    mean_features = sums / count[:, None]
+
+    def moments(part: Selection, block: Float[Tensor, "B n M"]) -> Float[Tensor, "B k M"]:
+        """Second moments, and below them those with the response and the sums."""
+        weight = rows[:, part]
+        left = torch.cat([block * weight[..., None], centred[:, part, None], weight[..., None]], 2)
+        return left.transpose(-1, -2) @ block
+
+    sums = sum_blocks(moments(*part) for part in features.blocks_of(rows))
+    gram, cross, mean_features = sums[:, :-2], sums[:, -2], sums[:, -1] / count[:, None]
     gram = gram - count[:, None, None] * mean_features[:, :, None] * mean_features[:, None, :]
     total = (centred * (response - mean_response[:, None])).sum(1)
     return GramStatistics(count, mean_features, mean_response, gram, cross, total)
 
 
+@dataclass(frozen=True)
+class Gcv:
+    """Penalty by generalised cross-validation, and the ridge regression with it.
+
+    Attributes
+    ----------
+    penalty, degrees_of_freedom, explained : Tensor, shape (B,)
+        Degrees of freedom without the intercept; share of the response's squares that the fit explains.
+    coefficients : Tensor, shape (B, M)
+    """
+
+    penalty: Float[Tensor, " B"]
+    degrees_of_freedom: Float[Tensor, " B"]
+    explained: Float[Tensor, " B"]
+    coefficients: Float[Tensor, "B M"]
+
+
 @torch.no_grad()
-def gcv_penalty(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Float[Tensor, " B"]:
+def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Gcv:
     """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``, from one eigendecomposition.
 
     ``df`` counts the intercept.
@@ -87,19 +117,32 @@ def gcv_penalty(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Float
     """
     values, vectors = torch.linalg.eigh(statistics.gram)
     values = values.clamp_min(0)[:, None, :]
-    squares = torch.einsum("bmk,bm->bk", vectors, statistics.cross).square()[:, None, :]
+    projected = (statistics.cross[:, None] @ vectors)[:, 0]
+    squares = projected.square()[:, None, :]
     grid: Tensor = values.new_tensor(PENALTY_GRID)
-    shrunk = values + grid[None, :, None]
-    rss = statistics.total[:, None] - 2 * (squares / shrunk).sum(-1) + (squares * values / shrunk**2).sum(-1)
-    freedom = 1 + (values / shrunk).sum(-1)
+    inverse = 1 / (values + grid[None, :, None])
+    shares = values * inverse
+    explained = (squares * inverse * (2 - shares)).sum(-1)
+    freedom = shares.sum(-1)
     count = statistics.count[:, None]
-    score = count * rss.clamp_min(1e-12) / (count - factor * freedom).clamp_min(1e-3) ** 2
-    return grid[score.argmin(1)]
+    rss = (statistics.total[:, None] - explained).clamp_min(1e-12)
+    score = count * rss / (count - factor * (1 + freedom)).clamp_min(1e-3) ** 2
+    best = score.argmin(1, keepdim=True)
+    solved = projected * inverse.gather(1, best[..., None].expand(-1, 1, values.shape[2]))[:, 0]
+    return Gcv(
+        grid[best[:, 0]],
+        freedom.gather(1, best)[:, 0],
+        explained.gather(1, best)[:, 0] / statistics.total.clamp_min(1e-12),
+        (vectors @ solved[..., None])[..., 0],
+    )
 
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """A ridge regression with a free intercept: ``intercept + (phi(x) - centre) . coefficients``."""
+    """A ridge regression with a free intercept: ``intercept + (phi(x) - centre) . coefficients``.
+
+    ``signal_variance`` scales the kernel to the Gaussian process under which the data are most likely at this penalty.
+    """
 
     intercept: Float[Tensor, " B"]
     centre: Float[Tensor, "B M"]
@@ -107,25 +150,26 @@ class RidgeFit:
     count: Float[Tensor, " B"]
     penalty: Float[Tensor, " B"]
     factor: Float[Tensor, "B M M"]
-    degrees_of_freedom: Float[Tensor, " B"]
+    signal_variance: Float[Tensor, " B"]
 
-    def predict(self, kernel: LandmarkKernel, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N"]:
-        """Fitted values at any keys."""
+    def predict(self, features: RowFeatures) -> Float[Tensor, "B N"]:
+        """Fitted values of any rows."""
         offset = self.intercept - (self.centre * self.coefficients).sum(1)
-        parts = [torch.einsum("bnm,bm->bn", block, self.coefficients) for _, block in kernel.blocks(keys)]
-        return offset[:, None] + torch.cat(parts, 1)
+        return offset[:, None] + features.times(self.coefficients)
 
-    def predict_with_leverage(
-        self, kernel: LandmarkKernel, keys: Float[Tensor, "B N D"]
-    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
-        """Fitted values and each row's leverage (the derivative of its fitted value in its own response)."""
-        fitted, leverage = [], []
-        for _, block in kernel.blocks(keys):
-            centred = block - self.centre[:, None, :]
-            fitted.append(self.intercept[:, None] + torch.einsum("bnm,bm->bn", centred, self.coefficients))
-            half = torch.linalg.solve_triangular(self.factor, centred.transpose(-1, -2), upper=False)
-            leverage.append(1 / self.count[:, None] + half.square().sum(1))
-        return torch.cat(fitted, 1), torch.cat(leverage, 1)
+    def leverage(self, features: RowFeatures, rows: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+        """Derivative of each row's fitted value in its own response, for rows with these weights; zero outside."""
+        centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False)
+        total = torch.zeros_like(rows)
+        for part, block in features.blocks_of(rows):
+            half = torch.linalg.solve_triangular(self.factor, block.transpose(-1, -2), upper=False)
+            total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
+        return rows * total
+
+    def response_weights(self, direction: Float[Tensor, "B M"], features: RowFeatures) -> Float[Tensor, "B N"]:
+        """How a fitted contrast ``direction . coefficients`` weighs the response of each row of weight one."""
+        solved = torch.cholesky_solve(direction[..., None], self.factor)[..., 0]
+        return features.times(solved) - (self.centre * solved).sum(1, keepdim=True)
 
 
 def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> RidgeFit:
@@ -141,7 +185,8 @@ def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> Ridge
     eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
     factor = torch.linalg.cholesky(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
     coefficients = torch.cholesky_solve(statistics.cross[..., None], factor)[..., 0]
-    freedom = 1 + size - penalty * torch.cholesky_inverse(factor).diagonal(dim1=-2, dim2=-1).sum(-1)
+    # y' (K + penalty)^-1 y / n, slightly raised: an arm whose outcome is constant may still hide a function.
+    quadratic = (statistics.total - (statistics.cross * coefficients).sum(1)).clamp_min(0) / penalty
     return RidgeFit(
         statistics.mean_response,
         statistics.mean_features,
@@ -149,15 +194,37 @@ def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> Ridge
         statistics.count,
         penalty,
         factor,
-        freedom,
+        (quadratic + 0.5) / (statistics.count + 1),
     )
 
 
+def cross_validated_ridge(
+    features: RowFeatures,
+    response: Float[Tensor, "B N"],
+    rows: Float[Tensor, "B N"],
+    multiplier: Float[Tensor, " B"],
+) -> RidgeFit:
+    """Ridge regression with a multiple of the penalty that generalised cross-validation chooses.
+
+    With sampling weights the penalty comes from the unweighted rows, times Kish's design effect: weighted, a heavy row
+    would look like several that agree, and cross-validation would let the fit run after it.
+    """
+    statistics = gram_statistics(features, response, rows)
+    inside = (rows > 0).to(rows.dtype)
+    if torch.equal(inside, rows):
+        return fit_ridge(statistics, generalised_cross_validation(statistics).penalty * multiplier)
+    penalty = generalised_cross_validation(gram_statistics(features, response, inside)).penalty
+    design_effect = rows.square().sum(1) / rows.sum(1)
+    return fit_ridge(statistics, penalty * design_effect * multiplier)
+
+
 def leave_one_out_residuals(
-    response: Float[Tensor, "B N"], fitted: Float[Tensor, "B N"], leverage: Float[Tensor, "B N"]
+    response: Float[Tensor, "B N"],
+    fitted: Float[Tensor, "B N"],
+    leverage: Float[Tensor, "B N"],
 ) -> Float[Tensor, "B N"]:
     """``(y - f) / (1 - leverage)``: the error of each row's prediction by the fit to all the others.
 
-    Exact for rows of weight one, with the penalty and the landmarks held fixed; meaningless for rows outside the fit.
+    Exact with the penalty and the landmarks held fixed; for rows outside the fit, plain errors.
     """
     return (response - fitted) / (1 - leverage).clamp_min(1e-3)

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import stats
 
-from dowhy_cina.diagnostics import EffectiveSampleSize
+from dowhy_cina.diagnostics import EffectiveSampleSize, OverlapVerdict
+from dowhy_cina.errors import CinaError
+from dowhy_cina.heterogeneity import VaryingEffect
+from dowhy_cina.sensitivity import Sensitivity, sensitivity
+
+if TYPE_CHECKING:  # a result is read without torch
+    from dowhy_cina.conditional import ConditionalEffects
 
 _POPULATIONS = {
     "ate": "all rows (ATE)",
     "att": "the treated (ATT)",
     "atc": "the controls (ATC)",
     "rows": "the named rows",
+    "overlap": "where both treatments are likely (overlap)",
 }
 
 
@@ -34,6 +42,12 @@ class Plan:
     landmarks, rows, columns : int
         Sizes; columns after encoding.
     device, dtype : str
+    block_rows : int
+        Rows whose features are computed at once.
+    kept_kernels : int
+        Kernels, of three, whose features of all rows were kept in memory instead of computed again by each pass.
+    memory : int
+        Estimated bytes at the peak, beside the user's table.
     """
 
     route: str
@@ -42,10 +56,13 @@ class Plan:
     columns: int
     device: str
     dtype: str
+    block_rows: int = 0
+    kept_kernels: int = 3
+    memory: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class EffectResult:
+class EffectResult(VaryingEffect):
     """An estimated average effect.
 
     Attributes
@@ -90,6 +107,21 @@ class EffectResult:
         Rows whose treatment is neither of the compared values.
     checkpoint : str
     augmentation : str
+    correction_share : float
+        Share of the weighted residuals that entered the estimate, in [0, 1]: the rest was within their noise.
+    degrees_of_freedom : float
+        Of the t distribution behind interval and p-value: the effective number of rows that carry the noise, less one.
+    pseudo_outcomes : ndarray, shape (N,)
+        Doubly robust scores: their mean is the effect, their spread its sampling error. NaN for rows set aside, and if
+        the target is not in the table.
+    overlap : OverlapVerdict
+        Whether the table can answer for the target population.
+    covariates : DataFrame or ndarray of N rows, or None
+        As the user gave them, for effects by group; left out of pickles and of :meth:`to_dict`, like ``function``.
+    cluster : ndarray, shape (N,), or None
+        Labels of clusters.
+    function : ConditionalEffects or None
+        The outcome regressions; left out of pickles and of :meth:`to_dict`.
     """
 
     value: float
@@ -116,6 +148,16 @@ class EffectResult:
     rows_set_aside: int
     checkpoint: str
     augmentation: str
+    correction_share: float
+    degrees_of_freedom: float
+    pseudo_outcomes: npt.NDArray[np.float64]
+    overlap: OverlapVerdict
+    covariates: Any = dataclasses.field(repr=False, compare=False)
+    cluster: npt.NDArray[Any] | None = dataclasses.field(repr=False, compare=False)
+    function: ConditionalEffects | None = dataclasses.field(repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "function": None, "covariates": None}
 
     def __repr__(self) -> str:
         error = _number(self.standard_error)
@@ -146,6 +188,10 @@ class EffectResult:
             lines.append(("largest imbalance", f"{worst['before']:.3f} before, {worst['after']:.3f} after weighting"))
         else:
             lines.append(("covariates", "none that vary: this is the difference in means"))
+        lines.append(("overlap", self.overlap.grade))
+        hidden = self.sensitivity()
+        if hidden is not None:
+            lines.append(("to overturn it", hidden.in_short()))
         lines += [
             ("duality gap", f"{self.duality_gap:.2g} (relative)"),
             ("what it can move", self._gap_text()),
@@ -175,28 +221,70 @@ class EffectResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-ready values: rows set aside have the propensity None."""
-        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        left_out = ("function", "covariates", "cluster")
+        names = [field.name for field in dataclasses.fields(self) if field.name not in left_out]
+        content = {name: getattr(self, name) for name in names}
         content["balance"] = self.balance.reset_index(names="covariate").to_dict("records")
         content["effective_sample_size"] = self.effective_sample_size._asdict()
         content["plan"] = dataclasses.asdict(self.plan)
+        content["overlap"] = dataclasses.asdict(self.overlap)
         content["warnings"] = list(self.warnings)
         content["confidence_interval"] = None if self.confidence_interval is None else list(self.confidence_interval)
         for name in ("weights", "target_weights", "treatment"):
             content[name] = content[name].tolist()
-        content["propensity"] = [None if np.isnan(p) else p for p in self.propensity.tolist()]
+        for name in ("propensity", "pseudo_outcomes"):
+            content[name] = [None if np.isnan(value) else value for value in content[name].tolist()]
         return content
 
-    def conditional_effects(self, at: Any) -> NoReturn:
-        """Effects at given covariates (not in this release).
+    def sensitivity(self) -> Sensitivity | None:
+        """How strong a hidden confounder would have to be to explain the estimate away.
+
+        Returns
+        -------
+        dowhy_cina.sensitivity.Sensitivity or None
+            None without a standard error.
+        """
+        return sensitivity(
+            self.value,
+            self.standard_error,
+            self.confidence_interval,
+            self.outcome_scale,
+            int((self.treatment >= 0).sum()),
+            self.plan.columns,
+            self.confidence_level,
+        )
+
+    def conditional_effects(self, at: Any) -> pd.DataFrame:
+        """Modelled effects at given covariates.
+
+        Parameters
+        ----------
+        at : DataFrame or ndarray of n rows
+            With the covariates of the table.
+
+        Returns
+        -------
+        DataFrame, n rows
+            Columns ``effect``, ``standard_error``, ``lower``, ``upper`` (at ``confidence_level``), in the outcome's
+            unit; the index of ``at``.
 
         Raises
         ------
-        NotImplementedError
-            Always.
+        InputError, InputTypeError
+            If the rows do not have the table's covariates, or there is none.
+        CinaError
+            If the outcome regressions are not there: with ``augmentation="none"``, or after pickling.
         """
-        raise NotImplementedError(
-            "conditional_effects is not in this release; pass the rows as target_units for their average effect."
-        )
+        if self.function is None:
+            raise CinaError(
+                "conditional_effects needs the outcome regressions, which augmentation='none' does without and pickles "
+                "leave out: estimate again with augmentation='kernel'."
+            )
+        effects, errors = self.function.at(at)
+        half = float(stats.norm.ppf(0.5 + self.confidence_level / 2)) * errors
+        index = at.index if isinstance(at, pd.DataFrame) else None
+        columns = {"effect": effects, "standard_error": errors, "lower": effects - half, "upper": effects + half}
+        return pd.DataFrame(columns, index=index)
 
 
 def _number(value: float | None) -> str:

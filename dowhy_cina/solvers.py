@@ -19,8 +19,7 @@ from sklearn.svm import SVC
 from torch import Tensor
 
 from dowhy_cina.balancing import (
-    Splitting,
-    dual_program,
+    Features,
     exact_intercept,
     gap_from_scores,
     gram_scores,
@@ -29,6 +28,7 @@ from dowhy_cina.balancing import (
     relative_duality_gap,
 )
 from dowhy_cina.errors import InputError
+from dowhy_cina.splitting import DUAL_STEP, RELAXATION, Splitting, dual_program
 
 #: Rows of the largest table that is solved exactly: beyond, the Gram alone takes more than 200 MB.
 MAX_ROWS = 5000
@@ -36,12 +36,8 @@ MAX_ROWS = 5000
 JITTER = 1e-10
 #: Iterations between two looks at the gap.
 CHECK_EVERY = 5
-#: Penalty of the splitting for the dual: 4 to 8 is fastest to a gap of 1e-2, from 250 rows to 8,000.
-DUAL_STEP = 6.0
 #: Iterations after which the step is first fitted to the residuals; then after twice as many, and so on.
 FIRST_REBALANCE = 20
-#: Over-relaxation of a splitting that runs to a gap; it takes about a third off the iterations.
-RELAXATION = 1.6
 #: Stopping threshold of the support vector machine in multiples of the relative gap that is wanted, and the least one:
 #: below, the active set is faster, and its precision is not single.
 STOP_PER_GAP, LAST_STOP = 15.0, 1e-3
@@ -172,7 +168,7 @@ def check_problem(signs: Float[Tensor, "B N"], regularisation: Float[Tensor, " B
 
 
 def solve_dual(
-    features: Float[Tensor, "B N M"],
+    features: Features,
     signs: Float[Tensor, "B N"],
     regularisation: Float[Tensor, " B"],
     *,
@@ -220,7 +216,8 @@ def solve_dual(
         candidate = make_feasible(solver.run(count, RELAXATION), signs)
         iterations += count
         found = relative_duality_gap(features, candidate, signs, regularisation)
-        better = found < gap
+        # A table that is there already stays, so that its solution does not depend on its company in the batch.
+        better = (found < gap) & (gap > tolerance)
         alpha, gap = torch.where(better[:, None], candidate, alpha), torch.where(better, found, gap)
         if iterations >= rebalance_at:
             solver, rebalance_at = solver.rebalanced(RELAXATION), 2 * rebalance_at

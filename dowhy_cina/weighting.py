@@ -1,6 +1,6 @@
-"""Balancing weights of an analysed table: zero-shot, refined to a gap, or solved exactly on a kernel of all rows.
+"""Balancing weights after a forward pass: zero-shot, refined to a gap, or solved exactly on a kernel of all rows.
 
-Letters: N rows, M features. Every tensor has a first axis of one table.
+Letters: B tables, N rows, M features. Exact solutions are of one table.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from torch import Tensor
 from dowhy_cina.balancing import (
     arms_imbalance,
     relative_target_gap,
-    simplex_weights,
+    take_rows,
     target_imbalance,
     weights_from_alpha,
 )
 from dowhy_cina.kernels import LandmarkKernel, gaussian_gram, median_bandwidth
-from dowhy_cina.nn.model import CinaModel, TableBatch, ZeroShot
-from dowhy_cina.solvers import CHECK_EVERY, RELAXATION, DualSolution, check_rows, solve_dual, solve_dual_svc
+from dowhy_cina.nn.model import CinaModel
+from dowhy_cina.nn.state import TableBatch, ZeroShot
+from dowhy_cina.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
+from dowhy_cina.splitting import RELAXATION, simplex_weights
 
 #: Relative duality gap of the exact solution.
 EXACT_GAP = 1e-6
@@ -32,15 +34,15 @@ MAX_STEPS = 5000
 
 @dataclasses.dataclass(frozen=True)
 class Weighting:
-    """Weights of both arms and what is known of them.
+    """Weights of both arms of every table and what is known of them.
 
     Attributes
     ----------
-    weights : Tensor, shape (1, N)
+    weights : Tensor, shape (B, N)
         Not negative; each arm sums to one.
-    gap : float
+    gap : Tensor, shape (B,)
         Relative duality gap of the problem they come from.
-    imbalance, lowest_imbalance : float
+    imbalance, lowest_imbalance : Tensor, shape (B,)
         Size of what that problem balances, per unit norm, and what no weights as spread out can go below.
     steps : int
         Iterations after the forward pass.
@@ -48,25 +50,42 @@ class Weighting:
         Whether a gap that was asked for was reached.
     """
 
-    weights: Float[Tensor, "1 N"]
-    gap: float
-    imbalance: float = 0.0
-    lowest_imbalance: float = 0.0
+    weights: Float[Tensor, "B N"]
+    gap: Float[Tensor, " B"]
+    imbalance: Float[Tensor, " B"]
+    lowest_imbalance: Float[Tensor, " B"]
     steps: int = 0
     converged: bool = True
+
+    @classmethod
+    def given(cls, weights: Float[Tensor, "B N"]) -> Weighting:
+        """Weights that solve no problem, so that nothing is left open."""
+        zero = torch.zeros_like(weights[:, 0])
+        return cls(weights, zero, zero, zero)
+
+    def __add__(self, other: Weighting) -> Weighting:
+        """Join the weights of two arms."""
+        return Weighting(
+            self.weights + other.weights,
+            torch.maximum(self.gap, other.gap),
+            self.imbalance + other.imbalance,
+            self.lowest_imbalance + other.lowest_imbalance,
+            max(self.steps, other.steps),
+            self.converged and other.converged,
+        )
 
 
 def uniform(table: TableBatch) -> Weighting:
     """Equal weights in each arm: all that a table without covariates allows."""
-    treated, control = table.treatment, 1 - table.treatment
-    return Weighting(treated / treated.sum() + control / control.sum(), 0.0)
+    control, treated = (arm / arm.sum(1, keepdim=True) for arm in (table.arm(0), table.arm(1)))
+    return Weighting.given(control + treated)
 
 
 def arm_against_arm(model: CinaModel, table: TableBatch, state: ZeroShot, refine: float | None) -> Weighting:
     """Weights of the paper's estimator: zero-shot values, refined on request."""
     values = model.values(table, state)
     regularisation = model.regularisation(state)
-    if refine is None or float(values.duality_gap) <= refine:
+    if refine is None or bool((values.duality_gap <= refine).all()):
         solution = DualSolution(values.alpha, torch.zeros_like(regularisation), values.duality_gap, 0, True)
     else:
         solution = solve_dual(
@@ -110,29 +129,53 @@ def solve_table(
 def _arms(table: TableBatch, state: ZeroShot, solution: DualSolution, regularisation: Float[Tensor, " 1"]) -> Weighting:
     size, lowest = arms_imbalance(state.balance_features, solution.alpha, table.signs, regularisation)
     weights = weights_from_alpha(solution.alpha, table.signs)
-    gap = float(solution.gap)
-    return Weighting(weights, gap, float(size), float(lowest), solution.iterations, solution.converged)
+    return Weighting(weights, solution.gap, size, lowest, solution.iterations, solution.converged)
 
 
 def arm_to_target(
     model: CinaModel,
     state: ZeroShot,
-    arm: Float[Tensor, "1 N"],
-    target: Float[Tensor, "1 M"],
+    arm: Float[Tensor, "B N"],
+    target: Float[Tensor, "B M"],
     refine: float | None,
 ) -> Weighting:
     """Weights of one arm that reproduce a target's mean features."""
-    features, ridge = state.balance_features, state.balance_ridge
+    features, ridge, inside = state.balance_features, state.balance_ridge, None
+    if len(arm) == 1:  # the rows of one table's other arm need not be carried along
+        inside = arm[0].nonzero()[:, 0]
+        features, whole, arm = take_rows(features, inside), torch.zeros_like(arm), arm[:, inside]
     best, solver = model.layer.balance_to(features, arm, target, ridge)
-    gap, steps = float(relative_target_gap(features, best, arm, target, ridge)), 0
-    while refine is not None and gap > refine and steps < MAX_STEPS:
+    gap, steps = relative_target_gap(features, best, arm, target, ridge), 0
+    while refine is not None and bool((gap > refine).any()) and steps < MAX_STEPS:
         candidate = simplex_weights(solver.run(CHECK_EVERY, RELAXATION), arm)
         steps += CHECK_EVERY
-        found = float(relative_target_gap(features, candidate, arm, target, ridge))
-        if found < gap:
-            best, gap = candidate, found
+        found = relative_target_gap(features, candidate, arm, target, ridge)
+        # A table that is there already stays, so that its weights do not depend on its company in the batch.
+        better = (found < gap) & (gap > refine)
+        best, gap = torch.where(better[:, None], candidate, best), torch.where(better, found, gap)
     size, lowest = target_imbalance(features, best, arm, target, ridge)
-    return Weighting(best, gap, float(size), float(lowest), steps, refine is None or gap <= refine)
+    if inside is not None:
+        whole[:, inside] = best
+        best = whole
+    return Weighting(best, gap, size, lowest, steps, refine is None or bool((gap <= refine).all()))
+
+
+def balance_arms(
+    model: CinaModel,
+    table: TableBatch,
+    state: ZeroShot,
+    target: Float[Tensor, "B M"],
+    refine: float | None = None,
+    untouched: str | None = None,
+) -> Weighting:
+    """Weights of both arms, each balanced to the target; the arm that is the target itself may keep its own weights."""
+    arms = []
+    for name, arm in (("atc", table.arm(0)), ("att", table.arm(1))):
+        if untouched == name:
+            arms.append(Weighting.given(arm / arm.sum(1, keepdim=True)))
+        else:
+            arms.append(arm_to_target(model, state, arm, target, refine))
+    return arms[0] + arms[1]
 
 
 def with_kernel_of_all_rows(table: TableBatch, state: ZeroShot) -> tuple[ZeroShot, float]:

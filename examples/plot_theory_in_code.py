@@ -145,10 +145,10 @@ print(result.summary())
 # A pretrained model gives values in one forward pass, and its gap says how good they are. ``refine`` continues from
 # there. On the model's kernel, the gap after each step from the zero-shot values and from zero:
 
-from dowhy_cina.balancing import Splitting, dual_program  # noqa: E402
 from dowhy_cina.config import EstimatorOptions  # noqa: E402
 from dowhy_cina.inference import analyse  # noqa: E402
 from dowhy_cina.solvers import DUAL_STEP, RELAXATION  # noqa: E402
+from dowhy_cina.splitting import Splitting, dual_program  # noqa: E402
 
 analysis = analyse(table[COVARIATES], table[TREATMENT], table[OUTCOME], options=EstimatorOptions(augmentation="none"))
 model, state, rows = analysis._model, analysis._state, analysis._table

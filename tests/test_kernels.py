@@ -8,7 +8,18 @@ import torch
 from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 
 from dowhy_cina import kernels
-from dowhy_cina.kernels import HEAD_SCALES, LandmarkKernel, gather_rows, multihead_kernel, squared_distances
+from dowhy_cina.kernels import (
+    HEAD_SCALES,
+    LandmarkKernel,
+    RowFeatures,
+    gather_rows,
+    gaussian_gram,
+    median_bandwidth,
+    multihead_kernel,
+    multihead_slope,
+    squared_distances,
+    sum_blocks,
+)
 
 AMPLITUDES = torch.tensor([[0.3, 1.0, 7.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
 
@@ -66,27 +77,89 @@ def test_repeated_landmarks_can_be_factorised():
     assert torch.isfinite(features).all()
 
 
-@pytest.mark.parametrize("entries", [1, 100, 2**19])
-def test_blocks_change_nothing(monkeypatch, entries):
-    x = keys(33)
-    kernel = LandmarkKernel.build(x[:, :10], AMPLITUDES)
-    weights = torch.from_numpy(np.random.default_rng(2).random((2, 33)))
+def row_features(keep, rows=33):
+    x = keys(rows)
+    return RowFeatures.build(LandmarkKernel.build(x[:, :10], AMPLITUDES), x, keep=keep)
+
+
+@pytest.mark.parametrize("entries", [1, 100, 2**18])
+@pytest.mark.parametrize("keep", [False, True])
+def test_features_of_rows_are_the_kernels_in_any_blocks(monkeypatch, entries, keep):
     monkeypatch.setattr(kernels, "BLOCK_ENTRIES", entries)
-    blocks = list(kernel.blocks(x))
+    features = row_features(keep)
+    assert (features.kept is not None) == keep
+    assert features.size == 10
+    expected = features.kernel.features(features.keys)
+    blocks = list(features.blocks())
+    assert len(blocks) == {1: 33, 100: 7, 2**18: 1}[entries]
     assert torch.equal(torch.cat([torch.arange(33)[rows] for rows, _ in blocks]), torch.arange(33))
-    torch.testing.assert_close(torch.cat([block for _, block in blocks], 1), kernel.features(x), atol=1e-12, rtol=0)
-    expected = (weights[..., None] * kernel.features(x)).sum(1)
-    torch.testing.assert_close(kernel.mean_features(x, weights), expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(torch.cat([block for _, block in blocks], 1), expected, atol=1e-10, rtol=0)
+    weights = torch.from_numpy(np.random.default_rng(2).random((2, 33)))
+    torch.testing.assert_close(features.mean(weights), (weights[..., None] * expected).sum(1), atol=1e-9, rtol=0)
+    coefficients = torch.from_numpy(np.random.default_rng(3).normal(size=(2, 10)))
+    torch.testing.assert_close(
+        features.times(coefficients), torch.einsum("bnm,bm->bn", expected, coefficients), atol=1e-9, rtol=0
+    )
 
 
-def test_mean_squared_gradient_is_autograds():
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_rows_without_a_weight_may_be_left_out(monkeypatch, keep, share):
+    """What a sum over the weighted rows needs: of one table nothing else, of several all rows."""
+    monkeypatch.setattr(kernels, "BLOCK_ENTRIES", 70)
+    both = row_features(keep)
+    weights = torch.from_numpy((np.random.default_rng(5).random((2, 33)) < share).astype(float))
+    expected = (weights[..., None] * both.kernel.features(both.keys)).sum(1)
+    kernel = LandmarkKernel.build(both.keys[:1, :10], AMPLITUDES[:1])
+    first = RowFeatures.build(kernel, both.keys[:1], keep=keep)
+    for features, rows, total in ((both, weights, expected), (first, weights[:1], expected[:1])):
+        sums, seen = torch.zeros_like(total), 0
+        for part, block in features.blocks_of(rows):
+            assert block.shape[1] == rows[:, part].shape[1]
+            sums += torch.einsum("bn,bnm->bm", rows[:, part], block)
+            seen += block.shape[1]
+        torch.testing.assert_close(sums, total, atol=1e-9, rtol=0)
+        assert seen == (33 if features is both else int(rows.sum()))
+
+
+def test_many_features_are_not_kept(monkeypatch):
+    assert row_features(None).kept is not None
+    monkeypatch.setattr(kernels, "KEPT_ENTRIES", 2 * 33 * 10 - 1)
+    assert row_features(None).kept is None
+
+
+def test_sum_of_blocks():
+    parts = [torch.ones(2), torch.arange(2.0), torch.full((2,), 3.0)]
+    assert torch.equal(sum_blocks(iter(parts)), torch.tensor([4.0, 5.0]))
+    assert torch.equal(parts[0], torch.ones(2))  # it adds to no part in place
+
+
+def test_slope_is_the_derivative_in_the_squared_distance():
+    distances = squared_distances(keys(5), keys(6, seed=1)).requires_grad_()
+    multihead_kernel(distances, AMPLITUDES).sum().backward()
+    torch.testing.assert_close(multihead_slope(distances.detach(), AMPLITUDES), -2 * distances.grad)
+
+
+def test_mean_squared_gradients_are_autograds():
     x, landmarks = keys(25), keys(12, seed=3)
     kernel = LandmarkKernel.build(landmarks, AMPLITUDES)
-    coefficients = torch.from_numpy(np.random.default_rng(4).normal(size=(2, 12)))
-    variable = x.clone().requires_grad_()
-    torch.einsum("bnm,bm->bn", kernel.features(variable), coefficients).sum().backward()
-    expected = variable.grad.square().mean(1)
-    torch.testing.assert_close(kernel.mean_squared_gradient(x, coefficients), expected, atol=0, rtol=1e-6)
+    coefficients = torch.from_numpy(np.random.default_rng(4).normal(size=(2, 12, 3)))
+    ours = kernel.mean_squared_gradients(x, coefficients)
+    assert ours.shape == (2, 4, 3)
+    for function in range(3):
+        variable = x.clone().requires_grad_()
+        torch.einsum("bnm,bm->bn", kernel.features(variable), coefficients[..., function]).sum().backward()
+        torch.testing.assert_close(ours[..., function], variable.grad.square().mean(1), atol=0, rtol=1e-6)
+
+
+def test_bandwidth_is_the_median_distance_and_the_gram_scikit_learns(monkeypatch):
+    x = keys(41)
+    distances = euclidean_distances(x[0])[np.triu_indices(41, 1)]
+    assert median_bandwidth(x[0]) == pytest.approx(np.median(distances), rel=0.02)  # torch takes the lower of two
+    np.testing.assert_allclose(gaussian_gram(x, 1.7)[1], rbf_kernel(x[1], gamma=0.5 / 1.7**2), atol=1e-12)
+    assert median_bandwidth(torch.zeros(5, 2)) == 1.0
+    monkeypatch.setattr(kernels, "BANDWIDTH_ROWS", 5)
+    assert median_bandwidth(x[0]) == median_bandwidth(x[0, :5])
 
 
 def test_gather_rows():

@@ -7,28 +7,36 @@ import pytest
 import torch
 
 from dowhy_cina import kernels
-from dowhy_cina.kernels import LandmarkKernel
+from dowhy_cina.kernels import LandmarkKernel, RowFeatures
 from dowhy_cina.outcome import (
     GCV_FACTOR,
     PENALTY_GRID,
+    cross_validated_ridge,
     fit_ridge,
-    gcv_penalty,
+    generalised_cross_validation,
     gram_statistics,
     leave_one_out_residuals,
 )
 
 N = 25
+PENALTY = torch.tensor([0.05, 3.0], dtype=torch.float64)
+ONES = torch.ones(2, N, dtype=torch.float64)
 
 
 @pytest.fixture
 def case():
-    """Two tables: keys, response, 0/1 rows, a kernel of 8 landmarks."""
+    """Two tables: response, 0/1 rows, features of a kernel of 8 landmarks."""
     rng = np.random.default_rng(0)
     keys = torch.from_numpy(rng.normal(size=(2, N, 3)))
     response = torch.sin(keys[..., 0]) + 5 + 0.3 * torch.from_numpy(rng.normal(size=(2, N)))
     rows = torch.from_numpy((rng.random((2, N)) < 0.7).astype(float))
     amplitudes = torch.tensor([[0.1, 1.0, 10.0]], dtype=torch.float64).expand(2, 3)
-    return keys, response, rows, LandmarkKernel.build(keys[:, :8], amplitudes)
+    return response, rows, RowFeatures.build(LandmarkKernel.build(keys[:, :8], amplitudes), keys)
+
+
+def dense(features):
+    """Features of every row as an array."""
+    return features.kernel.features(features.keys).numpy()
 
 
 def direct(features, response, weights, penalty):
@@ -46,118 +54,197 @@ def hat_matrix(features, penalty):
     return design @ np.linalg.solve(design.T @ design + ridge, design.T)
 
 
-@pytest.mark.parametrize("entries", [1, 2**19])
-def test_statistics_by_hand(case, monkeypatch, entries):
-    keys, response, rows, kernel = case
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("entries", "keep"), [(1, False), (100, False), (2**18, True)])
+def test_statistics_by_hand(case, monkeypatch, entries, keep, weighted):
+    response, rows, features = case
+    rows = rows * (1 + torch.arange(N) % 3) if weighted else rows
     monkeypatch.setattr(kernels, "BLOCK_ENTRIES", entries)
-    statistics = gram_statistics(kernel, keys, response, rows)
+    features = RowFeatures.build(features.kernel, features.keys, keep=keep)
+    statistics = gram_statistics(features, response, rows)
     for table in range(2):
-        inside = rows[table].numpy() > 0
-        features, y = kernel.features(keys)[table].numpy()[inside], response[table].numpy()[inside]
-        centred, deviation = features - features.mean(0), y - y.mean()
-        assert statistics.count[table] == inside.sum()
-        np.testing.assert_allclose(statistics.mean_features[table], features.mean(0), atol=1e-12)
-        np.testing.assert_allclose(statistics.gram[table], centred.T @ centred, atol=1e-10)
-        np.testing.assert_allclose(statistics.cross[table], centred.T @ deviation, atol=1e-10)
-        np.testing.assert_allclose(statistics.total[table], deviation @ deviation)
+        weights, phi, y = rows[table].numpy(), dense(features)[table], response[table].numpy()
+        mean, level = np.average(phi, axis=0, weights=weights), np.average(y, weights=weights)
+        centred, deviation = phi - mean, y - level
+        assert statistics.count[table] == weights.sum()
+        np.testing.assert_allclose(statistics.mean_features[table], mean, atol=1e-12)
+        np.testing.assert_allclose(statistics.mean_response[table], level)
+        np.testing.assert_allclose(statistics.gram[table], (centred.T * weights) @ centred, atol=1e-10)
+        np.testing.assert_allclose(statistics.cross[table], (centred.T * weights) @ deviation, atol=1e-10)
+        np.testing.assert_allclose(statistics.total[table], weights @ deviation**2)
 
 
 @pytest.mark.parametrize("frequencies", [False, True])
 def test_ridge_is_the_direct_solution(case, frequencies):
-    keys, response, rows, kernel = case
+    response, rows, features = case
     weights = rows * (1 + torch.arange(N) % 3) if frequencies else rows
-    penalty = torch.tensor([0.05, 3.0], dtype=torch.float64)
-    fit = fit_ridge(gram_statistics(kernel, keys, response, weights), penalty)
-    features = kernel.features(keys).numpy()
+    fit = fit_ridge(gram_statistics(features, response, weights), PENALTY)
+    phi = dense(features)
     for table in range(2):
         intercept, coefficients = direct(
-            features[table], response[table].numpy(), weights[table].numpy(), float(penalty[table])
+            phi[table], response[table].numpy(), weights[table].numpy(), float(PENALTY[table])
         )
         np.testing.assert_allclose(fit.coefficients[table], coefficients, atol=1e-6)
-        expected = intercept + features[table] @ coefficients
-        np.testing.assert_allclose(fit.predict(kernel, keys)[table], expected, atol=1e-7)
-        np.testing.assert_allclose(fit.predict_with_leverage(kernel, keys)[0][table], expected, atol=1e-7)
+        np.testing.assert_allclose(fit.predict(features)[table], intercept + phi[table] @ coefficients, atol=1e-7)
 
 
-def test_degrees_of_freedom_are_the_trace_and_leverages_the_diagonal_of_the_hat_matrix(case):
-    keys, response, _, kernel = case
-    penalty = torch.tensor([0.05, 3.0], dtype=torch.float64)
-    fit = fit_ridge(gram_statistics(kernel, keys, response, torch.ones(2, N, dtype=torch.float64)), penalty)
-    leverage = fit.predict_with_leverage(kernel, keys)[1]
+@pytest.mark.parametrize("weighted", [False, True])
+def test_leverage_is_the_derivative_of_the_fit_in_its_own_response(case, weighted):
+    response, rows, features = case
+    rows = rows * (1 + torch.arange(N) % 3) / 2 if weighted else rows
+    fit = fit_ridge(gram_statistics(features, response, rows), PENALTY)
+    leverage = fit.leverage(features, rows)
+    assert not leverage[rows == 0].any()
+    for row in range(N):
+        moved = response.clone()
+        moved[:, row] += 1  # the fit is linear in the response
+        other = fit_ridge(gram_statistics(features, moved, rows), PENALTY)
+        slope = other.predict(features)[:, row] - fit.predict(features)[:, row]
+        torch.testing.assert_close(leverage[:, row], slope, atol=1e-8, rtol=0)
+
+
+def test_leverages_are_the_diagonal_of_the_hat_matrix(case):
+    response, _, features = case
+    leverage = fit_ridge(gram_statistics(features, response, ONES), PENALTY).leverage(features, ONES)
     for table in range(2):
-        hat = hat_matrix(kernel.features(keys)[table].numpy(), float(penalty[table]))
+        hat = hat_matrix(dense(features)[table], float(PENALTY[table]))
         np.testing.assert_allclose(leverage[table], np.diag(hat), atol=1e-7)
-        np.testing.assert_allclose(fit.degrees_of_freedom[table], np.trace(hat), atol=1e-6)
 
 
-def test_leave_one_out_is_the_error_of_literal_refits(case):
-    keys, response, rows, kernel = case
-    penalty = torch.tensor([0.05, 3.0], dtype=torch.float64)
-    fit = fit_ridge(gram_statistics(kernel, keys, response, rows), penalty)
-    ours = leave_one_out_residuals(response, *fit.predict_with_leverage(kernel, keys))
-    features = kernel.features(keys).numpy()
+@pytest.mark.parametrize("weighted", [False, True])
+def test_leave_one_out_is_the_error_of_literal_refits(case, weighted):
+    response, rows, features = case
+    rows = rows * (1 + torch.arange(N) % 3) if weighted else rows
+    fit = fit_ridge(gram_statistics(features, response, rows), PENALTY)
+    ours = leave_one_out_residuals(response, fit.predict(features), fit.leverage(features, rows))
+    phi = dense(features)
     for table in range(2):
-        for row in np.flatnonzero(rows[table]):
+        for row in range(N):  # rows outside the fit have plain errors, which a refit without them does not change
             others = rows[table].numpy().copy()
             others[row] = 0
-            intercept, coefficients = direct(features[table], response[table].numpy(), others, float(penalty[table]))
-            error = float(response[table, row]) - intercept - features[table, row] @ coefficients
+            intercept, coefficients = direct(phi[table], response[table].numpy(), others, float(PENALTY[table]))
+            error = float(response[table, row]) - intercept - phi[table, row] @ coefficients
             np.testing.assert_allclose(float(ours[table, row]), error, atol=1e-6)
+
+
+def test_response_weights_are_the_derivatives_of_a_contrast(case):
+    response, rows, features = case
+    rows = rows * (1 + torch.arange(N) % 3)
+    direction = torch.from_numpy(np.random.default_rng(6).normal(size=(2, 8)))
+    fit = fit_ridge(gram_statistics(features, response, rows), PENALTY)
+    ours = rows * fit.response_weights(direction, features)
+    torch.testing.assert_close((ours * response).sum(1), (direction * fit.coefficients).sum(1), atol=1e-7, rtol=0)
+    for row in range(N):
+        moved = response.clone()
+        moved[:, row] += 1
+        other = fit_ridge(gram_statistics(features, moved, rows), PENALTY)
+        slope = (direction * (other.coefficients - fit.coefficients)).sum(1)
+        torch.testing.assert_close(ours[:, row], slope, atol=1e-7, rtol=0)
+
+
+def test_signal_variance_is_the_most_likely_scale(case):
+    """Of Gaussian processes ``s (kernel + penalty)``, but for the half row that is added to it."""
+    response, _, features = case
+    fit = fit_ridge(gram_statistics(features, response, ONES), PENALTY)
+    for table in range(2):
+        phi, y = dense(features)[table], response[table].numpy()
+        phi, y = phi - phi.mean(0), y - y.mean()
+        quadratic = y @ np.linalg.solve(phi @ phi.T + float(PENALTY[table]) * np.eye(N), y)
+        np.testing.assert_allclose(fit.signal_variance[table], (quadratic + 0.5) / (N + 1), rtol=1e-6)
+
+
+# The penalty
 
 
 @pytest.mark.parametrize("factor", [1.0, GCV_FACTOR])
 @pytest.mark.parametrize("noise", [0.01, 0.3, 5.0])
 def test_penalty_minimises_generalised_cross_validation(case, noise, factor):
-    keys, _, _, kernel = case
+    features = case[2]
     rng = np.random.default_rng(1)
-    response = torch.sin(2 * keys[..., 0]) + noise * torch.from_numpy(rng.normal(size=(2, N)))
-    statistics = gram_statistics(kernel, keys, response, torch.ones(2, N, dtype=torch.float64))
-    chosen = gcv_penalty(statistics, factor)
+    response = torch.sin(2 * features.keys[..., 0]) + noise * torch.from_numpy(rng.normal(size=(2, N)))
+    statistics = gram_statistics(features, response, ONES)
+    chosen = generalised_cross_validation(statistics, factor)
+    fit = fit_ridge(statistics, chosen.penalty)
+    torch.testing.assert_close(chosen.coefficients, fit.coefficients, atol=1e-6, rtol=1e-5)
     for table in range(2):
-        scores = []
-        for penalty in PENALTY_GRID:
-            hat, y = hat_matrix(kernel.features(keys)[table].numpy(), penalty), response[table].numpy()
-            scores.append(N * np.sum((y - hat @ y) ** 2) / (N - factor * np.trace(hat)) ** 2)
-        assert float(chosen[table]) == PENALTY_GRID[int(np.argmin(scores))]
+        hats = [hat_matrix(dense(features)[table], penalty) for penalty in PENALTY_GRID]
+        y = response[table].numpy()
+        errors = [np.sum((y - hat @ y) ** 2) for hat in hats]
+        scores = [N * error / (N - factor * np.trace(hat)) ** 2 for error, hat in zip(errors, hats, strict=True)]
+        best = int(np.argmin(scores))
+        assert float(chosen.penalty[table]) == PENALTY_GRID[best]
+        np.testing.assert_allclose(chosen.degrees_of_freedom[table], np.trace(hats[best]) - 1, atol=1e-6)
+        explained = 1 - errors[best] / np.sum((y - y.mean()) ** 2)
+        np.testing.assert_allclose(chosen.explained[table], explained, atol=1e-6)
 
 
 def test_noise_asks_for_a_larger_penalty_than_signal(case):
-    keys, _, _, kernel = case
-    ones = torch.ones(2, N, dtype=torch.float64)
-    signal = gcv_penalty(gram_statistics(kernel, keys, torch.sin(keys[..., 0]), ones))
+    features = case[2]
+    signal = generalised_cross_validation(gram_statistics(features, torch.sin(features.keys[..., 0]), ONES))
     noise = torch.from_numpy(np.random.default_rng(2).normal(size=(2, N)))
-    assert (gcv_penalty(gram_statistics(kernel, keys, noise, ones)) > signal).all()
+    other = generalised_cross_validation(gram_statistics(features, noise, ONES))
+    assert (other.penalty > signal.penalty).all()
+    assert (other.explained < signal.explained).all()
+
+
+def test_cross_validated_ridge_multiplies_the_penalty(case):
+    response, rows, features = case
+    multiplier = torch.tensor([0.5, 20.0], dtype=torch.float64)
+    statistics = gram_statistics(features, response, rows)
+    expected = fit_ridge(statistics, generalised_cross_validation(statistics).penalty * multiplier)
+    fit = cross_validated_ridge(features, response, rows, multiplier)
+    torch.testing.assert_close(fit.penalty, expected.penalty)
+    torch.testing.assert_close(fit.coefficients, expected.coefficients)
+
+
+def test_sampling_weights_raise_the_penalty_by_the_design_effect(case):
+    """Kish's: rows over effective sample size, for weights with mean one in the arm."""
+    response, rows, features = case
+    one = torch.ones(2, dtype=torch.float64)
+    weights = rows * (1 + torch.arange(N) % 4)
+    weights = weights * rows.sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+    plain, weighted = (cross_validated_ridge(features, response, part, one) for part in (rows, weights))
+    effective = weights.sum(1).square() / weights.square().sum(1)
+    torch.testing.assert_close(weighted.penalty / plain.penalty, rows.sum(1) / effective)
+    expected = fit_ridge(gram_statistics(features, response, weights), weighted.penalty)
+    torch.testing.assert_close(weighted.coefficients, expected.coefficients)
+    # The design effect undoes the scale of the weights in the ridge's objective.
+    doubled = cross_validated_ridge(features, response, 2 * weights, one)
+    torch.testing.assert_close(doubled.coefficients, weighted.coefficients, atol=1e-6, rtol=1e-6)
+
+
+# Numerics
 
 
 def test_a_level_costs_no_digits(case):
-    keys, response, rows, kernel = case
-    penalty = torch.ones(2, dtype=torch.float64)
-    low = fit_ridge(gram_statistics(kernel, keys, response, rows), penalty)
-    high = fit_ridge(gram_statistics(kernel, keys, response + 1e6, rows), penalty)
+    response, rows, features = case
+    one = torch.ones(2, dtype=torch.float64)
+    low = fit_ridge(gram_statistics(features, response, rows), one)
+    high = fit_ridge(gram_statistics(features, response + 1e6, rows), one)
     torch.testing.assert_close(high.coefficients, low.coefficients, atol=1e-7, rtol=0)
 
 
 def test_constant_response_and_single_row_stay_finite(case):
-    keys, response, rows, kernel = case
+    response, rows, features = case
     single = torch.zeros_like(rows)
     single[:, 3] = 1
     for y, weights in ((torch.full_like(response, 7.0), rows), (response, single)):
-        statistics = gram_statistics(kernel, keys, y, weights)
-        fit = fit_ridge(statistics, gcv_penalty(statistics))
-        fitted = fit.predict(kernel, keys)
-        assert torch.isfinite(fitted).all()
+        fit = cross_validated_ridge(features, y, weights, torch.ones(2, dtype=torch.float64))
+        fitted = fit.predict(features)
         mean = (weights * y).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
         torch.testing.assert_close(fitted, mean.expand_as(fitted), atol=1e-9, rtol=0)
+        assert (fit.signal_variance > 0).all()
+        assert torch.isfinite(leave_one_out_residuals(y, fitted, fit.leverage(features, weights))).all()
 
 
 def test_gradients_reach_keys_and_penalty(case):
-    keys, response, rows, _ = case
-    keys = keys.clone().requires_grad_()
+    response, rows, features = case
+    keys = features.keys.clone().requires_grad_()
     penalty = torch.ones(2, dtype=torch.float64, requires_grad=True)
     amplitudes = torch.tensor([[0.1, 1.0, 10.0]], dtype=torch.float64).expand(2, 3)
-    kernel = LandmarkKernel.build(keys[:, :8], amplitudes)
-    fit = fit_ridge(gram_statistics(kernel, keys, response, rows), penalty)
-    fit.predict(kernel, keys).square().mean().backward()
+    features = RowFeatures.build(LandmarkKernel.build(keys[:, :8], amplitudes), keys)
+    fit = fit_ridge(gram_statistics(features, response, rows), penalty)
+    fit.predict(features).square().mean().backward()
     for gradient in (keys.grad, penalty.grad):
         assert torch.isfinite(gradient).all()
         assert (gradient != 0).any()

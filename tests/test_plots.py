@@ -98,12 +98,6 @@ def test_save_plots_writes_three_pictures(result, tmp_path):
     assert pyplot.get_fignums() == []
 
 
-@pytest.mark.parametrize("name", ["effect_plot", "refutation_plot"])
-def test_what_is_missing_says_so(name, result):
-    with pytest.raises(NotImplementedError, match=name):
-        getattr(plots, name)(result)
-
-
 @pytest.mark.parametrize("draw", [*DRAWN, lambda result: plots.save_plots(result, "unused")])
 def test_without_matplotlib_the_extra_is_named(draw, result, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -77,12 +77,6 @@ def test_public_names_resolve_and_others_do_not():
         dowhy_cina.estimate  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["estimate_effects", "refute"])
-def test_what_is_not_in_this_release_says_so(name):
-    with pytest.raises(NotImplementedError, match=f"{name} is not in dowhy_cina 0"):
-        getattr(dowhy_cina, name)([], on_error="raise")
-
-
 def test_version_is_that_of_the_distribution():
     declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert declared is not None

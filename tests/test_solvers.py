@@ -10,9 +10,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 
-from dowhy_cina.balancing import Splitting, dual_program, relative_duality_gap
+from dowhy_cina.balancing import relative_duality_gap
 from dowhy_cina.errors import InputError
-from dowhy_cina.solvers import DUAL_STEP, RELAXATION, factorise, solve_dual, solve_dual_svc
+from dowhy_cina.solvers import factorise, solve_dual, solve_dual_svc
+from dowhy_cina.splitting import DUAL_STEP, RELAXATION, Splitting, dual_program
 
 LAMBDA = 0.1
 

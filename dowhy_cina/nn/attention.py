@@ -7,25 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.balancing import (
     DEFAULT_CONVENTION,
     Convention,
-    Splitting,
+    Features,
     alpha_from_values,
     apply,
     combine,
-    dual_program,
     key_normaliser,
     make_feasible,
     relative_duality_gap,
-    simplex_weights,
-    target_program,
     values_from_alpha,
     weights_from_alpha,
 )
+from dowhy_cina.splitting import DUAL_STEP, RELAXATION, Splitting, dual_program, simplex_weights, target_program
 
 
 def cina_attention(
@@ -68,15 +67,14 @@ class CinaLayer(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "B N M"],
+        features: Features,
         signs: Float[Tensor, "B N"],
         regularisation: Float[Tensor, " B"],
-        step: Float[Tensor, " B"],
     ) -> BalancingValues:
         """Values that balance arm against arm (Eq. 3 and 6), with their certificate."""
         program = dual_program(features, signs, regularisation)
-        solver = Splitting(program, step)
-        alpha = make_feasible(solver.run(self.dual_layers), signs)
+        solver = Splitting(program, torch.full_like(regularisation, DUAL_STEP))
+        alpha = make_feasible(solver.run(self.dual_layers, RELAXATION), signs)
         normaliser = key_normaliser(features)
         values = values_from_alpha(alpha, signs, normaliser, regularisation)
         carried = alpha_from_values(values, signs, normaliser, regularisation)
@@ -85,12 +83,15 @@ class CinaLayer(nn.Module):
 
     def balance_to(
         self,
-        features: Float[Tensor, "B N M"],
+        features: Features,
         arm: Float[Tensor, "B N"],
         target: Float[Tensor, "B M"],
         ridge: Float[Tensor, " B"],
     ) -> tuple[Float[Tensor, "B N"], Splitting]:
-        """Weights of one arm that reproduce a target's mean features, and the solver that can continue from them."""
+        """Weights of one arm that reproduce a target's mean features, and the solver that can continue from them.
+
+        ``arm`` holds the sampling weights of its rows, 1 without, and 0 for all others.
+        """
         # The step of the splitting that converges fastest sits a little below the ridge, whatever the kernel.
         solver = Splitting(target_program(features, arm, target, ridge), 0.3 * ridge)
         return simplex_weights(solver.run(self.target_layers), arm), solver

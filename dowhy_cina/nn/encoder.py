@@ -31,7 +31,6 @@ TABLE_OUTPUTS: dict[str, float] = {
     "propensity_in_balance": 2.0,
     "prognosis_in_balance": 2.0,
     "regularisation": 2.0,
-    "dual_step": 1.0,
 }
 #: Largest correction of a column's log-scale.
 COLUMN_BOUND = 1.5
@@ -91,10 +90,22 @@ def table_features(
     freedom: Float[Tensor, "B 3"],
 ) -> Float[Tensor, "B G"]:
     """Sizes of the table and its arms, what the pilot fits explain, and the outcome's shape."""
-    n, width = torch.full_like(t[:, 0], t.shape[1]), torch.full_like(t[:, 0], columns + 1)
-    treated = t.sum(1)
+    return features_of_totals(table_totals(t, y), columns, explained, freedom)
+
+
+def table_totals(t: Float[Tensor, "B N"], y: Float[Tensor, "B N"]) -> Float[Tensor, "B 4"]:
+    """All that :func:`table_features` asks of the rows: their sums of 1, t, y^4 and |y|."""
+    return torch.stack([torch.full_like(t[:, 0], t.shape[1]), t.sum(1), (y**4).sum(1), y.abs().sum(1)], -1)
+
+
+def features_of_totals(
+    totals: Float[Tensor, "B 4"], columns: int, explained: Float[Tensor, "B 3"], freedom: Float[Tensor, "B 3"]
+) -> Float[Tensor, "B G"]:
+    """:func:`table_features` from :func:`table_totals`."""
+    n, treated, fourth, absolute = totals.unbind(-1)
+    width = torch.full_like(n, columns + 1)
     sizes = [torch.log(n) - 6, torch.log(treated) - 5, torch.log(n - treated) - 5, torch.log(width) - 2.5]
-    shape = [torch.log1p((y**4).mean(1)) - 1, (y.abs().mean(1) - 1).abs()]
+    shape = [torch.log1p(fourth / n) - 1, (absolute / n - 1).abs()]
     return torch.cat([torch.stack(sizes + shape, -1), explained, torch.log(freedom)], -1)
 
 

@@ -6,149 +6,34 @@ Letters: B tables, N rows, D covariates, M landmarks, K key coordinates.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.config import ModelConfig
-from dowhy_cina.kernels import LandmarkKernel, gather_rows
+from dowhy_cina.kernels import LandmarkKernel, RowFeatures, gather_rows
 from dowhy_cina.nn.attention import BalancingValues, CinaLayer
-from dowhy_cina.nn.encoder import ColumnEncoder, column_features, table_features
-from dowhy_cina.outcome import RidgeFit, fit_ridge, gcv_penalty, gram_statistics, leave_one_out_residuals
-
-Rows = Float[Tensor, "B N"]
-
-
-@dataclass(frozen=True)
-class TableBatch:
-    """Preprocessed tables of one shape.
-
-    Attributes
-    ----------
-    covariates : Tensor, shape (B, N, D)
-        Standardised columns.
-    treatment : Tensor, shape (B, N)
-        0 or 1.
-    outcome : Tensor, shape (B, N)
-        Standardised outcome.
-    landmarks, pilot : Tensor of int, shape (B, M) and (B, P)
-        Rows that span the kernels, and rows from which the pilot learns column scales.
-    """
-
-    covariates: Float[Tensor, "B N D"]
-    treatment: Rows
-    outcome: Rows
-    landmarks: Int[Tensor, "B M"]
-    pilot: Int[Tensor, "B P"]
-
-    @property
-    def signs(self) -> Rows:
-        """W = 2 T - 1."""
-        return 2 * self.treatment - 1
-
-
-@dataclass(frozen=True)
-class Pilot:
-    """What isotropic fits of T, Y in controls and Y in treated say.
-
-    That is the share of each column in the squared gradient, explained variance and degrees of freedom.
-    """
-
-    shares: Float[Tensor, "B D 3"]
-    explained: Float[Tensor, "B 3"]
-    freedom: Float[Tensor, "B 3"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything the closed forms need, predicted from the table.
-
-    Scales multiply standardised columns; the two outcome scales belong to the control and to the treated arm.
-    """
-
-    treatment_scales: Float[Tensor, "B D"]
-    outcome_scales: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]
-    treatment_amplitudes: Float[Tensor, "B H"]
-    outcome_amplitudes: Float[Tensor, "B H"]
-    log_multipliers: dict[str, Float[Tensor, " B"]]
-
-
-@dataclass(frozen=True)
-class ScoreModel:
-    """Propensity regression and the divisor that turns its predictions into a key coordinate."""
-
-    kernel: LandmarkKernel
-    fit: RidgeFit
-    centre: Float[Tensor, "B 1"]
-    divisor: Float[Tensor, "B 1"]
-
-    def coordinate(self, score: Rows) -> Rows:
-        """Standardised score, bounded so that an outlier cannot leave every landmark behind."""
-        return ((score - self.centre) / self.divisor).clamp(-4, 4)
-
-
-@dataclass(frozen=True)
-class OutcomeModel:
-    """Outcome regression of one arm with the range of its fitted values."""
-
-    kernel: LandmarkKernel
-    fit: RidgeFit
-    lower: Float[Tensor, "B 1"]
-    upper: Float[Tensor, "B 1"]
-
-    def clip(self, fitted: Rows) -> Rows:
-        """Predictions within the arm's fitted range: no extrapolation beyond what the arm shows."""
-        return torch.minimum(torch.maximum(fitted, self.lower), self.upper)
-
-
-@dataclass(frozen=True)
-class ZeroShot:
-    """All that one forward pass knows of a table, before a target population is named.
-
-    Attributes
-    ----------
-    settings : Settings
-    scores : ScoreModel
-    outcomes : tuple of OutcomeModel
-        Control, treated; so are all pairs here.
-    propensity : Tensor, shape (B, N)
-        Leave-one-out, neither clipped nor a share: a regression's prediction of T.
-    means : tuple of Tensor, shape (B, N)
-        Predicted mean outcomes under control and under treatment, in the unit of the batch's outcome.
-    residuals, loo_residuals : Tensor, shape (B, N)
-        Errors of each row's own arm's prediction, in-sample and leave-one-out.
-    prognosis : ScorePair
-    balance_kernel : LandmarkKernel
-    balance_features : Tensor, shape (B, N, M)
-    balance_ridge : Tensor, shape (B,)
-    """
-
-    settings: Settings
-    scores: ScoreModel
-    outcomes: tuple[OutcomeModel, OutcomeModel]
-    propensity: Rows
-    means: tuple[Rows, Rows]
-    residuals: Rows
-    loo_residuals: Rows
-    prognosis: ScorePair
-    balance_kernel: LandmarkKernel
-    balance_features: Float[Tensor, "B N M"]
-    balance_ridge: Float[Tensor, " B"]
-
-
-@dataclass(frozen=True)
-class ScorePair:
-    """Divisors of the two prognostic scores as key coordinates (outcome already centred)."""
-
-    centres: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]
-    divisors: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]
-
-    def coordinates(self, means: tuple[Rows, Rows]) -> list[Rows]:
-        """Standardised scores, bounded."""
-        pairs = zip(means, self.centres, self.divisors, strict=True)
-        return [((score - centre) / divisor).clamp(-4, 4) for score, centre, divisor in pairs]
+from dowhy_cina.nn.encoder import ColumnEncoder, column_features, features_of_totals, table_totals
+from dowhy_cina.nn.state import (
+    ForeignRows,
+    OutcomeFit,
+    OutcomeModel,
+    Pilot,
+    Rows,
+    ScoreModel,
+    ScorePair,
+    Settings,
+    TableBatch,
+    ZeroShot,
+)
+from dowhy_cina.nn.variance import VarianceHead
+from dowhy_cina.outcome import (
+    cross_validated_ridge,
+    generalised_cross_validation,
+    gram_statistics,
+    leave_one_out_residuals,
+)
 
 
 class CinaModel(nn.Module):
@@ -164,54 +49,72 @@ class CinaModel(nn.Module):
         self.config = config or ModelConfig()
         self.encoder = ColumnEncoder(self.config)
         self.layer = CinaLayer(self.config.dual_layers, self.config.target_layers)
+        self.variance = VarianceHead()
 
-    def forward(self, table: TableBatch) -> ZeroShot:
-        """Settings, scores, outcome models and balancing features of a batch of tables."""
-        settings = self.settings(table, self.pilot(table))
+    def forward(self, table: TableBatch, held: Settings | None = None) -> ZeroShot:
+        """Settings, scores, outcome models and balancing features of a batch of tables.
+
+        With ``held``, the settings of a table like these, nothing is predicted anew.
+        """
+        settings = self.settings(table, self.pilot(table)) if held is None else held.expand(len(table.treatment))
         scores, propensity = self.fit_scores(table, settings)
         coordinate = scores.coordinate(propensity)
         fits = [self.fit_outcome(table, settings, coordinate, arm) for arm in (0, 1)]
-        outcomes = (fits[0][0], fits[1][0])
-        means = (fits[0][1], fits[1][1])
+        means = (fits[0].means, fits[1].means)
         treated = table.treatment > 0
         fitted = torch.where(treated, means[1], means[0])
-        loo = torch.where(treated, fits[1][2], fits[0][2])
+        loo = torch.where(treated, fits[1].loo_residuals, fits[0].loo_residuals)
         # A row's own outcome enters its own arm's fit: as a key, its leave-one-out prediction replaces that.
         clean = table.outcome - loo
         prognostic = (torch.where(treated, means[0], clean), torch.where(treated, clean, means[1]))
         pair = self.prognosis(prognostic)
-        kernel, features = self.balance_space(table, settings, coordinate, pair.coordinates(prognostic))
-        ridge = self.config.balance_ridge * scores.fit.penalty * settings.log_multipliers["balance_ridge"].exp()
+        balance = self.balance_space(table, settings, coordinate, pair.coordinates(prognostic))
         return ZeroShot(
-            settings, scores, outcomes, propensity, means, table.outcome - fitted, loo, pair, kernel, features, ridge
+            settings=settings,
+            scores=scores,
+            outcomes=(fits[0].model, fits[1].model),
+            propensity=propensity,
+            means=means,
+            residuals=table.outcome - fitted,
+            loo_residuals=loo,
+            prognosis=pair,
+            outcome_features=(fits[0].features, fits[1].features),
+            balance_kernel=balance.kernel,
+            balance_features=balance.together() if table.storage.kept else balance,
+            balance_ridge=self.config.balance_ridge
+            * scores.fit.penalty
+            * settings.log_multipliers["balance_ridge"].exp(),
         )
 
     @torch.no_grad()
     def pilot(self, table: TableBatch) -> Pilot:
         """Isotropic kernel ridge fits on the pilot rows and the mean squared gradient of each along every column."""
-        x, t, y = (gather_rows(v, table.pilot) for v in (table.covariates, table.treatment, table.outcome))
+        x, t, y = (gather_rows(part, table.pilot) for part in (table.covariates, table.treatment, table.outcome))
         divisor = self.config.key_width * math.sqrt(x.shape[2])
         landmarks = gather_rows(table.covariates, table.landmarks) / divisor
         kernel = LandmarkKernel.build(landmarks, self._amplitudes(x.new_zeros(2, x.shape[0])))
-        shares, explained, freedom = [], [], []
-        for rows, response in ((torch.ones_like(t), t), (1 - t, y), (t, y)):
-            statistics = gram_statistics(kernel, x / divisor, response, rows)
-            fit = fit_ridge(statistics, gcv_penalty(statistics))
-            gradient = kernel.mean_squared_gradient(x / divisor, fit.coefficients)
-            shares.append(gradient / gradient.sum(1, keepdim=True).clamp_min(1e-30))
-            unexplained = (statistics.total - (statistics.cross * fit.coefficients).sum(1)).clamp_min(0)
-            explained.append(1 - unexplained / statistics.total.clamp_min(1e-12))
-            freedom.append(fit.degrees_of_freedom.clamp_min(1e-3))
-        return Pilot(torch.stack(shares, -1), torch.stack(explained, -1), torch.stack(freedom, -1))
+        features = RowFeatures.build(kernel, x / divisor, keep=True)
+        fits = [
+            generalised_cross_validation(gram_statistics(features, response, rows))
+            for rows, response in ((torch.ones_like(t), t), (1 - t, y), (t, y))
+        ]
+        coefficients = torch.stack([fit.coefficients for fit in fits], -1)
+        gradients = kernel.mean_squared_gradients(features.keys, coefficients)
+        shares = gradients / gradients.sum(1, keepdim=True).clamp_min(1e-30)
+        freedom = torch.stack([fit.degrees_of_freedom for fit in fits], -1)
+        return Pilot(shares, torch.stack([fit.explained for fit in fits], -1), 1 + freedom)
 
-    def settings(self, table: TableBatch, pilot: Pilot) -> Settings:
-        """Column scales, amplitudes and multipliers: the fixed rule times the network's bounded corrections."""
+    def settings(self, table: TableBatch, pilot: Pilot, totals: Float[Tensor, "B 4"] | None = None) -> Settings:
+        """Column scales, amplitudes and multipliers: the fixed rule times the network's bounded corrections.
+
+        ``totals`` are the :func:`~dowhy_cina.nn.encoder.table_totals` of a table of which only the pilot rows are here.
+        """
         x, t, y = (gather_rows(v, table.pilot) for v in (table.covariates, table.treatment, table.outcome))
         columns = column_features(x, t, y, pilot.shares)
-        summary = table_features(table.treatment, table.outcome, x.shape[2], pilot.explained, pilot.freedom)
+        totals = table_totals(table.treatment, table.outcome) if totals is None else totals
+        summary = features_of_totals(totals, x.shape[2], pilot.explained, pilot.freedom)
         corrections, log = self.encoder(columns, summary)
-        treated = table.treatment.sum(1, keepdim=True)
-        counts = (treated.new_full(treated.shape, table.treatment.shape[1]) - treated, treated)
+        counts = (totals[:, :1] - totals[:, 1:2], totals[:, 1:2])
         own = (pilot.shares[..., 1], pilot.shares[..., 2])
         pooled = (counts[0] * own[0] + counts[1] * own[1]) / (counts[0] + counts[1])
         trust = [count / (count + self.config.small_arm) for count in counts]
@@ -254,12 +157,15 @@ class CinaModel(nn.Module):
         """Propensity score of every row by kernel ridge, leave-one-out."""
         keys = table.covariates * settings.treatment_scales[:, None]
         kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
+        # The scores' features are gone before the balancing layer's are there: they need no memory of their own.
+        features = RowFeatures.build(kernel, keys, table.storage.kept > 0, table.storage.block_entries)
+        multiplier = settings.log_multipliers["treatment_penalty"].exp()
+        # Without sampling weights: weighted, leaving out a heavy row would shift its score more, and the score would
+        # tell what the weights depend on.
         ones = torch.ones_like(table.treatment)
-        statistics = gram_statistics(kernel, keys, table.treatment, ones)
-        penalty = gcv_penalty(statistics) * settings.log_multipliers["treatment_penalty"].exp()
-        fit = fit_ridge(statistics, penalty)
-        fitted, leverage = fit.predict_with_leverage(kernel, keys)
-        propensity = table.treatment - leave_one_out_residuals(table.treatment, fitted, leverage)
+        fit = cross_validated_ridge(features, table.treatment, ones, multiplier)
+        residuals = leave_one_out_residuals(table.treatment, fit.predict(features), fit.leverage(features, ones))
+        propensity = table.treatment - residuals
         # Without the floor a score of a randomised treatment would be its own leave-one-out noise, which encodes T.
         floor = self.config.propensity_floor * table.treatment.std(1, unbiased=False, keepdim=True)
         divisor = torch.maximum(propensity.std(1, unbiased=False, keepdim=True), floor)
@@ -273,22 +179,21 @@ class CinaModel(nn.Module):
         scale = self.config.propensity_scale / self.config.key_width * multiplier
         return torch.cat([covariates * settings.outcome_scales[arm][:, None], (scale * coordinate)[..., None]], -1)
 
-    def fit_outcome(
-        self, table: TableBatch, settings: Settings, coordinate: Rows, arm: int
-    ) -> tuple[OutcomeModel, Rows, Rows]:
-        """Outcome regression of one arm: the model, its clipped predictions for all rows, leave-one-out residuals."""
-        rows = table.treatment if arm else 1 - table.treatment
+    def fit_outcome(self, table: TableBatch, settings: Settings, coordinate: Rows, arm: int) -> OutcomeFit:
+        """Outcome regression of one arm and what it says of every row."""
         keys = self.outcome_keys(table.covariates, coordinate, settings, arm)
         kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.outcome_amplitudes)
-        statistics = gram_statistics(kernel, keys, table.outcome, rows)
-        name = "treated_penalty" if arm else "control_penalty"
-        fit = fit_ridge(statistics, gcv_penalty(statistics) * settings.log_multipliers[name].exp())
-        fitted, leverage = fit.predict_with_leverage(kernel, keys)
+        keep, rows = table.storage.kept > 1 + arm, table.arm(arm)
+        features = RowFeatures.build(kernel, keys, keep, table.storage.block_entries)
+        multiplier = settings.log_multipliers["treated_penalty" if arm else "control_penalty"].exp()
+        fit = cross_validated_ridge(features, table.outcome, rows, multiplier)
+        fitted = fit.predict(features)
+        loo = leave_one_out_residuals(table.outcome, fitted, fit.leverage(features, rows))
         inside = rows > 0
         lower = fitted.masked_fill(~inside, torch.inf).amin(1, keepdim=True)
         upper = fitted.masked_fill(~inside, -torch.inf).amax(1, keepdim=True)
         model = OutcomeModel(kernel, fit, lower, upper)
-        return model, model.clip(fitted), leave_one_out_residuals(table.outcome, fitted, leverage)
+        return OutcomeFit(model, features, model.clip(fitted), loo)
 
     def prognosis(self, prognostic: tuple[Rows, Rows]) -> ScorePair:
         """Centres and divisors that make the prognostic scores key coordinates."""
@@ -309,11 +214,11 @@ class CinaModel(nn.Module):
 
     def balance_space(
         self, table: TableBatch, settings: Settings, coordinate: Rows, prognosis: list[Rows]
-    ) -> tuple[LandmarkKernel, Float[Tensor, "B N M"]]:
-        """Kernel of the balancing layer and its features for every row."""
+    ) -> RowFeatures:
+        """Features of the balancing layer for every row."""
         keys = self.balance_keys(table.covariates, coordinate, prognosis, settings)
         kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
-        return kernel, torch.cat([block for _, block in kernel.blocks(keys)], 1)
+        return RowFeatures.build(kernel, keys, table.storage.kept > 0, table.storage.block_entries)
 
     def regularisation(self, state: ZeroShot) -> Float[Tensor, " B"]:
         """Lambda of the CInA dual in context."""
@@ -322,8 +227,7 @@ class CinaModel(nn.Module):
 
     def values(self, table: TableBatch, state: ZeroShot) -> BalancingValues:
         """Zero-shot values of the CInA layer: arm against arm, the paper's estimator."""
-        step = self.config.dual_step * state.settings.log_multipliers["dual_step"].exp()
-        values: BalancingValues = self.layer(state.balance_features, table.signs, self.regularisation(state), step)
+        values: BalancingValues = self.layer(state.balance_features, table.signs, self.regularisation(state))
         return values
 
     def weights(self, table: TableBatch, state: ZeroShot, target: Float[Tensor, "B M"]) -> Rows:
@@ -344,21 +248,24 @@ class CinaModel(nn.Module):
         """
         arms = [
             self.layer.balance_to(state.balance_features, arm, target, state.balance_ridge)[0]
-            for arm in (1 - table.treatment, table.treatment)
+            for arm in (table.arm(0), table.arm(1))
         ]
         return arms[0] + arms[1]
 
-    def foreign_rows(
-        self, state: ZeroShot, covariates: Float[Tensor, "B n D"]
-    ) -> tuple[Float[Tensor, "B n"], tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]], Float[Tensor, "B n K"]]:
-        """Propensity, predicted mean outcomes of both arms, and balancing keys of rows that are not in the table."""
+    def foreign_rows(self, state: ZeroShot, covariates: Float[Tensor, "B n D"]) -> ForeignRows:
+        """What the fitted models say of rows that are not in the table."""
         settings = state.settings
         keys = covariates * settings.treatment_scales[:, None]
-        propensity = state.scores.fit.predict(state.scores.kernel, keys)
+        propensity = state.scores.fit.predict(RowFeatures(state.scores.kernel, keys, None))
         coordinate = state.scores.coordinate(propensity)
-        means = []
-        for arm, model in enumerate(state.outcomes):
-            outcome_keys = self.outcome_keys(covariates, coordinate, settings, arm)
-            means.append(model.clip(model.fit.predict(model.kernel, outcome_keys)))
-        pair = (means[0], means[1])
-        return propensity, pair, self.balance_keys(covariates, coordinate, state.prognosis.coordinates(pair), settings)
+        features = [
+            RowFeatures.build(model.kernel, self.outcome_keys(covariates, coordinate, settings, arm))
+            for arm, model in enumerate(state.outcomes)
+        ]
+        control, treated = (
+            model.clip(model.fit.predict(rows)) for model, rows in zip(state.outcomes, features, strict=True)
+        )
+        balance_keys = self.balance_keys(
+            covariates, coordinate, state.prognosis.coordinates((control, treated)), settings
+        )
+        return ForeignRows(propensity, (control, treated), (features[0], features[1]), balance_keys)

@@ -5,6 +5,8 @@ Letters: N rows, C raw covariates, E encoded columns, D columns that remain.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,6 +193,28 @@ class Preprocessor:
         assert self._scaling is not None
         return np.ascontiguousarray(self._scaling.apply(encoded[self._kept]).T)
 
+    def deviations(self, covariates: Any) -> Array:
+        """Encode a table and return how far each value is from the fitted mean, (N, D), in units of the fitted sd.
+
+        Unlike those of `transform`, the values are not cut.
+        """
+        encoded = self._encode(covariates)
+        assert self._scaling is not None
+        return np.ascontiguousarray(self._scaling.apply(encoded[self._kept], np.inf).T)
+
+    def rescaled(self, mean: Array, sd: Array) -> Preprocessor:
+        """Return a copy that standardises by other moments, for a table of which only a sample was fitted.
+
+        Parameters
+        ----------
+        mean, sd : ndarray, shape (D,)
+            Of the deviations.
+        """
+        assert self._scaling is not None
+        other, old = copy.copy(self), self._scaling
+        other._scaling = dataclasses.replace(old, mean=old.mean + mean * old.sd, sd=old.sd * sd)
+        return other
+
     def readable(self, covariates: Any) -> pd.DataFrame:
         """Return the encoded columns in the user's units and order, all but the constant ones, for balance tables.
 
@@ -204,10 +228,13 @@ class Preprocessor:
         DataFrame, N rows
             Indicators of levels are called ``column=level``; imputed values stand where some were missing.
         """
-        encoded = self._encode(covariates)
+        return pd.DataFrame(self._encode(covariates)[self._varying].T, columns=self.names_readable)
+
+    @property
+    def names_readable(self) -> list[str]:
+        """Names of the columns of `readable`."""
         assert self._encoding is not None
-        names = [self._encoding.names[column] for column in self._varying]
-        return pd.DataFrame(encoded[self._varying].T, columns=names)
+        return [self._encoding.names[column] for column in self._varying]
 
     def _encode(self, covariates: Any) -> Array:
         encoding = self._encoding

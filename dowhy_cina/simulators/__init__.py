@@ -1,7 +1,8 @@
 """Simulated observational tables with known effects: the prior on which models are pretrained.
 
 A simulator is a function ``(generator, rows, columns) -> SimulatedTable``; ``REGISTRY`` names them. Nothing is drawn
-from, or fitted to, a published table.
+from, or fitted to, a table on which estimators are compared; the real covariates of one family ship with
+scikit-learn and statsmodels.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dowhy_cina.simulators.designs import kang_schafer, rare_treated, simulation_a, surface, targeted
-from dowhy_cina.simulators.families import additive, mixed, networks, structural, trees
+from dowhy_cina.simulators.families import additive, linear, mixed, networks, trees
+from dowhy_cina.simulators.observational import far_controls, records, semi_synthetic
+from dowhy_cina.simulators.structural import structural
 from dowhy_cina.simulators.table import SimulatedTable, Simulator
 
 __all__ = ["DEFAULT_WEIGHTS", "REGISTRY", "SimulatedTable", "Simulator", "draw_table"]
@@ -23,23 +26,31 @@ REGISTRY: dict[str, Simulator] = {
     "networks": networks,
     "trees": trees,
     "additive": additive,
+    "linear": linear,
     "targeted": targeted,
     "rare_treated": rare_treated,
     "surface": surface,
     "kang_schafer": kang_schafer,
+    "semi_synthetic": semi_synthetic,
+    "far_controls": far_controls,
+    "records": records,
 }
 
 DEFAULT_WEIGHTS: dict[str, float] = {
-    "mixed": 0.22,
+    "mixed": 0.12,
     "simulation_a": 0.04,
-    "scm": 0.10,
-    "networks": 0.10,
-    "trees": 0.08,
-    "additive": 0.10,
-    "targeted": 0.14,
-    "rare_treated": 0.12,
+    "scm": 0.09,
+    "networks": 0.07,
+    "trees": 0.06,
+    "additive": 0.07,
+    "linear": 0.05,
+    "targeted": 0.12,
+    "rare_treated": 0.08,
     "surface": 0.06,
     "kang_schafer": 0.04,
+    "semi_synthetic": 0.08,
+    "far_controls": 0.06,
+    "records": 0.06,
 }
 
 

@@ -63,7 +63,7 @@ def draw_switches(rng: np.random.Generator) -> Switches:
         heterogeneity=str(rng.choice(HETEROGENEITY, p=[0.2, 0.25, 0.2, 0.22, 0.08, 0.05])),
         null=bool(rng.random() < NULL_SHARE),
         noise_share=float(0.02 + 0.88 * rng.beta(1.2, 1.2)),
-        outcome=str(rng.choice(KINDS, p=[0.40, 0.12, 0.10, 0.14, 0.06, 0.08, 0.10])),
+        outcome=str(rng.choice(KINDS, p=[0.38, 0.12, 0.10, 0.14, 0.06, 0.07, 0.08, 0.05])),
     )
 
 

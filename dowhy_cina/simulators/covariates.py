@@ -100,7 +100,8 @@ def _one_hot_blocks(rng: np.random.Generator, covariates: FloatArray, latent: Fl
     columns = covariates.shape[1]
     start, budget = 0, round(share * columns)
     while budget - start >= 2:
-        levels = min(int(rng.integers(3, 12)), budget - start)
+        most = 12 if rng.random() < 0.8 else 60  # a state or an occupation among sexes and age groups
+        levels = min(int(rng.integers(3, most)), budget - start)
         block = slice(start, start + levels)
         level = np.argmax(latent[:, block] + rng.normal(0, 1, levels), axis=1)
         covariates[:, block] = level[:, None] == np.arange(levels)

@@ -13,7 +13,7 @@ import numpy as np
 from dowhy_cina.simulators.assembly import assemble, draw_switches, views
 from dowhy_cina.simulators.covariates import correlated_gaussians, mixed_covariates
 from dowhy_cina.simulators.mechanisms import random_function, standard_view, unit
-from dowhy_cina.simulators.table import FloatArray, IntArray, SimulatedTable
+from dowhy_cina.simulators.table import FloatArray, SimulatedTable
 
 
 def _generic(
@@ -52,54 +52,22 @@ def networks(rng: np.random.Generator, rows: int, columns: int) -> SimulatedTabl
     return assemble(rng, "networks", covariates, index, prognosis, draw_switches(rng), view)
 
 
-EDGE_KINDS = 4  # identity, tanh, sine, square
+def linear(rng: np.random.Generator, rows: int, columns: int) -> SimulatedTable:
+    """Linear selection and response with hardly any noise, and arms that drift far apart.
 
-
-def _along_edges(rng: np.random.Generator, parents: FloatArray) -> FloatArray:
-    """Sum of random one-dimensional effects, one per parent."""
-    kind = rng.integers(EDGE_KINDS, size=parents.shape[1])
-    effect = parents.copy()
-    for position, curve in enumerate((np.tanh, np.sin, np.square), start=1):
-        chosen = np.flatnonzero(kind == position)
-        if chosen.size:
-            effect[:, chosen] = curve(parents[:, chosen] * rng.uniform(0.7, 2, chosen.size))
-    strength = rng.choice([-1.0, 1.0], parents.shape[1]) * rng.uniform(0.3, 1.5, parents.shape[1])
-    return unit(effect @ strength)
-
-
-def _structural_nodes(rng: np.random.Generator, rows: int, nodes: int) -> FloatArray:
-    """Draw the nodes of an Erdos-Renyi graph in causal order, standardised."""
-    degree = rng.uniform(0.5, 4)
-    values = rng.normal(size=(nodes, rows))  # a node per row: parents are gathered often
-    heavy = rng.random(nodes) < 0.2
-    values[heavy] = values[heavy] * np.abs(values[heavy])
-    own = rng.uniform(0.1, 1.0, nodes)
-    discrete = rng.random(nodes) < rng.uniform(0, 0.6)
-    cut = rng.normal(0, 0.8, nodes)
-    for node in range(nodes):
-        parents = _parents(rng, node, degree)
-        if parents.size:
-            values[node] = unit(_along_edges(rng, values[parents].T) + own[node] * values[node])
-        if discrete[node]:
-            values[node] = unit((values[node] > cut[node]).astype(np.float64))
-    return values.T
-
-
-def _parents(rng: np.random.Generator, node: int, degree: float) -> IntArray:
-    """Draw the parents of a node among those before it."""
-    count = min(node, int(rng.poisson(degree)), 12)
-    return rng.choice(node, count, replace=False)
-
-
-def structural(rng: np.random.Generator, rows: int, columns: int) -> SimulatedTable:
-    """Random structural causal model; treatment and outcome depend on observed covariates only.
-
-    Nodes that are not observed leave correlation among the covariates and no hidden confounding.
+    The textbook's simulation: a linear regression is exact there, and whatever smooths has to extrapolate.
     """
-    hidden = int(rng.integers(0, 2 + columns // 5))
-    nodes = _structural_nodes(rng, rows, columns + hidden)
-    covariates = np.ascontiguousarray(nodes[:, np.sort(rng.permutation(columns + hidden)[:columns])])
-    for_treatment, for_outcome = views(rng, covariates)
-    index, prognosis = _along_edges(rng, for_treatment), _along_edges(rng, for_outcome)
-    switches = replace(draw_switches(rng), targeting=0.0)
-    return assemble(rng, "scm", covariates, index, prognosis, switches, for_outcome)
+    plain = rng.random() < 0.6
+    covariates = correlated_gaussians(rng, rows, columns) if plain else mixed_covariates(rng, rows, columns)
+    view = standard_view(rng, covariates)
+    shared = rng.uniform(0, 1, columns)
+    index, prognosis = (unit(view @ (shared + rng.uniform(0, 1) * rng.normal(size=columns))) for _ in range(2))
+    switches = draw_switches(rng)
+    switches = replace(
+        switches,
+        overlap=float(rng.uniform(0.3, 6.0)),
+        heterogeneity=str(rng.choice(["constant", "weak", "separate"], p=[0.6, 0.2, 0.2])),
+        noise_share=float(np.exp(rng.uniform(np.log(1e-6), np.log(0.5)))),
+        outcome="gaussian",
+    )
+    return assemble(rng, "linear", covariates, index, prognosis, switches, view)

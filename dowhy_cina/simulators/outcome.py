@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from dowhy_cina.simulators.table import FloatArray
 from dowhy_cina.simulators.treatment import expit
 
 ADDITIVE_KINDS = ("gaussian", "heteroskedastic", "heavy_tailed")
-KINDS = (*ADDITIVE_KINDS, "binary", "count", "zero_inflated", "lognormal")
+KINDS = (*ADDITIVE_KINDS, "binary", "count", "zero_inflated", "lognormal", "censored")
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,20 @@ class OutcomeLaw:
     mean, sd : (N,) array
         Exact conditional mean and standard deviation.
     shape : float
-        Gamma shape of ``count`` (infinite: Poisson) and ``zero_inflated``, log-scale sd of ``lognormal``.
-    chance : (N,) array
-        Probability of a value above zero of ``zero_inflated``; 1 otherwise.
+        Gamma shape of ``count`` (infinite: Poisson) and ``zero_inflated``, log-scale sd of ``lognormal``, sd before
+        censoring of ``censored``.
+    parameter : (N,) array
+        Probability of a value above zero of ``zero_inflated``, mean before censoring of ``censored``; 1 otherwise.
+    bounds : pair of float
+        Floor and cap of ``censored``.
     """
 
     kind: str
     mean: FloatArray
     sd: FloatArray
     shape: float
-    chance: FloatArray
+    parameter: FloatArray
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
     def draw(self, rng: np.random.Generator) -> FloatArray:
         """Draw one outcome per row, shape (N,)."""
@@ -48,10 +53,12 @@ class OutcomeLaw:
             dispersion = rng.gamma(self.shape, 1 / self.shape, rows) if np.isfinite(self.shape) else 1.0
             return rng.poisson(self.mean * dispersion).astype(np.float64)
         if self.kind == "zero_inflated":
-            size = self.mean / self.chance * rng.gamma(self.shape, 1 / self.shape, rows)
-            return np.where(rng.random(rows) < self.chance, size, 0.0)
+            size = self.mean / self.parameter * rng.gamma(self.shape, 1 / self.shape, rows)
+            return np.where(rng.random(rows) < self.parameter, size, 0.0)
         if self.kind == "lognormal":
             return np.asarray(self.mean * np.exp(self.shape * rng.normal(size=rows) - self.shape**2 / 2))
+        if self.kind == "censored":
+            return np.clip(self.parameter + self.shape * rng.normal(size=rows), *self.bounds)
         noise = rng.standard_t(3, rows) / np.sqrt(3) if self.kind == "heavy_tailed" else rng.normal(size=rows)
         return self.mean + self.sd * noise
 
@@ -64,7 +71,8 @@ def merge(law0: OutcomeLaw, law1: OutcomeLaw, treatment: FloatArray) -> OutcomeL
         np.where(treated, law1.mean, law0.mean),
         np.where(treated, law1.sd, law0.sd),
         law0.shape,
-        np.where(treated, law1.chance, law0.chance),
+        np.where(treated, law1.parameter, law0.parameter),
+        law0.bounds,
     )
 
 
@@ -108,6 +116,9 @@ def outcome_laws(
     if kind == "lognormal":
         shape = 0.15 + noise_share * rng.random()
         return _both(responses, lambda r: _lognormal_law(slope * r, shape))
+    if kind == "censored":
+        bounds = rng.uniform(-1.5, 0.2), float(rng.choice([rng.uniform(0.6, 2.0), np.inf]))
+        return _both(responses, lambda r: _censored_law(r, noise_sd(noise_share), bounds))
     sd = np.full(spread.size, noise_sd(noise_share))
     if kind == "heteroskedastic":
         scale = np.exp(rng.uniform(0.2, 0.8) * np.clip(spread, -3, 3))
@@ -140,3 +151,18 @@ def _zero_inflated_law(log_size: FloatArray, logit: FloatArray, shape: float) ->
 def _lognormal_law(log_size: FloatArray, shape: float) -> OutcomeLaw:
     mean = np.exp(np.clip(log_size, -6, 6) + shape**2 / 2)
     return OutcomeLaw("lognormal", mean, mean * np.sqrt(np.expm1(shape**2)), shape, np.ones_like(mean))
+
+
+def _censored_law(middle: FloatArray, sd: float, bounds: tuple[float, float]) -> OutcomeLaw:
+    """Normal law cut off at a floor and a cap, with its exact moments (Tobit)."""
+    low, high = ((bound - middle) / sd for bound in bounds)
+    below, above = ndtr(low), ndtr(-high)
+    inside = 1 - below - above
+    density = [np.exp(-(edge**2) / 2) / np.sqrt(2 * np.pi) for edge in (low, high)]
+    # Moments in sd about ``middle``: an edge at infinity has density and probability zero, and no moment.
+    high = np.where(np.isfinite(high), high, 0.0)
+    mean = low * below + high * above + density[0] - density[1]
+    second = low**2 * below + high**2 * above + inside + low * density[0] - high * density[1]
+    # Rows beyond a bound have next to no spread; the floor keeps them from dominating sums of inverse variances.
+    spread = sd * np.sqrt(np.maximum(second - mean**2, 1e-6))
+    return OutcomeLaw("censored", middle + sd * mean, spread, sd, middle, bounds)

@@ -142,8 +142,9 @@ def test_named_target_of_other_data_means_its_rows(frame, problem, make_frame):
     assert treated.value == rows.value
     covariates_only = estimator.estimate_effect(other[["x", "z", "m", "c"]])
     assert covariates_only.value == estimator.estimate_effect(other).value
-    same_rows = estimator.estimate_effect(frame.copy())
-    assert same_rows.cina_result.target == "ate"
+    for same_rows in (frame.copy(), frame[::-1], frame.sample(frac=1, random_state=0).reset_index(drop=True)):
+        again = estimator.estimate_effect(same_rows, target_units=lambda data: data.x > 0)
+        assert again.cina_result.target_weights.tolist() == ((frame.x > 0) / (frame.x > 0).sum()).tolist()
     with pytest.raises(InputError, match="treatment column t"):
         estimator.estimate_effect(other[["x", "z", "m", "c"]], target_units="att")
 
@@ -166,9 +167,11 @@ def test_a_later_estimate_leaves_an_earlier_one_alone(plain):
     _, model, estimand = plain
     first = model.estimate_effect(estimand, method_name=METHOD, confidence_intervals=True)
     interval, text = first.get_confidence_intervals(), str(first)
+    assert first.estimator is model.get_estimator(METHOD)
     later = model.estimate_effect(
         estimand, method_name=METHOD, target_units="att", confidence_intervals=True, fit_estimator=False
     )
+    assert later.estimator is model.get_estimator(METHOD)
     assert later.get_confidence_intervals() != interval
     assert first.get_confidence_intervals() == interval
     assert str(first) == text
@@ -267,3 +270,91 @@ def test_refits_leave_conditional_estimates_out(frame, estimate):
     refit = estimate.estimator.get_new_estimator_object(estimate.target_estimand).fit(frame, ["m"])
     assert refit.estimate_effect(frame).conditional_estimates is None
     assert refit.estimate_effect(frame, need_conditional_estimates=True).conditional_estimates is not None
+
+
+def test_conditional_estimates_are_effects_in_the_groups_of_one_analysis(frame, problem, monkeypatch):
+    model, estimand = problem
+    calls = []
+    monkeypatch.setattr(
+        inference, "analyse", lambda *a, _analyse=inference.analyse, **k: calls.append(1) or _analyse(*a, **k)
+    )
+    estimate = model.estimate_effect(estimand, method_name=METHOD, target_units="att")
+    assert len(calls) == 1
+    bins = pd.qcut(frame.m[frame.t == 1], 5).reindex(frame.index)
+    for group, value in estimate.conditional_estimates.items():
+        inside = (bins == group).to_numpy()
+        direct = dowhy_cina.estimate_effect(frame[["x", "z", "m", "c"]], frame.t, frame.y, target_units=inside)
+        assert value == pytest.approx(direct.value, rel=1e-9)
+
+
+# --- the overlap population
+
+
+def test_overlap_is_the_direct_call_s(frame, problem):
+    model, estimand = problem
+    estimate = model.estimate_effect(estimand, method_name=METHOD, target_units="overlap")
+    direct = dowhy_cina.estimate_effect(frame[["x", "z", "m", "c"]], frame.t, frame.y, target_units="overlap")
+    assert (estimate.value, estimate.cina_result.target) == (direct.value, "overlap")
+    assert "Target units: overlap" in str(estimate)
+
+
+def test_conditional_estimates_add_up_to_the_overlap_effect(frame, problem):
+    model, estimand = problem
+    estimate = model.estimate_effect(estimand, method_name=METHOD, target_units="overlap")
+    groups = estimate.conditional_estimates
+    weights = estimate.cina_result.target_weights
+    inside = [(pd.qcut(frame.m, 5) == group).to_numpy() for group in groups.index]
+    shares = [weights[rows].sum() for rows in inside]
+    assert (groups * shares).sum() == pytest.approx(estimate.value, rel=1e-9)
+    truth = [2 + np.average(frame.m[rows], weights=weights[rows]) for rows in inside]
+    assert np.abs(groups.to_numpy() - truth).max() < 0.8
+
+
+# --- sampling weights and clusters
+
+
+@pytest.fixture
+def weighted(frame):
+    rng = np.random.default_rng(1)
+    return frame.assign(w=rng.uniform(0.2, 2, len(frame)), site=rng.integers(0, 40, len(frame)))
+
+
+def test_weights_and_clusters_are_columns_and_no_covariates(weighted, make_plain_model):
+    model, estimand = make_plain_model(weighted)
+    params = {"init_params": {"sample_weight": "w", "cluster": "site"}}
+    estimate = model.estimate_effect(estimand, method_name=METHOD, method_params=params)
+    direct = dowhy_cina.estimate_effect(
+        weighted[["x", "z"]], weighted.t, weighted.y, sample_weight=weighted.w, cluster=weighted.site
+    )
+    assert (estimate.value, estimate.get_standard_error()) == (direct.value, direct.standard_error)
+    assert estimate.value != model.estimate_effect(estimand, method_name=METHOD).value
+    assert list(estimate.estimator._table.covariates.columns) == ["x", "z"]
+
+
+def test_weights_follow_into_refits(weighted, make_plain_model):
+    model, estimand = make_plain_model(weighted)
+    estimate = model.estimate_effect(estimand, method_name=METHOD, method_params={"sample_weight": "w"})
+    subset = weighted.head(200)
+    refit = estimate.estimator.get_new_estimator_object(estimand).fit(subset).estimate_effect(subset)
+    direct = dowhy_cina.estimate_effect(subset[["x", "z"]], subset.t, subset.y, sample_weight=subset.w)
+    assert refit.value == direct.value
+    refutation = model.refute_estimate(estimand, estimate, method_name="bootstrap_refuter", num_simulations=2)
+    assert abs(refutation.new_effect - estimate.value) < 0.8
+
+
+def test_bootstraps_draw_whole_clusters(weighted, make_plain_model, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        CinaEstimator,
+        "_analyse",
+        lambda self, table, _analyse=CinaEstimator._analyse: drawn.append(table) or _analyse(self, table),
+    )
+    model, estimand = make_plain_model(weighted)
+    estimate = model.estimate_effect(estimand, method_name=METHOD, method_params={"cluster": "site"})
+    assert estimate.get_standard_error(method="bootstrap", num_simulations=3) > 0
+    rows = weighted.site.value_counts()
+    assert len(drawn) == 4
+    for table in drawn[1:]:
+        copies = table.cluster.value_counts()
+        assert (copies % rows[copies.index] == 0).all()
+        assert len(copies) < len(rows)

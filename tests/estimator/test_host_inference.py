@@ -1,4 +1,4 @@
-"""Intervals, bootstraps, refuters and pickles through DoWhy, and what must stay untouched by them."""
+"""Intervals, bootstraps and pickles through DoWhy, and what must stay untouched by them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import logging
 import pickle
 import warnings
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from dowhy.causal_refuters import refute_data_subset
 
 import dowhy_cina
 from dowhy_cina import inference
@@ -109,77 +107,6 @@ def test_an_arm_with_one_row_has_a_value_and_no_interval(plain, no_bootstrap, ma
         warnings.simplefilter("error")
         refit = estimate.estimator.get_new_estimator_object(estimand).fit(table).estimate_effect(table)
     assert refit.value == estimate.value
-
-
-# --- refuters
-
-REFUTERS = [
-    ("random_common_cause", {}),
-    ("placebo_treatment_refuter", {"placebo_type": "permute"}),
-    ("placebo_treatment_refuter", {}),
-    ("data_subset_refuter", {}),
-    ("bootstrap_refuter", {}),
-    ("dummy_outcome_refuter", {}),
-]
-
-
-@pytest.mark.parametrize(("name", "options"), REFUTERS)
-@pytest.mark.parametrize("units", ["att", "frame"])
-def test_refuters(frame, problem, no_bootstrap, name, options, units):
-    model, estimand = problem
-    target = frame[frame.x > 0] if units == "frame" else units
-    estimate = model.estimate_effect(estimand, method_name=METHOD, target_units=target)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=RuntimeWarning)
-        refutation = model.refute_estimate(estimand, estimate, method_name=name, num_simulations=3, **options)
-    new_effect = (refutation[0] if isinstance(refutation, list) else refutation).new_effect
-    expected = 0.0 if name.startswith(("placebo", "dummy")) else estimate.value
-    assert abs(new_effect - expected) < 0.5
-
-
-@pytest.mark.parametrize("strength", [0.05, np.array([0.02, 0.05])])
-def test_refuter_by_simulated_confounder(plain, strength):
-    _, model, estimand = plain
-    estimate = model.estimate_effect(estimand, method_name=METHOD)
-    refutation = model.refute_estimate(
-        estimand,
-        estimate,
-        method_name="add_unobserved_common_cause",
-        confounders_effect_on_treatment="binary_flip",
-        confounders_effect_on_outcome="linear",
-        effect_strength_on_treatment=strength,
-        effect_strength_on_outcome=strength,
-        plotmethod=None,
-    )
-    assert np.isfinite(refutation.new_effect).all()
-
-
-def test_common_causes_are_there_for_the_partial_r2_refuter(estimate):
-    encoded = estimate.estimator._observed_common_causes
-    assert set(encoded.columns) == {"x", "z", "c_b", "c_c"}
-    assert len(encoded) == 300
-
-
-def test_refuters_run_in_threads(frame, problem, estimate):
-    _, estimand = problem
-    random_state = np.random.RandomState(1)
-    with joblib.parallel_config(backend="threading"):
-        refutation = refute_data_subset(
-            frame, estimand, estimate, num_simulations=4, n_jobs=2, random_state=random_state
-        )
-    assert refutation.new_effect == pytest.approx(estimate.value, abs=0.5)
-
-
-def test_new_objects_are_light_and_unfitted(estimate):
-    estimator = estimate.estimator
-    new = estimator.get_new_estimator_object("another estimand", confidence_intervals=False)
-    assert new._target_estimand == "another estimand"
-    assert new.options is estimator.options
-    assert (new._table, new._analyses, new._answer) == (None, {}, None)
-    assert estimator._table is not None
-    assert estimator._analyses
-    assert new._confidence_intervals is False
-    assert callable(new._test_significance)
 
 
 # --- pickles

@@ -78,10 +78,24 @@ def test_fit_parameters_are_refused(problem):
         model.estimate_effect(estimand, method_name=METHOD, method_params={"fit_params": {"epochs": 3}})
 
 
-def test_options_to_come_are_named(plain):
+def test_values_of_options_are_checked(plain):
     _, model, estimand = plain
-    with pytest.raises(NotImplementedError, match="memory_limit"):
-        model.estimate_effect(estimand, method_name=METHOD, method_params={"memory_limit": "4GB"})
+    with pytest.raises(InputError, match="memory_limit"):
+        model.estimate_effect(estimand, method_name=METHOD, method_params={"memory_limit": "much"})
+
+
+def test_weights_that_are_no_column_are_refused(plain):
+    table, model, estimand = plain
+    with pytest.raises(InputError, match=r"lacks the column\(s\) w"):
+        model.estimate_effect(estimand, method_name=METHOD, method_params={"sample_weight": "w"})
+    with pytest.raises(InputTypeError, match="cluster must be the name of a column of the table, got Series"):
+        CinaEstimator(estimand, cluster=table.x)
+
+
+def test_other_rows_have_no_overlap_population(plain):
+    table, _, estimand = plain
+    with pytest.raises(InputError, match="weights the fitted rows by their propensities"):
+        CinaEstimator(estimand).fit(table).estimate_effect(table.head(50), target_units="overlap")
 
 
 def test_several_treatments_are_refused(frame, make_model):

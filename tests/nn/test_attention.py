@@ -72,13 +72,13 @@ def test_row_softmax_is_scaled_dot_product_attention(keys, values):
 def table(keys):
     features = factor(gaussian(keys))
     signs = torch.where(keys[..., 0] + keys[..., 1].sin() > 0, 1.0, -1.0).double()
-    return features, signs, torch.tensor([0.1, 0.5]).double(), torch.tensor([2.0, 2.0]).double()
+    return features, signs, torch.tensor([0.1, 0.5]).double()
 
 
 def test_values_carry_the_margin(table):
     """The layer's output plus an intercept is the margin of the dual variables that its values carry."""
-    features, signs, regularisation, step = table
-    result = CinaLayer(16, 8)(features, signs, regularisation, step)
+    features, signs, regularisation = table
+    result = CinaLayer(16, 8)(features, signs, regularisation)
     margin = cina_attention(features, result.values, result.normaliser)
     expected = apply(features, combine(features, result.alpha * signs)) / regularisation[:, None]
     torch.testing.assert_close(margin, expected, atol=1e-10, rtol=0)
@@ -87,10 +87,10 @@ def test_values_carry_the_margin(table):
 
 
 def test_layer_certifies_itself_and_more_layers_are_better(table):
-    features, signs, regularisation, step = table
+    features, signs, regularisation = table
     gaps = []
     for layers in (1, 16, 2000):
-        result = CinaLayer(layers, 8)(features, signs, regularisation, step)
+        result = CinaLayer(layers, 8)(features, signs, regularisation)
         expected = relative_duality_gap(features, result.alpha, signs, regularisation)
         torch.testing.assert_close(result.duality_gap, expected)
         for arm in (-1, 1):
@@ -101,7 +101,7 @@ def test_layer_certifies_itself_and_more_layers_are_better(table):
 
 
 def test_more_layers_balance_better_to_a_target(table):
-    features, signs, _, _ = table
+    features, signs, _ = table
     arm, target, ridge = (signs < 0).double(), features.mean(1), torch.tensor([0.1, 1.0]).double()
     gaps = []
     for layers in (1, 8, 500):

@@ -10,8 +10,11 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from dowhy_cina.config import ModelConfig
-from dowhy_cina.kernels import HEAD_SCALES
-from dowhy_cina.nn.model import CinaModel, TableBatch
+from dowhy_cina.kernels import HEAD_SCALES, JITTER
+from dowhy_cina.nn.model import CinaModel
+from dowhy_cina.nn.state import TableBatch, without_rows
+from dowhy_cina.nn.variance import BIAS_PARTS, REFERENCE_ROWS, VarianceHead
+from dowhy_cina.outcome import fit_ridge, gram_statistics
 
 N, D = 80, 4
 SMALL = ModelConfig(width=16, layers=1, heads=2)
@@ -73,7 +76,15 @@ def close(ours, expected, tolerance):
 
 
 def take(table, part):
-    return TableBatch(**{field.name: getattr(table, field.name)[part] for field in dataclasses.fields(table)})
+    values = {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
+    tensors = {name: value[part] for name, value in values.items() if isinstance(value, torch.Tensor)}
+    return dataclasses.replace(table, **tensors)
+
+
+def weighted(table, seed=0):
+    """The table with sampling weights of mean one."""
+    weights = torch.from_numpy(np.random.default_rng(seed).choice([0.5, 1.0, 3.0], size=table.treatment.shape))
+    return dataclasses.replace(table, weights=weights / weights.mean(1, keepdim=True))
 
 
 # Symmetries
@@ -99,8 +110,9 @@ def test_a_network_that_corrects_gives_other_settings(model, untrained):
 
 
 @pytest.mark.parametrize("landmarks", [None, 30])
-def test_equivariant_to_rows(model, landmarks):
-    table = batch(landmarks=landmarks)
+@pytest.mark.parametrize("sampling", [False, True])
+def test_equivariant_to_rows(model, landmarks, sampling):
+    table = weighted(batch(landmarks=landmarks)) if sampling else batch(landmarks=landmarks)
     order = torch.from_numpy(np.random.default_rng(1).permutation(N))
     position = torch.argsort(order)
     shuffled = TableBatch(
@@ -109,6 +121,7 @@ def test_equivariant_to_rows(model, landmarks):
         table.outcome[:, order],
         position[table.landmarks],
         table.pilot,
+        table.weights[:, order] if sampling else None,
     )
     ours, expected = answers(model, shuffled), answers(model, table)
     expected = {name: value if name == "gap" else value[:, order] for name, value in expected.items()}
@@ -130,12 +143,34 @@ def test_sign_of_the_outcome(model):
     close(ours, expected, 1e-8)
 
 
-def test_batch_is_one_by_one(model):
+@pytest.mark.parametrize("sampling", [False, True])
+def test_batch_is_one_by_one(model, sampling):
     table = batch(tables=3, landmarks=40)
+    table = weighted(table) if sampling else table
     together = answers(model, table)
     for index in range(3):
         part = slice(index, index + 1)
         close(answers(model, take(table, part)), {name: value[part] for name, value in together.items()}, 1e-9)
+
+
+def test_arms_carry_the_sampling_weights():
+    plain, table = batch(), weighted(batch())
+    torch.testing.assert_close(plain.arm(0) + plain.arm(1), plain.rows)
+    assert torch.equal(plain.arm(1), plain.treatment)
+    torch.testing.assert_close(table.arm(0) + table.arm(1), table.weights)
+    assert not table.arm(0)[table.treatment == 1].any()
+    assert torch.equal(table.rows, table.weights)
+    assert torch.equal(plain.rows, torch.ones_like(plain.treatment))
+
+
+def test_weights_of_one_change_nothing_and_others_do(model):
+    table = batch()
+    ones = dataclasses.replace(table, weights=torch.ones_like(table.treatment))
+    close(answers(model, ones), answers(model, table), 1e-12)
+    ours, plain = answers(model, weighted(table)), answers(model, table)
+    for name in ("control", "treated", "weights"):
+        assert (ours[name] - plain[name]).abs().max() > 1e-3
+    assert torch.equal(ours["propensity"], plain["propensity"])  # it would tell what the weights depend on
 
 
 @pytest.mark.parametrize("columns", [0, 1, 25])
@@ -144,17 +179,16 @@ def test_any_number_of_columns(model, columns):
     assert all(torch.isfinite(value).all() for value in result.values())
 
 
-def test_weights_are_on_the_simplex_and_improve_balance(model):
-    table = batch()
-    result = answers(model, table)
-    treated = table.treatment[0] > 0
-    for weights in (result["weights"][0], result["paper"][0]):
+def test_weights_are_on_the_simplex_and_improve_balance(untrained):
+    table = batch(rows=300)
+    result = answers(untrained, table)
+    x, treated = table.covariates[0], table.treatment[0] > 0
+    before = torch.linalg.vector_norm(x[treated].mean(0) - x[~treated].mean(0))
+    for weights, share in ((result["weights"][0], 0.6), (result["paper"][0], 0.3)):
         assert (weights >= 0).all()
         for arm in (treated, ~treated):
             assert float(weights[arm].sum()) == pytest.approx(1)
-    x, signed = table.covariates[0], result["weights"][0] * table.signs[0]
-    before = x[treated].mean(0) - x[~treated].mean(0)
-    assert torch.linalg.vector_norm(signed @ x) < 0.9 * torch.linalg.vector_norm(before)
+        assert torch.linalg.vector_norm((weights * table.signs[0]) @ x) < share * before
 
 
 # What the keys must not see
@@ -163,7 +197,11 @@ def test_weights_are_on_the_simplex_and_improve_balance(model):
 @pytest.fixture
 def fixed_penalty(monkeypatch):
     """Penalties that the data do not choose: what is left is what the fits themselves see."""
-    monkeypatch.setattr("dowhy_cina.nn.model.gcv_penalty", lambda statistics: torch.ones_like(statistics.count))
+
+    def fit(features, response, rows, multiplier):
+        return fit_ridge(gram_statistics(features, response, rows), multiplier)
+
+    monkeypatch.setattr("dowhy_cina.nn.model.cross_validated_ridge", fit)
 
 
 @pytest.mark.parametrize("row", [0, 1, 17])
@@ -210,12 +248,15 @@ def test_own_outcome_does_not_enter_own_prognostic_scores(model, fixed_penalty, 
 # The regressions against dense solves
 
 
-def dense(keys, response, at, amplitudes, penalty):
-    """Kernel ridge with a free intercept by the bordered linear system of the whole Gram."""
-    gram, cross = (
-        sum(float(a) * rbf_kernel(rows, keys, gamma=0.5 / s**2) for a, s in zip(amplitudes, HEAD_SCALES, strict=True))
-        for rows in (keys, at)
-    )
+def dense(keys, response, at, amplitudes, penalty, landmarks):
+    """Kernel ridge with a free intercept by the bordered linear system of the whole Gram, jitter included."""
+
+    def kernel(a, b):
+        return sum(float(x) * rbf_kernel(a, b, gamma=0.5 / s**2) for x, s in zip(amplitudes, HEAD_SCALES, strict=True))
+
+    inner = kernel(landmarks, landmarks) + JITTER * float(amplitudes.sum()) * np.eye(len(landmarks))
+    right = np.linalg.solve(inner, kernel(landmarks, keys))
+    gram, cross = (kernel(rows, landmarks) @ right for rows in (keys, at))
     ones = np.ones((len(keys), 1))
     system = np.block([[gram + penalty * np.eye(len(keys)), ones], [ones.T, np.zeros((1, 1))]])
     solution = np.linalg.solve(system, np.append(response, 0))
@@ -231,26 +272,27 @@ def test_propensity_is_literally_leave_one_out(model):
     amplitudes = state.settings.treatment_amplitudes[0]
     for row in range(0, 40, 4):
         others = np.arange(40) != row
-        expected = dense(keys[others], t[others], keys[[row]], amplitudes, penalty)
-        np.testing.assert_allclose(state.propensity[0, row].detach(), expected[0], atol=2e-4)
+        expected = dense(keys[others], t[others], keys[[row]], amplitudes, penalty, keys)
+        np.testing.assert_allclose(state.propensity[0, row].detach(), expected[0], atol=1e-6)
 
 
 def test_own_rows_as_foreign_rows_are_plain_predictions(model):
     table = batch(rows=40)
     with torch.no_grad():
         state = model(table)
-        propensity, means, keys = model.foreign_rows(state, table.covariates)
-        coordinate = state.scores.coordinate(propensity)
-    scaled = (table.covariates * state.settings.treatment_scales[:, None])[0].numpy()
+        rows = model.foreign_rows(state, table.covariates)
+        coordinate = state.scores.coordinate(rows.propensity)
+    scaled = (table.covariates * state.settings.treatment_scales[:, None])[0].detach().numpy()
     expected = dense(
         scaled,
         table.treatment[0].numpy(),
         scaled,
         state.settings.treatment_amplitudes[0],
         float(state.scores.fit.penalty),
+        scaled,
     )
-    np.testing.assert_allclose(propensity[0], expected, atol=2e-4)
-    assert (propensity - state.propensity).abs().max() > 1e-3  # not leave-one-out
+    np.testing.assert_allclose(rows.propensity[0], expected, atol=1e-6)
+    assert (rows.propensity - state.propensity).abs().max() > 1e-3  # not leave-one-out
     for arm, outcome in enumerate(state.outcomes):
         inside = table.treatment[0].numpy() == arm
         with torch.no_grad():
@@ -258,16 +300,28 @@ def test_own_rows_as_foreign_rows_are_plain_predictions(model):
                 table.covariates, state.scores.coordinate(state.propensity), state.settings, arm
             )
             at = model.outcome_keys(table.covariates, coordinate, state.settings, arm)
+        assert torch.equal(rows.outcome_features[arm].keys, at)
         expected = dense(
             fit_keys[0].numpy()[inside],
             table.outcome[0].numpy()[inside],
             at[0].numpy(),
             state.settings.outcome_amplitudes[0],
             float(outcome.fit.penalty),
+            fit_keys[0].numpy(),
         )
         expected = expected.clip(float(outcome.lower), float(outcome.upper))
-        np.testing.assert_allclose(means[arm][0], expected, atol=2e-4)
-    assert keys.shape == (1, 40, D + 3)
+        np.testing.assert_allclose(rows.means[arm][0], expected, atol=1e-5)
+    assert rows.balance_keys.shape == (1, 40, D + 3)
+
+
+def same_rows(ours, expected, part=slice(None)):
+    for one, other in (
+        (ours.propensity, expected.propensity),
+        (ours.means[0], expected.means[0]),
+        (ours.means[1], expected.means[1]),
+        (ours.balance_keys, expected.balance_keys),
+    ):
+        torch.testing.assert_close(one, other[:, part], atol=1e-12, rtol=0)
 
 
 def test_foreign_rows_do_not_know_each_other(model):
@@ -275,19 +329,51 @@ def test_foreign_rows_do_not_know_each_other(model):
     with torch.no_grad():
         state = model(table)
         all_rows, few = (model.foreign_rows(state, table.covariates[:, rows]) for rows in (slice(None), slice(3, 7)))
-    torch.testing.assert_close(few[0], all_rows[0][:, 3:7], atol=1e-12, rtol=0)
-    torch.testing.assert_close(few[1][1], all_rows[1][1][:, 3:7], atol=1e-12, rtol=0)
-    torch.testing.assert_close(few[2], all_rows[2][:, 3:7], atol=1e-12, rtol=0)
+    same_rows(few, all_rows, slice(3, 7))
+
+
+def test_foreign_rows_need_no_row_of_the_table(model):
+    table = batch()
+    with torch.no_grad():
+        state = model(table)
+        small = without_rows(state)
+        same_rows(model.foreign_rows(small, table.covariates), model.foreign_rows(state, table.covariates))
+    kept = [small.propensity, *small.means, small.residuals, small.loo_residuals, small.balance_features]
+    kept += [features.keys for features in small.outcome_features]
+    assert all(value.shape[1] == 0 for value in kept)
+    assert all(features.kept is None for features in small.outcome_features)
 
 
 def test_predictions_stay_in_the_arms_range(model):
     table = batch()
     with torch.no_grad():
         state = model(table)
-        _, means, _ = model.foreign_rows(state, 100 * table.covariates)
+        rows = model.foreign_rows(state, 100 * table.covariates)
     for arm, outcome in enumerate(state.outcomes):
-        assert (means[arm] >= outcome.lower).all()
-        assert (means[arm] <= outcome.upper).all()
+        for means in (rows.means[arm], state.means[arm]):
+            assert (means >= outcome.lower).all()
+            assert (means <= outcome.upper).all()
+
+
+# The variance head
+
+
+def test_variance_head_by_hand():
+    head = VarianceHead().double()
+    rng = np.random.default_rng(0)
+    sampling, bias, rows = rng.random(3), rng.random((3, len(BIAS_PARTS))), np.array([20.0, 150.0, 3000.0])
+    values = {
+        "log_sampling": rng.normal(),
+        "log_weights": rng.normal(size=bias.shape[1]),
+        "growth": rng.normal(size=bias.shape[1]),
+    }
+    for name, value in values.items():
+        getattr(head, name).data.copy_(torch.as_tensor(value))
+    weights = np.exp(values["log_weights"]) * (rows[:, None] / REFERENCE_ROWS) ** values["growth"]
+    expected = np.exp(values["log_sampling"]) * sampling + (weights * bias).sum(1)
+    ours = head(*map(torch.from_numpy, (sampling, bias, rows)))
+    np.testing.assert_allclose(ours, expected)
+    assert not any(parameter.requires_grad for parameter in head.parameters())
 
 
 # Numerics
@@ -300,7 +386,7 @@ def test_gradients_are_finite_and_reach_the_network(model):
     effect = (state.means[1] - state.means[0]).mean(1) + (weights * table.signs * state.residuals).sum(1)
     values = model.values(table, state)
     loss = effect.square().sum() + values.duality_gap.sum() + (values.weights * table.signs * table.outcome).sum()
-    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    gradients = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
     assert all(gradient.any() for gradient in gradients[-4:])
 

@@ -6,10 +6,12 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from sklearn.ensemble import RandomForestRegressor
 
 from dowhy_cina.simulators import DEFAULT_WEIGHTS, REGISTRY, SimulatedTable, draw_table
 from dowhy_cina.simulators.mechanisms import MECHANISMS, random_function
 from dowhy_cina.simulators.outcome import KINDS, outcome_laws
+from dowhy_cina.simulators.real_covariates import REAL_TABLES, real_covariates, real_table
 from dowhy_cina.simulators.treatment import assign, propensities
 
 SHAPES = [(50, 1), (60, 250), (300, 5), (1000, 23)]
@@ -131,10 +133,60 @@ def test_rare_treated_tables_have_few_treated_away_from_the_target() -> None:
     assert np.median(ratio) > 3
 
 
-def test_targeted_tables_select_on_the_prognosis() -> None:
-    tables = [draw_table(np.random.default_rng(s), 2000, 20, families=["targeted"]) for s in range(25)]
+@pytest.mark.parametrize("family", ["targeted", "records"])
+def test_targeted_tables_select_on_the_prognosis(family: str) -> None:
+    tables = [draw_table(np.random.default_rng(s), 2000, 20, families=[family]) for s in range(25)]
     link = [abs(np.corrcoef(np.argsort(np.argsort(t.mu0)), t.propensity)[0, 1]) for t in tables]
     assert np.median(link) > 0.4
+
+
+def test_far_controls_are_far_and_their_effect_is_not_that_of_the_treated() -> None:
+    tables = [draw_table(np.random.default_rng(s), 4000, 12, families=["far_controls"]) for s in range(40)]
+    shares = np.array([t.treatment.mean() for t in tables])
+    assert (shares < 0.09).all()
+    assert (shares < 0.02).any()
+    # Hardly any control is as likely to be treated as the treated are.
+    alike = [np.mean(t.propensity[t.treatment == 0] > np.median(t.propensity[t.treatment == 1])) for t in tables]
+    assert np.median(alike) < 0.05
+    apart = [abs(t.effect - t.effect_treated) / t.outcome.std() for t in tables]
+    assert np.quantile(apart, 0.75) > 0.3
+    at_zero = [np.mean(t.outcome == t.outcome.min()) for t in tables]
+    assert np.mean(np.array(at_zero) > 0.03) > 0.5
+
+
+def test_records_are_wide_discrete_and_rarely_of_any_other_outcome() -> None:
+    tables = [draw_table(np.random.default_rng(s), 3000, 200, families=["records"]) for s in range(12)]
+    binary = [np.mean([np.unique(column).size == 2 for column in t.covariates.T]) for t in tables]
+    assert np.median(binary) > 0.7
+    assert np.mean([np.unique(t.outcome).size == 2 for t in tables]) > 0.5
+
+
+def test_parents_of_a_structural_treatment_are_observed() -> None:
+    """The propensity is a function of the observed columns: a flexible regression on them finds it."""
+    explained = []
+    for seed in range(6):
+        table = draw_table(np.random.default_rng(seed), 4000, 6, families=["scm"])
+        if np.ptp(table.propensity) < 1e-9:
+            continue
+        half = slice(None, 2000), slice(2000, None)
+        forest = RandomForestRegressor(50, min_samples_leaf=3, random_state=0, n_jobs=1)
+        forest.fit(table.covariates[half[0]], table.propensity[half[0]])
+        explained.append(forest.score(table.covariates[half[1]], table.propensity[half[1]]))
+    assert len(explained) >= 3
+    assert min(explained) > 0.9
+
+
+def test_real_covariates_keep_their_columns_distribution() -> None:
+    for name in REAL_TABLES:
+        values, names = real_table(name)
+        assert values.shape[1] == len(names) >= 8
+        assert np.isfinite(values).all()
+    rng = np.random.default_rng(0)
+    drawn = [column for _ in range(20) for column in real_covariates(rng, 100, 5).T]
+    known = [np.unique(column) for name in REAL_TABLES for column in real_table(name)[0].T]
+    known.append(np.array([0.0, 1.0]))  # of a one-hot encoding
+    assert all(any(np.isin(column, values).all() for values in known) for column in drawn)
+    assert real_covariates(rng, 20_000, 3).shape == (20_000, 3)
 
 
 @pytest.mark.parametrize("kind", MECHANISMS)

@@ -18,23 +18,25 @@ from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import CheckpointError, InputError, UnknownOptionError
 from dowhy_cina.nn.model import CinaModel
 from dowhy_cina.simulators import REGISTRY, draw_table
-from dowhy_cina.training import main, pretrain, trainer
-from dowhy_cina.training.objectives import FLOOR, HUBER, LabelledBatch, estimates, huber, objective
+from dowhy_cina.training import main, objectives, pretrain
+from dowhy_cina.training.collections import Mixture, Simulators, as_collection, training_families
+from dowhy_cina.training.objectives import ESTIMATES, FLOOR, HUBER, Objective, estimates, huber, losses
 from dowhy_cina.training.recipes import parse_recipe
+from dowhy_cina.training.state import new_run
+from dowhy_cina.training.stream import TableStream, draw_batch
 from dowhy_cina.training.tables import (
     BATCH_ROWS,
-    TableStream,
-    draw_batch,
     draw_shape,
     label,
     stratified_rows,
     target_population,
-    training_families,
 )
-from dowhy_cina.training.trainer import learning_rate, validate, validation_batches
+from dowhy_cina.training.trainer import learning_rate
+from dowhy_cina.training.validation import validate, validation_batches
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "cina-small.toml"
 SMALL = ModelConfig(width=8, layers=1, heads=2)
+CPU = torch.device("cpu")
 QUICK = TrainingConfig(
     seconds=3,
     min_rows=40,
@@ -49,6 +51,7 @@ QUICK = TrainingConfig(
     workers=0,
 )
 FAMILIES = training_families(QUICK)
+TABLES = Simulators(tuple(FAMILIES))
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,9 @@ def model():
 
 
 def tensors(batch):
-    table = [getattr(batch.table, field.name) for field in dataclasses.fields(batch.table)]
-    return [*table, batch.target, batch.label, batch.effect, batch.attainable]
+    parts = [batch.table, *([batch.labels] if batch.labels is not None else [])]
+    found = [getattr(part, field.name) for part in parts for field in dataclasses.fields(part)]
+    return [batch.target, *(tensor for tensor in found if isinstance(tensor, torch.Tensor))]
 
 
 def equal(one, other):
@@ -71,22 +75,22 @@ def equal(one, other):
 
 
 def test_batch_is_reproducible_from_seed_and_index():
-    first = draw_batch(3, 7, QUICK, FAMILIES)
-    assert equal(first, draw_batch(3, 7, QUICK, FAMILIES))
+    first = draw_batch(3, 7, QUICK, TABLES)
+    assert equal(first, draw_batch(3, 7, QUICK, TABLES))
     for seed, index in ((3, 8), (4, 7)):
-        assert not torch.equal(first.label, draw_batch(seed, index, QUICK, FAMILIES).label)
+        assert not torch.equal(first.labels.label, draw_batch(seed, index, QUICK, TABLES).labels.label)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_order_does_not_depend_on_the_number_of_workers(workers):
-    loader = DataLoader(TableStream(QUICK, FAMILIES, start=5), batch_size=None, num_workers=workers)
+    loader = DataLoader(TableStream(QUICK, TABLES, start=5), batch_size=None, num_workers=workers)
     for index, batch in enumerate(itertools.islice(loader, 7)):
-        assert equal(batch, draw_batch(QUICK.seed, 5 + index, QUICK, FAMILIES))
+        assert equal(batch, draw_batch(QUICK.seed, 5 + index, QUICK, TABLES))
 
 
 def test_batch_is_standardised_and_labelled():
     for index in range(10):
-        batch = draw_batch(0, index, QUICK, FAMILIES)
+        batch = draw_batch(0, index, QUICK, TABLES)
         table = batch.table
         tables, rows, columns = table.covariates.shape
         assert tables == QUICK.tables_per_batch
@@ -100,7 +104,7 @@ def test_batch_is_standardised_and_labelled():
         np.testing.assert_allclose(table.covariates.mean(1), 0, atol=0.2)  # exact but for cut outliers
         np.testing.assert_allclose(batch.target.sum(1), 1)
         assert (batch.target >= 0).all()
-        assert ((batch.attainable > 0) & (batch.attainable <= 0.5)).all()
+        assert ((batch.labels.attainable > 0) & (batch.labels.attainable <= 0.5)).all()
 
 
 def test_shapes_cover_their_range_and_bound_a_batch():
@@ -121,6 +125,7 @@ def test_labels_are_unbiased(kind):
     """Over treatments and outcomes drawn anew at the same covariates; their noise is the attainable error."""
     rng = np.random.default_rng(0)
     table = draw_table(rng, 400, 3, families=["simulation_a"])
+    table = dataclasses.replace(table, propensity=table.propensity.clip(0.1, 0.9))
 
     class Choice:
         @staticmethod
@@ -168,10 +173,45 @@ def test_families_for_training_and_validation_are_apart():
     assert training_families(QUICK, ["scm", "trees"]) == ["scm", "trees"]
     with pytest.raises(InputError, match=r"training does not see, got \['simulation_a'\] in both"):
         training_families(QUICK, ["scm", "simulation_a"])
-    with pytest.raises(NotImplementedError, match=r"collections: \['my/folder'\] are not simulators"):
-        training_families(QUICK, ["my/folder"])
-    with pytest.raises(InputError, match="collections must name at least one"):
+    with pytest.raises(InputError, match=r"simulators must be named from .*; got 'forest'"):
+        training_families(QUICK, ["forest"])
+    with pytest.raises(InputError, match=r"simulators must be named from .*; got none"):
         training_families(QUICK, [])
+
+
+def test_collections_of_every_form():
+    assert as_collection(None, QUICK) == TABLES
+    assert as_collection(["scm", "trees"], QUICK) == Simulators(("scm", "trees"))
+    scm, trees = Simulators(("scm",)), Simulators(("trees",))
+    assert as_collection(scm, QUICK) is as_collection([scm], QUICK) is scm
+    assert as_collection(["trees", scm], QUICK) == Mixture((scm, trees), (1.0, 1.0))
+    with pytest.raises(InputError, match=r"got 'my/folder'. A folder of tables is"):
+        as_collection(["my/folder"], QUICK)
+    with pytest.raises(InputError, match="got none"):
+        as_collection([], QUICK)
+    for kept in ("simulation_a", Simulators(("simulation_a",))):
+        with pytest.raises(InputError, match=r"training does not see, got \['simulation_a'\] in both"):
+            as_collection([scm, kept], QUICK)
+    with pytest.raises(InputError, match=r"training does not see"):
+        as_collection(Simulators(("simulation_a",)), QUICK)
+
+
+def test_a_mixture_draws_by_its_weights():
+    class Source:
+        def __init__(self, name):
+            self.names = (name,)
+
+        def batch(self, rng, config):
+            return self.names[0]
+
+    mixture = Mixture((Source("a"), Source("b")), (3.0, 1.0))
+    assert mixture.names == ("a", "b")
+    drawn = [draw_batch(0, index, QUICK, mixture) for index in range(400)]
+    assert drawn == [draw_batch(0, index, QUICK, mixture) for index in range(400)]
+    assert drawn.count("a") == pytest.approx(300, abs=40)
+    for weights in ((1.0,), (1.0, 0.0), (1.0, math.inf), (1.0, math.nan)):
+        with pytest.raises(InputError, match="positive weight for each"):
+            Mixture(mixture.parts, weights)
 
 
 @pytest.mark.parametrize("families", [(), ("ihdp",), tuple(REGISTRY), ("scm", "scm")])
@@ -184,7 +224,7 @@ def test_impossible_validation_families(families):
 
 
 def test_estimates_by_hand(model):
-    batch = draw_batch(0, 1, QUICK, FAMILIES)
+    batch = draw_batch(0, 1, QUICK, TABLES)
     with torch.no_grad():
         result = estimates(model, batch)
         state = model(batch.table)
@@ -195,7 +235,9 @@ def test_estimates_by_hand(model):
     np.testing.assert_allclose(result["regression"], (q * (mu1 - mu0)).sum(1))
     np.testing.assert_allclose(result["weights_only"], (weights * t * y).sum(1) - (weights * (1 - t) * y).sum(1))
     corrections = (weights * t * (y - mu1)).sum(1) - (weights * (1 - t) * (y - mu0)).sum(1)
-    np.testing.assert_allclose(result["augmented"], (q * (mu1 - mu0)).sum(1) + corrections)
+    noise = (weights**2 * state.loo_residuals.numpy() ** 2).sum(1)
+    share = corrections**2 / (corrections**2 + noise)
+    np.testing.assert_allclose(result["augmented"], (q * (mu1 - mu0)).sum(1) + share * corrections)
     assert (result["gap"] >= 0).all()
 
 
@@ -208,24 +250,28 @@ def test_huber_is_quadratic_then_linear():
 
 
 def test_objective_weighs_its_terms(model):
-    batch = draw_batch(0, 2, QUICK, FAMILIES)
-    names = ("augmented", "weights_only", "regression", "paper", "gap")
+    batch = draw_batch(0, 2, QUICK, TABLES)
+    names = (*ESTIMATES, "gap", "hinge")
     off = dataclasses.replace(QUICK, **{f"{name}_weight": 0.0 for name in names})
     with torch.no_grad():
-        assert float(objective(model, batch, off)) == 0
-        terms = [float(objective(model, batch, dataclasses.replace(off, **{f"{name}_weight": 2.0}))) for name in names]
+        assert float(losses(model, batch, off).mean()) == 0
+        terms = [
+            float(losses(model, batch, dataclasses.replace(off, **{f"{name}_weight": 2.0})).mean()) for name in names
+        ]
         result = estimates(model, batch)
         everything = dataclasses.replace(off, **{f"{name}_weight": 2.0 for name in names})
-        assert float(objective(model, batch, everything)) == pytest.approx(sum(terms))
-    expected = huber(result["augmented"] - batch.label, batch.attainable).mean()
+        assert float(losses(model, batch, everything).mean()) == pytest.approx(sum(terms))
+        assert float(Objective(model, everything)(batch)) == pytest.approx(len(batch) * sum(terms))
+    expected = huber(result["augmented"] - batch.labels.label, batch.labels.attainable).mean()
     assert terms[0] == pytest.approx(2 * float(expected))
-    assert terms[-1] == pytest.approx(2 * float(result["gap"].mean()))
+    assert terms[-2] == pytest.approx(2 * float(result["gap"].mean()))
+    assert terms[-1] == pytest.approx(2 * float(result["hinge"].mean()))
 
 
 def test_a_step_against_the_gradient_lowers_the_objective(model):
-    batch = draw_batch(0, 3, QUICK, FAMILIES)
-    before = objective(model, batch, QUICK)
-    parameters = list(model.parameters())[-4:]
+    batch = draw_batch(0, 3, QUICK, TABLES)
+    before = losses(model, batch, QUICK).sum()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad][-4:]
     gradients = torch.autograd.grad(before, parameters)
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
     with torch.no_grad():
@@ -233,19 +279,19 @@ def test_a_step_against_the_gradient_lowers_the_objective(model):
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.add_(gradient, alpha=sign * 1e-4)
             if sign < 0:
-                assert objective(model, batch, QUICK) < before
+                assert losses(model, batch, QUICK).sum() < before
 
 
 def test_validation_by_hand(model):
     batches = validation_batches(QUICK, FAMILIES, 3)
-    assert all(len(batch.label) == 1 for batch in batches)
+    assert all(len(batch) == 1 for batch in batches)
     assert all(equal(one, two) for one, two in zip(batches, validation_batches(QUICK, FAMILIES, 3), strict=True))
     figures = validate(model, batches)
     with torch.no_grad():
         results = [estimates(model, batch) for batch in batches]
-    errors = [abs(float(r["paper"] - b.effect)) for r, b in zip(results, batches, strict=True)]
-    units = [float(b.attainable) + FLOOR for b in batches]
-    excess = [abs(float(r["paper"] - b.label)) for r, b in zip(results, batches, strict=True)]
+    errors = [abs(float(r["paper"] - b.labels.effect)) for r, b in zip(results, batches, strict=True)]
+    units = [float(b.labels.attainable) + FLOOR for b in batches]
+    excess = [abs(float(r["paper"] - b.labels.label)) for r, b in zip(results, batches, strict=True)]
     scaled = [min(10, error / unit) for error, unit in zip(excess, units, strict=True)]
     assert figures["paper"] == pytest.approx(np.mean(errors))
     assert figures["paper_scaled"] == pytest.approx(np.mean(scaled))
@@ -258,6 +304,8 @@ def test_learning_rate_warms_up_and_ends_at_zero():
     assert learning_rate(config, 9, 0) == pytest.approx(1)
     assert learning_rate(config, 50, 50) == pytest.approx(0.5)
     assert learning_rate(config, 50, 100) == learning_rate(config, 50, 130) == pytest.approx(0)
+    by_steps = dataclasses.replace(config, steps=200)
+    assert learning_rate(by_steps, 100, 0) == learning_rate(by_steps, 100, 99) == pytest.approx(0.5)
 
 
 # A run
@@ -306,7 +354,7 @@ def test_a_run_and_its_continuation(tmp_path):
 
 def test_initial_weights_follow_from_the_seed():
     first, same, other = (
-        trainer._initial_model(dataclasses.replace(QUICK, seed=seed), SMALL)[0].encoder.table_input.weight
+        new_run(dataclasses.replace(QUICK, seed=seed), SMALL, None, CPU).model.encoder.table_input.weight
         for seed in (1, 1, 2)
     )
     assert torch.equal(first, same)
@@ -315,19 +363,24 @@ def test_initial_weights_follow_from_the_seed():
 
 @pytest.mark.parametrize("damage", ["not finite", "no factorisation"])
 def test_a_degenerate_table_does_not_end_a_run(tmp_path, monkeypatch, caplog, damage):
-    original, calls = trainer.objective, itertools.count()
+    original, calls = objectives.losses, itertools.count()
 
-    def damaged(model: CinaModel, batch: LabelledBatch, config: TrainingConfig):
+    def damaged(model, batch, config):
         if next(calls) == 1:
             if damage == "no factorisation":
                 raise torch.linalg.LinAlgError("not positive-definite")
             return original(model, batch, config) * math.nan
         return original(model, batch, config)
 
-    monkeypatch.setattr(trainer, "objective", damaged)
-    config = dataclasses.replace(QUICK, seconds=0.5)
+    monkeypatch.setattr(objectives, "losses", damaged)
+    config = dataclasses.replace(QUICK, steps=3)
     pretrain(config, output=tmp_path / "x.safetensors", model_config=SMALL, progress=False)
-    assert [record.message for record in caplog.records] == ["step 0: gradient is not finite, skipped"]
+    expected = {
+        "not finite": "step 0: gradient is not finite, skipped",
+        "no factorisation": "a batch was left out: not ",
+    }
+    assert len(caplog.records) == 1
+    assert caplog.records[0].message.startswith(expected[damage])
     model, _ = checkpoint.read(tmp_path / "x.safetensors")
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
@@ -336,14 +389,16 @@ def test_a_degenerate_table_does_not_end_a_run(tmp_path, monkeypatch, caplog, da
 
 
 def test_bundled_recipe():
-    training, model = parse_recipe(RECIPE)
+    recipe = parse_recipe(RECIPE)
+    training, model = recipe.training, recipe.model
     assert training.validation_families == ("kang_schafer", "simulation_a")
     assert model == ModelConfig()
 
 
 def test_overrides():
     given = ["seconds=60", "training.seed = 4", "model.width=16", 'validation_families=["scm"]']
-    training, model = parse_recipe(RECIPE, given)
+    recipe = parse_recipe(RECIPE, given)
+    training, model = recipe.training, recipe.model
     assert (training.seconds, training.seed, training.validation_families) == (60.0, 4, ("scm",))
     assert model.width == 16
 
@@ -394,14 +449,24 @@ def test_unknown_overrides(override):
 
 def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
     calls = []
+    calibrated = []
     monkeypatch.setattr("dowhy_cina.training.recipes.pretrain", lambda *given, **named: calls.append((given, named)))
+    monkeypatch.setattr("dowhy_cina.training.recipes.calibrate_checkpoint", lambda *given: calibrated.append(given))
     monkeypatch.chdir(tmp_path)
     assert main(RECIPE, ["seconds=2"]) == Path("cina-small.safetensors")
-    (training,), named = calls[0]
+    (training, collection), named = calls[0]
     assert training.seconds == 2
-    assert named == {"model_config": ModelConfig(), "output": Path("cina-small.safetensors"), "start": None}
-    with pytest.raises(CheckpointError, match=r"cina-small\.safetensors"):
-        main(RECIPE, resume=True)
-    checkpoint.write(Path("mine.safetensors"), CinaModel(SMALL), {"model": dataclasses.asdict(SMALL)})
-    main(RECIPE, resume=True, output=Path("mine.safetensors"))
-    assert calls[1][1]["start"] == Path("mine.safetensors")
+    assert collection == TABLES
+    output = Path("cina-small.safetensors")
+    assert named == {"model_config": ModelConfig(), "output": output, "start": None, "resume": False}
+    main(RECIPE, ['start="mine.safetensors"'], resume=True, output=Path("other.safetensors"))
+    named = calls[1][1]
+    assert (named["start"], named["resume"], named["model_config"]) == (Path("mine.safetensors"), True, None)
+    assert named["output"] == Path("other.safetensors")
+    assert [(path.name, samples) for path, _, samples, *_ in calibrated] == [
+        ("cina-small.safetensors", 2000),
+        ("other.safetensors", 2000),
+    ]
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r"expected the state of an earlier run in .*none\.state"):
+        main(RECIPE, resume=True, output=tmp_path / "none.safetensors")

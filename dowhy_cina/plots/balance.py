@@ -1,14 +1,12 @@
-"""Pictures of an estimate; each takes a result and an optional Axes and returns the Axes.
-
-Matplotlib is imported when a picture is drawn: ``pip install "dowhy-cina[plots]"``.
-"""
+"""Pictures of balance, weights and overlap."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from dowhy_cina.plots.style import AFTER, BEFORE, CONTROL, TARGET_NAMES, TREATED, axes, finish
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,13 +14,9 @@ if TYPE_CHECKING:
 
     from dowhy_cina.results import EffectResult
 
-__all__ = ["effect_plot", "love_plot", "overlap_plot", "refutation_plot", "save_plots", "weight_plot"]
-
-# Okabe and Ito's colours, which stay apart under every common colour vision deficiency.
-_TREATED, _CONTROL, _BEFORE, _AFTER = "#D55E00", "#0072B2", "#595959", "#009E73"
 _BALANCED = 0.1  # the customary bound on a standardised mean difference
-_MOST_COVARIATES = 30
-_TARGET_NAMES = {"ate": "all rows", "att": "the treated", "atc": "the untreated", "rows": "the rows named"}
+#: Covariates that a love plot has room for.
+MOST_COVARIATES = 30
 
 
 def love_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
@@ -46,32 +40,32 @@ def love_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     """
     balance = result.balance[["before", "after"]].abs()
     total = len(balance)
-    worst = balance.max(axis=1).sort_values(ascending=False, kind="stable").index[:_MOST_COVARIATES]
+    worst = balance.max(axis=1).sort_values(ascending=False, kind="stable").index[:MOST_COVARIATES]
     balance = balance.loc[worst].sort_values("before", kind="stable")
-    ax = _axes(ax, height=1.6 + 0.28 * max(len(balance), 4))
+    ax = axes(ax, height=1.6 + 0.28 * max(len(balance), 4))
     rows = np.arange(len(balance))
     before, after = balance["before"].to_numpy(float), balance["after"].to_numpy(float)
     ax.hlines(rows, np.minimum(before, after), np.maximum(before, after), color="0.8", linewidth=1.5, zorder=1)
-    ax.scatter(before, rows, s=38, marker="o", facecolors="white", edgecolors=_BEFORE, linewidths=1.6, label="before")
-    ax.scatter(after, rows, s=38, marker="o", color=_AFTER, label="after weighting", zorder=3)
-    ax.axvline(_BALANCED, color=_BEFORE, linestyle="--", linewidth=1, zorder=0)
+    ax.scatter(before, rows, s=38, marker="o", facecolors="white", edgecolors=BEFORE, linewidths=1.6, label="before")
+    ax.scatter(after, rows, s=38, marker="o", color=AFTER, label="after weighting", zorder=3)
+    ax.axvline(_BALANCED, color=BEFORE, linestyle="--", linewidth=1, zorder=0)
     ax.annotate(
         f"{_BALANCED:g}",
         (_BALANCED, 1),
         xycoords=("data", "axes fraction"),
         xytext=(3, -9),
         textcoords="offset points",
-        color=_BEFORE,
+        color=BEFORE,
         fontsize="small",
     )
     ax.set_yticks(rows, [str(name) for name in balance.index])
     ax.set_ylim(-0.7, max(len(balance), 1) - 0.3)
     ax.set_xlim(left=0)
     if total == 0:
-        ax.text(0.5, 0.5, "no covariates", ha="center", transform=ax.transAxes, color=_BEFORE)
+        ax.text(0.5, 0.5, "no covariates", ha="center", transform=ax.transAxes, color=BEFORE)
     ax.set_xlabel("absolute standardised mean difference")
     shown = f", worst {len(balance)} of {total}" if total > len(balance) else ""
-    _finish(ax, f"Covariate balance{shown}")
+    finish(ax, f"Covariate balance{shown}")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize="small", borderaxespad=0.1)
     return ax
 
@@ -98,10 +92,10 @@ def weight_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ImportError
         If matplotlib is not installed.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     treated, control = _arms(result)
     size = result.effective_sample_size
-    arms = [("treated", treated, size.treated, _TREATED, "-"), ("control", control, size.control, _CONTROL, "--")]
+    arms = [("treated", treated, size.treated, TREATED, "-"), ("control", control, size.control, CONTROL, "--")]
     for name, rows, effective, colour, dashes in arms:
         heaviest_first = np.sort(np.asarray(result.weights, float)[rows])[::-1]
         share = np.cumsum(heaviest_first) / max(heaviest_first.sum(), np.finfo(float).tiny)
@@ -115,7 +109,7 @@ def weight_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, 1.03)
     ax.set_xlabel("rows of the arm, heaviest first (dot: effective sample size)")
     ax.set_ylabel("share of the arm's weight")
-    _finish(ax, f"Concentration of the weights, target: {_TARGET_NAMES.get(result.target, result.target)}")
+    finish(ax, f"Concentration of the weights, target: {TARGET_NAMES.get(result.target, result.target)}")
     ax.legend(loc="lower right", fontsize="small", edgecolor="0.9")
     return ax
 
@@ -142,15 +136,15 @@ def overlap_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ImportError
         If matplotlib is not installed.
     """
-    ax = _axes(ax)
+    ax = axes(ax)
     treated, control = _arms(result)
     propensity = np.asarray(result.propensity, float)
     edges = np.linspace(0, 1, 41)
     width = edges[1] - edges[0]
     tallest = []
     for name, rows, colour, sign, hatch in [
-        ("treated", treated, _TREATED, 1, ""),
-        ("control", control, _CONTROL, -1, "////"),
+        ("treated", treated, TREATED, 1, ""),
+        ("control", control, CONTROL, -1, "////"),
     ]:
         share = np.histogram(propensity[rows], edges)[0] / max(rows.sum(), 1)
         tallest.append(float(share.max()))
@@ -166,101 +160,14 @@ def overlap_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ax.set_xlim(0, 1)
     ax.set_xlabel("leave-one-out propensity score")
     ax.set_ylabel("share of the arm (square-root scale)")
-    _finish(ax, "Overlap")
+    finish(ax, "Overlap")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize="small", borderaxespad=0.1)
     return ax
-
-
-def effect_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
-    """Conditional effects over a covariate; not in this version.
-
-    Raises
-    ------
-    NotImplementedError
-        Always.
-    """
-    raise NotImplementedError("dowhy_cina.plots.effect_plot is not in this version.")
-
-
-def refutation_plot(result: Any, ax: Axes | None = None) -> Axes:
-    """Outcomes of a set of refuters; not in this version.
-
-    Raises
-    ------
-    NotImplementedError
-        Always.
-    """
-    raise NotImplementedError("dowhy_cina.plots.refutation_plot is not in this version.")
-
-
-def save_plots(result: EffectResult, directory: str | Path, prefix: str = "") -> list[Path]:
-    """Write the love plot, the weight plot and the overlap plot as PNG files.
-
-    Parameters
-    ----------
-    result : EffectResult
-        An estimate.
-    directory : str or pathlib.Path
-        Where to write; made if it does not exist.
-    prefix : str
-        Put before ``love.png``, ``weights.png`` and ``overlap.png``.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The three files.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
-    OSError
-        If the files cannot be written.
-    """
-    _require_matplotlib()
-    from matplotlib.figure import Figure  # without pyplot: no window, no global state
-
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, draw in [("love", love_plot), ("weights", weight_plot), ("overlap", overlap_plot)]:
-        rows = min(len(result.balance), _MOST_COVARIATES) if draw is love_plot else 10
-        figure = Figure(figsize=(7, 1.6 + 0.28 * max(rows, 4)), layout="constrained")
-        draw(result, figure.subplots())
-        path = directory / f"{prefix}{name}.png"
-        figure.savefig(path, dpi=150)
-        paths.append(path)
-    return paths
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "expected matplotlib for the plots, but it is not installed: pip install 'dowhy-cina[plots]'."
-        ) from error
-
-
-def _axes(ax: Axes | None, height: float = 4.4) -> Axes:
-    if ax is not None:
-        return ax
-    _require_matplotlib()
-    from matplotlib import pyplot
-
-    return pyplot.subplots(figsize=(7, height), layout="constrained")[1]
 
 
 def _arms(result: EffectResult) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Rows of the treated and of the control arm; those set aside are in neither."""
     return result.treatment == 1, result.treatment == 0
-
-
-def _finish(ax: Axes, title: str) -> None:
-    ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis="x", color="0.93", linewidth=0.8)
-    ax.set_axisbelow(True)
 
 
 def _signed_root(value: NDArray[np.float64]) -> NDArray[np.float64]:

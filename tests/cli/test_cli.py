@@ -11,8 +11,9 @@ import pytest
 
 import dowhy_cina
 from dowhy_cina import cli
+from dowhy_cina.checkpoint import read, read_header, write
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +221,7 @@ def test_usage_errors_exit_with_2(arguments, capsys):
     assert "usage: dowhy-cina" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["estimate"], ["pretrain"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["estimate"], ["pretrain"], ["evaluate"], ["info"]])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main([*command, "--help"])
@@ -240,10 +241,26 @@ def test_help_imports_nothing_heavy():
 def test_info(capsys):
     assert cli.main(["info"]) == 0
     printed = capsys.readouterr().out
-    assert '"format_version"' in printed
+    header = read_header("cina-small")
+    assert f"{header['tables']:,} tables in {header['steps']:,} steps" in printed
+    assert header["sha256"] in printed
+    for line in ("network", "kept for validation", "validation, inside", "licence MIT"):
+        assert line in printed
     assert "cpu" in printed
     for package in ("dowhy-cina", "python", "torch"):
         assert package in printed
+
+
+def test_info_as_json(capsys):
+    assert cli.main(["info", "cina-small", "--header"]) == 0
+    assert json.loads(capsys.readouterr().out) == read_header("cina-small")
+
+
+def test_info_shows_measured_figures(tmp_path, capsys):
+    model, header = read("cina-small")
+    write(tmp_path / "x.safetensors", model, {"model": header["model"], "figures": {"goal of the day": 0.123456}})
+    assert cli.main(["info", str(tmp_path / "x.safetensors")]) == 0
+    assert "goal of the day       0.1235\n" in capsys.readouterr().out
 
 
 def test_pretrain_hands_its_arguments_on(monkeypatch, tmp_path):
@@ -252,9 +269,9 @@ def test_pretrain_hands_its_arguments_on(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(training, "main", lambda *arguments: calls.append(arguments), raising=False)
     recipe = tmp_path / "r.toml"
-    given = ["--set", "seed=1", "--set", "seconds=2", "--resume", "--output", "out.safetensors"]
+    given = ["--set", "seed=1", "--set", "seconds=2", "--resume", "--strict", "--output", "out.safetensors"]
     assert cli.main(["pretrain", str(recipe), *given]) == 0
-    assert calls == [(recipe, ["seed=1", "seconds=2"], True, Path("out.safetensors"))]
+    assert calls == [(recipe, ["seed=1", "seconds=2"], True, Path("out.safetensors"), True)]
 
 
 @pytest.mark.slow

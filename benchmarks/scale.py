@@ -1,0 +1,233 @@
+"""Time and peak memory against rows, columns and number of tables, beside other estimators.
+
+    python benchmarks/scale.py [--rows 1e3,1e4,1e5,1e6] [--columns 5,20,100] [--tables 10,100,1000]
+                               [--econml PYTHON] [--csv FILE] [--plot FILE]
+
+Each figure comes from a process of its own, so that nobody profits from what another one has left in memory; within
+it a small table warms up, and the median of ``--repeats`` counts. All methods of a size run one after the other, and
+ratios are taken within that turn. PYTHON is an interpreter with EconML, for an environment that cannot hold it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+EFFECT = 1.0
+OURS = "dowhy-cina"
+#: Rows beyond which a method is not asked: it would take minutes.
+LIMITS = {
+    "AIPW LightGBM": 100_000,
+    "EconML LinearDML": 100_000,
+    "EconML CausalForestDML": 10_000,
+    "DoWhy IPW": 1_000_000,
+}
+Table = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def linear_table(rows: int, columns: int, seed: int = 0) -> Table:
+    """Linear design: confounding by five columns, an effect of one, noise of one standard deviation."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    score = x[:, :5].sum(1) / np.sqrt(5)
+    t = (rng.random(rows) < 1 / (1 + np.exp(-score))).astype(int)
+    return x, t, score + EFFECT * t + rng.normal(size=rows)
+
+
+def ours(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
+    """Estimate with interval, balance and certificate."""
+    import dowhy_cina
+
+    return dowhy_cina.estimate_effect(x, t, y).value
+
+
+def through_dowhy(method: str, **options: object) -> Callable[[np.ndarray, np.ndarray, np.ndarray], float]:
+    """Estimate by one of DoWhy's methods."""
+
+    def estimate(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
+        import pandas as pd
+        from dowhy import CausalModel
+
+        names = [f"x{k}" for k in range(x.shape[1])]
+        table = pd.DataFrame(x, columns=names).assign(t=t.astype(bool), y=y)
+        model = CausalModel(table, treatment="t", outcome="y", common_causes=names)
+        estimand = model.identify_effect(proceed_when_unidentifiable=True)
+        return float(model.estimate_effect(estimand, method_name=method, **options).value)
+
+    return estimate
+
+
+def aipw_lightgbm(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
+    """Doubly robust estimate with boosted trees, cross-fitted in two folds."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    fold, scores = np.random.default_rng(0).permutation(len(y)) % 2, np.empty(len(y))
+    for out in (0, 1):
+        fit, held = fold != out, fold == out
+        chance = LGBMClassifier(verbose=-1).fit(x[fit], t[fit]).predict_proba(x[held])[:, 1].clip(0.01, 0.99)
+        means = [LGBMRegressor(verbose=-1).fit(x[fit & (t == k)], y[fit & (t == k)]).predict(x[held]) for k in (0, 1)]
+        own = np.where(t[held] == 1, means[1], means[0])
+        weight = np.where(t[held] == 1, 1 / chance, -1 / (1 - chance))
+        scores[held] = means[1] - means[0] + weight * (y[held] - own)
+    return float(scores.mean())
+
+
+def econml(name: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], float]:
+    """Estimate by EconML with LightGBM nuisances, its other options at their defaults, interval included."""
+
+    def estimate(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
+        from econml import dml
+        from lightgbm import LGBMClassifier, LGBMRegressor
+
+        model = getattr(dml, name)(
+            model_y=LGBMRegressor(verbose=-1), model_t=LGBMClassifier(verbose=-1), discrete_treatment=True
+        )
+        model.fit(y, t, X=x)
+        model.ate_interval(x)
+        return float(model.ate(x))
+
+    return estimate
+
+
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {
+    OURS: ours,
+    "DoWhy linear regression": through_dowhy("backdoor.linear_regression"),
+    "DoWhy IPW": through_dowhy("backdoor.propensity_score_weighting"),
+    "AIPW LightGBM": aipw_lightgbm,
+    "EconML LinearDML": econml("LinearDML"),
+    "EconML CausalForestDML": econml("CausalForestDML"),
+}
+
+
+def measure(method: str, rows: int, columns: int, tables: int, repeats: int) -> dict[str, float]:
+    """Median seconds, processor seconds, peak memory beyond the imports' and the error, in this process."""
+    warnings.filterwarnings("ignore")
+    data = [linear_table(rows, columns, seed) for seed in range(tables)]
+    METHODS[method](*linear_table(500, columns))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, processor = [], []
+    for _ in range(repeats):
+        start, cpu = time.perf_counter(), time.process_time()
+        if method == OURS and tables > 1:
+            import dowhy_cina
+
+            values = [result.value for result in dowhy_cina.estimate_effects(data)]
+        else:
+            values = [METHODS[method](*table) for table in data]
+        seconds.append(time.perf_counter() - start)
+        processor.append(time.process_time() - cpu)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {
+        "seconds": float(np.median(seconds)),
+        "core_seconds": float(np.median(processor)),
+        "peak_gb": peak * 1024 / 1e9,
+        "error": float(np.mean(np.abs(np.array(values) - EFFECT))),
+    }
+
+
+def in_a_process(python: str, *arguments: object, limit: float) -> dict[str, float] | None:
+    """Measure in another process; None if the method is not installed there, or takes longer than the limit."""
+    command = [python, __file__, "--measure", *map(str, arguments)]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=True)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        reason = (error.stderr or "too slow") if isinstance(error.stderr, str | None) else "too slow"
+        print(f"    {arguments[0]}: left out ({reason.strip().splitlines()[-1]})", file=sys.stderr)
+        return None
+    found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
+    return found
+
+
+def sizes(arguments: argparse.Namespace) -> list[tuple[str, int, int, int]]:
+    """What grows, and rows, columns and tables."""
+    grid = [("rows", rows, 10, 1) for rows in arguments.rows]
+    grid += [("columns", 10_000, columns, 1) for columns in arguments.columns]
+    return grid + [("tables", 500, 10, tables) for tables in arguments.tables]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the grid and print, write and draw it."""
+    import pandas as pd
+
+    def whole(text: str) -> list[int]:
+        return [int(float(part)) for part in text.split(",") if part]
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=whole, default=[10**3, 10**4, 10**5, 10**6])
+    parser.add_argument("--columns", type=whole, default=[5, 20, 100])
+    parser.add_argument("--tables", type=whole, default=[10, 100, 1000])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=600, help="seconds after which a method is left out")
+    parser.add_argument("--econml", default=sys.executable, metavar="PYTHON", help="interpreter that has EconML")
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure[0], *map(int, arguments.measure[1:]))))
+        return
+    records = []
+    for grows, rows, columns, tables in sizes(arguments):
+        for method in METHODS:
+            if rows > LIMITS.get(method, rows) or (tables > 1 and method != OURS):
+                continue
+            python = arguments.econml if method.startswith("EconML") else sys.executable
+            repeats = 1 if rows * tables >= 10**5 else arguments.repeats
+            found = in_a_process(python, method, rows, columns, tables, repeats, limit=arguments.limit)
+            if found:
+                size = {"grows": grows, "rows": rows, "columns": columns, "tables": tables, "method": method}
+                records.append({**size, **found})
+                print(f"{rows:>8} x {columns:<4} {tables:>5} {method:24s} {json.dumps(found)}", flush=True)
+    table = with_ratios(pd.DataFrame(records))
+    print(table.to_string(index=False))
+    print_slope(table)
+    if arguments.csv:
+        table.to_csv(arguments.csv, index=False, float_format="%.4g")
+    if arguments.plot:
+        draw(table, arguments.plot)
+
+
+def with_ratios(table: object) -> object:
+    """Add each method's processor time relative to ours at the same size; the clock also sees what else is running."""
+    own = table[table["method"] == OURS].set_index(["grows", "rows", "columns", "tables"])["core_seconds"]
+    keys = list(zip(table["grows"], table["rows"], table["columns"], table["tables"], strict=True))
+    return table.assign(times_ours=table["core_seconds"].to_numpy() / own.reindex(keys).to_numpy())
+
+
+def print_slope(table: object) -> None:
+    """Slope of our log time against log rows, from 10,000 on."""
+    rows = table[(table["method"] == OURS) & (table["grows"] == "rows") & (table["rows"] >= 10**4)]
+    if len(rows) > 1:
+        for name in ("seconds", "core_seconds"):
+            slope = np.polyfit(np.log(rows["rows"].astype(float)), np.log(rows[name]), 1)[0]
+            print(f"slope of log {name} against log rows: {slope:.2f}")
+
+
+def draw(table: object, path: Path) -> None:
+    """Draw time and memory against rows, on log-log axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, name, label in zip(axes, ("seconds", "peak_gb"), ("time [s]", "peak memory [GB]"), strict=True):
+        for method, rows in table[table["grows"] == "rows"].groupby("method", sort=False):
+            axis.loglog(rows["rows"], rows[name].clip(lower=1e-3), "o-", label=method)
+        axis.set_xlabel("rows (10 columns)")
+        axis.set_ylabel(label)
+    axes[0].legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""``python -m dowhy_cina.cli``."""
+
+import sys
+
+from dowhy_cina.cli import main
+
+sys.exit(main())

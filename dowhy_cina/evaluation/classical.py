@@ -1,0 +1,152 @@
+"""Classical estimators of the average effect, to stand beside: short, independent of the rest of the package.
+
+Letters: N rows, D covariates.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Array = npt.NDArray[np.float64]
+#: Effect and standard error; the latter NaN where the method has none.
+Estimate = tuple[float, float]
+
+FOLDS = 5
+#: Propensities are cut here, as in the published comparisons.
+CLIP = 1e-3
+#: Rows of an arm that the kernel ridge regression uses at most, and penalties that it chooses from.
+MOST_ROWS = 2000
+PENALTIES = 10.0 ** np.arange(-4, 3, 0.5)
+NAN = float("nan")
+
+
+def difference_in_means(x: Array, t: Array, y: Array) -> Estimate:
+    """Mean outcome of the treated minus that of the controls."""
+    treated, control = y[t == 1], y[t == 0]
+    error = np.sqrt(treated.var() / treated.size + control.var() / control.size)
+    return float(treated.mean() - control.mean()), float(error)
+
+
+def linear_regression(x: Array, t: Array, y: Array) -> Estimate:
+    """Coefficient of the treatment beside all covariates, with the robust standard error (HC1)."""
+    design = np.column_stack([np.ones_like(t), t, x])
+    inverse = np.linalg.pinv(design.T @ design)
+    coefficients = inverse @ design.T @ y
+    residuals = y - design @ coefficients
+    influence = residuals * (design @ inverse[1])
+    freedom = max(1, len(y) - np.linalg.matrix_rank(design))
+    return float(coefficients[1]), float(np.sqrt(np.sum(influence**2) * len(y) / freedom))
+
+
+def inverse_propensity(x: Array, t: Array, y: Array) -> Estimate:
+    """Normalised inverse propensity weighting with a logistic model."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    with warnings.catch_warnings():  # a separable table has no maximum; the ridge keeps the last iterate usable
+        warnings.simplefilter("ignore")
+        propensity = model.fit(x, t).predict_proba(x)[:, 1].clip(CLIP, 1 - CLIP)
+    weights = t / propensity + (1 - t) / (1 - propensity)
+    means = [np.average(y[t == arm], weights=weights[t == arm]) for arm in (0, 1)]
+    totals = [weights[t == arm].sum() for arm in (0, 1)]
+    influence = np.where(t == 1, weights * (y - means[1]) / totals[1], -weights * (y - means[0]) / totals[0])
+    return float(means[1] - means[0]), float(np.sqrt(np.sum(influence**2)))
+
+
+def kernel_ridge(x: Array, t: Array, y: Array) -> Estimate:
+    """Gaussian kernel ridge regression of the outcome in each arm, penalty by leave-one-out, averaged over all rows."""
+    z = StandardScaler().fit_transform(x)
+    effects = np.zeros_like(y)
+    for arm, sign in ((0, -1.0), (1, 1.0)):
+        rows = np.random.default_rng(0).permutation(np.flatnonzero(t == arm))[:MOST_ROWS]
+        centre, (values, vectors) = y[rows].mean(), np.linalg.eigh(_gaussian(z[rows], z[rows]))
+        best, coefficients = np.inf, np.zeros(len(rows))
+        for penalty in PENALTIES:
+            inverse = vectors / (values.clip(0) + penalty)
+            solved = inverse @ (vectors.T @ (y[rows] - centre))
+            error = np.mean((solved / (inverse * vectors).sum(1)) ** 2)
+            if error < best:
+                best, coefficients = error, solved
+        effects += sign * (centre + _gaussian(z, z[rows]) @ coefficients)
+    return float(effects.mean()), NAN
+
+
+def _gaussian(left: Array, right: Array) -> Array:
+    """Gaussian kernel of standardised rows, its bandwidth the square root of their number of columns."""
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
+    return np.asarray(np.exp(-squares.clip(0) / (2 * left.shape[1])))
+
+
+def t_learner(x: Array, t: Array, y: Array) -> Estimate:
+    """Boosted trees of the outcome in each arm, their difference averaged over all rows."""
+    means = [_regression().fit(x[t == arm], y[t == arm]).predict(x) for arm in (0, 1)]
+    return float(np.mean(means[1] - means[0])), NAN
+
+
+def x_learner(x: Array, t: Array, y: Array) -> Estimate:
+    """Boosted trees of imputed effects in each arm, blended by the propensity.
+
+    References
+    ----------
+    Kunzel et al. (2019), Metalearners for estimating heterogeneous treatment effects, PNAS 116(10).
+    """
+    treated = t == 1
+    means = [_regression().fit(x[t == arm], y[t == arm]).predict(x) for arm in (0, 1)]
+    effects = [
+        _regression().fit(x[~treated], (means[1] - y)[~treated]).predict(x),
+        _regression().fit(x[treated], (y - means[0])[treated]).predict(x),
+    ]
+    propensity = _classification().fit(x, t).predict_proba(x)[:, 1].clip(CLIP, 1 - CLIP)
+    return float(np.mean(propensity * effects[0] + (1 - propensity) * effects[1])), NAN
+
+
+def aipw(x: Array, t: Array, y: Array) -> Estimate:
+    """Augmented inverse propensity weighting: boosted trees, cross-fitted in five folds."""
+    scores = np.empty_like(y)
+    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, t):
+        propensity = _classification().fit(x[train], t[train]).predict_proba(x[test])[:, 1].clip(CLIP, 1 - CLIP)
+        means = []
+        for arm in (0, 1):
+            rows = train[t[train] == arm]
+            means.append(_regression().fit(x[rows], y[rows]).predict(x[test]))
+        residual = y[test] - np.where(t[test] == 1, means[1], means[0])
+        ratio = t[test] / propensity - (1 - t[test]) / (1 - propensity)
+        scores[test] = means[1] - means[0] + ratio * residual
+    return float(scores.mean()), float(scores.std() / np.sqrt(len(y)))
+
+
+def _regression() -> Any:
+    """LightGBM where it is installed, scikit-learn's boosted trees otherwise, in default settings."""
+    try:
+        from lightgbm import LGBMRegressor
+    except ImportError:
+        return HistGradientBoostingRegressor(random_state=0)
+    return LGBMRegressor(verbose=-1, random_state=0, n_jobs=1)
+
+
+def _classification() -> Any:
+    try:
+        from lightgbm import LGBMClassifier
+    except ImportError:
+        return HistGradientBoostingClassifier(random_state=0)
+    return LGBMClassifier(verbose=-1, random_state=0, n_jobs=1)
+
+
+#: Every method by its name.
+METHODS: dict[str, Callable[[Array, Array, Array], Estimate]] = {
+    "difference in means": difference_in_means,
+    "linear regression": linear_regression,
+    "IPW, logistic": inverse_propensity,
+    "kernel ridge per arm": kernel_ridge,
+    "T-learner, boosted trees": t_learner,
+    "X-learner, boosted trees": x_learner,
+    "AIPW, boosted trees": aipw,
+}

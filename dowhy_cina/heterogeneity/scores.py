@@ -1,0 +1,129 @@
+"""Scores of rows, and the checks that everything built on them shares.
+
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.errors import InputError, InputTypeError
+
+Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+
+def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
+    """Columns to look for effect modification in.
+
+    Parameters
+    ----------
+    covariates : DataFrame or ndarray of N rows, or None
+        The columns of an array are called "x0", "x1", ...
+    by : column name, list of column names, or Series, DataFrame or ndarray of N rows
+        A list is one of names; values of one's own are aligned by position.
+
+    Returns
+    -------
+    DataFrame, N rows
+
+    Raises
+    ------
+    InputError
+        If a name is not that of a covariate, or the values have another number of rows.
+    InputTypeError
+        If names are given where the covariates are not known.
+    """
+    if isinstance(by, pd.Series | pd.DataFrame | np.ndarray | pd.Categorical):
+        values = by if isinstance(by, pd.DataFrame) else pd.DataFrame({getattr(by, "name", None) or "group": by})
+        if covariates is not None and len(values) != len(covariates):
+            raise InputError(f"expected a value for each of {len(covariates)} rows, got {len(values)}.")
+        return values.reset_index(drop=True)
+    if covariates is None:
+        raise InputTypeError(
+            f"the covariates are not kept in pickles: expected the columns themselves, got the name {by!r}."
+        )
+    if not isinstance(covariates, pd.DataFrame):
+        array = np.asarray(covariates)
+        covariates = pd.DataFrame(array, columns=[f"x{column}" for column in range(array.shape[1])])
+    names = list(by) if isinstance(by, list | tuple) else [by]
+    known = [str(name) for name in covariates.columns]
+    unknown = [name for name in names if name not in covariates.columns]
+    if unknown or not names:
+        raise InputError(
+            f"expected covariates as effect modifiers, got {unknown or 'none'}; the covariates are {known}. Pass the "
+            "values of another column themselves."
+        )
+    return pd.DataFrame(covariates[names]).reset_index(drop=True)
+
+
+def contributions(pseudo_outcomes: npt.ArrayLike, weights: npt.ArrayLike | None) -> tuple[Array, Array]:
+    """What each row adds to the average effect, and its weight in the target population.
+
+    Parameters
+    ----------
+    pseudo_outcomes : array-like, shape (N,)
+    weights : array-like, shape (N,), optional
+        Any scale; equal by default.
+
+    Returns
+    -------
+    a, q : ndarray, shape (N,)
+        q sums to one, a to the effect.
+
+    Raises
+    ------
+    InputError
+        If lengths differ, a score is not finite, a weight is negative or none is positive.
+    """
+    scores = np.asarray(pseudo_outcomes, dtype=np.float64)
+    if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
+        raise InputError(f"expected finite pseudo-outcomes, one for each row, got an array of shape {scores.shape}.")
+    q = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if q.shape != scores.shape:
+        raise InputError(f"expected a weight for each of {len(scores)} rows, got shape {q.shape}.")
+    if not (q >= 0).all() or not np.isfinite(q).all():
+        raise InputError("expected weights that are finite and not negative; leave out the rows that have others.")
+    if not q.any():
+        raise InputError(
+            "expected weights of which some are positive, got zeros: the target population is not in the table."
+        )
+    q = q / q.sum()
+    mean = float(scores.mean())
+    return (scores - mean) / len(scores) + q * mean, q
+
+
+def cluster_codes(cluster: Any, rows: int) -> Codes:
+    """Number clusters from zero.
+
+    Raises
+    ------
+    InputError
+        If there is not a label for each row, one is missing, or all are the same.
+    """
+    codes, labels = pd.factorize(np.asarray(cluster), use_na_sentinel=True)
+    if codes.shape != (rows,):
+        raise InputError(f"expected a cluster for each of {rows} rows, got {len(codes)}.")
+    if (codes < 0).any():
+        raise InputError("expected a cluster for every row, got missing labels; give each of these rows its own.")
+    if len(labels) < 2:
+        raise InputError(
+            "expected at least two clusters, got one: nothing tells how clusters differ. Leave cluster out, or name a "
+            "column with more."
+        )
+    return np.asarray(codes, dtype=np.intp)
+
+
+def check_level(level: float) -> None:
+    """Refuse a confidence level outside (0, 1).
+
+    Raises
+    ------
+    InputError
+    """
+    if not 0 < level < 1:
+        raise InputError(f"expected a level in (0, 1), got {level!r}; for example 0.95.")

@@ -1,0 +1,103 @@
+"""One process or several under torchrun, and signals that ask a run to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dowhy_cina.errors import InputError
+
+
+class ProcessGroup:
+    """The processes that torchrun has started, or the only one; a context manager.
+
+    Attributes
+    ----------
+    rank, size : int
+        Number of this process and how many there are.
+    device : torch.device
+        Where this process computes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0")) if self.size > 1 else 0
+        if device.type == "cuda" and self.size > 1:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        self.device = device
+
+    def __enter__(self) -> ProcessGroup:
+        if self.size > 1:
+            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.size > 1:
+            distributed.destroy_process_group()
+
+    def share(self, count: int) -> int:
+        """How many of ``count`` batches each process takes.
+
+        Raises
+        ------
+        InputError
+            If they cannot be shared evenly.
+        """
+        if count % self.size:
+            raise InputError(f"batches_per_step must be a multiple of the {self.size} processes, got {count}.")
+        return count // self.size
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Average gradients over the processes, where there are several."""
+        return DistributedDataParallel(module) if self.size > 1 else module
+
+    def total(self, *numbers: float) -> list[float]:
+        """Sums over the processes."""
+        return self._reduce(numbers, distributed.ReduceOp.SUM)
+
+    def largest(self, *numbers: float) -> list[float]:
+        """Largest values over the processes: what all of them go by."""
+        return self._reduce(numbers, distributed.ReduceOp.MAX)
+
+    def _reduce(self, numbers: tuple[float, ...], operation: Any) -> list[float]:
+        if self.size == 1:
+            return list(numbers)
+        tensor = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(tensor, operation)
+        return [float(number) for number in tensor]
+
+
+class StopRequest:
+    """Notes the first Ctrl-C or SIGTERM instead of dying of it; the second one acts as usual. A context manager."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():  # others cannot have signal handlers
+            self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
