@@ -10,10 +10,9 @@ quadratic part that, unlike a polynomial, stays bounded far from the data.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -208,18 +207,6 @@ class RowFeatures:
         for rows, block in self.blocks():
             whole[:, rows] = block
         return whole
-
-    @classmethod
-    def __torch_function__(
-        cls, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Let ``weights @ features``, of shape (B, 1, M), stand where the features may or may not be kept."""
-        if function in (torch.matmul, Tensor.__matmul__, Tensor.matmul) and isinstance(args[1], RowFeatures):
-            return args[1].__rmatmul__(args[0])
-        return NotImplemented
-
-    def __rmatmul__(self, weights: Float[Tensor, "B 1 N"]) -> Float[Tensor, "B 1 M"]:
-        return self.mean(weights[:, 0])[:, None]
 
     def take(self, index: Int[Tensor, " n"]) -> RowFeatures:
         """Features of some of the rows."""

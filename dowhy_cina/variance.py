@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
+from dowhy_cina.balancing import combine
 from dowhy_cina.estimation import Estimates, Moments
 from dowhy_cina.nn.state import OutcomeModel, TableBatch, ZeroShot
 
@@ -74,7 +75,7 @@ def bias_parts(table: TableBatch, state: ZeroShot, moments: Moments, estimates: 
         missing = moments.outcome_features[arm] - features.mean(own)
         regression = regression + fit.signal_variance * missing.square().sum(1)
         unexplained = (rows * state.loo_residuals.square()).sum(1) / fit.count
-        missing = moments.features - (own[:, None] @ state.balance_features)[:, 0]
+        missing = moments.features - combine(state.balance_features, own)
         balance = balance + unexplained * missing.square().sum(1) / state.balance_kernel.diagonal
     entered = estimates.shrinkage * estimates.correction
     withheld = estimates.correction - entered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,8 +59,10 @@ def confidence_level(text: str) -> float:
     return level
 
 
-def read_problem(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
-    """Read the table of :func:`add_table`, and find the names of the covariates.
+def read_problem(
+    arguments: argparse.Namespace, other_roles: Sequence[str | None] = ()
+) -> tuple[pd.DataFrame, list[str]]:
+    """Read the table of :func:`add_table`, and find the names of the covariates: no column with another role is one.
 
     Raises
     ------
@@ -68,11 +71,12 @@ def read_problem(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]
     """
     table = read_table(arguments.table)
     treatment, outcome = arguments.treatment, arguments.outcome
+    others = [name for name in other_roles if name is not None]
     if arguments.graph is not None:
         covariates = identify(table, treatment, outcome, arguments.graph)
     elif arguments.covariates is not None:
         covariates = [name.strip() for name in arguments.covariates.split(",") if name.strip()]
     else:
-        covariates = [name for name in table.columns if name not in (treatment, outcome)]
-    check_columns(table, [treatment, outcome, *covariates], arguments.table)
+        covariates = [name for name in table.columns if name not in (treatment, outcome, *others)]
+    check_columns(table, [treatment, outcome, *others, *covariates], arguments.table)
     return table, covariates

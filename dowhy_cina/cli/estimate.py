@@ -21,9 +21,13 @@ def add_parser(commands: Any) -> None:
     add_table(estimate)
     estimate.add_argument(
         "--target",
-        choices=("ate", "att", "atc"),
+        choices=("ate", "att", "atc", "overlap"),
         default="ate",
-        help="all, the treated, the controls (default: %(default)s)",
+        help="all, the treated, the controls, or where both are likely (default: %(default)s)",
+    )
+    estimate.add_argument("--sample-weight", metavar="COLUMN", help="column of sampling weights")
+    estimate.add_argument(
+        "--cluster", metavar="COLUMN", help="column of clusters of rows that may depend on each other"
     )
     estimate.add_argument(
         "--augmentation",
@@ -31,6 +35,8 @@ def add_parser(commands: Any) -> None:
         default=DEFAULTS["augmentation"],
         help="outcome regression beside the weights, or the weights alone (default: %(default)s)",
     )
+    estimate.add_argument("--refine", type=float, metavar="GAP", help="relative duality gap to refine the weights to")
+    estimate.add_argument("--memory-limit", metavar="SIZE", help="for example 4GB")
     add_model(estimate)
     estimate.add_argument(
         "--confidence-level",
@@ -48,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Estimate an effect, print it and write what was asked for."""
     from dowhy_cina.inference import estimate_effect
 
-    table, covariates = read_problem(arguments)
+    table, covariates = read_problem(arguments, (arguments.sample_weight, arguments.cluster))
     treatment, outcome = arguments.treatment, arguments.outcome
     result = estimate_effect(
         table,
@@ -62,6 +68,10 @@ def run(arguments: argparse.Namespace) -> None:
         checkpoint=arguments.checkpoint,
         device=arguments.device,
         confidence_level=arguments.confidence_level,
+        sample_weight=arguments.sample_weight,
+        cluster=arguments.cluster,
+        refine=arguments.refine,
+        memory_limit=arguments.memory_limit,
     )
     if arguments.graph is not None:
         print(f"DoWhy's backdoor set: {', '.join(covariates) or 'no covariates'}\n")

@@ -42,7 +42,7 @@ def value_of(path):
     return json.loads(path.read_text())["value"]
 
 
-@pytest.mark.parametrize("target", ["ate", "att", "atc"])
+@pytest.mark.parametrize("target", ["ate", "att", "atc", "overlap"])
 def test_estimate_agrees_with_the_library(csv, table, tmp_path, capsys, target):
     out = tmp_path / "out.json"
     assert estimate(csv, "--covariates", "c, noise", "--target", target, "--json", str(out)) == 0
@@ -63,6 +63,22 @@ def test_every_other_column_is_a_covariate_unless_named(table, tmp_path):
     assert adjusted == pytest.approx(2.0, abs=0.3)
     means = table.groupby("t")["y"].mean()
     assert value_of(out) == pytest.approx(means[1] - means[0], rel=1e-6)
+
+
+def test_weights_and_clusters_are_columns_of_their_own(table, tmp_path):
+    path, out = tmp_path / "data.csv", tmp_path / "out.json"
+    rng = np.random.default_rng(1)
+    weight, cluster = rng.uniform(0.2, 3, len(table)), rng.integers(0, 30, len(table))
+    table.drop(columns="m").assign(w=weight, g=cluster).to_csv(path, index=False)
+    named = ("--sample-weight", "w", "--cluster", "g", "--refine", "1e-3", "--memory-limit", "1GB", "--json", str(out))
+    assert estimate(str(path), *named) == 0
+    written = json.loads(out.read_text())
+    expected = dowhy_cina.estimate_effect(
+        table[["c", "noise"]], table["t"], table["y"], sample_weight=weight, cluster=cluster, refine=1e-3
+    )
+    assert written["value"] == pytest.approx(expected.value, rel=1e-9)
+    assert written["standard_error"] == pytest.approx(expected.standard_error, rel=1e-9)
+    assert estimate(str(path), "--cluster", "absent") == 1
 
 
 def test_parquet_gives_the_same(csv, tmp_path):
