@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-host lint docs bench bench-accuracy clean
+.PHONY: install demo test test-host lint docs bench bench-scale bench-accuracy bench-coverage clean
 
 install: $(STAMP)
 
@@ -50,6 +50,10 @@ bench: $(STAMP)
 # Time and memory beside other estimators; ECONML=PYTHON names an interpreter that has EconML.
 bench-scale: $(STAMP)
 	$(BIN)/python benchmarks/scale.py --econml "$(ECONML)" --csv docs/measured/scale.csv --plot docs/measured/scale.png
+
+# How often intervals hold the effect, on published tables too with DATA=FOLDER.
+bench-coverage: $(STAMP)
+	$(BIN)/python benchmarks/coverage.py --out docs/measured $(if $(DATA),--data "$(DATA)")
 
 # The figures that the bundled model is judged by; those on published tables too with DATA=FOLDER.
 bench-accuracy: $(STAMP)

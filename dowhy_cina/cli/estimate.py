@@ -26,9 +26,7 @@ def add_parser(commands: Any) -> None:
         help="all, the treated, the controls, or where both are likely (default: %(default)s)",
     )
     estimate.add_argument("--sample-weight", metavar="COLUMN", help="column of sampling weights")
-    estimate.add_argument(
-        "--cluster", metavar="COLUMN", help="column of clusters of rows that may depend on each other"
-    )
+    estimate.add_argument("--cluster", metavar="COLUMN", help="column of clusters of dependent rows")
     estimate.add_argument(
         "--augmentation",
         choices=("kernel", "none"),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dowhy_cina.batch import values_encoded
+from dowhy_cina.batch import HeldSettings, values_encoded
 from dowhy_cina.refutation.refuters import Refits
 from dowhy_cina.refutation.tables import RefitSetting, RefitTable
 
@@ -112,7 +112,7 @@ def _run_batch(setting: RefitSetting, batch: Batch, entropy: int) -> Outcome:
         seed = np.random.SeedSequence(entropy, spawn_key=(batch.refuter, number))
         tables[number] = batch.refits.draw(number, np.random.default_rng(seed))
     if setting.takes_batches:
-        effects = _in_one_pass(setting, tables, failures)
+        effects = _in_one_pass(setting, tables, failures, setting.held if batch.refits.held else None)
     else:
         effects = _each(setting.estimate, tables, failures)
     for number in [number for number, effect in effects.items() if not np.isfinite(effect)]:
@@ -120,7 +120,9 @@ def _run_batch(setting: RefitSetting, batch: Batch, entropy: int) -> Outcome:
     return Outcome(batch, effects, failures, time.perf_counter() - started)
 
 
-def _in_one_pass(setting: RefitSetting, tables: dict[int, RefitTable], failures: dict[int, str]) -> dict[int, float]:
+def _in_one_pass(
+    setting: RefitSetting, tables: dict[int, RefitTable], failures: dict[int, str], held: HeldSettings | None
+) -> dict[int, float]:
     encoded = {}
     for number, table in tables.items():
         try:
@@ -130,9 +132,9 @@ def _in_one_pass(setting: RefitSetting, tables: dict[int, RefitTable], failures:
     if not encoded:
         return {}
     try:
-        return dict(zip(encoded, values_encoded(list(encoded.values()), setting.options, setting.held), strict=True))
+        return dict(zip(encoded, values_encoded(list(encoded.values()), setting.options, held), strict=True))
     except Exception:  # a single table can break the pass of all: find out which
-        return _each(lambda table: values_encoded([table], setting.options, setting.held)[0], encoded, failures)
+        return _each(lambda table: values_encoded([table], setting.options, held)[0], encoded, failures)
 
 
 def _each(estimate: Callable[[Any], float], tables: Mapping[int, Any], failures: dict[int, str]) -> dict[int, float]:

@@ -293,7 +293,7 @@ def test_pretrain_hands_its_arguments_on(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_pretrain_makes_a_model_that_estimates(csv, tmp_path, capsys):
     model, settings = tmp_path / "tiny.safetensors", {"seconds": 1, "validation_tables": 2, "workers": 0}
-    overrides = {**settings, "min_rows": 40, "max_rows": 80, "max_columns": 4}
+    overrides = {**settings, "min_rows": 40, "max_rows": 80, "max_columns": 4, "calibration_samples": 10}
     given = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
     assert cli.main(["pretrain", str(ROOT / "recipes" / "cina-small.toml"), *given, "--output", str(model)]) == 0
     assert f"wrote {model}" in capsys.readouterr().out
