@@ -80,7 +80,9 @@ def training_figures(name: str) -> Figures:
     print(
         f"pretraining: {header['tables'] / header['seconds']:.1f} tables a second over {header['seconds'] / 3600:.1f} h"
     )
-    return {"pretraining: share of the time spent waiting for data": (header.get("waiting_share", np.nan), 0.1)}
+    if "waiting_share" not in header:  # not recorded by the first trainer
+        return {}
+    return {"pretraining: share of the time spent waiting for data": (header["waiting_share"], 0.1)}
 
 
 def main() -> int:

@@ -117,7 +117,7 @@ def balancing_errors(batch: TrainingBatch) -> dict[tuple[str, str], float]:
         *(part[0].numpy() for part in (batch.table.covariates, batch.table.treatment, batch.table.outcome))
     )
     table, model, found = analysis._table, analysis._model, {}
-    truth = float(batch.effect) / float(batch.table.outcome.std(unbiased=False))
+    truth = float(batch.labels.effect) / float(batch.table.outcome.std(unbiased=False))
     with torch.no_grad():
         gaussian, bandwidth = with_kernel_of_all_rows(table, analysis._state)
         for kernel, state in (("predicted kernel", analysis._state), ("Gaussian, median", gaussian)):

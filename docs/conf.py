@@ -8,9 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("MPLBACKEND", "Agg")
-warnings.filterwarnings(
-    "ignore", category=UserWarning
-)  # summary() shows them in the pages, without the builder's paths
+# summary() shows the former in the pages, without the builder's paths; the latter are DoWhy's, about pandas
+for category in (UserWarning, FutureWarning):
+    warnings.filterwarnings("ignore", category=category)
 
 import dowhy_cina  # noqa: E402
 

@@ -91,7 +91,7 @@ class EstimatorOptions:
     """Options of an estimate, shared by the direct call, DoWhy's ``init_params`` and the command line."""
 
     checkpoint: str = "cina-small"  #: bundled name, path, or "exact"
-    device: str = "auto"  #: "auto", "cpu", "cuda", "cuda:1" or "mps"
+    device: str = "auto"  #: "auto", "cpu", "cuda" or "cuda:1"
     augmentation: str = "kernel"  #: "kernel" or "none"
     landmarks: int = 128  #: rows that span the kernels; a table with no more of them is computed exactly
     refine: float | None = None  #: relative duality gap to refine the weights to, in (0, 1)

@@ -49,5 +49,5 @@ def resolve_device(name: str) -> torch.device:
     if name == "cpu" or name in present or (name == "cuda" and len(present) > 1):
         return torch.device(name)
     if name == "mps":
-        raise NotImplementedError("device='mps' is not in this release: it has no float64. Use device='cpu'.")
+        raise NotImplementedError("device='mps' has no float64, which the closed forms need. Use device='cpu'.")
     raise InputError(f"device {name!r} is not present; expected 'auto' or one of {present}.")

@@ -63,7 +63,7 @@ def analyse(
     InputError, InputTypeError
         If the table allows no estimate; the message says what was expected, what came and what to do.
     NotImplementedError
-        For options that this release does not have.
+        For ``device="mps"``.
     """
     options = options or EstimatorOptions()
     t, keep, _ = encode_treatment(treatment, treatment_value, control_value)
@@ -149,7 +149,7 @@ def estimate_effect(
         Bundled name, path, or "exact": the balancing problem solved on a Gaussian kernel of this table's rows
         (Algorithm 1 of the paper), at most 5,000 of them.
     device : str
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
+        "auto", "cpu", "cuda" or "cuda:1".
     confidence_level : float
         In (0, 1).
     refine : float, optional
@@ -172,11 +172,11 @@ def estimate_effect(
     InputError, InputTypeError
         If the table allows no estimate; the message says what was expected, what came and what to do.
     NotImplementedError
-        For options that a Dask DataFrame does not have.
+        For options that a Dask DataFrame does not have, and for ``device="mps"``.
 
     References
     ----------
-    Zhang et al. (2024), Towards Causal Foundation Model: on Duality between Causal Inference and Attention, ICML,
+    Zhang et al. (2024), Towards Causal Foundation Model: on Duality between Optimal Balancing and Attention, ICML,
     arXiv:2310.00809.
     """
     options = EstimatorOptions(

@@ -41,10 +41,9 @@ def squared_distances(a: Float[Tensor, "B N D"], b: Float[Tensor, "B M D"]) -> F
 
 def median_bandwidth(keys: Float[Tensor, "N D"]) -> float:
     """Median distance of two of the first :data:`BANDWIDTH_ROWS` rows; one if it is zero."""
-    some = keys[None, :BANDWIDTH_ROWS]
-    distances = squared_distances(some, some)[0]
-    above = distances[torch.triu_indices(len(distances), len(distances), 1).unbind(0)]
-    return float(above.median().sqrt()) or 1.0
+    # Differences, not products: these leave two equal rows a distance of their own rounding.
+    distances = torch.nn.functional.pdist(keys[:BANDWIDTH_ROWS])
+    return float(distances.median()) or 1.0
 
 
 def gaussian_gram(keys: Float[Tensor, "B N D"], bandwidth: float) -> Float[Tensor, "B N N"]:

@@ -40,7 +40,7 @@ def test_unknown(name):
         resolve_device(name)
 
 
-def test_mps_is_not_in_this_release():
+def test_mps_is_refused():
     with pytest.raises(NotImplementedError, match=r"mps.*float64.*device='cpu'"):
         resolve_device("mps")
 

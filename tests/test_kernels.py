@@ -168,3 +168,10 @@ def test_gather_rows():
     for table in range(2):
         np.testing.assert_array_equal(gathered[table], x[table].numpy()[index[table].numpy()])
     assert torch.equal(gather_rows(x[..., 0], index), gathered[..., 0])
+
+
+def test_the_bandwidth_of_rows_that_mostly_coincide_is_one():
+    """Products would leave equal rows a tiny distance, and with it a kernel that no factorisation survives."""
+    keys = torch.full((300, 3), 1 / 3).double()
+    keys[:60] += torch.rand(60, 3, generator=torch.Generator().manual_seed(0))
+    assert median_bandwidth(keys) == 1.0

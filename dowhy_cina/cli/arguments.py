@@ -40,9 +40,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", default=DEFAULTS["checkpoint"], help="bundled name, path, or 'exact' (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device", default=DEFAULTS["device"], help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)"
-    )
+    parser.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda, cuda:1 (default: %(default)s)")
 
 
 def confidence_level(text: str) -> float:

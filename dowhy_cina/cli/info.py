@@ -39,8 +39,10 @@ def run(arguments: argparse.Namespace) -> None:
         return
     print(f"checkpoint {arguments.checkpoint}")
     size = resolve(arguments.checkpoint).stat().st_size
-    for name, text in _card(header, size):
-        print(f"  {name:22s}{text}")
+    lines = list(_card(header, size))
+    width = max(len(name) for name, _ in lines) + 2
+    for name, text in lines:
+        print(f"  {name:{width}s}{text}")
     print("\ndevices")
     for name in _devices():
         print(f"  {name}")
