@@ -169,7 +169,9 @@ def test_missing_tensor(path):
 @pytest.mark.parametrize("name", ["cina-smal", "", "missing.safetensors", "."])
 def test_unknown_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=rf"one of cina-small.*path of a .safetensors file.*{name!r}"):
+    with pytest.raises(
+        CheckpointError, match=rf"one of cina-selfsup, cina-small.*path of a .safetensors file.*{name!r}"
+    ):
         checkpoint.load(name, CPU)
 
 
