@@ -63,15 +63,18 @@ def family_sample(index: int) -> dict[str, Any] | None:
         **(_aipw_row(sample) if comparable else {}),
         "family": population.family,
         "target": target,
-        "rows": pd.cut([rows], [0, 400, 800, 2001], labels=["200-400", "400-800", "800-2000"])[0],
+        "rows": _class(rows, [400, 800], ["200-400", "400-800", "800-2000"]),
         "outcome": "binary" if len(np.unique(y)) == 2 else "other",
-        "overlap": pd.cut([logit.std()], [-1, 0.7, 1.5, np.inf], labels=["good", "medium", "weak"])[0],
-        "heterogeneity": pd.cut([effects.std() / y.std()], [-1, 1e-9, 0.3, np.inf], labels=["none", "weak", "strong"])[
-            0
-        ],
+        "overlap": _class(logit.std(), [0.7, 1.5], ["good", "medium", "weak"]),
+        "heterogeneity": _class(effects.std() / y.std(), [1e-9, 0.3], ["none", "weak", "strong"]),
         "null": bool(np.abs(effects).max() < 1e-12),
         "columns": "10 and more" if columns >= 10 else "below 10",
     }
+
+
+def _class(value: float, bounds: list[float], names: list[str]) -> str:
+    """Name of the class that a value falls into, its upper bound included."""
+    return names[int(np.searchsorted(bounds, value))]
 
 
 def measured(sample: Sample, target: str = "ate") -> dict[str, Any]:
@@ -147,7 +150,8 @@ def _aipw_row(sample: Sample) -> dict[str, Any]:
 
 def aipw(sample: Sample) -> tuple[float, float]:
     """Effect and standard error by AIPW: kernel ridge outcomes, logistic propensity, five folds."""
-    z = (sample.x - sample.x.mean(0)) / sample.x.std(0)
+    x = sample.x[:, np.ptp(sample.x, axis=0) > 0]
+    z = (x - x.mean(0)) / x.std(0)
     scores = np.empty(len(sample.t))
     for fit, rest in KFold(5, shuffle=True, random_state=0).split(z):
         propensity = LogisticRegressionCV(Cs=5, max_iter=500).fit(z[fit], sample.t[fit]).predict_proba(z[rest])[:, 1]
