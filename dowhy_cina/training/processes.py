@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import signal
 import threading
@@ -35,12 +37,16 @@ class ProcessGroup:
 
     def __enter__(self) -> ProcessGroup:
         if self.size > 1:
+            # First imported while there is a group, this module keeps it until the interpreter ends, where a thread
+            # of gloo's that still drops a tensor now and then aborts the process.
+            importlib.import_module("torch._dynamo")
             distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.size > 1:
             distributed.destroy_process_group()
+            gc.collect()  # the wrapped module refers to the group, and to itself
 
     def share(self, count: int) -> int:
         """How many of ``count`` batches each process takes.

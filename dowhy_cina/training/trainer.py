@@ -90,46 +90,55 @@ def pretrain(
     """
     collection = as_collection(collections, config)
     start = start or (Path(config.start) if config.start else None)
-    with ProcessGroup(resolve_device(config.device)) as group, StopRequest() as request:
-        share = group.share(config.batches_per_step)
+    with ProcessGroup(resolve_device(config.device)) as group:
         if resume:
             run = state.resume(config, model_config, collection.names, output, group.device)
         else:
             run = state.new_run(config, model_config, start, group.device)
-        keeper = None
-        if not group.rank:
-            # Rows of the curve that this run goes on from: all of the checkpoint's own, or those up to the state.
-            kept = run.totals["steps"] if resume else math.inf if start == output else 0
-            keeper = _Keeper(config, collection, output, kept)
-        objective = group.wrap(Objective(speed_up(run.model, config, group.device), config))
-        first = run.totals["steps"] * config.batches_per_step + group.rank
-        batches = Prefetched(TableStream(config, collection, first, group.size), config.workers)
-        with _progress_bar(config, shown=progress and keeper is not None) as bar:
-            while True:
-                elapsed, asked = group.largest(0.0 if group.rank else run.elapsed, request.asked)
-                ended = run.step >= config.steps if config.steps else elapsed >= config.seconds
-                if asked and not ended:
-                    raise _stopped(run, config, collection, output, save=keeper is not None)
-                if run.step % config.validation_every == 0 or ended:
-                    out_of_patience = keeper.validate(run, bar) if keeper is not None else False
-                    ended = ended or bool(group.largest(out_of_patience)[0])
-                if ended:
-                    break
-                for parameters in run.optimiser.param_groups:
-                    parameters["lr"] = learning_rate(config, run.step, elapsed)
-                step_batches = [next(batches).to(group.device) for _ in range(share)]
-                run.waited = batches.waited
-                run.loss += accumulate(objective, step_batches, group, run)
-                norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
-                if torch.isfinite(norm):
-                    run.optimiser.step()
-                    run.average.update_parameters(run.model)
-                else:
-                    logger.warning("step %d: gradient is not finite, skipped", run.step)
-                run.optimiser.zero_grad()
-                run.step += 1
-                bar.update(1 if config.steps else round(elapsed) - bar.n)
+        # Rows of the curve that this run goes on from: all of the checkpoint's own, or those up to the state.
+        kept = run.totals["steps"] if resume else math.inf if start == output else 0
+        keeper = None if group.rank else _Keeper(config, collection, output, kept)
+        _train(run, config, collection, group, keeper, progress)
     return run.header
+
+
+def _train(
+    run: Run,
+    config: TrainingConfig,
+    collection: Collection,
+    group: ProcessGroup,
+    keeper: _Keeper | None,
+    progress: bool,
+) -> None:
+    share = group.share(config.batches_per_step)
+    objective = group.wrap(Objective(speed_up(run.model, config, group.device), config))
+    first = run.totals["steps"] * config.batches_per_step + group.rank
+    batches = Prefetched(TableStream(config, collection, first, group.size), config.workers)
+    with StopRequest() as request, _progress_bar(config, shown=progress and keeper is not None) as bar:
+        while True:
+            elapsed, asked = group.largest(0.0 if group.rank else run.elapsed, request.asked)
+            ended = run.step >= config.steps if config.steps else elapsed >= config.seconds
+            if asked and not ended:
+                raise RunStoppedError(keeper.stopped(run) if keeper is not None else "the run was asked to stop.")
+            if run.step % config.validation_every == 0 or ended:
+                out_of_patience = keeper.validate(run, bar) if keeper is not None else False
+                ended = ended or bool(group.largest(out_of_patience)[0])
+            if ended:
+                break
+            for parameters in run.optimiser.param_groups:
+                parameters["lr"] = learning_rate(config, run.step, elapsed)
+            step_batches = [next(batches).to(group.device) for _ in range(share)]
+            run.waited = batches.waited
+            run.loss += accumulate(objective, step_batches, group, run)
+            norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
+            if torch.isfinite(norm):
+                run.optimiser.step()
+                run.average.update_parameters(run.model)
+            else:
+                logger.warning("step %d: gradient is not finite, skipped", run.step)
+            run.optimiser.zero_grad()
+            run.step += 1
+            bar.update(1 if config.steps else round(elapsed) - bar.n)
 
 
 def accumulate(objective: nn.Module, batches: list[TrainingBatch], group: ProcessGroup, run: Run) -> float:
@@ -159,7 +168,7 @@ class _Keeper:
     def validate(self, run: Run, bar: tqdm[Any]) -> bool:
         """Validate the averaged weights; true if they have not improved for too long."""
         # The state is saved first, so that a resumed run begins with this very validation.
-        state.save(run, self.config, self.collection.names, self.output)
+        self._save(run)
         figures = {name: validate(run.averaged, batches) for name, batches in self.parts.items()}
         totals = run.totals
         loss = run.loss / (run.step - run.validated) if run.step > run.validated else math.nan
@@ -182,14 +191,16 @@ class _Keeper:
             checkpoint.write(self.output, run.averaged, run.header)
         return 0 < self.config.patience <= run.stale
 
+    def stopped(self, run: Run) -> str:
+        """Save the state of a run that was asked to stop; returns how to go on."""
+        self._save(run)
+        return (
+            f"the run was asked to stop and has saved its state after step {run.step} in "
+            f"{state.state_path(self.output)}: the same command with --resume goes on."
+        )
 
-def _stopped(run: Run, config: TrainingConfig, collection: Collection, output: Path, save: bool) -> RunStoppedError:
-    if save:
-        state.save(run, config, collection.names, output)
-    return RunStoppedError(
-        f"the run was asked to stop and has saved its state after step {run.step} in {state.state_path(output)}: "
-        "the same command with --resume goes on."
-    )
+    def _save(self, run: Run) -> None:
+        state.save(run, self.config, self.collection.names, self.output)
 
 
 def _progress_bar(config: TrainingConfig, shown: bool) -> tqdm[Any]:
