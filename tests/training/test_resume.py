@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, recipe):
     assert not list(tmp_path.glob("*.partial"))
 
 
-#: What ``-m dowhy_cina.training`` does; threads of a process group that outlives the run can abort the interpreter's end.
+#: ``-m dowhy_cina.training``; threads of a process group that outlives the run can abort the interpreter's end.
 RUN_AND_LEAVE_NO_GROUP = """
 import sys
 from pathlib import Path
