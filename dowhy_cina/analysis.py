@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from dowhy_cina.conditional import ConditionalEffects
-from dowhy_cina.config import EstimatorOptions
-from dowhy_cina.devices import THREADED_ROWS, resolve_device, threads_for
+from dowhy_cina.devices import threads_for
 from dowhy_cina.diagnostics import balance_table, effective_sample_size, overlap_verdict, overlap_warnings
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.estimation import (
@@ -30,11 +29,9 @@ from dowhy_cina.estimation import (
     weights_alone,
     worst_case,
 )
-from dowhy_cina.kernels import Storage
-from dowhy_cina.memory import plan_memory, rows_of_a_block, with_smaller_blocks
+from dowhy_cina.memory import rows_of_a_block
 from dowhy_cina.nn.state import ZeroShot, without_rows
-from dowhy_cina.preparation import CanonicalTable, load_model, table_batch
-from dowhy_cina.preprocessing import Preprocessor
+from dowhy_cina.preparation import PreparedTable, forward_alone, load_model
 from dowhy_cina.results import EffectResult, Plan
 from dowhy_cina.variance import bias_parts, degrees_of_freedom, sampling_variance, smaller_arm, t_inference
 from dowhy_cina.weighting import (
@@ -67,54 +64,37 @@ class Analysis:
     Made by :func:`dowhy_cina.inference.analyse`.
     """
 
-    def __init__(
-        self,
-        covariates: Array,
-        readable: pd.DataFrame,
-        treatment: Array,
-        outcome: Array,
-        keep: npt.NDArray[np.bool_],
-        preprocessor: Preprocessor,
-        options: EstimatorOptions,
-        sample_weight: Array | None = None,
-        cluster: npt.NDArray[np.int64] | None = None,
-        given: tuple[Any, Any] = (None, None),  # the caller's covariates and clusters, for effects by group
-    ) -> None:
-        self.options, self._given = options, given
-        self._preprocessor, self._readable, self._keep = preprocessor, readable, keep
-        self.device = resolve_device(options.device)
-        self._is_exact = options.checkpoint == "exact"
-        self._model = load_model(options, self.device)
-        rows = CanonicalTable.of(covariates, treatment, outcome, sample_weight)
-        self._rows, self._order, self._scale = rows, rows.order, rows.scale
-        self._treatment = rows.treatment
+    def __init__(self, prepared: PreparedTable, state: ZeroShot | None = None) -> None:
+        """Run the model, unless it has been run for this table already, together with others."""
+        rows, table = prepared.rows, prepared.batch
+        self.options, self.device, self._given = prepared.options, prepared.device, prepared.given
+        self._preprocessor, self._readable, self._keep = prepared.preprocessor, prepared.readable, prepared.keep
+        self._is_exact, self._threaded_rows = prepared.is_exact, prepared.threaded_rows
+        self._model = load_model(prepared.options, self.device)
+        self._rows, self._order, self._scale, self._treatment = rows, rows.order, rows.scale, rows.treatment
+        cluster = prepared.cluster
         self._cluster = None if cluster is None else torch.from_numpy(cluster[self._order]).to(self.device)[None]
-        self.columns = covariates.shape[1]
-        self._table = table_batch([rows], options.landmarks, self.device)
-        landmarks = self._table.landmarks.shape[1]
-        memory = plan_memory(len(treatment), self.columns, landmarks, self.device, options.memory_limit)
-        # An exact solution works on matrices of all rows, which keep all threads busy.
-        self._threaded_rows = THREADED_ROWS if self._is_exact else len(treatment)
-        with torch.no_grad(), threads_for(self._threaded_rows):
-            self._state, storage = with_smaller_blocks(self._forward, memory.storage)
-            if self._is_exact:
-                self._state, self._bandwidth = with_kernel_of_all_rows(self._table, self._state)
-                landmarks = len(treatment)
+        self.columns = prepared.encoded.shape[1]
+        if state is None:
+            state, storage = forward_alone(prepared)
+            table = dataclasses.replace(table, storage=storage)
+        self._table, landmarks = table, table.landmarks.shape[1]
+        if self._is_exact:
+            with torch.no_grad(), threads_for(self._threaded_rows):
+                state, self._bandwidth = with_kernel_of_all_rows(table, state)
+            landmarks = len(self._treatment)
+        self._state = state
         self.plan = Plan(
-            "exact" if landmarks == len(treatment) else "landmarks",
+            "exact" if landmarks == len(self._treatment) else "landmarks",
             landmarks,
-            len(treatment),
+            len(self._treatment),
             self.columns,
             str(self.device),
             "float64",
-            min(rows_of_a_block(storage, landmarks), len(treatment)),
-            storage.kept,
-            memory.needed,
+            min(rows_of_a_block(table.storage, landmarks), len(self._treatment)),
+            table.storage.kept,
+            prepared.memory.needed,
         )
-
-    def _forward(self, storage: Storage) -> ZeroShot:
-        self._table = dataclasses.replace(self._table, storage=storage)
-        return self._model.forward(self._table)
 
     def _in_table_order(self, values: Array, fill: float) -> Array:
         """Values per canonical row, put back to the caller's rows; ``fill`` for rows set aside."""
@@ -255,8 +235,8 @@ class Analysis:
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
         readable = self._readable.iloc[self._order]
         balance = balance_table(readable, self._treatment, final)
-        notes = overlap_warnings(self._treatment, final, target.weights, propensity, balance)
-        notes += self._unsolved(weighting)
+        verdict = overlap_verdict(self._treatment, final, target.weights, propensity, balance)
+        notes = overlap_warnings(self._treatment, verdict) + self._unsolved(weighting)
         return EffectResult(
             value=value * self._scale,
             standard_error=standard_error,
@@ -285,7 +265,7 @@ class Analysis:
             correction_share=float(estimates.shrinkage),
             degrees_of_freedom=freedom,
             pseudo_outcomes=self._pseudo_outcomes(estimates, value),
-            overlap=overlap_verdict(self._treatment, final, target.weights, propensity, balance),
+            overlap=verdict,
             covariates=self._given[0],
             cluster=self._given[1],
             function=self.function,

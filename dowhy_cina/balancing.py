@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.kernels import RowFeatures
+from dowhy_cina.kernels import RowFeatures, gather_rows, row_products
 
 Features = Float[Tensor, "B N M"] | RowFeatures
 Rows = Float[Tensor, "B N"]
@@ -30,14 +30,14 @@ def combine(features: Features, coefficients: Rows) -> Float[Tensor, "B M"]:
     """``phi' c``: a weighted sum of feature rows."""
     if isinstance(features, RowFeatures):
         return features.mean(coefficients)
-    return torch.einsum("bnm,bn->bm", features, coefficients)
+    return (coefficients[:, None] @ features)[:, 0]
 
 
 def apply(features: Features, direction: Float[Tensor, "B M"]) -> Rows:
     """``phi d``: one value per row."""
     if isinstance(features, RowFeatures):
         return features.times(direction)
-    return torch.einsum("bnm,bm->bn", features, direction)
+    return row_products(features, direction)
 
 
 def scale_rows(features: Features, factor: Rows) -> Features:
@@ -47,9 +47,9 @@ def scale_rows(features: Features, factor: Rows) -> Features:
     return features.scaled(factor) if isinstance(features, RowFeatures) else features * factor[..., None]
 
 
-def take_rows(features: Features, index: Int[Tensor, " n"]) -> Features:
-    """Features of some of the rows."""
-    return features.take(index) if isinstance(features, RowFeatures) else features[:, index]
+def take_rows(features: Features, index: Int[Tensor, "B n"]) -> Features:
+    """Features of some of the rows of each table."""
+    return features.take(index) if isinstance(features, RowFeatures) else gather_rows(features, index)
 
 
 def features_gram(features: Features) -> Float[Tensor, "B M M"]:

@@ -224,15 +224,14 @@ def overlap_verdict(
     )
 
 
-def overlap_warnings(
-    treatment: Array, weights: Array, target_weights: Array, propensity: Array, balance: pd.DataFrame
-) -> tuple[str, ...]:
+def overlap_warnings(treatment: Array, verdict: OverlapVerdict) -> tuple[str, ...]:
     """Say in plain words what makes an estimate doubtful, and what can be done.
 
     Parameters
     ----------
-    treatment, weights, target_weights, propensity, balance
-        As in `overlap_verdict`.
+    treatment : ndarray, shape (N,)
+        1 in treated, 0 in control rows.
+    verdict : OverlapVerdict
 
     Returns
     -------
@@ -242,7 +241,6 @@ def overlap_warnings(
     treated = treatment > 0.5
     arms = (("treated", int(treated.sum())), ("control", int((~treated).sum())))
     warnings = [_sample_warning(arm, rows) for arm, rows in arms]
-    verdict = overlap_verdict(treatment, weights, target_weights, propensity, balance)
     if verdict.reasons:
         reasons = "; ".join(verdict.reasons)
         head = "The data are strained" if verdict.grade == "strained" else "The data do not answer this"

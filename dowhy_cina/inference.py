@@ -15,6 +15,7 @@ import pandas as pd
 from dowhy_cina.analysis import Analysis
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.preparation import PreparedTable
 from dowhy_cina.preprocessing import (
     Preprocessor,
     check_cluster,
@@ -65,8 +66,21 @@ def analyse(
     NotImplementedError
         For ``device="mps"``.
     """
+    return Analysis(prepare(X, treatment, outcome, (treatment_value, control_value), options, sample_weight, cluster))
+
+
+def prepare(
+    X: Any,
+    treatment: Any,
+    outcome: Any,
+    values: tuple[Any, Any] = (None, None),
+    options: EstimatorOptions | None = None,
+    sample_weight: Any = None,
+    cluster: Any = None,
+) -> PreparedTable:
+    """Check and encode a table; parameters and errors of :func:`analyse`."""
     options = options or EstimatorOptions()
-    t, keep, _ = encode_treatment(treatment, treatment_value, control_value)
+    t, keep, _ = encode_treatment(treatment, *values)
     rows = len(X) if hasattr(X, "__len__") else -1
     if rows != len(keep):
         raise InputError(f"expected covariates and treatment of the same length, got {rows} and {len(keep)} rows.")
@@ -81,7 +95,7 @@ def analyse(
     encoded = preprocessor.fit_transform(table)
     readable = preprocessor.readable(table)
     given = (X, None if cluster is None else np.asarray(cluster))
-    return Analysis(encoded, readable, t, y, keep, preprocessor, options, weights, clusters, given)
+    return PreparedTable(encoded, readable, t, y, keep, preprocessor, options, weights, clusters, given)
 
 
 def refuse_unweighted(
@@ -182,27 +196,34 @@ def estimate_effect(
     options = EstimatorOptions(
         checkpoint=checkpoint, device=device, augmentation=augmentation, refine=refine, memory_limit=memory_limit
     )
-    if type(X).__module__.split(".")[0].startswith("dask"):
+    if is_partitioned(X):
         refused = {"sample_weight": sample_weight, "cluster": cluster}
         values = (treatment_value, control_value)
         result: EffectResult = _of_partitions(
             X, treatment, outcome, covariates, values, target_units, options, confidence_level, refused
         )
         return result
-    X, (treatment, outcome, sample_weight, cluster) = select_columns(
-        X, (treatment, outcome, sample_weight, cluster), covariates
+    prepared = prepare_columns(
+        X, (treatment, outcome, sample_weight, cluster), covariates, (treatment_value, control_value), options
     )
-    analysis = analyse(
-        X,
-        treatment,
-        outcome,
-        treatment_value=treatment_value,
-        control_value=control_value,
-        options=options,
-        sample_weight=sample_weight,
-        cluster=cluster,
-    )
-    return analysis.effect(target_units, confidence_level)
+    return Analysis(prepared).effect(target_units, confidence_level)
+
+
+def prepare_columns(
+    X: Any,
+    roles: Sequence[Any],
+    covariates: Sequence[str] | None,
+    values: tuple[Any, Any],
+    options: EstimatorOptions,
+) -> PreparedTable:
+    """:func:`prepare` for a table of which treatment, outcome, sampling weight and cluster may be named columns."""
+    X, (treatment, outcome, sample_weight, cluster) = select_columns(X, roles, covariates)
+    return prepare(X, treatment, outcome, values, options, sample_weight, cluster)
+
+
+def is_partitioned(X: Any) -> bool:
+    """Whether a table is a Dask DataFrame."""
+    return type(X).__module__.split(".")[0].startswith("dask")
 
 
 def _of_partitions(

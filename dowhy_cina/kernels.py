@@ -29,8 +29,8 @@ BLOCK_ENTRIES = 2**18
 #: Entries of foreign rows' features up to which they are kept; those of more rows are computed again by each pass.
 KEPT_ENTRIES = 2**24
 
-#: Rows of a table: consecutive ones, or their places.
-Selection = slice | Int[Tensor, " n"]
+#: A term per head.
+Heads = tuple[Float[Tensor, "B N M"], Float[Tensor, "B N M"], Float[Tensor, "B N M"]]
 
 
 def squared_distances(a: Float[Tensor, "B N D"], b: Float[Tensor, "B M D"]) -> Float[Tensor, "B N M"]:
@@ -51,23 +51,32 @@ def gaussian_gram(keys: Float[Tensor, "B N D"], bandwidth: float) -> Float[Tenso
     return torch.exp(squared_distances(keys, keys) * (-0.5 / bandwidth**2))
 
 
-def multihead_kernel(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
-    """Sum over heads of ``amplitude * exp(-distance / (2 scale^2))``."""
-    # The amplitude enters the exponent, in place: at this size a kernel waits for memory, not for arithmetic.
-    levels = amplitudes.log()[..., None, None]
-    terms = [torch.add(levels[:, h], distances, alpha=-0.5 / scale**2).exp_() for h, scale in enumerate(HEAD_SCALES)]
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
+def heads(distances: Float[Tensor, "B N M"]) -> Heads:
+    """``exp(-distance / (2 scale^2))`` for every one of :data:`HEAD_SCALES`."""
+    short, wide = (torch.mul(distances, -0.5 / scale**2).exp_() for scale in (HEAD_SCALES[0], HEAD_SCALES[2]))
+    # The unit head is the ninth power of the wide one, three times as wide: products cost less than an exponential.
+    fourth = wide.square().square()
+    return short, fourth.square() * wide, wide
+
+
+def mixed(terms: Heads, amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
+    """Sum over heads of ``amplitude * term``."""
+    short, unit, wide = (level * term for level, term in zip(amplitudes.T[..., None, None], terms, strict=True))
+    total: Tensor = short + unit + wide
     return total
 
 
-def multihead_slope(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
-    """Minus twice the derivative of :func:`multihead_kernel` in the squared distance.
+def multihead_kernel(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
+    """Sum over heads of ``amplitude * exp(-distance / (2 scale^2))``."""
+    return mixed(heads(distances), amplitudes)
 
-    It is the factor of ``y - x`` in the kernel's gradient in ``x``.
+
+def slope_amplitudes(amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
+    """Amplitudes of minus twice the kernel's derivative in the squared distance.
+
+    That is the factor of ``y - x`` in the kernel's gradient in ``x``.
     """
-    return multihead_kernel(distances, amplitudes / amplitudes.new_tensor(HEAD_SCALES) ** 2)
+    return amplitudes / amplitudes.new_tensor(HEAD_SCALES) ** 2
 
 
 @dataclass(frozen=True)
@@ -117,19 +126,22 @@ class LandmarkKernel:
 
     def features(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
         """Rows ``phi(x)`` whose inner products are the landmark kernel."""
-        kernel = self.similarities(keys)
-        columns: Tensor = torch.linalg.solve_triangular(self.factor, kernel.transpose(-1, -2), upper=False)
+        return self.whitened(self.similarities(keys))
+
+    def whitened(self, similarities: Float[Tensor, "B N M"]) -> Float[Tensor, "B N M"]:
+        """Features of rows with these similarities."""
+        columns: Tensor = torch.linalg.solve_triangular(self.factor, similarities.transpose(-1, -2), upper=False)
         return columns.transpose(-1, -2)
 
     def mean_squared_gradients(
-        self, keys: Float[Tensor, "B N D"], coefficients: Float[Tensor, "B M R"]
+        self, keys: Float[Tensor, "B N D"], terms: Heads, coefficients: Float[Tensor, "B M R"]
     ) -> Float[Tensor, "B D R"]:
         """Mean over rows of the squared gradients of ``x -> phi(x) . coefficients``.
 
-        A value per key coordinate, for R functions at once.
+        A value per key coordinate, for R functions at once; ``terms`` are the heads of the keys and the landmarks.
         """
         dual = torch.linalg.solve_triangular(self.factor.transpose(-1, -2), coefficients, upper=True)
-        slope = multihead_slope(squared_distances(keys, self.landmarks), self.amplitudes)
+        slope = mixed(terms, slope_amplitudes(self.amplitudes))
         squares = []
         for function in dual.unbind(-1):
             # sum_m slope_nm dual_m (landmark_m - key_n), by products instead of an N x M x D array
@@ -207,10 +219,10 @@ class RowFeatures:
             whole[:, rows] = block
         return whole
 
-    def take(self, index: Int[Tensor, " n"]) -> RowFeatures:
-        """Features of some of the rows."""
-        kept, scale = (None if part is None else part[:, index] for part in (self.kept, self.scale))
-        return RowFeatures(self.kernel, self.keys[:, index], kept, self.block_entries, scale)
+    def take(self, index: Int[Tensor, "B n"]) -> RowFeatures:
+        """Features of some of the rows of each table."""
+        kept, scale = (None if part is None else gather_rows(part, index) for part in (self.kept, self.scale))
+        return RowFeatures(self.kernel, gather_rows(self.keys, index), kept, self.block_entries, scale)
 
     def scaled(self, factor: Float[Tensor, "B N"]) -> RowFeatures:
         """Multiply each row's features by a factor, when they are computed."""
@@ -238,17 +250,16 @@ class RowFeatures:
             features = self.kernel.features(self.keys[:, block]) if self.kept is None else self.kept[:, block]
             yield block, features if self.scale is None else features * self.scale[:, block, None]
 
-    def blocks_of(self, weights: Float[Tensor, "B N"]) -> Iterator[tuple[Selection, Float[Tensor, "B n M"]]]:
-        """Like :meth:`blocks`, of the rows with a weight where one table allows to leave the others out."""
+    def blocks_of(self, weights: Float[Tensor, "B N"]) -> Iterator[tuple[Int[Tensor, "B n"], Float[Tensor, "B n M"]]]:
+        """Like :meth:`blocks`, of the rows with a weight, with their places in the table.
+
+        In a batch there are others among them, see :func:`places_of`.
+        """
         for block, features in self.blocks():
-            if len(weights) > 1:
-                yield block, features
-                continue
-            inside = weights[0, block].nonzero()[:, 0]
-            if len(inside) == features.shape[1]:
-                yield block, features
-            elif len(inside):
-                yield inside + block.start, features[:, inside]
+            places = places_of(weights[:, block])
+            if places.shape[1]:
+                whole = places.shape[1] == features.shape[1]
+                yield places + block.start, features if whole else gather_rows(features, places)
 
     def mean(self, weights: Float[Tensor, "B N"]) -> Float[Tensor, "B M"]:
         """``sum_i weights_i phi(x_i)``."""
@@ -263,10 +274,10 @@ class RowFeatures:
     def times(self, coefficients: Float[Tensor, "B M"]) -> Float[Tensor, "B N"]:
         """``phi(x_i) . coefficients`` for every row."""
         if self.kept is not None:
-            return torch.cat([(block @ coefficients[..., None])[..., 0] for _, block in self.blocks()], 1)
+            return torch.cat([row_products(block, coefficients) for _, block in self.blocks()], 1)
         upper = self.kernel.factor.transpose(-1, -2)
         dual = torch.linalg.solve_triangular(upper, coefficients[..., None], upper=True)
-        values = torch.cat([(block @ dual)[..., 0] for _, block in self._kernels()], 1)
+        values = torch.cat([row_products(block, dual[..., 0]) for _, block in self._kernels()], 1)
         return values if self.scale is None else values * self.scale
 
 
@@ -278,6 +289,24 @@ def block_rows(entries_per_row: int, block_entries: int | None = None) -> int:
 def sum_blocks(parts: Iterable[Tensor]) -> Tensor:
     """Sum what a pass over the blocks of a table gives, in their order."""
     return functools.reduce(torch.add, parts)
+
+
+def row_products(rows: Float[Tensor, "B N M"], vector: Float[Tensor, "B M"]) -> Float[Tensor, "B N"]:
+    """``rows @ vector``, in the form that a batched product is quick in."""
+    return (vector[:, None] @ rows.mT)[:, 0]
+
+
+def places_of(weights: Float[Tensor, "B N"]) -> Int[Tensor, "B n"]:
+    """Places of each table's rows with a weight, in their order.
+
+    A table with fewer than another one has some without weight behind them; if one table needs all rows, all are kept
+    as they are.
+    """
+    inside = weights > 0
+    count = int(inside.sum(1).max())
+    if count == weights.shape[1]:
+        return torch.arange(count, device=weights.device).expand_as(weights)
+    return inside.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def gather_rows(values: Float[Tensor, "B N *rest"], index: Int[Tensor, "B M"]) -> Float[Tensor, "B M *rest"]:

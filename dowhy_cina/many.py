@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 
+from dowhy_cina.analysis import Analysis
+from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
-from dowhy_cina.inference import estimate_effect
+from dowhy_cina.inference import estimate_effect, is_partitioned, prepare_columns
+from dowhy_cina.nn.state import ZeroShot
+from dowhy_cina.preparation import PreparedTable, forward_together
 from dowhy_cina.results import EffectResult
 
-#: Tables that wait for each thread: enough that none is idle, few enough that a long iterable need not fit in memory.
+#: Most tables, and most rows in all, that a thread takes at once: tables of one shape share a forward pass, and threads
+#: wait less for the interpreter between its operations.
+LARGEST_CHUNK, CHUNK_ROWS = 8, 4096
+#: Chunks that wait for each thread: enough that none is idle, few enough that a long iterable need not fit in memory.
 QUEUE_PER_THREAD = 4
 _OPTIONS = {
     name: parameter
@@ -57,39 +66,105 @@ def estimate_effects(
     results: list[EffectResult | Exception] = []
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
     with _one_thread_each(threads), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
-        waiting: list[Future[EffectResult]] = []
+        waiting: deque[Future[list[EffectResult | Exception]]] = deque()
         try:
-            for table in tables:
-                waiting.append(pool.submit(_estimate, table, options))
+            for chunk in _chunks(tables, threads):
+                waiting.append(pool.submit(_estimate, chunk, options))
                 if len(waiting) >= QUEUE_PER_THREAD * threads:
-                    results.append(_collect(waiting.pop(0), len(results), on_error))
+                    _collect(waiting.popleft(), results, on_error)
             while waiting:
-                results.append(_collect(waiting.pop(0), len(results), on_error))
+                _collect(waiting.popleft(), results, on_error)
         finally:
             for future in waiting:
                 future.cancel()
     return results
 
 
-def _estimate(table: Any, options: dict[str, Any]) -> EffectResult:
+def _chunks(tables: Iterable[Any], threads: int) -> Iterator[list[Any]]:
+    """Neighbouring tables that one thread takes at once: few rows in all, and enough chunks for all threads."""
+    most = LARGEST_CHUNK
+    if isinstance(tables, Sized):
+        most = min(most, max(1, len(tables) // (QUEUE_PER_THREAD * threads)))
+    chunk: list[Any] = []
+    rows = 0
+    for table in tables:
+        length = len(table[2]) if isinstance(table, tuple) and len(table) == 3 and isinstance(table[2], Sized) else 0
+        if chunk and (len(chunk) == most or rows + length > CHUNK_ROWS):
+            yield chunk
+            chunk, rows = [], 0
+        chunk.append(table)
+        rows += length
+    if chunk:
+        yield chunk
+
+
+def _estimate(tables: list[Any], options: dict[str, Any]) -> list[EffectResult | Exception]:
+    """Results of some tables, errors in their places; those of one shape share a forward pass."""
+    given = {name: parameter.default for name, parameter in _OPTIONS.items()} | options
+    found: dict[int, PreparedTable] = {}
+    results: dict[int, EffectResult | Exception] = {}
+    for place, table in enumerate(tables):
+        try:
+            covariates, treatment, outcome = _parts(table)
+            if is_partitioned(covariates):
+                results[place] = estimate_effect(covariates, treatment, outcome, **options)
+            else:
+                found[place] = _prepare(covariates, treatment, outcome, given)
+        except Exception as error:  # collected in the table's place
+            results[place] = error
+    states = _shared(found)
+    for place, prepared in found.items():
+        try:
+            analysis = Analysis(prepared, states.get(place))
+            results[place] = analysis.effect(given["target_units"], given["confidence_level"])
+        except Exception as error:  # collected in the table's place
+            results[place] = error
+    return [results[place] for place in range(len(tables))]
+
+
+def _parts(table: Any) -> tuple[Any, Any, Any]:
     try:
         covariates, treatment, outcome = table
     except (TypeError, ValueError):
         kind = f"{len(table)} values" if hasattr(table, "__len__") else type(table).__name__
         raise InputTypeError(f"expected tables as triples (X, treatment, outcome), got {kind}.") from None
-    return estimate_effect(covariates, treatment, outcome, **options)
+    return covariates, treatment, outcome
 
 
-def _collect(future: Future[EffectResult], table: int, on_error: str) -> EffectResult | Exception:
-    """Result of a table, or its error in its place; raised, the error says whose it is."""
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if on_error == "return" and isinstance(error, Exception):
-        return error
-    if isinstance(error, InputError | InputTypeError):
-        raise type(error)(f"table {table}: {error}") from error
-    raise error
+def _prepare(covariates: Any, treatment: Any, outcome: Any, given: Mapping[str, Any]) -> PreparedTable:
+    names = [field.name for field in dataclasses.fields(EstimatorOptions)]
+    options = EstimatorOptions(**{name: given[name] for name in names if name in given})
+    roles = (treatment, outcome, given["sample_weight"], given["cluster"])
+    values = (given["treatment_value"], given["control_value"])
+    return prepare_columns(covariates, roles, given["covariates"], values, options)
+
+
+def _shared(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
+    """States of the tables that can share a forward pass with another one."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, prepared in found.items():
+        groups.setdefault(prepared.company, []).append(place)
+    states: dict[int, ZeroShot] = {}
+    for company, places in groups.items():
+        if company is None or len(places) == 1:
+            continue
+        try:
+            states.update(zip(places, forward_together([found[place] for place in places]), strict=True))
+        except Exception:  # each of them will say by itself what is wrong with it
+            continue
+    return states
+
+
+def _collect(
+    future: Future[list[EffectResult | Exception]], results: list[EffectResult | Exception], on_error: str
+) -> None:
+    """Add the results of a chunk; the first error is raised, and says whose it is, unless errors are to be returned."""
+    for result in future.result():
+        if isinstance(result, Exception) and on_error == "raise":
+            if isinstance(result, InputError | InputTypeError):
+                raise type(result)(f"table {len(results)}: {result}") from result
+            raise result
+        results.append(result)
 
 
 @contextmanager

@@ -5,13 +5,13 @@ Letters: B tables, N rows, M features. Row weights are 0/1 masks (one arm) or fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.kernels import RowFeatures, Selection, sum_blocks
+from dowhy_cina.kernels import RowFeatures, row_products, sum_blocks
 
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
@@ -40,6 +40,11 @@ class GramStatistics:
     gram: Float[Tensor, "B M M"]
     cross: Float[Tensor, "B M"]
     total: Float[Tensor, " B"]
+
+    def of_constant(self, level: float) -> GramStatistics:
+        """Statistics of the same rows with a response that is the same for all of them."""
+        none = torch.zeros_like(self.total)
+        return replace(self, mean_response=none + level, cross=torch.zeros_like(self.cross), total=none)
 
     def __add__(self, other: GramStatistics) -> GramStatistics:
         """Join the statistics of two sets of rows."""
@@ -75,10 +80,10 @@ def gram_statistics(
     mean_response = (rows * response).sum(1) / count
     centred = rows * (response - mean_response[:, None])
 
-    def moments(part: Selection, block: Float[Tensor, "B n M"]) -> Float[Tensor, "B k M"]:
+    def moments(places: Int[Tensor, "B n"], block: Float[Tensor, "B n M"]) -> Float[Tensor, "B k M"]:
         """Second moments, and below them those with the response and the sums."""
-        weight = rows[:, part]
-        left = torch.cat([block * weight[..., None], centred[:, part, None], weight[..., None]], 2)
+        weight = rows.gather(1, places)[..., None]
+        left = torch.cat([block * weight, centred.gather(1, places)[..., None], weight], 2)
         return left.transpose(-1, -2) @ block
 
     sums = sum_blocks(moments(*part) for part in features.blocks_of(rows))
@@ -133,7 +138,7 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
         grid[best[:, 0]],
         freedom.gather(1, best)[:, 0],
         explained.gather(1, best)[:, 0] / statistics.total.clamp_min(1e-12),
-        (vectors @ solved[..., None])[..., 0],
+        row_products(vectors, solved),
     )
 
 
@@ -161,9 +166,9 @@ class RidgeFit:
         """Derivative of each row's fitted value in its own response, for rows with these weights; zero outside."""
         centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False)
         total = torch.zeros_like(rows)
-        for part, block in features.blocks_of(rows):
+        for places, block in features.blocks_of(rows):
             half = torch.linalg.solve_triangular(self.factor, block.transpose(-1, -2), upper=False)
-            total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
+            total.scatter_(1, places, (half - centre).square().sum(1) + 1 / self.count[:, None])
         return rows * total
 
     def response_weights(self, direction: Float[Tensor, "B M"], features: RowFeatures) -> Float[Tensor, "B N"]:

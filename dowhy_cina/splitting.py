@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.balancing import Features, Rows, Tables, apply, combine, features_gram, scale_rows
+from dowhy_cina.kernels import row_products
 
 #: Iterations of the solver that gradients flow through.
 GRADIENT_ITERATIONS = 3
@@ -87,7 +88,7 @@ class Splitting:
 
     def _solve(self, right: Rows) -> Rows:
         if self._by_rows:
-            return torch.einsum("bij,bj->bi", self._operator, right)
+            return row_products(self._operator, right)
         inner = torch.cholesky_solve(combine(self._features, right)[..., None], self._operator)[..., 0]
         return (right - apply(self._features, inner)) / self._total
 

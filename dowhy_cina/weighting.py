@@ -18,7 +18,7 @@ from dowhy_cina.balancing import (
     target_imbalance,
     weights_from_alpha,
 )
-from dowhy_cina.kernels import LandmarkKernel, gaussian_gram, median_bandwidth
+from dowhy_cina.kernels import LandmarkKernel, gaussian_gram, median_bandwidth, places_of
 from dowhy_cina.nn.model import CinaModel
 from dowhy_cina.nn.state import TableBatch, ZeroShot
 from dowhy_cina.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
@@ -140,10 +140,9 @@ def arm_to_target(
     refine: float | None,
 ) -> Weighting:
     """Weights of one arm that reproduce a target's mean features."""
-    features, ridge, inside = state.balance_features, state.balance_ridge, None
-    if len(arm) == 1:  # the rows of one table's other arm need not be carried along
-        inside = arm[0].nonzero()[:, 0]
-        features, whole, arm = take_rows(features, inside), torch.zeros_like(arm), arm[:, inside]
+    whole, ridge, places = arm, state.balance_ridge, places_of(arm)
+    # The rows of the other arm need not be carried along.
+    features, arm = take_rows(state.balance_features, places), arm.gather(1, places)
     best, solver = model.layer.balance_to(features, arm, target, ridge)
     gap, steps = relative_target_gap(features, best, arm, target, ridge), 0
     while refine is not None and bool((gap > refine).any()) and steps < MAX_STEPS:
@@ -154,9 +153,7 @@ def arm_to_target(
         better = (found < gap) & (gap > refine)
         best, gap = torch.where(better[:, None], candidate, best), torch.where(better, found, gap)
     size, lowest = target_imbalance(features, best, arm, target, ridge)
-    if inside is not None:
-        whole[:, inside] = best
-        best = whole
+    best = torch.zeros_like(whole).scatter(1, places, best)
     return Weighting(best, gap, size, lowest, steps, refine is None or bool((gap <= refine).all()))
 
 

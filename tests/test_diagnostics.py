@@ -233,21 +233,24 @@ class TestVerdict(Case):
 
 class TestWarnings(Case):
     def test_nothing_amiss(self):
-        assert overlap_warnings(**self.case()) == ()
+        assert overlap_warnings(self.case()["treatment"], overlap_verdict(**self.case())) == ()
 
     def test_the_verdict_is_a_warning(self):
         case = self.with_lonely_controls(60)
-        (warning,) = overlap_warnings(**case)
         verdict = overlap_verdict(**case)
+        (warning,) = overlap_warnings(case["treatment"], verdict)
         assert warning.startswith("The data are strained: 15 % of the target")
         assert warning.endswith(verdict.advice)
         case["balance"].loc["age", "after"] = 1.2
-        assert overlap_warnings(**case)[0].startswith("The data do not answer this: ")
+        assert overlap_warnings(case["treatment"], overlap_verdict(**case))[0].startswith(
+            "The data do not answer this: "
+        )
 
     def test_single_row_and_few_rows(self):
         treatment = np.r_[1.0, np.zeros(5)]
         flat = np.full(6, 1 / 6)
-        single, few, verdict = overlap_warnings(treatment, flat, flat, flat, self.case()["balance"])
+        found = overlap_verdict(treatment, flat, flat, flat, self.case()["balance"])
+        single, few, verdict = overlap_warnings(treatment, found)
         assert "The treated arm has a single row" in single
         assert "no standard error" in single
         assert "The control arm has 5 rows only" in few

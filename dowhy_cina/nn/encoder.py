@@ -62,12 +62,13 @@ def column_features(
     All are invariant to the sign of a column and of the outcome and to the order of rows.
     """
     count, ones = x.new_full((x.shape[0],), x.shape[1]), torch.ones_like(t)
-    square, size = x * x - 1, x.abs()
+    size = x.abs()
+    transformed = torch.cat([x, x * x - 1, size], 2)
     parts = [torch.log(shares * x.shape[2] + 1e-3).unbind(-1)[k] for k in range(3)]
     for rows, response, n in ((ones, t, count), (1 - t, y, (1 - t).sum(1)), (t, y, t.sum(1))):
-        for transformed in (x, square, size):
-            correlation = _correlation(transformed, response, rows)
-            parts += [correlation.abs(), _significance(correlation, n)]
+        correlations = _correlation(transformed, response, rows)
+        for part in zip(*(f.chunk(3, 1) for f in (correlations.abs(), _significance(correlations, n))), strict=True):
+            parts += part
     cross = torch.einsum("bnd,bne->bde", x, x).abs() / x.shape[1]
     cross = cross - torch.diag_embed(cross.diagonal(dim1=1, dim2=2))
     kurtosis = (x**4).mean(1)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.config import ModelConfig
-from dowhy_cina.kernels import LandmarkKernel, RowFeatures, gather_rows
+from dowhy_cina.kernels import LandmarkKernel, RowFeatures, gather_rows, heads, mixed, squared_distances
 from dowhy_cina.nn.attention import BalancingValues, CinaLayer
 from dowhy_cina.nn.encoder import ColumnEncoder, column_features, features_of_totals, table_totals
 from dowhy_cina.nn.state import (
@@ -93,13 +93,14 @@ class CinaModel(nn.Module):
         divisor = self.config.key_width * math.sqrt(x.shape[2])
         landmarks = gather_rows(table.covariates, table.landmarks) / divisor
         kernel = LandmarkKernel.build(landmarks, self._amplitudes(x.new_zeros(2, x.shape[0])))
-        features = RowFeatures.build(kernel, x / divisor, keep=True)
-        fits = [
-            generalised_cross_validation(gram_statistics(features, response, rows))
-            for rows, response in ((torch.ones_like(t), t), (1 - t, y), (t, y))
-        ]
+        keys = x / divisor
+        terms = heads(squared_distances(keys, landmarks))
+        features = RowFeatures(kernel, keys, kernel.whitened(mixed(terms, kernel.amplitudes)))
+        arms = [gram_statistics(features, y, rows) for rows in (1 - t, t)]
+        everyone = arms[0].of_constant(0.0) + arms[1].of_constant(1.0)
+        fits = [generalised_cross_validation(statistics) for statistics in (everyone, *arms)]
         coefficients = torch.stack([fit.coefficients for fit in fits], -1)
-        gradients = kernel.mean_squared_gradients(features.keys, coefficients)
+        gradients = kernel.mean_squared_gradients(keys, terms, coefficients)
         shares = gradients / gradients.sum(1, keepdim=True).clamp_min(1e-30)
         freedom = torch.stack([fit.degrees_of_freedom for fit in fits], -1)
         return Pilot(shares, torch.stack([fit.explained for fit in fits], -1), 1 + freedom)

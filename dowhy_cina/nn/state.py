@@ -6,7 +6,8 @@ Letters: B tables, N rows, D covariates, M landmarks, P pilot rows, H heads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +18,7 @@ from dowhy_cina.kernels import LandmarkKernel, RowFeatures, Storage
 from dowhy_cina.outcome import RidgeFit
 
 Rows = Float[Tensor, "B N"]
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,21 @@ class ForeignRows:
     means: tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]
     outcome_features: tuple[RowFeatures, RowFeatures]
     balance_keys: Float[Tensor, "B n K"]
+
+
+def one_table(part: Part, place: int) -> Part:
+    """Take one table out of a state, a settings or another part of a batch, with memory of its own."""
+    taken: Any = part
+    if isinstance(part, Tensor):
+        taken = part[place : place + 1].clone()
+    elif isinstance(part, tuple):
+        taken = tuple(one_table(inner, place) for inner in part)
+    elif isinstance(part, dict):
+        taken = {name: one_table(inner, place) for name, inner in part.items()}
+    elif is_dataclass(part) and not isinstance(part, type):
+        inside = {entry.name: one_table(getattr(part, entry.name), place) for entry in fields(part)}
+        taken = replace(part, **inside)
+    return cast(Part, taken)
 
 
 def without_rows(state: ZeroShot) -> ZeroShot:
