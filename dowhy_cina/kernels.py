@@ -180,6 +180,9 @@ class RowFeatures:
         Entries of a block; :data:`BLOCK_ENTRIES` by default.
     scale : Tensor of shape (B, N), optional
         Factor of each row's features.
+    similar : Tensor of shape (B, N, M), optional
+        Kernels of the rows with the landmarks, kept instead of the features: a sum over rows or a product with each
+        row needs one triangular solve then, and the features of some rows can be had without those of the others.
     """
 
     kernel: LandmarkKernel
@@ -187,6 +190,7 @@ class RowFeatures:
     kept: Float[Tensor, "B N M"] | None
     block_entries: int | None = None
     scale: Float[Tensor, "B N"] | None = None
+    similar: Float[Tensor, "B N M"] | None = None
 
     @property
     def size(self) -> int:
@@ -202,27 +206,48 @@ class RowFeatures:
         block_entries: int | None = None,
     ) -> RowFeatures:
         """Compute the features if they are to be kept; by default that depends on their number."""
-        entries = keys.shape[0] * keys.shape[1] * kernel.landmarks.shape[1]
         features = cls(kernel, keys, None, block_entries)
-        if entries <= KEPT_ENTRIES if keep is None else keep:
-            features = cls(kernel, keys, features.together(), block_entries)
-        return features
+        return replace(features, kept=features.together()) if features._few(keep) else features
+
+    @classmethod
+    def of_kernels(
+        cls,
+        kernel: LandmarkKernel,
+        keys: Float[Tensor, "B N D"],
+        keep: bool | None = None,
+        block_entries: int | None = None,
+    ) -> RowFeatures:
+        """Compute the kernels with the landmarks, not the features, if they are to be kept."""
+        features = cls(kernel, keys, None, block_entries)
+        return replace(features, similar=features._joined(features._kernels())) if features._few(keep) else features
+
+    def with_features(self) -> RowFeatures:
+        """Compute the features from kernels that are kept, and drop those."""
+        if self.similar is None:
+            return self
+        return replace(self, kept=self._joined(self.blocks()), similar=None, scale=None)
+
+    def _few(self, keep: bool | None) -> bool:
+        entries = self.keys.shape[0] * self.keys.shape[1] * self.size
+        return entries <= KEPT_ENTRIES if keep is None else keep
 
     def together(self) -> Float[Tensor, "B N M"]:
         """Features of all rows in one tensor."""
-        if self.kept is not None:
-            return self.kept
+        return self._joined(self.blocks()) if self.kept is None or self.scale is not None else self.kept
+
+    def _joined(self, blocks: Iterator[tuple[slice, Float[Tensor, "B n M"]]]) -> Float[Tensor, "B N M"]:
         if torch.is_grad_enabled():
-            return torch.cat([block for _, block in self.blocks()], 1)
+            return torch.cat([block for _, block in blocks], 1)
         whole = self.keys.new_empty(*self.keys.shape[:2], self.size)
-        for rows, block in self.blocks():
+        for rows, block in blocks:
             whole[:, rows] = block
         return whole
 
     def take(self, index: Int[Tensor, "B n"]) -> RowFeatures:
         """Features of some of the rows of each table."""
-        kept, scale = (None if part is None else gather_rows(part, index) for part in (self.kept, self.scale))
-        return RowFeatures(self.kernel, gather_rows(self.keys, index), kept, self.block_entries, scale)
+        parts = (self.kept, self.scale, self.similar)
+        kept, scale, similar = (None if part is None else gather_rows(part, index) for part in parts)
+        return RowFeatures(self.kernel, gather_rows(self.keys, index), kept, self.block_entries, scale, similar)
 
     def scaled(self, factor: Float[Tensor, "B N"]) -> RowFeatures:
         """Multiply each row's features by a factor, when they are computed."""
@@ -242,24 +267,17 @@ class RowFeatures:
     def _kernels(self) -> Iterator[tuple[slice, Float[Tensor, "B n M"]]]:
         """Kernels of consecutive row blocks with the landmarks."""
         for block in self._slices():
-            yield block, self.kernel.similarities(self.keys[:, block])
+            kernels = self.kernel.similarities(self.keys[:, block]) if self.similar is None else self.similar[:, block]
+            yield block, kernels
 
     def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B n M"]]]:
         """Features of consecutive row blocks."""
-        for block in self._slices():
-            features = self.kernel.features(self.keys[:, block]) if self.kept is None else self.kept[:, block]
-            yield block, features if self.scale is None else features * self.scale[:, block, None]
-
-    def blocks_of(self, weights: Float[Tensor, "B N"]) -> Iterator[tuple[Int[Tensor, "B n"], Float[Tensor, "B n M"]]]:
-        """Like :meth:`blocks`, of the rows with a weight, with their places in the table.
-
-        In a batch there are others among them, see :func:`places_of`.
-        """
-        for block, features in self.blocks():
-            places = places_of(weights[:, block])
-            if places.shape[1]:
-                whole = places.shape[1] == features.shape[1]
-                yield places + block.start, features if whole else gather_rows(features, places)
+        if self.kept is None:
+            blocks = ((rows, self.kernel.whitened(kernels)) for rows, kernels in self._kernels())
+        else:
+            blocks = ((rows, self.kept[:, rows]) for rows in self._slices())
+        for rows, features in blocks:
+            yield rows, features if self.scale is None else features * self.scale[:, rows, None]
 
     def mean(self, weights: Float[Tensor, "B N"]) -> Float[Tensor, "B M"]:
         """``sum_i weights_i phi(x_i)``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.kernels import RowFeatures, row_products, sum_blocks
@@ -80,13 +80,13 @@ def gram_statistics(
     mean_response = (rows * response).sum(1) / count
     centred = rows * (response - mean_response[:, None])
 
-    def moments(places: Int[Tensor, "B n"], block: Float[Tensor, "B n M"]) -> Float[Tensor, "B k M"]:
+    def moments(part: slice, block: Float[Tensor, "B n M"]) -> Float[Tensor, "B k M"]:
         """Second moments, and below them those with the response and the sums."""
-        weight = rows.gather(1, places)[..., None]
-        left = torch.cat([block * weight, centred.gather(1, places)[..., None], weight], 2)
+        weight = rows[:, part, None]
+        left = torch.cat([block * weight, centred[:, part, None], weight], 2)
         return left.transpose(-1, -2) @ block
 
-    sums = sum_blocks(moments(*part) for part in features.blocks_of(rows))
+    sums = sum_blocks(moments(*part) for part in features.blocks())
     gram, cross, mean_features = sums[:, :-2], sums[:, -2], sums[:, -1] / count[:, None]
     gram = gram - count[:, None, None] * mean_features[:, :, None] * mean_features[:, None, :]
     total = (centred * (response - mean_response[:, None])).sum(1)
@@ -166,9 +166,9 @@ class RidgeFit:
         """Derivative of each row's fitted value in its own response, for rows with these weights; zero outside."""
         centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False)
         total = torch.zeros_like(rows)
-        for places, block in features.blocks_of(rows):
+        for part, block in features.blocks():
             half = torch.linalg.solve_triangular(self.factor, block.transpose(-1, -2), upper=False)
-            total.scatter_(1, places, (half - centre).square().sum(1) + 1 / self.count[:, None])
+            total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
         return rows * total
 
     def response_weights(self, direction: Float[Tensor, "B M"], features: RowFeatures) -> Float[Tensor, "B N"]:

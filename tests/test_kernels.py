@@ -17,6 +17,7 @@ from dowhy_cina.kernels import (
     heads,
     median_bandwidth,
     multihead_kernel,
+    places_of,
     slope_amplitudes,
     squared_distances,
     sum_blocks,
@@ -104,24 +105,36 @@ def test_features_of_rows_are_the_kernels_in_any_blocks(monkeypatch, entries, ke
 
 
 @pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_rows_without_a_weight_may_be_left_out(monkeypatch, keep, share):
-    """A sum over the weighted rows needs no others but those that fill up the tables of a batch."""
+def test_kernels_kept_instead_of_features_give_the_same(monkeypatch, keep):
     monkeypatch.setattr(kernels, "BLOCK_ENTRIES", 70)
-    both = row_features(keep)
-    weights = torch.from_numpy((np.random.default_rng(5).random((2, 33)) < share).astype(float))
-    expected = (weights[..., None] * both.kernel.features(both.keys)).sum(1)
-    kernel = LandmarkKernel.build(both.keys[:1, :10], AMPLITUDES[:1])
-    first = RowFeatures.build(kernel, both.keys[:1], keep=keep)
-    for features, rows, total in ((both, weights, expected), (first, weights[:1], expected[:1])):
-        sums, seen = torch.zeros_like(total), 0
-        for places, block in features.blocks_of(rows):
-            assert block.shape[1] == places.shape[1] == places.unique(dim=1).shape[1]
-            sums += torch.einsum("bn,bnm->bm", rows.gather(1, places), block)
-            seen += block.shape[1]
-        torch.testing.assert_close(sums, total, atol=1e-9, rtol=0)
-        starts = range(0, 33, 70 // (10 * len(rows)))
-        assert seen == sum(int(part.sum(1).max()) for part in rows.split(starts.step, 1))
+    built = row_features(keep)
+    ours = RowFeatures.of_kernels(built.kernel, built.keys, keep)
+    assert ours.kept is None
+    assert (ours.similar is not None) == keep
+    generator = np.random.default_rng(5)
+    weights, vector = (torch.from_numpy(generator.normal(size=(2, size))) for size in (33, 10))
+    places = places_of(weights)
+    for one, other in ((ours, built), (ours.take(places).with_features(), built.take(places))):
+        rows = weights[:, : one.keys.shape[1]]
+        torch.testing.assert_close(one.mean(rows), other.mean(rows), atol=1e-9, rtol=0)
+        torch.testing.assert_close(one.times(vector), other.times(vector), atol=1e-9, rtol=0)
+        torch.testing.assert_close(one.gram(), other.gram(), atol=1e-9, rtol=0)
+        torch.testing.assert_close(one.scaled(rows).together(), other.scaled(rows).together(), atol=1e-9, rtol=0)
+    assert ours.take(places).with_features().similar is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_places_hold_the_rows_with_a_weight_first(share):
+    weights = torch.from_numpy((np.random.default_rng(5).random((3, 33)) < share).astype(float))
+    weights[0, :20] = 0
+    places, counts = places_of(weights), (weights > 0).sum(1)
+    assert places.shape == (3, int(counts.max()))
+    for table, (row, count) in enumerate(zip(places, counts, strict=True)):
+        assert len(set(row.tolist())) == len(row)
+        if len(row) < 33:
+            assert row[:count].tolist() == weights[table].nonzero()[:, 0].tolist()
+        else:
+            assert row.tolist() == list(range(33))
 
 
 def test_many_features_are_not_kept(monkeypatch):

@@ -15,10 +15,13 @@ from torch import Tensor
 from dowhy_cina.distributed.columns import EncodedPart
 from dowhy_cina.distributed.model import Fitted, RowState, arm_rows, balance_keys, is_empty
 from dowhy_cina.distributed.partitions import Extremes, Partitions, Sums
-from dowhy_cina.kernels import RowFeatures
+from dowhy_cina.kernels import RowFeatures, places_of
 
 #: Step of the splitting, in multiples of the ridge: that of :meth:`dowhy_cina.nn.attention.CinaLayer.balance_to`.
 STEP = 0.3
+
+#: Solution and multiplier of each row of a partition (1, n).
+Split = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,31 +61,31 @@ class Balanced:
 
 
 def arm_features(part: EncodedPart, state: RowState, fitted: Fitted) -> RowFeatures:
-    """Features of a partition's rows in the balancing layer."""
+    """Kernels of a partition's rows in the balancing layer."""
     assert fitted.balance_kernel is not None
-    return RowFeatures.build(fitted.balance_kernel, balance_keys(part, state, fitted))
+    return RowFeatures.of_kernels(fitted.balance_kernel, balance_keys(part, state, fitted))
 
 
-def begin(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[Tensor, Sums]:
+def begin(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[Split, Sums]:
     """Start at zero; the sums are both arms' Grams and features."""
-    start = torch.zeros(2, *part.treatment.shape, dtype=torch.float64)
+    start = (torch.zeros_like(part.treatment), torch.zeros_like(part.treatment))
     if is_empty(part):
         return start, {}
     sums: Sums = {}
     features = arm_features(part, state, fitted)
     for arm in (0, 1):
-        inside = arm_rows(part, arm)[0].nonzero()[:, 0]
-        if len(inside):
-            own = features.take(inside)
+        places = places_of(arm_rows(part, arm))
+        if places.shape[1]:
+            own = features.take(places).with_features()
             sums[f"gram{arm}"] = own.gram()
-            sums[f"sum{arm}"] = own.mean(torch.ones(1, len(inside), dtype=torch.float64))
+            sums[f"sum{arm}"] = own.mean(torch.ones_like(own.keys[..., 0]))
     return start, sums
 
 
 def iterate(
-    part: EncodedPart, state: RowState, split: Tensor, fitted: Fitted, steps: tuple[ArmStep, ArmStep]
-) -> tuple[Tensor, Sums]:
-    """One iteration for both arms: ``split`` holds solution and multiplier, the sums lead to the next one."""
+    part: EncodedPart, state: RowState, split: Split, fitted: Fitted, steps: tuple[ArmStep, ArmStep]
+) -> tuple[Split, Sums]:
+    """One iteration for both arms; the sums lead to the next one."""
     if is_empty(part):
         return split, {}
     features, (solution, multiplier) = arm_features(part, state, fitted), split
@@ -101,13 +104,13 @@ def iterate(
         right_next.append(rows * (linear + step.step * (solution - multiplier)))
         sums[f"right{arm}"], sums[f"rights{arm}"] = features.mean(right_next[arm]), right_next[arm].sum()
         sums[f"moved{arm}"], sums[f"moves{arm}"] = features.mean(moved), moved.sum()
-    return torch.stack([solution, multiplier]), sums
+    return (solution, multiplier), sums
 
 
 def smallest_gradients(
     part: EncodedPart,
     state: RowState,
-    split: Tensor,
+    split: Split,
     fitted: Fitted,
     slopes: tuple[Tensor, Tensor],
     ridges: list[float],

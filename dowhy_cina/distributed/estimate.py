@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.diagnostics import EffectiveSampleSize
-from dowhy_cina.distributed.balance import Balanced, arm_features, solve
+from dowhy_cina.distributed.balance import Balanced, Split, arm_features, solve
 from dowhy_cina.distributed.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
 from dowhy_cina.distributed.model import Fitted, RowState, arm_rows, forward, is_empty, outcome_features
 from dowhy_cina.distributed.partitions import Partitions, Spread, Sums
@@ -49,7 +49,7 @@ class Weights:
     totals: tuple[float, float]
     share: tuple[float, float]
 
-    def balancing(self, part: EncodedPart, split: Tensor) -> Tensor:
+    def balancing(self, part: EncodedPart, split: Split) -> Tensor:
         """Balancing weights of a partition's rows (1, n)."""
         return split[0] / torch.where(part.treatment > 0, self.totals[1], self.totals[0])
 
@@ -58,7 +58,7 @@ class Weights:
         return torch.where(part.treatment > 0, self.share[1], self.share[0]).to(part.outcome.dtype)
 
 
-def residual_sums(part: EncodedPart, state: RowState, split: Tensor, fitted: Fitted, weights: Weights) -> Sums:
+def residual_sums(part: EncodedPart, state: RowState, split: Split, fitted: Fitted, weights: Weights) -> Sums:
     """Weighted residuals, their noise, the modelled effect, and what each arm's weights make of its features."""
     if is_empty(part):
         return {}
@@ -82,7 +82,7 @@ def residual_sums(part: EncodedPart, state: RowState, split: Tensor, fitted: Fit
 def contribution_sums(
     part: EncodedPart,
     state: RowState,
-    split: Tensor,
+    split: Split,
     fitted: Fitted,
     weights: Weights,
     estimates: Estimates,
@@ -130,7 +130,7 @@ def bias_of_sums(fitted: Fitted, moments: Moments, estimates: Estimates, sums: S
     return torch.stack([regression, balance, entered.square(), withheld.square(), clipped.square()], 1)
 
 
-def column_sums(raw: pd.DataFrame, part: EncodedPart, split: Tensor, coding: Coding, weights: Weights) -> Sums:
+def column_sums(raw: pd.DataFrame, part: EncodedPart, split: Split, coding: Coding, weights: Weights) -> Sums:
     """Spread of the covariates in each arm and their weighted means."""
     rows, _, treatment = arms_only(raw, coding)
     if not len(rows):
@@ -144,7 +144,7 @@ def column_sums(raw: pd.DataFrame, part: EncodedPart, split: Tensor, coding: Cod
 
 
 def row_values(
-    raw: pd.DataFrame, part: EncodedPart, state: RowState, split: Tensor, how: tuple[Coding, Weights, str]
+    raw: pd.DataFrame, part: EncodedPart, state: RowState, split: Split, how: tuple[Coding, Weights, str]
 ) -> Any:
     """Weights or propensities of a partition's rows as a Series with its index."""
     coding, weights, name = how

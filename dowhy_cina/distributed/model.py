@@ -9,12 +9,12 @@ import dataclasses
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.distributed.columns import EncodedPart
 from dowhy_cina.distributed.partitions import Extremes, Partitions, Spread, Sums
-from dowhy_cina.kernels import LandmarkKernel, RowFeatures, gather_rows
+from dowhy_cina.kernels import LandmarkKernel, RowFeatures, gather_rows, places_of
 from dowhy_cina.nn.model import CinaModel
 from dowhy_cina.nn.state import OutcomeModel, ScoreModel, ScorePair, Settings, TableBatch
 from dowhy_cina.outcome import (
@@ -106,12 +106,12 @@ def scores_of(part: EncodedPart, settings: Settings, kernel: LandmarkKernel, fit
 
 
 def outcome_features(part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int) -> RowFeatures:
-    """Features of a partition's rows in an outcome regression."""
+    """Kernels of a partition's rows in an outcome regression."""
     assert fitted.scores is not None
     assert fitted.outcomes is not None
     coordinate = fitted.scores.coordinate(propensity)
     keys = fitted.model.outcome_keys(part.covariates, coordinate, fitted.settings, arm)
-    return RowFeatures.build(fitted.outcomes[arm].kernel, keys)
+    return RowFeatures.of_kernels(fitted.outcomes[arm].kernel, keys)
 
 
 def arm_rows(part: EncodedPart, arm: int) -> Rows:
@@ -123,10 +123,17 @@ def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
     """Statistics of both outcome regressions; none of an arm that has no row here."""
     sums: Sums = {}
     for arm in (0, 1):
-        rows = arm_rows(part, arm)
-        if rows.any():
-            sums[f"fit{arm}"] = gram_statistics(outcome_features(part, propensity, fitted, arm), part.outcome, rows)
+        own = places_of(arm_rows(part, arm))
+        if own.shape[1]:
+            features = outcome_features(_rows(part, own), propensity.gather(1, own), fitted, arm).with_features()
+            ones = torch.ones_like(features.keys[..., 0])
+            sums[f"fit{arm}"] = gram_statistics(features, part.outcome.gather(1, own), ones)
     return sums
+
+
+def _rows(part: EncodedPart, places: Int[Tensor, "1 n"]) -> EncodedPart:
+    x, t, y = (gather_rows(values, places) for values in (part.covariates, part.treatment, part.outcome))
+    return EncodedPart(x, t, y)
 
 
 def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[RowState, Sums]:
@@ -142,7 +149,9 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ro
     for arm, model in enumerate(fitted.outcomes):
         features, rows = outcome_features(part, propensity, fitted, arm), arm_rows(part, arm)
         found = model.fit.predict(features)
-        loo = leave_one_out_residuals(part.outcome, found, model.fit.leverage(features, rows))
+        own = places_of(rows)
+        leverage = model.fit.leverage(features.take(own).with_features(), rows.gather(1, own))
+        loo = leave_one_out_residuals(part.outcome, found, torch.zeros_like(rows).scatter(1, own, leverage))
         residuals = torch.where(rows > 0, loo, residuals)
         means.append(found)
         for other in (0, 1):

@@ -6,7 +6,8 @@ Letters: n rows of a partition, D columns.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import dask
@@ -16,6 +17,8 @@ from torch import Tensor
 
 #: Sums that one task joins; a tree of them keeps the partitions' sums off the client.
 FAN_IN = 8
+#: Rows of a partition that are worked on at once.
+CHUNK_ROWS = 2048
 
 Sums = dict[str, Any]
 
@@ -97,6 +100,9 @@ class Partitions:
     def run(self, function: Callable[..., Any], names: Sequence[str], result: str | None = None, **shared: Any) -> Sums:
         """Call a function on the named states of every partition and add its sums.
 
+        Encoded partitions are taken :data:`CHUNK_ROWS` rows at a time, so that what is made of them stays in the
+        processor's cache; the rows as they came (``"part"``) are taken as a whole.
+
         Parameters
         ----------
         function : callable
@@ -116,7 +122,7 @@ class Partitions:
         call = dask.delayed(_call, traverse=False, pure=False, nout=2)
         constants = dask.delayed(_Shared(shared), traverse=False, pure=False)
         outputs = [
-            call(function, constants, result is not None, *states)
+            call(function, constants, result is not None, "part" in names, *states)
             for states in zip(*(self._states[name] for name in names), strict=True)
         ]
         totals = [output[1] for output in outputs]
@@ -140,7 +146,39 @@ class _Shared:
         self.content = content
 
 
-def _call(function: Callable[..., Any], shared: _Shared, has_state: bool, *states: Any) -> tuple[Any, Sums]:
+def _call(
+    function: Callable[..., Any], shared: _Shared, has_state: bool, whole: bool, *states: Any
+) -> tuple[Any, Sums]:
     with torch.no_grad():
-        output = function(*states, **shared.content)
-    return output if has_state else (None, output)
+        outputs = [function(*part, **shared.content) for part in ([states] if whole else _chunks(states))]
+    if not has_state:
+        return None, add_sums(outputs)
+    return _joined([state for state, _ in outputs]), add_sums([sums for _, sums in outputs])
+
+
+def _chunks(states: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """States of consecutive rows; of a partition without rows a single, empty one."""
+    count = states[0].treatment.shape[1]
+    for start in range(0, max(count, 1), CHUNK_ROWS):
+        cut = partial(_rows_from, start)
+        yield tuple(_each_tensor([state], cut) for state in states)
+
+
+def _rows_from(start: int, parts: list[Tensor]) -> Tensor:
+    return parts[0][:, start : start + CHUNK_ROWS]
+
+
+def _joined(states: Sequence[Any]) -> Any:
+    return states[0] if len(states) == 1 else _each_tensor(states, lambda parts: torch.cat(parts, 1))
+
+
+def _each_tensor(states: Sequence[Any], function: Callable[[list[Tensor]], Tensor]) -> Any:
+    """State whose tensors are a function of the tensors in the same place of several states."""
+    first = states[0]
+    if isinstance(first, Tensor):
+        return function(list(states))
+    if isinstance(first, tuple):
+        return tuple(_each_tensor(parts, function) for parts in zip(*states, strict=True))
+    names = [entry.name for entry in dataclasses.fields(first)]
+    inside = {name: _each_tensor([getattr(state, name) for state in states], function) for name in names}
+    return dataclasses.replace(first, **inside)

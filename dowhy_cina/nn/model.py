@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.config import ModelConfig
-from dowhy_cina.kernels import LandmarkKernel, RowFeatures, gather_rows, heads, mixed, squared_distances
+from dowhy_cina.kernels import LandmarkKernel, RowFeatures, gather_rows, heads, mixed, places_of, squared_distances
 from dowhy_cina.nn.attention import BalancingValues, CinaLayer
 from dowhy_cina.nn.encoder import ColumnEncoder, column_features, features_of_totals, table_totals
 from dowhy_cina.nn.state import (
@@ -96,7 +96,10 @@ class CinaModel(nn.Module):
         keys = x / divisor
         terms = heads(squared_distances(keys, landmarks))
         features = RowFeatures(kernel, keys, kernel.whitened(mixed(terms, kernel.amplitudes)))
-        arms = [gram_statistics(features, y, rows) for rows in (1 - t, t)]
+        arms = []
+        for rows in (1 - t, t):
+            own = places_of(rows)
+            arms.append(gram_statistics(features.take(own), y.gather(1, own), rows.gather(1, own)))
         everyone = arms[0].of_constant(0.0) + arms[1].of_constant(1.0)
         fits = [generalised_cross_validation(statistics) for statistics in (everyone, *arms)]
         coefficients = torch.stack([fit.coefficients for fit in fits], -1)
@@ -185,14 +188,18 @@ class CinaModel(nn.Module):
         keys = self.outcome_keys(table.covariates, coordinate, settings, arm)
         kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.outcome_amplitudes)
         keep, rows = table.storage.kept > 1 + arm, table.arm(arm)
-        features = RowFeatures.build(kernel, keys, keep, table.storage.block_entries)
+        features = RowFeatures.of_kernels(kernel, keys, keep, table.storage.block_entries)
+        # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
+        places = places_of(rows)
+        own, inside = features.take(places).with_features(), rows.gather(1, places)
         multiplier = settings.log_multipliers["treated_penalty" if arm else "control_penalty"].exp()
-        fit = cross_validated_ridge(features, table.outcome, rows, multiplier)
+        fit = cross_validated_ridge(own, table.outcome.gather(1, places), inside, multiplier)
+        leverage = torch.zeros_like(rows).scatter(1, places, fit.leverage(own, inside))
         fitted = fit.predict(features)
-        loo = leave_one_out_residuals(table.outcome, fitted, fit.leverage(features, rows))
-        inside = rows > 0
-        lower = fitted.masked_fill(~inside, torch.inf).amin(1, keepdim=True)
-        upper = fitted.masked_fill(~inside, -torch.inf).amax(1, keepdim=True)
+        loo = leave_one_out_residuals(table.outcome, fitted, leverage)
+        outside = rows <= 0
+        lower = fitted.masked_fill(outside, torch.inf).amin(1, keepdim=True)
+        upper = fitted.masked_fill(outside, -torch.inf).amax(1, keepdim=True)
         model = OutcomeModel(kernel, fit, lower, upper)
         return OutcomeFit(model, features, model.clip(fitted), loo)
 
