@@ -12,8 +12,9 @@ DOWHY ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NEWEST := .venv-newest
 
-.PHONY: install demo test test-host lint docs bench bench-scale bench-accuracy bench-coverage clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-accuracy bench-coverage clean
 
 install: $(STAMP)
 
@@ -32,6 +33,13 @@ test: $(STAMP)
 
 test-host: $(STAMP)
 	$(BIN)/python tests/host/run.py $(if $(DOWHY),--dowhy $(DOWHY))
+
+# The newest releases that install together, of everything but torch, in an environment that is built anew each time.
+test-newest:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) "$$(grep '^torch==' constraints.txt)" -e '.[plots,dask,dev]'
+	$(NEWEST)/bin/python -m pip freeze | grep -E '^(dowhy|numpy|pandas|scipy|torch)=='
+	PYTHONPATH=tests/host $(NEWEST)/bin/python -m pytest -p known_failures
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -60,4 +68,4 @@ bench-accuracy: $(STAMP)
 	$(BIN)/python benchmarks/accuracy.py $(if $(DATA),--data "$(DATA)")
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)
+	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +16,11 @@ from dowhy_cina.errors import InputError
 #: Rows of a table below which one thread is as quick as several, and far quicker where other processes want the cores:
 #: threads that share small operations wait for each other at every one of them.
 THREADED_ROWS = 10_000
+
+
+# Of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_DEFAULT_MMAP_THRESHOLD, _LARGEST_THRESHOLD = 2**17, 2**25
 
 
 @contextmanager
@@ -42,7 +50,28 @@ def keep_freed_memory() -> None:
     ----------
     mallopt(3), on the dynamic M_MMAP_THRESHOLD.
     """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
+    torch.empty(_LARGEST_THRESHOLD - 2**20, dtype=torch.uint8)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """The same for a process that was told to return what is freed at once, as Dask tells its workers.
+
+    Their thresholds are raised for a while, and what is free is returned at the end. Elsewhere nothing happens.
+    """
+    told = os.environ.get("MALLOC_TRIM_THRESHOLD_")
+    libc = ctypes.CDLL(None) if told is not None and sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "mallopt"):
+        yield
+        return
+    libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_THRESHOLD)
+    libc.mallopt(_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
+    try:
+        yield
+    finally:
+        libc.mallopt(_TRIM_THRESHOLD, int(str(told)))
+        libc.mallopt(_MMAP_THRESHOLD, int(os.environ.get("MALLOC_MMAP_THRESHOLD_", _DEFAULT_MMAP_THRESHOLD)))
+        libc.malloc_trim(0)
 
 
 def available_devices() -> list[str]:

@@ -76,7 +76,8 @@ def standardised_mean_differences(covariates: Array, treatment: Array, weights: 
         Treated minus control; zero for constant covariates, never NaN.
     """
     treated = treatment > 0.5
-    values = np.asarray(covariates, dtype=np.float64)
+    # By column, as frames are: sums over another layout differ in their last bit.
+    values = np.asarray(covariates, dtype=np.float64, order="F")
     size = np.abs(values).max(axis=0, initial=0.0)
     # Taking the first row off keeps the digits of large levels, a spread of one keeps the squares finite.
     shifted = values / np.where(size > 0, size, 1.0)

@@ -238,9 +238,13 @@ class RowFeatures:
     def _joined(self, blocks: Iterator[tuple[slice, Float[Tensor, "B n M"]]]) -> Float[Tensor, "B N M"]:
         if torch.is_grad_enabled():
             return torch.cat([block for _, block in blocks], 1)
-        whole = self.keys.new_empty(*self.keys.shape[:2], self.size)
+        whole = None
         for rows, block in blocks:
+            if block.shape[1] == self.keys.shape[1]:
+                return block
+            whole = self.keys.new_empty(*self.keys.shape[:2], self.size) if whole is None else whole
             whole[:, rows] = block
+        assert whole is not None
         return whole
 
     def take(self, index: Int[Tensor, "B n"]) -> RowFeatures:
@@ -278,6 +282,20 @@ class RowFeatures:
             blocks = ((rows, self.kept[:, rows]) for rows in self._slices())
         for rows, features in blocks:
             yield rows, features if self.scale is None else features * self.scale[:, rows, None]
+
+    def solved_blocks(self, factor: Float[Tensor, "B M M"]) -> Iterator[tuple[slice, Float[Tensor, "B M n"]]]:
+        """``factor^-1 phi(x)`` of consecutive row blocks, for a lower triangular factor."""
+        if self.kept is not None:
+            for rows, features in self.blocks():
+                yield rows, torch.linalg.solve_triangular(factor, features.mT, upper=False)
+            return
+        # One product with each row instead of two triangular solves.
+        eye = torch.eye(self.size, dtype=factor.dtype, device=factor.device)
+        whitening = torch.linalg.solve_triangular(self.kernel.factor, eye, upper=False)
+        both = torch.linalg.solve_triangular(factor, whitening, upper=False)
+        for rows, kernels in self._kernels():
+            solved = both @ kernels.mT
+            yield rows, solved if self.scale is None else solved * self.scale[:, None, rows]
 
     def mean(self, weights: Float[Tensor, "B N"]) -> Float[Tensor, "B M"]:
         """``sum_i weights_i phi(x_i)``."""

@@ -166,8 +166,7 @@ class RidgeFit:
         """Derivative of each row's fitted value in its own response, for rows with these weights; zero outside."""
         centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False)
         total = torch.zeros_like(rows)
-        for part, block in features.blocks():
-            half = torch.linalg.solve_triangular(self.factor, block.transpose(-1, -2), upper=False)
+        for part, half in features.solved_blocks(self.factor):
             total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
         return rows * total
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -49,3 +54,43 @@ def test_mps_is_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_computes_in_double_precision():
     assert torch.ones(3, dtype=torch.float64, device=resolve_device("auto")).sum() == 3
+
+
+MAPPED = """
+import ctypes, torch
+from dowhy_cina.devices import freed_memory_kept, keep_freed_memory
+
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+
+def is_mapped():
+    before = libc.mallinfo2().hblks
+    block = torch.empty(16 * 2**20, dtype=torch.uint8)
+    return libc.mallinfo2().hblks > before
+"""
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thresholds of glibc's malloc")
+
+
+def run_with(code, **variables):
+    """What code prints in a process with these variables alone that speak to the C library."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | variables
+    command = [sys.executable, "-c", MAPPED + code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+@needs_glibc
+def test_freed_memory_is_kept_for_the_next_block():
+    """A block that the system gives and takes back alone is mapped; one from memory that was kept is not."""
+    code = "keep_freed_memory()\nprint(is_mapped())"
+    assert run_with(code) == ["False"]
+    assert run_with(code, MALLOC_MMAP_THRESHOLD_="131072") == ["True"]  # the caller's own setting stands
+
+
+@needs_glibc
+def test_a_process_that_returns_memory_keeps_it_for_a_while():
+    code = "print(is_mapped())\nwith freed_memory_kept():\n    print(is_mapped())\nprint(is_mapped())"
+    assert run_with(code, MALLOC_TRIM_THRESHOLD_="65536") == ["True", "False", "True"]

@@ -73,6 +73,12 @@ def test_single_rows_have_no_nan():
     assert standardised_mean_differences(np.empty((4, 0)), np.array([1.0, 0, 1, 0]), np.ones(4))[0].shape == (0,)
 
 
+def test_memory_layout_does_not_matter():
+    covariates, treatment, weights = table()
+    answers = [standardised_mean_differences(np.array(covariates, order=order), treatment, weights) for order in "CF"]
+    np.testing.assert_array_equal(*answers)
+
+
 def test_balance_table():
     covariates, treatment, weights = table()
     frame = pd.DataFrame(covariates, columns=["age", "income", 3])

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import dowhy_cina
+from dowhy_cina import many
 from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
+from dowhy_cina.preparation import forward_together
 
 
 def table(seed, rows=120, columns=3):
@@ -38,6 +40,39 @@ def test_the_same_numbers_as_one_by_one(options):
         assert ours.confidence_interval == pytest.approx(alone.confidence_interval, rel=1e-6)
         np.testing.assert_allclose(ours.weights, alone.weights, atol=1e-9)
         assert ours.target == options.get("target_units", "ate")
+
+
+def test_tables_of_one_shape_share_forward_passes(monkeypatch):
+    shared = []
+    monkeypatch.setattr(many, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables))
+    tables = [table(seed, rows=90 if seed % 3 else 110) for seed in range(12)]
+    together = dowhy_cina.estimate_effects(iter(tables))
+    assert sorted(shared) == [3, 3, 5]  # of the first eight and of the last four
+    for ours, one in zip(together, tables, strict=True):
+        alone = dowhy_cina.estimate_effect(*one)
+        assert ours.value == pytest.approx(alone.value, rel=1e-9)
+        assert ours.plan == alone.plan
+        np.testing.assert_allclose(
+            ours.conditional_effects(one[0][:5]), alone.conditional_effects(one[0][:5]), rtol=1e-6
+        )
+
+
+def test_a_pass_that_fails_leaves_each_table_to_itself(monkeypatch):
+    def broken(tables):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(many, "forward_together", broken)
+    tables = [table(seed) for seed in range(3)]
+    found = dowhy_cina.estimate_effects(iter(tables))
+    assert [result.value for result in found] == [dowhy_cina.estimate_effect(*one).value for one in tables]
+
+
+def test_chunks_leave_no_thread_idle():
+    few, large = [table(seed, rows=40) for seed in range(4)], [table(seed, rows=3000) for seed in range(3)]
+    assert [len(chunk) for chunk in many._chunks(few, 2)] == [1, 1, 1, 1]
+    assert [len(chunk) for chunk in many._chunks(iter(few * 5), 2)] == [8, 8, 4]
+    assert [len(chunk) for chunk in many._chunks(iter(large), 2)] == [1, 1, 1]
+    assert [len(chunk) for chunk in many._chunks([*few, None] * 40, 1)] == [8] * 25
 
 
 def test_errors_in_their_place():

@@ -5,7 +5,6 @@ Letters: n rows of a partition, M landmarks, two arms in the first axis of what 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -26,21 +25,21 @@ Split = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ArmStep:
-    """What one iteration needs to know of an arm.
+    """The least-squares step of one iteration of an arm, ``free = phi direction + (z - shift) / total``.
+
+    ``z`` is the step times solution minus multiplier. With the target's features ``g`` times the rows of the arm and
+    ``u = (G + total)^-1 phi' 1``, the direction is ``(G + total)^-1 (g - phi' z / total) + shift u / total``; that is
+    ``((phi g + z) - phi (G + total)^-1 phi' (phi g + z)) / total`` and the shift that meets the equality, without the
+    difference of two large products.
 
     Attributes
     ----------
-    inner, ones : Tensor, shape (1, M)
-        Directions that the least-squares solutions of the right-hand side and of the equality take off.
-    target : Tensor, shape (1, M)
-        Target features times the rows of the arm.
+    direction : Tensor, shape (1, M)
     shift, total, step : float
         Multiple of the equality's solution; ridge plus step; step.
     """
 
-    inner: Tensor
-    ones: Tensor
-    target: Tensor
+    direction: Tensor
     shift: float
     total: float
     step: float
@@ -88,22 +87,19 @@ def iterate(
     """One iteration for both arms; the sums lead to the next one."""
     if is_empty(part):
         return split, {}
-    features, (solution, multiplier) = arm_features(part, state, fitted), split
-    right_next: list[Tensor] = []
-    sums: Sums = {}
+    solution, multiplier = split
+    features = arm_features(part, state, fitted)
+    weighted = []
     for arm, step in enumerate(steps):
         rows = arm_rows(part, arm)
-        linear = features.times(step.target)
-        right = linear + step.step * (solution - multiplier)
-        free = (right - features.times(step.inner)) / step.total
-        response = (1 - features.times(step.ones)) / step.total
-        free = free - step.shift * response
+        free = features.times(step.direction) + (step.step * (solution - multiplier) - step.shift) / step.total
         moved = (free + multiplier).clamp_min(0) * rows
         solution = torch.where(rows > 0, moved, solution)
         multiplier = torch.where(rows > 0, multiplier + free - moved, multiplier)
-        right_next.append(rows * (linear + step.step * (solution - multiplier)))
-        sums[f"right{arm}"], sums[f"rights{arm}"] = features.mean(right_next[arm]), right_next[arm].sum()
-        sums[f"moved{arm}"], sums[f"moves{arm}"] = features.mean(moved), moved.sum()
+        weighted += [rows * step.step * (solution - multiplier), moved]
+    names = [f"{name}{arm}" for arm in (0, 1) for name in ("right", "moved")]
+    sums: Sums = {name: features.mean(weights) for name, weights in zip(names, weighted, strict=True)}
+    sums |= {f"total of {name}": weights.sum() for name, weights in zip(names, weighted, strict=True)}
     return (solution, multiplier), sums
 
 
@@ -152,24 +148,14 @@ def solve(
     sums = [found["sum0"], found["sum1"]]
     target = share[0] * sums[0] + share[1] * sums[1]
     total = ridge + STEP * ridge
-    factors, steps = [], []
-    for arm in (0, 1):
-        eye = torch.eye(target.shape[1], dtype=torch.float64)
-        factors.append(torch.linalg.cholesky(found[f"gram{arm}"] + total * eye))
-        ones = torch.cholesky_solve(sums[arm][..., None], factors[arm])[..., 0]
-        goal = counts[arm] * target
-        first = (found[f"gram{arm}"] @ goal[..., None])[..., 0], float((sums[arm] * goal).sum())
-        step = ArmStep(ones, ones, goal, 0.0, total, STEP * ridge)
-        steps.append(_next_step(step, factors[arm], sums[arm], counts[arm], *first))
+    arms = [
+        _Arm(found[f"gram{arm}"], sums[arm], counts[arm], counts[arm] * target, total, STEP * ridge) for arm in (0, 1)
+    ]
+    steps = [arm.step(torch.zeros_like(target), 0.0) for arm in arms]
     for _ in range(fitted.model.config.target_layers):
         found = partitions.run(iterate, [*names, "split"], "split", fitted=fitted, steps=(steps[0], steps[1]))
-        steps = [
-            _next_step(
-                steps[arm], factors[arm], sums[arm], counts[arm], found[f"right{arm}"], float(found[f"rights{arm}"])
-            )
-            for arm in (0, 1)
-        ]
-    totals = (float(found["moves0"]), float(found["moves1"]))
+        steps = [arm.step(found[f"right{k}"], float(found[f"total of right{k}"])) for k, arm in enumerate(arms)]
+    totals = (float(found["total of moved0"]), float(found["total of moved1"]))
     means = (found["moved0"] / totals[0], found["moved1"] / totals[1])
     uniform = (sums[0] / counts[0], sums[1] / counts[1])
     slopes = (means[0] - target, means[1] - target)
@@ -184,9 +170,29 @@ def solve(
     return Balanced(target, totals, means, uniform, max(gaps))
 
 
-def _next_step(step: ArmStep, factor: Tensor, ones: Tensor, count: float, right: Tensor, right_sum: float) -> ArmStep:
-    """Least-squares solution of the next right-hand side, from its features and its sum."""
-    inner = torch.cholesky_solve(right[..., None], factor)[..., 0]
-    free = (right_sum - float((ones * inner).sum())) / step.total
-    curvature = (count - float((ones * step.ones).sum())) / step.total
-    return dataclasses.replace(step, inner=inner, shift=(free - count) / curvature)
+class _Arm:
+    """The normal equations of one arm.
+
+    Parameters
+    ----------
+    gram, ones, goal : Tensor
+        Gram (1, M, M) and sum of the arm's features (1, M), and target features times its rows (1, M).
+    count, total, step : float
+        Rows; ridge plus step; step.
+    """
+
+    def __init__(self, gram: Tensor, ones: Tensor, count: float, goal: Tensor, total: float, step: float) -> None:
+        self.ones, self.count, self.goal, self.total, self.penalty = ones, count, goal, total, step
+        self.factor = torch.linalg.cholesky(gram + total * torch.eye(gram.shape[1], dtype=gram.dtype))
+        self.equality = self._solve(ones)
+        self.curvature = (count - float((ones * self.equality).sum())) / total
+
+    def _solve(self, right: Tensor) -> Tensor:
+        return torch.cholesky_solve(right[..., None], self.factor)[..., 0]
+
+    def step(self, right: Tensor, right_sum: float) -> ArmStep:
+        """Next step from ``phi' z`` and ``1' z``."""
+        direction = self._solve(self.goal - right / self.total)
+        free = float((self.ones * direction).sum()) + right_sum / self.total
+        shift = (free - self.count) / self.curvature
+        return ArmStep(direction + shift / self.total * self.equality, shift, self.total, self.penalty)

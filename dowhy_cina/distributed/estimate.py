@@ -24,7 +24,7 @@ from dowhy_cina.distributed.partitions import Partitions, Spread, Sums
 from dowhy_cina.distributed.result import PartitionedResult
 from dowhy_cina.errors import InputError
 from dowhy_cina.estimation import Estimates, Moments
-from dowhy_cina.kernels import block_rows
+from dowhy_cina.kernels import block_rows, places_of
 from dowhy_cina.nn.state import TableBatch
 from dowhy_cina.preparation import load_model
 from dowhy_cina.results import Plan
@@ -70,9 +70,9 @@ def residual_sums(part: EncodedPart, state: RowState, split: Split, fitted: Fitt
         "plug_in": (weights.target(part) * (state.means[1] - state.means[0])).sum(1),
     }
     for arm in (0, 1):
-        rows = arm_rows(part, arm)
-        features = outcome_features(part, state.propensity, fitted, arm)
-        sums[f"features{arm}"] = features.mean(rows * balancing)
+        rows, own = arm_rows(part, arm), places_of(arm_rows(part, arm))
+        features = outcome_features(part, state.propensity, fitted, arm, own)
+        sums[f"features{arm}"] = features.mean(balancing.gather(1, own))
         sums[f"loo{arm}"] = (rows * balancing * state.loo_residuals).sum(1)
         sums[f"squares{arm}"] = (rows * state.loo_residuals.square()).sum(1)
         sums[f"kish{arm}"] = (rows * balancing.square()).sum(1)
@@ -98,11 +98,12 @@ def contribution_sums(
     balance = arm_features(part, state, fitted)
     scatter = torch.zeros_like(balancing)
     for arm, model in enumerate(fitted.outcomes):
-        rows, fit = arm_rows(part, arm), model.fit
-        features = outcome_features(part, state.propensity, fitted, arm)
+        places, fit = places_of(arm_rows(part, arm)), model.fit
+        features = outcome_features(part, state.propensity, fitted, arm, places)
         level = (1 - share) / fit.count[:, None] - (fit.centre * solved[arm]).sum(1, keepdim=True)
-        own = rows * (share * balancing + level + features.times(solved[arm]))
-        sums[f"outcome{arm}"], sums[f"balance{arm}"] = features.mean(own), balance.mean(own)
+        inside = share * balancing.gather(1, places) + level + features.times(solved[arm])
+        own = torch.zeros_like(balancing).scatter(1, places, inside)
+        sums[f"outcome{arm}"], sums[f"balance{arm}"] = features.mean(inside), balance.mean(own)
         scatter = scatter + (2 * arm - 1) * own * (state.loo_residuals - loo[arm][:, None])
     deviation = weights.target(part) * (state.means[1] - state.means[0] - estimates.plug_in[:, None])
     squares = scatter.square()

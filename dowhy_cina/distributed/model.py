@@ -82,8 +82,8 @@ def is_empty(part: EncodedPart) -> bool:
 
 
 def score_features(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> RowFeatures:
-    """Features of a partition's rows in the propensity regression."""
-    return RowFeatures.build(kernel, part.covariates * settings.treatment_scales[:, None])
+    """Kernels of a partition's rows in the propensity regression."""
+    return RowFeatures.of_kernels(kernel, part.covariates * settings.treatment_scales[:, None])
 
 
 def score_sums(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> Sums:
@@ -105,12 +105,16 @@ def scores_of(part: EncodedPart, settings: Settings, kernel: LandmarkKernel, fit
     return propensity, {"scores": Spread.of(propensity[0, :, None])}
 
 
-def outcome_features(part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int) -> RowFeatures:
-    """Kernels of a partition's rows in an outcome regression."""
+def outcome_features(
+    part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int, places: Int[Tensor, "1 n"] | None = None
+) -> RowFeatures:
+    """Kernels of a partition's rows, or of some of them, in an outcome regression."""
     assert fitted.scores is not None
     assert fitted.outcomes is not None
-    coordinate = fitted.scores.coordinate(propensity)
-    keys = fitted.model.outcome_keys(part.covariates, coordinate, fitted.settings, arm)
+    covariates, coordinate = part.covariates, fitted.scores.coordinate(propensity)
+    if places is not None:
+        covariates, coordinate = gather_rows(covariates, places), coordinate.gather(1, places)
+    keys = fitted.model.outcome_keys(covariates, coordinate, fitted.settings, arm)
     return RowFeatures.of_kernels(fitted.outcomes[arm].kernel, keys)
 
 
@@ -125,15 +129,10 @@ def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
     for arm in (0, 1):
         own = places_of(arm_rows(part, arm))
         if own.shape[1]:
-            features = outcome_features(_rows(part, own), propensity.gather(1, own), fitted, arm).with_features()
+            features = outcome_features(part, propensity, fitted, arm, own).with_features()
             ones = torch.ones_like(features.keys[..., 0])
             sums[f"fit{arm}"] = gram_statistics(features, part.outcome.gather(1, own), ones)
     return sums
-
-
-def _rows(part: EncodedPart, places: Int[Tensor, "1 n"]) -> EncodedPart:
-    x, t, y = (gather_rows(values, places) for values in (part.covariates, part.treatment, part.outcome))
-    return EncodedPart(x, t, y)
 
 
 def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[RowState, Sums]:
@@ -150,7 +149,7 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ro
         features, rows = outcome_features(part, propensity, fitted, arm), arm_rows(part, arm)
         found = model.fit.predict(features)
         own = places_of(rows)
-        leverage = model.fit.leverage(features.take(own).with_features(), rows.gather(1, own))
+        leverage = model.fit.leverage(features.take(own), rows.gather(1, own))
         loo = leave_one_out_residuals(part.outcome, found, torch.zeros_like(rows).scatter(1, own, leverage))
         residuals = torch.where(rows > 0, loo, residuals)
         means.append(found)

@@ -15,10 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dowhy_cina.devices import freed_memory_kept
+
 #: Sums that one task joins; a tree of them keeps the partitions' sums off the client.
 FAN_IN = 8
 #: Rows of a partition that are worked on at once.
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 1024
 
 Sums = dict[str, Any]
 
@@ -149,7 +151,7 @@ class _Shared:
 def _call(
     function: Callable[..., Any], shared: _Shared, has_state: bool, whole: bool, *states: Any
 ) -> tuple[Any, Sums]:
-    with torch.no_grad():
+    with torch.no_grad(), freed_memory_kept():
         outputs = [function(*part, **shared.content) for part in ([states] if whole else _chunks(states))]
     if not has_state:
         return None, add_sums(outputs)

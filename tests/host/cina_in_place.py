@@ -9,7 +9,6 @@ once, have got finite estimates, and have got intervals that contain the effect 
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import importlib.util
 import math
 import time
@@ -18,13 +17,9 @@ from typing import Any
 
 import dowhy.datasets
 import pytest
+from named_tests import with_reasons
 
 from dowhy_cina import CinaEstimator
-
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    import tomli as tomllib
 
 #: Estimators of DoWhy for one binary treatment by adjustment, which the tests name by class or as "backdoor.<module>".
 REPLACED = (
@@ -142,22 +137,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    reasons = tomllib.loads(config.getoption("deselected").read_text(encoding="utf-8"))
-    unused = {pattern for patterns in reasons.values() for pattern in patterns}
     kept, dropped = [], []
-    for item in items:
-        name = item.nodeid.removeprefix("tests/")
-        for reason, patterns in reasons.items():
-            matching = [pattern for pattern in patterns if fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))]
-            unused.difference_update(matching)
-            if matching:
-                LEFT_OUT.setdefault(reason, []).append(name)
-                dropped.append(item)
-                break
+    for item, reason in with_reasons(config.getoption("deselected"), items, config):
+        if reason:
+            LEFT_OUT.setdefault(reason, []).append(item.nodeid.removeprefix("tests/"))
+            dropped.append(item)
         else:
             kept.append(item)
-    if unused and not config.option.keyword:
-        raise pytest.UsageError(f"deselected.toml names tests that do not exist: {sorted(unused)}")
     config.hook.pytest_deselected(items=dropped)
     items[:] = kept
 

@@ -33,6 +33,8 @@ FILES = (
     "causal_refuters/test_placebo_refuter.py",
     "test_causal_model.py",
 )
+#: What a release requires beside the packages that are installed, which are those of the newest release.
+ALSO = {"0.13": ("ecos",)}  # the solver of its assess_overlap; cvxpy brought it before 1.5
 
 
 def pip(*arguments: str) -> None:
@@ -61,9 +63,10 @@ def overlay(release: str) -> Path | None:
     """Install another release into a folder of its own, to be put before the installed one."""
     if release == version("dowhy"):
         return None
-    folder = CACHE / f"with-dowhy-{release}"
+    packages = [f"dowhy=={release}", *ALSO.get(release, ())]
+    folder = CACHE / "-".join(["with", *packages]).replace("==", "-")
     if not folder.exists():
-        pip("install", "--no-deps", "--target", str(folder), f"dowhy=={release}")
+        pip("install", "--no-deps", "--target", str(folder), *packages)
     return folder
 
 
