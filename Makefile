@@ -61,7 +61,7 @@ bench-scale: $(STAMP)
 
 # How often intervals hold the effect, on published tables too with DATA=FOLDER.
 bench-coverage: $(STAMP)
-	$(BIN)/python benchmarks/coverage.py --out docs/measured $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python benchmarks/intervals.py --out docs/measured $(if $(DATA),--data "$(DATA)")
 
 # The figures that the bundled model is judged by; those on published tables too with DATA=FOLDER.
 bench-accuracy: $(STAMP)

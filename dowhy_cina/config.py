@@ -77,7 +77,7 @@ class ModelConfig:
     propensity_floor: float = 0.2  #: smallest divisor of the propensity score, in sd of the treatment
     balance_ridge: float = 3.0  #: ridge of target balancing, in multiples of the treatment fit's penalty
     regularisation: float = 0.1  #: lambda of the CInA dual, in multiples of the kernel's diagonal (box = 1 / this)
-    dual_layers: int = 16  #: iterations of the CInA layer in one forward pass
+    dual_layers: int = 24  #: iterations of the CInA layer in one forward pass
     target_layers: int = 8  #: iterations of the target-balancing layer in one forward pass
 
     def __post_init__(self) -> None:

@@ -218,7 +218,13 @@ def test_a_refuter_that_breaks_leaves_the_others(problem, monkeypatch):
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_interrupted_it_reports_what_was_finished(problem, monkeypatch, n_jobs):
     """The interrupt comes when one refuter is through and the others' refits take much longer than a second."""
-    sound, finished = refits._run_batch, threading.Event()
+    sound, finished, asked = refits._run_batch, threading.Event(), []
+
+    def interrupt():
+        finished.wait()
+        time.sleep(0.5)
+        asked.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
 
     def slow(setting, batch, entropy):
         if batch.refuter == 0:
@@ -226,16 +232,16 @@ def test_interrupted_it_reports_what_was_finished(problem, monkeypatch, n_jobs):
             finished.set()
             return outcome
         if n_jobs == 1:
+            asked.append(time.perf_counter())
             raise KeyboardInterrupt
         time.sleep(3)
         return sound(setting, batch, entropy)
 
     monkeypatch.setattr(refits, "_run_batch", slow)
     if n_jobs > 1:
-        threading.Thread(target=lambda: (finished.wait(), time.sleep(0.5), os.kill(os.getpid(), signal.SIGINT))).start()
-    began = time.perf_counter()
+        threading.Thread(target=interrupt).start()
     report = quiet(problem, n_jobs=n_jobs)
-    assert time.perf_counter() - began < 2.5
+    assert time.perf_counter() - asked[0] < 2  # a second where nothing else wants the cores
     assert [row.refuter for row in report.refutations] == ["random_common_cause", "assess_overlap"]
     assert set(report.interrupted) == set(NAMES[1:6])
     assert "interrupted; not finished: placebo_treatment_refuter" in str(report)

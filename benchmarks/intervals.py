@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the effect, how wide they are, and how often a null effect is called one.
 
-    python benchmarks/coverage.py [--tables 2000] [--design-tables 400] [--data FOLDER] [--out docs/measured]
+    python benchmarks/intervals.py [--tables 2000] [--design-tables 400] [--data FOLDER] [--out docs/measured]
 
 Simulated families: samples of 200 to 2,000 rows from populations whose effect (ATE, or ATT in a quarter) is known; the
 interval is for the population. Designs: textbook simulations that no simulator of the package contains. Both stand
