@@ -121,11 +121,14 @@ class HeldSettings:
         batch = table_batch([rows], options.landmarks, device)
         return cls(table.names, model.settings(batch, model.pilot(batch)))
 
-    def matching(self, names: tuple[str, ...]) -> Settings | None:
-        """Settings in the order of these columns; None if they are not the same columns."""
-        if not names or sorted(names) != sorted(self.names):
-            return None
-        return self.settings.take([self.names.index(name) for name in names])
+    def fits(self, names: tuple[str, ...]) -> bool:
+        """Whether these are the same columns, in any order."""
+        return bool(names) and sorted(names) == sorted(self.names)
+
+    def stacked(self, tables: Sequence[EncodedTable]) -> Settings:
+        """Settings for each of some tables with the same columns, in the order that each has them in."""
+        parts = [self.settings.take([self.names.index(name) for name in table.names]) for table in tables]
+        return Settings.joined(parts)
 
 
 def values_encoded(
@@ -206,18 +209,19 @@ def _passes(
         raise InputError("expected a pretrained checkpoint for a batch of tables, got 'exact': solve them one by one.")
     device = resolve_device(options.device)
     model = load_model(options, device)
-    groups: dict[Hashable, list[int]] = {}
+    groups: dict[tuple[Hashable, str, bool], list[int]] = {}
     for place, table in enumerate(tables):
         name = table.target if isinstance(table.target, str) else "rows"
-        columns = None if held is None else table.names
-        groups.setdefault((table.covariates.shape, name, columns), []).append(place)
-    for places in groups.values():
-        settings = None if held is None else held.matching(tables[places[0]].names)
+        is_held = held is not None and held.fits(table.names)
+        groups.setdefault((table.covariates.shape, name, is_held), []).append(place)
+    for (_, _, is_held), places in groups.items():
         rows = len(tables[places[0]].treatment)
         size = max(1, BATCH_ENTRIES // (rows * min(options.landmarks, rows)))
         for start in range(0, len(places), size):
             chunk = places[start : start + size]
-            yield chunk, _forward(model, [tables[k] for k in chunk], options, device, settings)
+            company = [tables[place] for place in chunk]
+            settings = held.stacked(company) if held is not None and is_held else None
+            yield chunk, _forward(model, company, options, device, settings)
 
 
 @torch.no_grad()

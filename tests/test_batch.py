@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dowhy_cina import batch
-from dowhy_cina.batch import EncodedTable, estimate_encoded, values_encoded
+from dowhy_cina.batch import EncodedTable, HeldSettings, estimate_encoded, values_encoded
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
 from dowhy_cina.inference import analyse
@@ -68,6 +68,34 @@ def test_values_are_those_with_intervals(tables, options):
     values = values_encoded(encoded, options)
     expected = [found.value for found in estimate_encoded(encoded, options)]
     assert values == pytest.approx(expected, rel=1e-9)
+
+
+def test_held_settings_follow_the_columns_by_name(monkeypatch):
+    """Refits with the same columns in any order share a pass with the settings; others are predicted anew."""
+    predicted, passes = [], []
+    pilot, forward = CinaModel.pilot, CinaModel.forward
+    monkeypatch.setattr(
+        CinaModel, "pilot", lambda model, table: predicted.append(len(table.outcome)) or pilot(model, table)
+    )
+    monkeypatch.setattr(
+        CinaModel,
+        "forward",
+        lambda model, table, held=None: passes.append(len(table.outcome)) or forward(model, table, held),
+    )
+    x, t, y, _ = draw(120, 3, 0, "ate")  # all rows are landmarks, whatever their order
+    x[:, 1] *= np.linspace(0.2, 2, 120)  # columns that differ in what they are to the kernels
+    names, orders = ("a", "b", "c"), [(0, 1, 2), (2, 0, 1), (1, 2, 0)]
+    encoded = Preprocessor().fit_transform(x)
+    held = HeldSettings.of(EncodedTable(encoded, t, y, "ate", names), EstimatorOptions())
+    turned = [EncodedTable(encoded[:, order], t, y, "ate", tuple(names[k] for k in order)) for order in orders]
+    other = EncodedTable(encoded, t, y, "ate", ("a", "b", "d"))
+    predicted.clear()
+    found = values_encoded([*turned, other], EstimatorOptions(), held)
+    assert (passes, predicted) == ([3, 1], [1])
+    assert found == pytest.approx([found[3]] * 4, rel=1e-9)
+    # Were the settings not put in order, the answer would be another one.
+    wrong = EncodedTable(encoded[:, (2, 0, 1)], t, y, "ate", names)
+    assert abs(values_encoded([wrong], EstimatorOptions(), held)[0] / found[0] - 1) > 1e-6
 
 
 def test_tables_of_one_shape_share_a_pass(monkeypatch):

@@ -54,9 +54,9 @@ class CinaModel(nn.Module):
     def forward(self, table: TableBatch, held: Settings | None = None) -> ZeroShot:
         """Settings, scores, outcome models and balancing features of a batch of tables.
 
-        With ``held``, the settings of a table like these, nothing is predicted anew.
+        With ``held``, settings of tables like these, nothing is predicted anew.
         """
-        settings = self.settings(table, self.pilot(table)) if held is None else held.expand(len(table.treatment))
+        settings = self.settings(table, self.pilot(table)) if held is None else held
         scores, propensity = self.fit_scores(table, settings)
         coordinate = scores.coordinate(propensity)
         fits = [self.fit_outcome(table, settings, coordinate, arm) for arm in (0, 1)]

@@ -96,19 +96,16 @@ class Settings:
         control, treated = (scales[:, index] for scales in self.outcome_scales)
         return replace(self, treatment_scales=self.treatment_scales[:, index], outcome_scales=(control, treated))
 
-    def expand(self, tables: int) -> Settings:
-        """Use the settings of one table for several."""
-
-        def repeat(tensor: Tensor) -> Tensor:
-            return tensor.expand(tables, *tensor.shape[1:])
-
-        control, treated = self.outcome_scales
-        return Settings(
-            repeat(self.treatment_scales),
-            (repeat(control), repeat(treated)),
-            repeat(self.treatment_amplitudes),
-            repeat(self.outcome_amplitudes),
-            {name: repeat(values) for name, values in self.log_multipliers.items()},
+    @classmethod
+    def joined(cls, parts: Sequence[Settings]) -> Settings:
+        """Stack the settings of tables with as many columns."""
+        scales = [torch.cat(pair) for pair in zip(*(part.outcome_scales for part in parts), strict=True)]
+        return cls(
+            torch.cat([part.treatment_scales for part in parts]),
+            (scales[0], scales[1]),
+            torch.cat([part.treatment_amplitudes for part in parts]),
+            torch.cat([part.outcome_amplitudes for part in parts]),
+            {name: torch.cat([part.log_multipliers[name] for part in parts]) for name in parts[0].log_multipliers},
         )
 
 

@@ -20,7 +20,7 @@ from dowhy_cina.refutation.tables import RefitSetting, RefitTable
 #: Entries (rows times columns) of the tables in a batch, and the most tables in one: what a batch needs of memory stays
 #: small, and it ends within the second in which an interrupted battery should stop.
 BATCH_ENTRIES = 100_000
-BATCH_TABLES = 10
+BATCH_TABLES = 8
 
 
 @dataclass(frozen=True)
