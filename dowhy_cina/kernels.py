@@ -55,8 +55,9 @@ def heads(distances: Float[Tensor, "B N M"]) -> Heads:
     """``exp(-distance / (2 scale^2))`` for every one of :data:`HEAD_SCALES`."""
     short, wide = (torch.mul(distances, -0.5 / scale**2).exp_() for scale in (HEAD_SCALES[0], HEAD_SCALES[2]))
     # The unit head is the ninth power of the wide one, three times as wide: products cost less than an exponential.
-    fourth = wide.square().square()
-    return short, fourth.square() * wide, wide
+    if torch.is_grad_enabled():
+        return short, wide.square().square().square() * wide, wide
+    return short, wide.square().square_().square_().mul_(wide), wide
 
 
 def mixed(terms: Heads, amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
@@ -68,7 +69,13 @@ def mixed(terms: Heads, amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N 
 
 def multihead_kernel(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
     """Sum over heads of ``amplitude * exp(-distance / (2 scale^2))``."""
-    return mixed(heads(distances), amplitudes)
+    terms = heads(distances)
+    if torch.is_grad_enabled():
+        return mixed(terms, amplitudes)
+    # In place: at this size a kernel waits for memory, not for arithmetic.
+    short, unit, wide = (term.mul_(level) for level, term in zip(amplitudes.T[..., None, None], terms, strict=True))
+    total: Tensor = short.add_(unit).add_(wide)
+    return total
 
 
 def slope_amplitudes(amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
