@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-accuracy bench-coverage clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-coverage clean
 
 install: $(STAMP)
 
@@ -52,12 +52,19 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	@test -n "$(DATA)" || { echo "expected the folder of the benchmark tables: make bench DATA=FOLDER" >&2; exit 2; }
-	$(BIN)/python benchmarks/tables.py --data "$(DATA)"
+	$(BIN)/python benchmarks/tables.py --data "$(DATA)" --csv docs/measured/tables.csv
+	-$(ECONML) benchmarks/dml.py --data "$(DATA)" --csv docs/measured/dml.csv
 	$(MAKE) bench-scale
 
-# Time and memory beside other estimators; ECONML=PYTHON names an interpreter that has EconML.
+# Time and memory beside other estimators, and through Dask; ECONML=PYTHON names an interpreter that has EconML.
 bench-scale: $(STAMP)
 	$(BIN)/python benchmarks/scale.py --econml "$(ECONML)" --csv docs/measured/scale.csv --plot docs/measured/scale.png
+	$(BIN)/python benchmarks/partitions.py --csv docs/measured/partitions.csv
+
+# Seconds of the refutation battery beside DoWhy's loop, and of a whole session.
+bench-refutation: $(STAMP)
+	$(BIN)/python benchmarks/refutation.py --csv docs/measured/refutation.csv
+	$(BIN)/python benchmarks/session.py
 
 # How often intervals hold the effect, on published tables too with DATA=FOLDER.
 bench-coverage: $(STAMP)
