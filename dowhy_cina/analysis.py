@@ -65,7 +65,14 @@ class Analysis:
     """
 
     def __init__(self, prepared: PreparedTable, state: ZeroShot | None = None) -> None:
-        """Run the model, unless it has been run for this table already, together with others."""
+        """Run the model, unless it has been run for this table already.
+
+        Parameters
+        ----------
+        prepared : PreparedTable
+        state : ZeroShot, optional
+            What :func:`~dowhy_cina.preparation.forward_together` gave for the table.
+        """
         rows, table = prepared.rows, prepared.batch
         self.options, self.device, self._given = prepared.options, prepared.device, prepared.given
         self._preprocessor, self._readable, self._keep = prepared.preprocessor, prepared.readable, prepared.keep

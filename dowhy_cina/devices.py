@@ -59,8 +59,10 @@ def freed_memory_kept() -> Iterator[None]:
 
     Their thresholds are raised for a while, and what is free is returned at the end. Elsewhere nothing happens.
     """
-    told = os.environ.get("MALLOC_TRIM_THRESHOLD_")
-    libc = ctypes.CDLL(None) if told is not None and sys.platform == "linux" else None
+    told = os.environ.get("MALLOC_TRIM_THRESHOLD_", "")
+    usual = os.environ.get("MALLOC_MMAP_THRESHOLD_", str(_DEFAULT_MMAP_THRESHOLD))
+    is_told = told.isdigit() and usual.isdigit() and sys.platform == "linux"
+    libc = ctypes.CDLL(None) if is_told else None
     if libc is None or not hasattr(libc, "mallopt"):
         yield
         return
@@ -69,8 +71,8 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_TRIM_THRESHOLD, int(str(told)))
-        libc.mallopt(_MMAP_THRESHOLD, int(os.environ.get("MALLOC_MMAP_THRESHOLD_", _DEFAULT_MMAP_THRESHOLD)))
+        libc.mallopt(_TRIM_THRESHOLD, int(told))
+        libc.mallopt(_MMAP_THRESHOLD, int(usual))
         libc.malloc_trim(0)
 
 

@@ -78,7 +78,24 @@ def prepare(
     sample_weight: Any = None,
     cluster: Any = None,
 ) -> PreparedTable:
-    """Check and encode a table; parameters and errors of :func:`analyse`."""
+    """Check and encode a table.
+
+    Parameters
+    ----------
+    X, treatment, outcome, options, sample_weight, cluster
+        As in :func:`analyse`.
+    values : tuple
+        Levels of the treated and of the control arm; None if the column tells them.
+
+    Returns
+    -------
+    PreparedTable
+
+    Raises
+    ------
+    InputError, InputTypeError
+        As :func:`analyse`.
+    """
     options = options or EstimatorOptions()
     t, keep, _ = encode_treatment(treatment, *values)
     rows = len(X) if hasattr(X, "__len__") else -1
@@ -216,7 +233,23 @@ def prepare_columns(
     values: tuple[Any, Any],
     options: EstimatorOptions,
 ) -> PreparedTable:
-    """:func:`prepare` for a table of which treatment, outcome, sampling weight and cluster may be named columns."""
+    """:func:`prepare` for a table of which some columns may be named.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, D) or DataFrame
+    roles : sequence
+        Treatment, outcome, sampling weight and cluster, each as values or as the name of a column of ``X``.
+    covariates : sequence of str, optional
+        As in :func:`estimate_effect`.
+    values, options
+        As in :func:`prepare`.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        As :func:`select_columns` and :func:`prepare`.
+    """
     X, (treatment, outcome, sample_weight, cluster) = select_columns(X, roles, covariates)
     return prepare(X, treatment, outcome, values, options, sample_weight, cluster)
 

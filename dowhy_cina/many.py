@@ -88,7 +88,7 @@ def _chunks(tables: Iterable[Any], threads: int) -> Iterator[list[Any]]:
     chunk: list[Any] = []
     rows = 0
     for table in tables:
-        length = len(table[2]) if isinstance(table, tuple) and len(table) == 3 and isinstance(table[2], Sized) else 0
+        length = _rows(table)
         if chunk and (len(chunk) == most or rows + length > CHUNK_ROWS):
             yield chunk
             chunk, rows = [], 0
@@ -96,6 +96,14 @@ def _chunks(tables: Iterable[Any], threads: int) -> Iterator[list[Any]]:
         rows += length
     if chunk:
         yield chunk
+
+
+def _rows(table: Any) -> int:
+    """Rows of a table as it came: none of what is no table, and a chunk's of one whose rows are on workers."""
+    try:
+        return CHUNK_ROWS if is_partitioned(table[0]) else len(table[0])
+    except (TypeError, LookupError):
+        return 0
 
 
 def _estimate(tables: list[Any], options: dict[str, Any]) -> list[EffectResult | Exception]:

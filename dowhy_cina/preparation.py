@@ -155,7 +155,13 @@ class PreparedTable:
 
 @torch.no_grad()
 def forward_alone(prepared: PreparedTable) -> tuple[ZeroShot, Storage]:
-    """One forward pass of one table, and what it kept."""
+    """One forward pass of one table, and what it kept.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If a GPU lacks memory with the smallest blocks too.
+    """
 
     def run(storage: Storage) -> ZeroShot:
         state: ZeroShot = model(replace(prepared.batch, storage=storage))
@@ -168,7 +174,18 @@ def forward_alone(prepared: PreparedTable) -> tuple[ZeroShot, Storage]:
 
 @torch.no_grad()
 def forward_together(tables: Sequence[PreparedTable]) -> list[ZeroShot]:
-    """One forward pass of several tables with the same :attr:`PreparedTable.company`: what each alone would give."""
+    """One forward pass of several tables.
+
+    Parameters
+    ----------
+    tables : sequence of PreparedTable
+        With the same :attr:`PreparedTable.company`, which is not None.
+
+    Returns
+    -------
+    list of ZeroShot
+        What :func:`forward_alone` gives for each, up to rounding.
+    """
     first = tables[0]
     batch = table_batch([table.rows for table in tables], first.options.landmarks, first.device)
     with threads_for(first.threaded_rows):

@@ -73,6 +73,8 @@ def test_chunks_leave_no_thread_idle():
     assert [len(chunk) for chunk in many._chunks(iter(few * 5), 2)] == [8, 8, 4]
     assert [len(chunk) for chunk in many._chunks(iter(large), 2)] == [1, 1, 1]
     assert [len(chunk) for chunk in many._chunks([*few, None] * 40, 1)] == [8] * 25
+    frame = pd.DataFrame(large[0][0], columns=list("abc"))  # named columns: as long as the frame
+    assert [len(chunk) for chunk in many._chunks(iter([[frame, "a", "b"]] * 3), 2)] == [1, 1, 1]
 
 
 def test_errors_in_their_place():

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tensorboard.backend.event_processing import event_accumulator
 from torch.utils.data import DataLoader
 
 from dowhy_cina import checkpoint
@@ -386,29 +385,3 @@ def test_a_degenerate_table_does_not_end_a_run(tmp_path, monkeypatch, caplog, da
 
 
 # Recipes
-
-
-def test_tensorboard_shows_what_the_curve_holds(tmp_path):
-    config = TrainingConfig(
-        steps=4,
-        min_rows=40,
-        max_rows=60,
-        max_columns=4,
-        landmarks=16,
-        tables_per_batch=2,
-        batches_per_step=1,
-        validation_every=2,
-        validation_tables=2,
-        workers=0,
-        tensorboard=True,
-    )
-    output = tmp_path / "x.safetensors"
-    small = ModelConfig(width=8, layers=1, heads=2)
-    pretrain(config, Simulators(("additive",)), output=output, model_config=small, progress=False)
-    with output.with_suffix(".csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    events = event_accumulator.EventAccumulator(str(output.with_suffix(".tensorboard")))
-    events.Reload()
-    shown = events.Scalars("loss")
-    assert [event.step for event in shown] == [int(row["steps"]) for row in rows]
-    assert [event.value for event in shown][1:] == pytest.approx([float(row["loss"]) for row in rows[1:]], rel=1e-6)
