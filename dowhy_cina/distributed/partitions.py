@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.devices import freed_memory_kept
+from dowhy_cina.nn.state import each_tensor
 
 #: Sums that one task joins; a tree of them keeps the partitions' sums off the client.
 FAN_IN = 8
@@ -163,7 +164,7 @@ def _chunks(states: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     count = states[0].treatment.shape[1]
     for start in range(0, max(count, 1), CHUNK_ROWS):
         cut = partial(_rows_from, start)
-        yield tuple(_each_tensor([state], cut) for state in states)
+        yield tuple(each_tensor([state], cut) for state in states)
 
 
 def _rows_from(start: int, parts: list[Tensor]) -> Tensor:
@@ -171,16 +172,4 @@ def _rows_from(start: int, parts: list[Tensor]) -> Tensor:
 
 
 def _joined(states: Sequence[Any]) -> Any:
-    return states[0] if len(states) == 1 else _each_tensor(states, lambda parts: torch.cat(parts, 1))
-
-
-def _each_tensor(states: Sequence[Any], function: Callable[[list[Tensor]], Tensor]) -> Any:
-    """State whose tensors are a function of the tensors in the same place of several states."""
-    first = states[0]
-    if isinstance(first, Tensor):
-        return function(list(states))
-    if isinstance(first, tuple):
-        return tuple(_each_tensor(parts, function) for parts in zip(*states, strict=True))
-    names = [entry.name for entry in dataclasses.fields(first)]
-    inside = {name: _each_tensor([getattr(state, name) for state in states], function) for name in names}
-    return dataclasses.replace(first, **inside)
+    return states[0] if len(states) == 1 else each_tensor(states, lambda parts: torch.cat(parts, 1))

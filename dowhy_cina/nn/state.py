@@ -5,7 +5,7 @@ Letters: B tables, N rows, D covariates, M landmarks, P pilot rows, H heads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -99,14 +99,7 @@ class Settings:
     @classmethod
     def joined(cls, parts: Sequence[Settings]) -> Settings:
         """Stack the settings of tables with as many columns."""
-        scales = [torch.cat(pair) for pair in zip(*(part.outcome_scales for part in parts), strict=True)]
-        return cls(
-            torch.cat([part.treatment_scales for part in parts]),
-            (scales[0], scales[1]),
-            torch.cat([part.treatment_amplitudes for part in parts]),
-            torch.cat([part.outcome_amplitudes for part in parts]),
-            {name: torch.cat([part.log_multipliers[name] for part in parts]) for name in parts[0].log_multipliers},
-        )
+        return each_tensor(parts, torch.cat)
 
 
 @dataclass(frozen=True)
@@ -207,19 +200,34 @@ class ForeignRows:
     balance_keys: Float[Tensor, "B n K"]
 
 
-def one_table(part: Part, place: int) -> Part:
-    """Take one table out of a state, a settings or another part of a batch, with memory of its own."""
-    taken: Any = part
-    if isinstance(part, Tensor):
-        taken = part[place : place + 1].clone()
-    elif isinstance(part, tuple):
-        taken = tuple(one_table(inner, place) for inner in part)
-    elif isinstance(part, dict):
-        taken = {name: one_table(inner, place) for name, inner in part.items()}
-    elif is_dataclass(part) and not isinstance(part, type):
-        inside = {entry.name: one_table(getattr(part, entry.name), place) for entry in fields(part)}
-        taken = replace(part, **inside)
+def each_tensor(parts: Sequence[Part], function: Callable[[list[Tensor]], Tensor]) -> Part:
+    """Structure like each of some others, whose tensors are a function of theirs in the same place.
+
+    Parameters
+    ----------
+    parts : sequence
+        Dataclasses, tuples, dicts and tensors of one structure; what else is in them is the first one's.
+    function : callable
+        Takes the tensors of one place, in the order of the parts.
+    """
+    first: Any = parts[0]
+    others: Sequence[Any] = parts
+    taken: Any = first
+    if isinstance(first, Tensor):
+        taken = function(list(others))
+    elif isinstance(first, tuple):
+        taken = tuple(each_tensor(inner, function) for inner in zip(*others, strict=True))
+    elif isinstance(first, dict):
+        taken = {name: each_tensor([part[name] for part in others], function) for name in first}
+    elif is_dataclass(first) and not isinstance(first, type):
+        names = [entry.name for entry in fields(first)]
+        taken = replace(first, **{n: each_tensor([getattr(part, n) for part in others], function) for n in names})
     return cast(Part, taken)
+
+
+def one_table(batch: Part, place: int) -> Part:
+    """Take one table out of a state, settings or another part of a batch, with memory of its own."""
+    return each_tensor([batch], lambda tensors: tensors[0][place : place + 1].clone())
 
 
 def without_rows(state: ZeroShot) -> ZeroShot:
