@@ -25,9 +25,9 @@ from dowhy_cina.weighting import arm_against_arm, balance_arms, uniform
 
 Array = npt.NDArray[np.float64]
 
-#: Entries of the features of a batch: four tables of 1,000 rows. A pass of them takes as long as four passes, but two
-#: threads wait less for the interpreter between its operations; larger ones leave the processor's cache.
-BATCH_ENTRIES = 2**19
+#: Entries of the features of a batch: eight tables of 1,000 rows. A pass of them takes as long as eight passes, but two
+#: threads wait less for the interpreter between its operations.
+BATCH_ENTRIES = 2**20
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ class FittedTable:
 
     def arm(self, value: Any) -> NDArray[np.bool_]:
         """Tell the rows (N,) with this value of the treatment."""
-        return _equal_to(self.treatment, value)
+        return rows_equal(self.treatment, value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,11 +319,12 @@ def _named_rows(name: str, data: pd.DataFrame, treatment: Hashable, treated: Any
         if name == "ate":
             return np.ones(len(data), dtype=bool)
         raise InputError(f"target_units={name!r} needs the treatment column {treatment}, which data lacks.")
-    is_treated, is_control = (_equal_to(data[treatment], value) for value in (treated, control))
+    is_treated, is_control = (rows_equal(data[treatment], value) for value in (treated, control))
     return {"att": is_treated, "atc": is_control}.get(name, is_treated | is_control)
 
 
-def _equal_to(values: pd.Series[Any], value: Any) -> NDArray[np.bool_]:
+def rows_equal(values: pd.Series[Any], value: Any) -> NDArray[np.bool_]:
+    """Tell the rows (N,) of a column that hold a value."""
     equal: NDArray[np.bool_] = (values == value).fillna(False).to_numpy(dtype=bool)
     return equal
 

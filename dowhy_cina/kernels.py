@@ -62,8 +62,13 @@ def heads(distances: Float[Tensor, "B N M"]) -> Heads:
 
 def mixed(terms: Heads, amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
     """Sum over heads of ``amplitude * term``."""
-    short, unit, wide = (level * term for level, term in zip(amplitudes.T[..., None, None], terms, strict=True))
-    total: Tensor = short + unit + wide
+    return _add_heads(terms[0] * amplitudes[:, 0, None, None], terms, amplitudes)
+
+
+def _add_heads(total: Float[Tensor, "B N M"], terms: Heads, amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
+    """Add the other heads to the first one, in place: at this size a sum waits for memory, not for arithmetic."""
+    for head in range(1, len(terms)):
+        total = total.addcmul_(terms[head], amplitudes[:, head, None, None])
     return total
 
 
@@ -72,10 +77,7 @@ def multihead_kernel(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor
     terms = heads(distances)
     if torch.is_grad_enabled():
         return mixed(terms, amplitudes)
-    # In place: at this size a kernel waits for memory, not for arithmetic.
-    short, unit, wide = (term.mul_(level) for level, term in zip(amplitudes.T[..., None, None], terms, strict=True))
-    total: Tensor = short.add_(unit).add_(wide)
-    return total
+    return _add_heads(terms[0].mul_(amplitudes[:, 0, None, None]), terms, amplitudes)
 
 
 def slope_amplitudes(amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
@@ -149,13 +151,11 @@ class LandmarkKernel:
         """
         dual = torch.linalg.solve_triangular(self.factor.transpose(-1, -2), coefficients, upper=True)
         slope = mixed(terms, slope_amplitudes(self.amplitudes))
-        squares = []
-        for function in dual.unbind(-1):
-            # sum_m slope_nm dual_m (landmark_m - key_n), by products instead of an N x M x D array
-            pulled = slope @ (function[..., None] * self.landmarks)
-            gradient = pulled.sub_((slope @ function[..., None]) * keys)
-            squares.append(gradient.square_().mean(1))
-        return torch.stack(squares, -1)
+        # sum_m slope_nm dual_mr (landmark_m - key_n), by one product instead of an N x M x D array for each function
+        moved = (dual[..., None] * self.landmarks[:, :, None]).flatten(2)
+        pulled, sums = (slope @ torch.cat([moved, dual], 2)).tensor_split([moved.shape[2]], 2)
+        gradients = pulled.unflatten(2, (dual.shape[2], -1)) - sums[..., None] * keys[:, :, None]
+        return gradients.square_().mean(1).mT
 
 
 @dataclass(frozen=True)

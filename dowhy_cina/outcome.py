@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.kernels import RowFeatures, row_products, sum_blocks
+from dowhy_cina.kernels import RowFeatures, sum_blocks
+from dowhy_cina.resolvent import resolvent_sums
 
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
@@ -95,24 +96,22 @@ def gram_statistics(
 
 @dataclass(frozen=True)
 class Gcv:
-    """Penalty by generalised cross-validation, and the ridge regression with it.
+    """Penalty by generalised cross-validation, and what the ridge regression with it comes to.
 
     Attributes
     ----------
     penalty, degrees_of_freedom, explained : Tensor, shape (B,)
         Degrees of freedom without the intercept; share of the response's squares that the fit explains.
-    coefficients : Tensor, shape (B, M)
     """
 
     penalty: Float[Tensor, " B"]
     degrees_of_freedom: Float[Tensor, " B"]
     explained: Float[Tensor, " B"]
-    coefficients: Float[Tensor, "B M"]
 
 
 @torch.no_grad()
 def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Gcv:
-    """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``, from one eigendecomposition.
+    """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``.
 
     ``df`` counts the intercept.
 
@@ -120,25 +119,18 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
     ----------
     Craven and Wahba (1979), Smoothing noisy data with spline functions; Kim and Gu (2004) for the factor 1.4.
     """
-    values, vectors = torch.linalg.eigh(statistics.gram)
-    values = values.clamp_min(0)[:, None, :]
-    projected = (statistics.cross[:, None] @ vectors)[:, 0]
-    squares = projected.square()[:, None, :]
-    grid: Tensor = values.new_tensor(PENALTY_GRID)
-    inverse = 1 / (values + grid[None, :, None])
-    shares = values * inverse
-    explained = (squares * inverse * (2 - shares)).sum(-1)
-    freedom = shares.sum(-1)
+    grid: Tensor = statistics.gram.new_tensor(PENALTY_GRID)
+    sums = resolvent_sums(statistics.gram, statistics.cross, PENALTY_GRID)
+    explained = sums.linear + grid * sums.square
+    freedom = statistics.gram.shape[-1] - grid * sums.trace
     count = statistics.count[:, None]
     rss = (statistics.total[:, None] - explained).clamp_min(1e-12)
     score = count * rss / (count - factor * (1 + freedom)).clamp_min(1e-3) ** 2
     best = score.argmin(1, keepdim=True)
-    solved = projected * inverse.gather(1, best[..., None].expand(-1, 1, values.shape[2]))[:, 0]
     return Gcv(
         grid[best[:, 0]],
         freedom.gather(1, best)[:, 0],
         explained.gather(1, best)[:, 0] / statistics.total.clamp_min(1e-12),
-        row_products(vectors, solved),
     )
 
 
@@ -176,6 +168,16 @@ class RidgeFit:
         return features.times(solved) - (self.centre * solved).sum(1, keepdim=True)
 
 
+def ridge_coefficients(
+    statistics: GramStatistics, penalty: Float[Tensor, " B"]
+) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
+    """Coefficients of the ridge regression, and the Cholesky factor of its normal equations."""
+    size = statistics.gram.shape[-1]
+    eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
+    factor = torch.linalg.cholesky(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
+    return torch.cholesky_solve(statistics.cross[..., None], factor)[..., 0], factor
+
+
 def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> RidgeFit:
     """Minimise ``sum rows (y - f)^2 + penalty |coefficients|^2`` with a free intercept.
 
@@ -185,10 +187,7 @@ def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> Ridge
     penalty : Tensor, shape (B,)
         Positive.
     """
-    size = statistics.gram.shape[-1]
-    eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
-    factor = torch.linalg.cholesky(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
-    coefficients = torch.cholesky_solve(statistics.cross[..., None], factor)[..., 0]
+    coefficients, factor = ridge_coefficients(statistics, penalty)
     # y' (K + penalty)^-1 y / n, slightly raised: an arm whose outcome is constant may still hide a function.
     quadratic = (statistics.total - (statistics.cross * coefficients).sum(1)).clamp_min(0) / penalty
     return RidgeFit(

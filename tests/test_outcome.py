@@ -164,8 +164,6 @@ def test_penalty_minimises_generalised_cross_validation(case, noise, factor):
     response = torch.sin(2 * features.keys[..., 0]) + noise * torch.from_numpy(rng.normal(size=(2, N)))
     statistics = gram_statistics(features, response, ONES)
     chosen = generalised_cross_validation(statistics, factor)
-    fit = fit_ridge(statistics, chosen.penalty)
-    torch.testing.assert_close(chosen.coefficients, fit.coefficients, atol=1e-6, rtol=1e-5)
     for table in range(2):
         hats = [hat_matrix(dense(features)[table], penalty) for penalty in PENALTY_GRID]
         y = response[table].numpy()

@@ -26,6 +26,7 @@ from dowhy_cina.nn.state import (
     Settings,
     TableBatch,
     ZeroShot,
+    each_tensor,
 )
 from dowhy_cina.nn.variance import VarianceHead
 from dowhy_cina.outcome import (
@@ -33,6 +34,7 @@ from dowhy_cina.outcome import (
     generalised_cross_validation,
     gram_statistics,
     leave_one_out_residuals,
+    ridge_coefficients,
 )
 
 
@@ -101,12 +103,18 @@ class CinaModel(nn.Module):
             own = places_of(rows)
             arms.append(gram_statistics(features.take(own), y.gather(1, own), rows.gather(1, own)))
         everyone = arms[0].of_constant(0.0) + arms[1].of_constant(1.0)
-        fits = [generalised_cross_validation(statistics) for statistics in (everyone, *arms)]
-        coefficients = torch.stack([fit.coefficients for fit in fits], -1)
-        gradients = kernel.mean_squared_gradients(keys, terms, coefficients)
+        # The three regressions of every table are chosen and solved together.
+        regressions = each_tensor((everyone, *arms), torch.cat)
+        chosen = generalised_cross_validation(regressions)
+        coefficients = ridge_coefficients(regressions, chosen.penalty)[0]
+
+        def by_table(values: Tensor) -> Tensor:
+            """Bring the regressions from the first axis to the last."""
+            return values.unflatten(0, (3, -1)).movedim(0, -1)
+
+        gradients = kernel.mean_squared_gradients(keys, terms, by_table(coefficients))
         shares = gradients / gradients.sum(1, keepdim=True).clamp_min(1e-30)
-        freedom = torch.stack([fit.degrees_of_freedom for fit in fits], -1)
-        return Pilot(shares, torch.stack([fit.explained for fit in fits], -1), 1 + freedom)
+        return Pilot(shares, by_table(chosen.explained), 1 + by_table(chosen.degrees_of_freedom))
 
     def settings(self, table: TableBatch, pilot: Pilot, totals: Float[Tensor, "B 4"] | None = None) -> Settings:
         """Column scales, amplitudes and multipliers: the fixed rule times the network's bounded corrections.

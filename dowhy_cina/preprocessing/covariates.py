@@ -55,12 +55,11 @@ class _Encoding:
 def _fit_encoding(table: Table) -> _Encoding:
     """Choose imputed values and levels; the encoded columns follow the order of the raw ones."""
     missing = np.asarray(np.isnan(table.numbers).any(axis=1), dtype=np.bool_)
-    fill = np.zeros(len(table.numeric))
-    for column in range(len(fill)):
-        present = table.numbers[column]
-        present = present[~np.isnan(present)] if missing[column] else present
-        fill[column] = _median(present) if present.size else 0.0
     has_missing = np.flatnonzero(missing)
+    fill = _medians(table.numbers)
+    for column in has_missing:
+        present = table.numbers[column][~np.isnan(table.numbers[column])]
+        fill[column] = _medians(present[None])[0] if present.size else 0.0
     levels = {at: column_levels(series, table.names[at]) for at, series in table.text.items()}
     names = [(at, table.names[at]) for at in table.numeric]
     names += [(table.numeric[column], f"{table.names[table.numeric[column]]}_missing") for column in has_missing]
@@ -82,10 +81,12 @@ def _fit_encoding(table: Table) -> _Encoding:
     )
 
 
-def _median(values: Array) -> float:
-    middle = len(values) // 2
-    pair = np.partition(values, [(len(values) - 1) // 2, middle])
-    return float(pair[(len(values) - 1) // 2] / 2 + pair[middle] / 2)
+def _medians(columns: Array) -> Array:
+    """Medians of columns (C, N) without missing values."""
+    places = [(columns.shape[1] - 1) // 2, columns.shape[1] // 2]
+    lower, upper = np.partition(columns, places, axis=1)[:, places].T
+    medians: Array = lower / 2 + upper / 2
+    return medians
 
 
 def _distinct(names: list[str]) -> list[str]:

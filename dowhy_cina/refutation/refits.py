@@ -5,6 +5,7 @@ A refit's data depend on the seed, the refuter and the refit's number alone, so 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -13,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from dowhy_cina.batch import HeldSettings, values_encoded
+from dowhy_cina.batch import values_encoded
 from dowhy_cina.refutation.refuters import Refits
 from dowhy_cina.refutation.tables import RefitSetting, RefitTable
 
 #: Entries (rows times columns) of the tables in a batch, and the most tables in one: what a batch needs of memory stays
 #: small, and it ends within the second in which an interrupted battery should stop.
-BATCH_ENTRIES = 100_000
-BATCH_TABLES = 8
+BATCH_ENTRIES = 200_000
+BATCH_TABLES = 16
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _run_batch(setting: RefitSetting, batch: Batch, entropy: int) -> Outcome:
         seed = np.random.SeedSequence(entropy, spawn_key=(batch.refuter, number))
         tables[number] = batch.refits.draw(number, np.random.default_rng(seed))
     if setting.takes_batches:
-        effects = _in_one_pass(setting, tables, failures, setting.held if batch.refits.held else None)
+        effects = _in_one_pass(setting, tables, failures, batch.refits)
     else:
         effects = _each(setting.estimate, tables, failures)
     for number in [number for number, effect in effects.items() if not np.isfinite(effect)]:
@@ -121,8 +122,11 @@ def _run_batch(setting: RefitSetting, batch: Batch, entropy: int) -> Outcome:
 
 
 def _in_one_pass(
-    setting: RefitSetting, tables: dict[int, RefitTable], failures: dict[int, str], held: HeldSettings | None
+    setting: RefitSetting, tables: dict[int, RefitTable], failures: dict[int, str], refits: Refits
 ) -> dict[int, float]:
+    held = setting.held if refits.held else None
+    most = refits.landmarks or setting.options.landmarks
+    options = dataclasses.replace(setting.options, landmarks=min(most, setting.options.landmarks))
     encoded = {}
     for number, table in tables.items():
         try:
@@ -132,9 +136,9 @@ def _in_one_pass(
     if not encoded:
         return {}
     try:
-        return dict(zip(encoded, values_encoded(list(encoded.values()), setting.options, held), strict=True))
+        return dict(zip(encoded, values_encoded(list(encoded.values()), options, held), strict=True))
     except Exception:  # a single table can break the pass of all: find out which
-        return _each(lambda table: values_encoded([table], setting.options, held)[0], encoded, failures)
+        return _each(lambda table: values_encoded([table], options, held)[0], encoded, failures)
 
 
 def _each(estimate: Callable[[Any], float], tables: Mapping[int, Any], failures: dict[int, str]) -> dict[int, float]:

@@ -14,13 +14,29 @@ from dowhy_cina.refutation.simulations import Draw
 from dowhy_cina.refutation.tables import RefitSetting
 
 
+#: Most landmarks of refits without an effect to find, and of refits on rows drawn again. With more of them single
+#: refits change, and the law of many does not: it is what the refits' own data make it.
+NULL_LANDMARKS, REDRAWN_LANDMARKS = 64, 96
+
+
 @dataclass(frozen=True)
 class Refits:
-    """The refits that a refuter asks for, and whether they hold the settings predicted for the table itself."""
+    """The refits that a refuter asks for.
+
+    Attributes
+    ----------
+    count : int
+    draw : callable
+    held : bool
+        Whether they hold the settings predicted for the table itself.
+    landmarks : int or None
+        Most landmarks of a refit; as many as in the estimate by default.
+    """
 
     count: int
     draw: Draw
     held: bool = True
+    landmarks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +76,12 @@ def _plan_of(
     draw: Callable[[RefitSetting, np.random.Generator], draws.RefitTable],
     needs_outcome: bool = True,
     held: bool = True,
+    landmarks: int | None = None,
 ) -> Callable[[RefitSetting, int], Refits]:
     def plan(setting: RefitSetting, simulations: int) -> Refits:
         if needs_outcome:
             _check_outcome_varies(setting)
-        return Refits(simulations, draws.fixed(draw, setting), held)
+        return Refits(simulations, draws.fixed(draw, setting), held, landmarks)
 
     return plan
 
@@ -94,7 +111,7 @@ REFUTERS = (
     Refuter(
         "placebo_treatment_refuter",
         "placebo treatment",
-        _plan_of(draws.placebo_treatment),
+        _plan_of(draws.placebo_treatment, landmarks=NULL_LANDMARKS),
         has_effect=False,
         passes="with the treatment shuffled there is no effect left, as it should be",
         fails="an effect is left although the treatment was shuffled: the estimator finds effects where none are",
@@ -102,7 +119,7 @@ REFUTERS = (
     Refuter(
         "data_subset_refuter",
         "subset of the data",
-        _plan_of(draws.data_subset),
+        _plan_of(draws.data_subset, landmarks=REDRAWN_LANDMARKS),
         has_effect=True,
         passes=f"{draws.SUBSET_FRACTION:.0%} of the rows, drawn at random, give about the same effect",
         fails=f"{draws.SUBSET_FRACTION:.0%} of the rows, drawn at random, give another effect: a few rows decide it",
@@ -111,7 +128,7 @@ REFUTERS = (
         "bootstrap_refuter",
         "bootstrap with noise",
         # Rows that are drawn twice look like an outcome without noise: the network's settings answer to that.
-        _plan_of(draws.bootstrap, held=False),
+        _plan_of(draws.bootstrap, held=False, landmarks=REDRAWN_LANDMARKS),
         has_effect=True,
         passes="the effect stays when the rows are drawn again and the covariates measured with a little noise",
         fails="the effect moves when the rows are drawn again and the covariates measured with a little noise",
@@ -119,7 +136,7 @@ REFUTERS = (
     Refuter(
         "dummy_outcome_refuter",
         "dummy outcome",
-        _plan_of(draws.dummy_outcome, needs_outcome=False),
+        _plan_of(draws.dummy_outcome, needs_outcome=False, landmarks=NULL_LANDMARKS),
         has_effect=False,
         passes="an outcome of pure noise shows no effect, as it should",
         fails="an outcome of pure noise shows an effect: the estimator finds effects where none are",

@@ -20,7 +20,7 @@ from dowhy_cina.batch import EncodedTable, HeldSettings
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
 from dowhy_cina.estimator import CinaEstimator
-from dowhy_cina.host import RANDOM_COMMON_CAUSE, FittedTable, resolve, single
+from dowhy_cina.host import RANDOM_COMMON_CAUSE, FittedTable, resolve, rows_equal, single
 from dowhy_cina.preprocessing import Preprocessor, check_outcome
 from dowhy_cina.preprocessing.columns import column_levels
 from dowhy_cina.preprocessing.tables import read_table
@@ -131,8 +131,7 @@ class RefitSetting:
 
     def arms(self, table: RefitTable) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Tell the treated and the control rows (n,)."""
-        fitted = FittedTable(pd.DataFrame(), table.treatment, table.outcome)
-        return fitted.arm(self.treated), fitted.arm(self.control)
+        return rows_equal(table.treatment, self.treated), rows_equal(table.treatment, self.control)
 
     def encode(self, table: RefitTable) -> EncodedTable:
         """Preprocess the rows of the two arms, as the estimator does with each table it is fitted to.

@@ -1,0 +1,122 @@
+"""Traces and quadratic forms of ``(G + s)^-1`` for many shifts s at once, which is what choosing a ridge penalty takes.
+
+Letters: B matrices, M rows, S shifts.
+
+References
+----------
+Golub and Meurant (2010), Matrices, Moments and Quadrature, on forms ``c' f(G) c`` from a tridiagonal matrix; Elden (1984), A
+note on the computation of the generalized cross-validation function for ill-conditioned least squares problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from scipy.linalg import lapack
+from torch import Tensor
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ResolventSums:
+    """For each matrix G, vector c and shift s, of shape (B, S).
+
+    Attributes
+    ----------
+    trace : Tensor
+        ``tr (G + s)^-1``.
+    linear, square : Tensor
+        ``c' (G + s)^-1 c`` and ``c' (G + s)^-2 c``.
+    """
+
+    trace: Float[Tensor, "B S"]
+    linear: Float[Tensor, "B S"]
+    square: Float[Tensor, "B S"]
+
+
+@torch.no_grad()
+def resolvent_sums(
+    matrices: Float[Tensor, "B M M"], vectors: Float[Tensor, "B M"], shifts: Sequence[float]
+) -> ResolventSums:
+    """Sums for all shifts, by a tridiagonal form of each matrix on a CPU and by its eigenvalues elsewhere.
+
+    The tridiagonal form costs a fifth of the eigenvectors.
+
+    Parameters
+    ----------
+    matrices : Tensor, shape (B, M, M)
+        Symmetric, positive semi-definite.
+    vectors : Tensor, shape (B, M)
+    shifts : sequence of S floats
+        Positive, and well above the rounding of the matrices.
+    """
+    if matrices.device.type == "cpu":
+        return _by_tridiagonal_form(matrices, vectors, np.asarray(shifts))
+    return _by_eigenvectors(matrices, vectors, vectors.new_tensor(shifts))
+
+
+def _by_eigenvectors(
+    matrices: Float[Tensor, "B M M"], vectors: Float[Tensor, "B M"], shifts: Float[Tensor, " S"]
+) -> ResolventSums:
+    values, basis = torch.linalg.eigh(matrices)
+    inverse = 1 / (values.clamp_min(0)[:, None, :] + shifts[None, :, None])
+    squares = (vectors[:, None] @ basis).square()
+    return ResolventSums(inverse.sum(-1), (squares * inverse).sum(-1), (squares * inverse.square()).sum(-1))
+
+
+def _by_tridiagonal_form(matrices: Float[Tensor, "B M M"], vectors: Float[Tensor, "B M"], shifts: Array) -> ResolventSums:
+    """Rotate each vector to the first axis and reduce the matrix without moving that axis: T has the same sums."""
+    lengths = torch.linalg.vector_norm(vectors, dim=1)
+    diagonal, off = _tridiagonal(_reflected(matrices, vectors, lengths).numpy())
+    trace, first, slope = _first_entries(diagonal, off, shifts)
+    squared = lengths.square()[:, None]
+    return ResolventSums(torch.from_numpy(trace), squared * torch.from_numpy(first), squared * torch.from_numpy(slope))
+
+
+def _reflected(
+    matrices: Float[Tensor, "B M M"], vectors: Float[Tensor, "B M"], lengths: Float[Tensor, " B"]
+) -> Float[Tensor, "B M M"]:
+    """``H G H`` with the Householder reflection H that takes each vector to the first axis; H = 1 for a zero vector."""
+    normal = vectors.clone()
+    # The sign that does not cancel.
+    normal[:, 0] += torch.where(vectors[:, 0] < 0, -lengths, lengths)
+    normal = normal * (2**0.5 / torch.linalg.vector_norm(normal, dim=1).clamp_min(1e-300))[:, None]
+    pulled = (normal[:, None] @ matrices)[:, 0]
+    pulled = pulled - (pulled * normal).sum(1, keepdim=True) / 2 * normal
+    return matrices - normal[:, :, None] * pulled[:, None] - pulled[:, :, None] * normal[:, None]
+
+
+def _tridiagonal(matrices: Array) -> tuple[Array, Array]:
+    """Diagonals (B, M) and squared off-diagonals (B, M - 1) of the matrices' tridiagonal forms."""
+    size = matrices.shape[1]
+    if size == 1:
+        return matrices[:, 0], np.empty((len(matrices), 0))
+    workspace = int(lapack.dsytrd_lwork(size, lower=1)[0])
+    forms = [lapack.dsytrd(matrix.T, lower=1, lwork=workspace, overwrite_a=1) for matrix in matrices]
+    return np.stack([form[1] for form in forms]), np.square([form[2] for form in forms])
+
+
+def _first_entries(diagonal: Array, off: Array, shifts: Array) -> tuple[Array, Array, Array]:
+    """``tr R``, ``R_11`` and ``(R R)_11`` (B, S) of ``R = (T + s)^-1``.
+
+    With ``d_M = a_M + s`` and ``d_i = a_i + s - b_i^2 / d_(i+1)``, the determinant of ``T + s`` is the product of all d and
+    ``R_11 = 1 / d_1``; derivatives in s give the rest.
+    """
+    shifted = diagonal.T[:, :, None] + shifts
+    pivot = shifted[-1].copy()
+    ratio = 1 / pivot  # derivative of the pivot, over the pivot
+    trace = ratio.copy()
+    for row in range(len(shifted) - 2, -1, -1):
+        share = off[:, row, None] / pivot
+        np.subtract(shifted[row], share, out=pivot)
+        np.multiply(share, ratio, out=ratio)
+        ratio += 1
+        ratio /= pivot
+        trace += ratio
+    return trace, 1 / pivot, ratio / pivot
