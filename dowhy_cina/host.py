@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -325,6 +326,9 @@ def _named_rows(name: str, data: pd.DataFrame, treatment: Hashable, treated: Any
 
 def rows_equal(values: pd.Series[Any], value: Any) -> NDArray[np.bool_]:
     """Tell the rows (N,) of a column that hold a value."""
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf" and isinstance(value, Real | np.bool_):
+        same: NDArray[np.bool_] = values.to_numpy() == value  # pandas compares the same, ten times as slowly
+        return same
     equal: NDArray[np.bool_] = (values == value).fillna(False).to_numpy(dtype=bool)
     return equal
 

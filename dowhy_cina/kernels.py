@@ -354,4 +354,6 @@ def places_of(weights: Float[Tensor, "B N"]) -> Int[Tensor, "B n"]:
 
 def gather_rows(values: Float[Tensor, "B N *rest"], index: Int[Tensor, "B M"]) -> Float[Tensor, "B M *rest"]:
     """``values[b, index[b]]`` for every table."""
-    return torch.stack([table[rows] for table, rows in zip(values, index, strict=True)])
+    # One selection among the rows of all tables is far quicker than one for each table, or than a gather.
+    first = torch.arange(len(index), device=index.device)[:, None] * values.shape[1]
+    return values.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)

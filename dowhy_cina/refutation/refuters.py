@@ -16,7 +16,7 @@ from dowhy_cina.refutation.tables import RefitSetting
 
 #: Most landmarks of refits without an effect to find, and of refits on rows drawn again. With more of them single
 #: refits change, and the law of many does not: it is what the refits' own data make it.
-NULL_LANDMARKS, REDRAWN_LANDMARKS = 64, 96
+NULL_LANDMARKS, REDRAWN_LANDMARKS = 48, 96
 
 
 @dataclass(frozen=True)

@@ -152,14 +152,19 @@ class RefitSetting:
             if not target.any():
                 raise InputError("the target units name no row of the compared arms.")
         kept = table if keep.all() else table.take(np.flatnonzero(keep))
-        preprocessor = Preprocessor()
-        return EncodedTable(
-            covariates=preprocessor.fit_transform(_columns(kept).T),
-            treatment=treated[keep].astype(np.float64),
-            outcome=check_outcome(kept.outcome, len(kept.rows)),
-            target=target,
-            names=tuple(preprocessor.names_out),
-        )
+        covariates, names = self._covariates(kept)
+        outcome = check_outcome(kept.outcome, len(kept.rows))
+        return EncodedTable(covariates, treated[keep].astype(np.float64), outcome, target, names)
+
+    def _covariates(self, table: RefitTable) -> tuple[Array, tuple[str, ...]]:
+        """Standardise covariates (n, D) and name them; those of the fitted table once for all refits that keep them."""
+        own = self.table
+        kept = table.numbers is own.numbers and table.codes is own.codes and table.noise is None
+        return self._own_covariates if kept else _standardised(table)
+
+    @cached_property
+    def _own_covariates(self) -> tuple[Array, tuple[str, ...]]:
+        return _standardised(self.table)
 
     @cached_property
     def held(self) -> HeldSettings:
@@ -265,6 +270,12 @@ def _columns(table: RefitTable) -> Array:
     if table.noise is not None:
         blocks.append(table.noise[None, :])
     return np.concatenate(blocks)
+
+
+def _standardised(table: RefitTable) -> tuple[Array, tuple[str, ...]]:
+    preprocessor = Preprocessor()
+    covariates = preprocessor.fit_transform(_columns(table).T)
+    return covariates, tuple(preprocessor.names_out)
 
 
 def _codes(column: pd.Series[Any], levels: tuple[Any, ...]) -> NDArray[np.intp]:
