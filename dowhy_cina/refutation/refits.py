@@ -5,7 +5,6 @@ A refit's data depend on the seed, the refuter and the refit's number alone, so 
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -124,9 +123,7 @@ def _run_batch(setting: RefitSetting, batch: Batch, entropy: int) -> Outcome:
 def _in_one_pass(
     setting: RefitSetting, tables: dict[int, RefitTable], failures: dict[int, str], refits: Refits
 ) -> dict[int, float]:
-    held = setting.held if refits.held else None
-    most = refits.landmarks or setting.options.landmarks
-    options = dataclasses.replace(setting.options, landmarks=min(most, setting.options.landmarks))
+    held, options = setting.held if refits.held else None, refits.options(setting.options)
     encoded = {}
     for number, table in tables.items():
         try:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
 from dowhy_cina.refutation import simulations as draws
 from dowhy_cina.refutation.simulations import Draw
 from dowhy_cina.refutation.tables import RefitSetting
 
 
-#: Most landmarks of refits without an effect to find, and of refits on rows drawn again. With more of them single
-#: refits change, and the law of many does not: it is what the refits' own data make it.
+#: Most landmarks of refits without an effect to find, and of refits on other rows. With more of them single refits
+#: change a little, and the law of many does not, which is all that a refuter looks at; docs/benchmarks.rst has figures.
 NULL_LANDMARKS, REDRAWN_LANDMARKS = 48, 96
 
 
@@ -30,13 +32,19 @@ class Refits:
     held : bool
         Whether they hold the settings predicted for the table itself.
     landmarks : int or None
-        Most landmarks of a refit; as many as in the estimate by default.
+        Most landmarks of a refit of the default estimator; as many as in the estimate by default.
     """
 
     count: int
     draw: Draw
     held: bool = True
     landmarks: int | None = None
+
+    def options(self, options: EstimatorOptions) -> EstimatorOptions:
+        """Options of a refit, from those of the estimate."""
+        if self.landmarks is None or options.augmentation == "none":
+            return options
+        return dataclasses.replace(options, landmarks=min(self.landmarks, options.landmarks))
 
 
 @dataclass(frozen=True)
