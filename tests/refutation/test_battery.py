@@ -215,6 +215,15 @@ def test_a_refuter_that_breaks_leaves_the_others(problem, monkeypatch):
     assert (table.verdict.drop("add_unobserved_common_cause") != "not applicable").all()
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal; a shell starts processes in the background with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_interrupted_it_reports_what_was_finished(problem, monkeypatch, n_jobs):
     """The interrupt comes when one refuter is through and the others' refits take much longer than a second."""
