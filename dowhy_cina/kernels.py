@@ -154,8 +154,9 @@ class LandmarkKernel:
         # sum_m slope_nm dual_mr (landmark_m - key_n), by one product instead of an N x M x D array for each function
         moved = (dual[..., None] * self.landmarks[:, :, None]).flatten(2)
         pulled, sums = (slope @ torch.cat([moved, dual], 2)).tensor_split([moved.shape[2]], 2)
-        gradients = pulled.unflatten(2, (dual.shape[2], -1)) - sums[..., None] * keys[:, :, None]
-        return gradients.square_().mean(1).mT
+        gradients = pulled.reshape(*sums.shape, -1) - sums[..., None] * keys[:, :, None]
+        mean: Tensor = gradients.square_().mean(1).mT
+        return mean
 
 
 @dataclass(frozen=True)
@@ -356,4 +357,5 @@ def gather_rows(values: Float[Tensor, "B N *rest"], index: Int[Tensor, "B M"]) -
     """``values[b, index[b]]`` for every table."""
     # One selection among the rows of all tables is far quicker than one for each table, or than a gather.
     first = torch.arange(len(index), device=index.device)[:, None] * values.shape[1]
-    return values.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
+    chosen = values.flatten(0, 1).index_select(0, (index + first).flatten())
+    return chosen.reshape(*index.shape, *values.shape[2:])

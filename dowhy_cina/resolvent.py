@@ -4,8 +4,9 @@ Letters: B matrices, M rows, S shifts.
 
 References
 ----------
-Golub and Meurant (2010), Matrices, Moments and Quadrature, on forms ``c' f(G) c`` from a tridiagonal matrix; Elden (1984), A
-note on the computation of the generalized cross-validation function for ill-conditioned least squares problems.
+Golub and Meurant (2010), Matrices, Moments and Quadrature, on forms ``c' f(G) c`` from a tridiagonal matrix. Elden
+(1984), A note on the computation of the generalized cross-validation function for ill-conditioned least squares
+problems, BIT 24.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def _by_eigenvectors(
     return ResolventSums(inverse.sum(-1), (squares * inverse).sum(-1), (squares * inverse.square()).sum(-1))
 
 
-def _by_tridiagonal_form(matrices: Float[Tensor, "B M M"], vectors: Float[Tensor, "B M"], shifts: Array) -> ResolventSums:
+def _by_tridiagonal_form(
+    matrices: Float[Tensor, "B M M"], vectors: Float[Tensor, "B M"], shifts: Array
+) -> ResolventSums:
     """Rotate each vector to the first axis and reduce the matrix without moving that axis: T has the same sums."""
     lengths = torch.linalg.vector_norm(vectors, dim=1)
     diagonal, off = _tridiagonal(_reflected(matrices, vectors, lengths).numpy())
@@ -89,7 +92,8 @@ def _reflected(
     normal = normal * (2**0.5 / torch.linalg.vector_norm(normal, dim=1).clamp_min(1e-300))[:, None]
     pulled = (normal[:, None] @ matrices)[:, 0]
     pulled = pulled - (pulled * normal).sum(1, keepdim=True) / 2 * normal
-    return matrices - normal[:, :, None] * pulled[:, None] - pulled[:, :, None] * normal[:, None]
+    reflected: Tensor = matrices - normal[:, :, None] * pulled[:, None] - pulled[:, :, None] * normal[:, None]
+    return reflected
 
 
 def _tridiagonal(matrices: Array) -> tuple[Array, Array]:
@@ -105,8 +109,8 @@ def _tridiagonal(matrices: Array) -> tuple[Array, Array]:
 def _first_entries(diagonal: Array, off: Array, shifts: Array) -> tuple[Array, Array, Array]:
     """``tr R``, ``R_11`` and ``(R R)_11`` (B, S) of ``R = (T + s)^-1``.
 
-    With ``d_M = a_M + s`` and ``d_i = a_i + s - b_i^2 / d_(i+1)``, the determinant of ``T + s`` is the product of all d and
-    ``R_11 = 1 / d_1``; derivatives in s give the rest.
+    With ``d_M = a_M + s`` and ``d_i = a_i + s - b_i^2 / d_(i+1)``, the determinant of ``T + s`` is the product of all d
+    and ``R_11 = 1 / d_1``; derivatives in s give the rest.
     """
     shifted = diagonal.T[:, :, None] + shifts
     pivot = shifted[-1].copy()

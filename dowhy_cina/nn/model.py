@@ -110,7 +110,7 @@ class CinaModel(nn.Module):
 
         def by_table(values: Tensor) -> Tensor:
             """Bring the regressions from the first axis to the last."""
-            return values.unflatten(0, (3, -1)).movedim(0, -1)
+            return values.reshape(3, len(x), *values.shape[1:]).movedim(0, -1)
 
         gradients = kernel.mean_squared_gradients(keys, terms, by_table(coefficients))
         shares = gradients / gradients.sum(1, keepdim=True).clamp_min(1e-30)

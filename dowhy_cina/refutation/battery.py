@@ -79,9 +79,10 @@ def refute(
 
     Notes
     -----
-    Refits of the default estimator on a placebo or a dummy outcome have at most 48 landmarks, those on a subset or a
-    bootstrap sample at most 96: single refits change a little, their distribution does not. All but bootstrap samples,
-    and tables with a column more, hold the settings that the network predicts for the data.
+    Refits of the default estimator have fewer landmarks on tables of less than a few thousand rows: 48 per 1,000 rows
+    on a placebo or a dummy outcome, 96 on a subset or a bootstrap sample, and no fewer on shorter tables. Single refits
+    change a little, their distribution does not. All but bootstrap samples, and tables with a column more, hold the
+    settings that the network predicts for the data.
 
     DoWhy's direct simulation of a hidden common cause lets the changes of one point of its grid of strengths stay in
     the data of the next, so that treatments are flipped again and again; here every point starts from the data, as in

@@ -123,7 +123,7 @@ def _run_batch(setting: RefitSetting, batch: Batch, entropy: int) -> Outcome:
 def _in_one_pass(
     setting: RefitSetting, tables: dict[int, RefitTable], failures: dict[int, str], refits: Refits
 ) -> dict[int, float]:
-    held, options = setting.held if refits.held else None, refits.options(setting.options)
+    held, options = setting.held if refits.held else None, refits.options(setting.options, len(setting.table.rows))
     encoded = {}
     for number, table in tables.items():
         try:

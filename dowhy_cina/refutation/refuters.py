@@ -15,9 +15,9 @@ from dowhy_cina.refutation import simulations as draws
 from dowhy_cina.refutation.simulations import Draw
 from dowhy_cina.refutation.tables import RefitSetting
 
-
-#: Most landmarks of refits without an effect to find, and of refits on other rows. With more of them single refits
-#: change a little, and the law of many does not, which is all that a refuter looks at; docs/benchmarks.rst has figures.
+#: Landmarks per 1,000 rows of refits without an effect to find, and of refits on other rows; shorter tables have as
+#: many. With more of them single refits change a little, and the law of many does not, which is all that a refuter
+#: looks at. On longer tables that law is narrower, and takes more of them. docs/benchmarks.rst has figures.
 NULL_LANDMARKS, REDRAWN_LANDMARKS = 48, 96
 
 
@@ -32,7 +32,7 @@ class Refits:
     held : bool
         Whether they hold the settings predicted for the table itself.
     landmarks : int or None
-        Most landmarks of a refit of the default estimator; as many as in the estimate by default.
+        Landmarks of a refit per 1,000 rows, with the default estimator; as many as in the estimate if None.
     """
 
     count: int
@@ -40,11 +40,12 @@ class Refits:
     held: bool = True
     landmarks: int | None = None
 
-    def options(self, options: EstimatorOptions) -> EstimatorOptions:
-        """Options of a refit, from those of the estimate."""
+    def options(self, options: EstimatorOptions, rows: int) -> EstimatorOptions:
+        """Options of a refit, from those of the estimate and the rows of its table."""
         if self.landmarks is None or options.augmentation == "none":
             return options
-        return dataclasses.replace(options, landmarks=min(self.landmarks, options.landmarks))
+        enough = math.ceil(self.landmarks * max(1.0, rows / 1000))
+        return dataclasses.replace(options, landmarks=min(enough, options.landmarks))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 import dowhy_cina
+from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
 from dowhy_cina.refutation import COLUMNS, refits, refute, simulations
-from dowhy_cina.refutation.refuters import NAMES
+from dowhy_cina.refutation.refuters import NAMES, Refits
 
 FEW = 6
 
@@ -168,6 +169,14 @@ def test_a_constant_outcome_says_why(make_frame, make_estimate):
     refused = table[table.verdict == "not applicable"]
     assert set(refused.index) == set(NAMES) - {"dummy_outcome_refuter", "assess_overlap"}
     assert refused.meaning.str.contains("the outcome is constant").all()
+
+
+def test_long_tables_and_weights_alone_keep_their_landmarks():
+    plan, default = Refits(100, simulations.dummy_outcome, landmarks=48), EstimatorOptions()
+    assert [plan.options(default, rows).landmarks for rows in (100, 1000, 2000, 2667, 10**6)] == [48, 48, 96, 128, 128]
+    assert plan.options(EstimatorOptions(landmarks=20), 1000).landmarks == 20
+    assert plan.options(EstimatorOptions(augmentation="none"), 1000).landmarks == 128
+    assert Refits(100, simulations.dummy_outcome).options(default, 1000) == default
 
 
 def test_a_small_arm_may_vanish_and_is_counted(make_frame, make_estimate):
