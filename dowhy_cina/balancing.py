@@ -284,14 +284,14 @@ def arms_imbalance(features: Features, alpha: Rows, signs: Rows, regularisation:
 
 
 def target_imbalance(
-    features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables
+    features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables, gap: Tables
 ) -> tuple[Tables, Tables]:
     """Imbalance of one arm to a target, and the least of any weights with as large an effective sample size.
 
-    Parameters as in :func:`relative_target_gap`; the effective sample size ``1 / |a|^2`` is what the ridge rewards.
+    Parameters as in :func:`relative_target_gap`, and the gap that it gives; the effective sample size ``1 / |a|^2`` is
+    what the ridge rewards.
     """
     size = imbalance(features, weights, target)
     uniform = arm / arm.sum(1, keepdim=True)
     reference = target_objective(features, uniform, arm, target, ridge)
-    excess = relative_target_gap(features, weights, arm, target, ridge) * reference
-    return size, lowest_imbalance(size, excess)
+    return size, lowest_imbalance(size, gap * reference)

@@ -152,7 +152,7 @@ def arm_to_target(
         # A table that is there already stays, so that its weights do not depend on its company in the batch.
         better = (found < gap) & (gap > refine)
         best, gap = torch.where(better[:, None], candidate, best), torch.where(better, found, gap)
-    size, lowest = target_imbalance(features, best, arm, target, ridge)
+    size, lowest = target_imbalance(features, best, arm, target, ridge, gap)
     best = torch.zeros_like(whole).scatter(1, places, best)
     return Weighting(best, gap, size, lowest, steps, refine is None or bool((gap <= refine).all()))
 

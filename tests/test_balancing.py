@@ -316,7 +316,8 @@ def test_bounds_are_tight_at_the_solution():
     torch.testing.assert_close(lowest, size, rtol=1e-3, atol=0)
     features, arm, target = arm_and_target()
     weights = target_weights(features, arm, target, RIDGE, 0.3 * RIDGE, 5000)
-    size, lowest = target_imbalance(features, weights, arm, target, RIDGE)
+    gap = relative_target_gap(features, weights, arm, target, RIDGE)
+    size, lowest = target_imbalance(features, weights, arm, target, RIDGE, gap)
     torch.testing.assert_close(lowest, size, rtol=1e-3, atol=0)
 
 
@@ -325,7 +326,8 @@ def test_bounds_are_tight_at_the_solution():
 def test_no_weights_with_the_same_sample_size_come_closer_to_the_target(seed, iterations, weighted):
     features, arm, target = arm_and_target(seed, 16, weighted)
     weights = target_weights(features, arm, target, RIDGE, 0.3 * RIDGE, iterations)
-    size, lowest = target_imbalance(features, weights, arm, target, RIDGE)
+    gap = relative_target_gap(features, weights, arm, target, RIDGE)
+    size, lowest = target_imbalance(features, weights, arm, target, RIDGE, gap)
     assert (lowest <= size).all()
     for table in range(2):
         inside = arm[table].numpy() > 0
