@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from dowhy_cina.errors import InputError
 
@@ -33,6 +34,22 @@ def threads_for(rows: int) -> Iterator[None]:
     torch.set_num_threads(1)
     try:
         yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let several Python threads compute with one thread each; the settings are put back afterwards.
+
+    Several on each would wait for each other, and a BLAS that wakes a thread of its own for a small product keeps a
+    core busy with that thread's waiting for the next one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 

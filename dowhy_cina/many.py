@@ -8,13 +8,14 @@ import os
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 
 from dowhy_cina.analysis import Analysis
 from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.devices import one_thread_each
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.inference import estimate_effect, is_partitioned, prepare_columns
 from dowhy_cina.nn.state import ZeroShot
@@ -65,7 +66,7 @@ def estimate_effects(
     check_known(options, _OPTIONS, "option of estimate_effects")
     results: list[EffectResult | Exception] = []
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
-    with _one_thread_each(threads), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
+    with one_thread_each() if threads > 1 else nullcontext(), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
         waiting: deque[Future[list[EffectResult | Exception]]] = deque()
         try:
             for chunk in _chunks(tables, threads):
@@ -173,14 +174,3 @@ def _collect(
                 raise type(result)(f"table {len(results)}: {result}") from result
             raise result
         results.append(result)
-
-
-@contextmanager
-def _one_thread_each(threads: int) -> Iterator[None]:
-    """Let every table have one thread of torch; on several tables at once that is faster than several on each."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1 if threads > 1 else before)
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -52,7 +52,7 @@ def resolvent_sums(
 ) -> ResolventSums:
     """Sums for all shifts, by a tridiagonal form of each matrix on a CPU and by its eigenvalues elsewhere.
 
-    The tridiagonal form costs a fifth of the eigenvectors.
+    The tridiagonal form takes a third of the time.
 
     Parameters
     ----------

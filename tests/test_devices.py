@@ -9,8 +9,9 @@ import sys
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
-from dowhy_cina.devices import available_devices, resolve_device
+from dowhy_cina.devices import available_devices, one_thread_each, resolve_device
 from dowhy_cina.errors import InputError
 
 
@@ -43,6 +44,28 @@ def test_with_two_gpus(gpus):
 def test_unknown(name):
     with pytest.raises(InputError, match="is not present"):
         resolve_device(name)
+
+
+def blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def test_threads_are_put_back_whatever_happens():
+    @one_thread_each()
+    def interrupted():
+        inside.extend([torch.get_num_threads(), *blas_threads()])
+        raise KeyboardInterrupt
+
+    before, threads, inside = torch.get_num_threads(), blas_threads(), []
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert set(inside) == {1}
+        assert torch.get_num_threads() == 3
+        assert blas_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_mps_is_refused():

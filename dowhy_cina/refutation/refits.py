@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from dowhy_cina.batch import values_encoded
+from dowhy_cina.devices import one_thread_each
 from dowhy_cina.refutation.refuters import Refits
 from dowhy_cina.refutation.tables import RefitSetting, RefitTable
 
@@ -97,8 +97,7 @@ def run(setting: RefitSetting, work: Sequence[Batch], entropy: int, n_jobs: int)
 
 def _on_threads(one: Callable[[Batch], Outcome], work: Sequence[Batch], n_jobs: int) -> Generator[Outcome, None, None]:
     pool = ThreadPoolExecutor(n_jobs, thread_name_prefix="dowhy-cina-refute")
-    # A BLAS with threads of its own would wake one for a small product, which then keeps a core busy with waiting.
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread_each():
         try:
             futures: list[Future[Outcome]] = [pool.submit(one, batch) for batch in work]
             for future in as_completed(futures):
