@@ -6,11 +6,13 @@ import ctypes
 import functools
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from dowhy_cina.errors import InputError
 
@@ -38,17 +40,42 @@ def threads_for(rows: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@functools.cache
+def _libraries() -> Any:
+    """BLAS libraries of this process whose threads can be set."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+#: Held by whoever keeps the BLAS to one thread, so that who sets it back is who has set it.
+_LIMITING = threading.Lock()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let the BLAS of numpy and scipy compute with one thread; where somebody sees to that already, nothing is done.
+
+    A thread that it wakes for a small product keeps a core busy with waiting for the next one.
+    """
+    if not _LIMITING.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _libraries().limit(limits=1):
+            yield
+    finally:
+        _LIMITING.release()
+
+
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let several Python threads compute with one thread each; the settings are put back afterwards.
+    """Let several Python threads compute with one thread each, which do not wait for each other.
 
-    Several on each would wait for each other, and a BLAS that wakes a thread of its own for a small product keeps a
-    core busy with that thread's waiting for the next one.
+    The settings are put back afterwards.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with one_blas_thread():
             yield
     finally:
         torch.set_num_threads(before)

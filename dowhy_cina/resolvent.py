@@ -23,6 +23,8 @@ from jaxtyping import Float
 from scipy.linalg import cython_lapack
 from torch import Tensor
 
+from dowhy_cina.devices import one_blas_thread
+
 Array = npt.NDArray[np.float64]
 
 #: Columns of LAPACK's workspace: the width of its blocks.
@@ -109,10 +111,11 @@ def _tridiagonal(matrices: Array) -> tuple[Array, Array]:
     reflectors, workspace = np.empty(size), np.empty(_WORKSPACE * size)
     lower, order, room, status = ctypes.c_char(b"L"), ctypes.c_int(size), ctypes.c_int(len(workspace)), ctypes.c_int()
     reduce_symmetric, address = _dsytrd(), ctypes.addressof
-    for matrix, own_diagonal, own_off in zip(matrices, diagonal, off, strict=True):
-        arrays = (part.ctypes.data for part in (own_diagonal, own_off, reflectors, workspace))
-        scalars = address(room), address(status)
-        reduce_symmetric(address(lower), address(order), matrix.ctypes.data, address(order), *arrays, *scalars)
+    with one_blas_thread():
+        for matrix, own_diagonal, own_off in zip(matrices, diagonal, off, strict=True):
+            arrays = (part.ctypes.data for part in (own_diagonal, own_off, reflectors, workspace))
+            scalars = address(room), address(status)
+            reduce_symmetric(address(lower), address(order), matrix.ctypes.data, address(order), *arrays, *scalars)
     return diagonal, np.square(off)
 
 

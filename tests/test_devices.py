@@ -6,12 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from dowhy_cina.devices import available_devices, one_thread_each, resolve_device
+from dowhy_cina.devices import available_devices, one_blas_thread, one_thread_each, resolve_device
 from dowhy_cina.errors import InputError
 
 
@@ -66,6 +68,23 @@ def test_threads_are_put_back_whatever_happens():
         assert blas_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_only_who_limits_the_blas_puts_it_back():
+    threads, inside = blas_threads(), []
+
+    def other():
+        with one_blas_thread():
+            inside.append(blas_threads())
+
+    for _ in range(2):  # by this thread, and then by one of its own, which nobody limits
+        with one_blas_thread() if not inside else nullcontext():
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+            assert set(inside[-1]) == {1}
+            assert blas_threads() == (inside[0] if len(inside) == 1 else threads)
+        assert blas_threads() == threads
 
 
 def test_mps_is_refused():
