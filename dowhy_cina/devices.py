@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -24,20 +24,6 @@ THREADED_ROWS = 10_000
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _DEFAULT_MMAP_THRESHOLD, _LARGEST_THRESHOLD = 2**17, 2**25
-
-
-@contextmanager
-def threads_for(rows: int) -> Iterator[None]:
-    """Compute with one of the caller's threads if a table is small; the setting is put back afterwards."""
-    before = torch.get_num_threads()
-    if rows >= THREADED_ROWS or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @functools.cache
@@ -68,10 +54,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let several Python threads compute with one thread each, which do not wait for each other.
-
-    The settings are put back afterwards.
-    """
+    """Let every Python thread compute with one thread; the settings are put back afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -79,6 +62,13 @@ def one_thread_each() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def threads_for(rows: int) -> Iterator[None]:
+    """Compute with one of the caller's threads if a table is small; the settings are put back afterwards."""
+    with one_thread_each() if rows < THREADED_ROWS else nullcontext():
+        yield
 
 
 @functools.cache

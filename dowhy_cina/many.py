@@ -8,7 +8,6 @@ import os
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -66,7 +65,7 @@ def estimate_effects(
     check_known(options, _OPTIONS, "option of estimate_effects")
     results: list[EffectResult | Exception] = []
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
-    with one_thread_each() if threads > 1 else nullcontext(), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
+    with one_thread_each(), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
         waiting: deque[Future[list[EffectResult | Exception]]] = deque()
         try:
             for chunk in _chunks(tables, threads):

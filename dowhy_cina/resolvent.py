@@ -105,7 +105,8 @@ def _reflected(
 
 def _tridiagonal(matrices: Array) -> tuple[Array, Array]:
     """Diagonals (B, M) and squared off-diagonals (B, M - 1) of the tridiagonal forms of matrices, which are lost."""
-    matrices = np.ascontiguousarray(matrices)
+    # LAPACK is given addresses: what lies there must be double precision without gaps.
+    matrices = np.ascontiguousarray(matrices, dtype=np.float64)
     count, size = matrices.shape[:2]
     diagonal, off = np.empty((count, size)), np.empty((count, max(size - 1, 0)))
     reflectors, workspace = np.empty(size), np.empty(_WORKSPACE * size)

@@ -7,7 +7,6 @@ import platform
 import subprocess
 import sys
 import threading
-from contextlib import nullcontext
 
 import pytest
 import torch
@@ -73,18 +72,22 @@ def test_threads_are_put_back_whatever_happens():
 def test_only_who_limits_the_blas_puts_it_back():
     threads, inside = blas_threads(), []
 
-    def other():
+    def limited():
         with one_blas_thread():
-            inside.append(blas_threads())
+            inside.extend(blas_threads())
 
-    for _ in range(2):  # by this thread, and then by one of its own, which nobody limits
-        with one_blas_thread() if not inside else nullcontext():
-            thread = threading.Thread(target=other)
-            thread.start()
-            thread.join()
-            assert set(inside[-1]) == {1}
-            assert blas_threads() == (inside[0] if len(inside) == 1 else threads)
-        assert blas_threads() == threads
+    def in_another_thread():
+        thread = threading.Thread(target=limited)
+        thread.start()
+        thread.join()
+
+    with one_blas_thread():
+        in_another_thread()
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == threads
+    in_another_thread()
+    assert set(inside) == {1}
+    assert blas_threads() == threads
 
 
 def test_mps_is_refused():

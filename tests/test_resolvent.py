@@ -70,6 +70,12 @@ def test_vectors_along_the_first_axis_are_no_exception():
         np.testing.assert_allclose(sums.linear, dense(matrices, axis)[1])
 
 
+def test_single_precision_is_no_foreign_memory():
+    matrices, vectors = (part.float() for part in draw(40, 100))
+    sums = tridiagonal(matrices, vectors)
+    np.testing.assert_allclose(sums.trace, dense(matrices.double(), vectors.double())[0], rtol=1e-2)
+
+
 def test_nothing_of_the_callers_is_changed_or_traced():
     matrices, vectors = (part.requires_grad_() for part in draw(6, 20))
     before = matrices.detach().clone()

@@ -82,7 +82,7 @@ def _fit_encoding(table: Table) -> _Encoding:
 
 
 def _medians(columns: Array) -> Array:
-    """Medians of columns (C, N) without missing values."""
+    """Medians of columns (C, N) without missing values; halves are added, so that large numbers do not overflow."""
     places = [(columns.shape[1] - 1) // 2, columns.shape[1] // 2]
     lower, upper = np.partition(columns, places, axis=1)[:, places].T
     medians: Array = lower / 2 + upper / 2
