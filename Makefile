@@ -61,10 +61,11 @@ bench-scale: $(STAMP)
 	$(BIN)/python benchmarks/scale.py --econml "$(ECONML)" --csv docs/measured/scale.csv --plot docs/measured/scale.png
 	$(BIN)/python benchmarks/partitions.py --csv docs/measured/partitions.csv
 
-# Seconds of the refutation battery beside DoWhy's loop, and of a whole session.
+# Seconds of the refutation battery beside DoWhy's loop, and of a whole session; what fewer landmarks change in refits.
 bench-refutation: $(STAMP)
 	$(BIN)/python benchmarks/refutation.py --csv docs/measured/refutation.csv
 	$(BIN)/python benchmarks/session.py
+	$(BIN)/python benchmarks/refits.py --tables 24 $(if $(DATA),--data "$(DATA)") --csv docs/measured/refits.csv
 
 # How often intervals hold the effect, on published tables too with DATA=FOLDER.
 bench-coverage: $(STAMP)
