@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from dowhy_cina.evaluation import METHODS, evaluate
 from tables import COLLECTIONS, realisations
 from tqdm import tqdm
 
 import dowhy_cina
-from dowhy_cina import checkpoint
-from dowhy_cina.evaluation import METHODS, evaluate
+from dowhy_cina.model import checkpoint
 
 #: No ratio is taken to an error below this, in sd of the outcome: smaller ones are noise.
 FLOOR = 0.015

@@ -1,6 +1,6 @@
 """Fingerprints of the public benchmark tables, by which a test finds them in training data under any name.
 
-    python benchmarks/fingerprints.py FOLDER > tests/training/benchmark_fingerprints.json
+    python benchmarks/fingerprints.py FOLDER > tests/learning/training/benchmark_fingerprints.json
 
 FOLDER holds one ``.npz`` for each collection, with arrays ``X`` and ``feature_names``. The file keeps hashes and column
 names only, no data. Letters: N rows, D columns.

@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a process per core instead
 
 import numpy as np
 import pandas as pd
+from dowhy_cina.simulators import draw_table
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GridSearchCV, KFold
@@ -29,7 +30,6 @@ from tables import COLLECTIONS, realisations
 from tqdm import tqdm
 
 import dowhy_cina
-from dowhy_cina.simulators import draw_table
 
 AIPW_SHARE = 8  # AIPW, which is slow, on one table of so many
 

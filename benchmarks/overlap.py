@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from dowhy_cina.simulators import SimulatedTable, draw_table
 from tqdm import trange
 
-from dowhy_cina.diagnostics import GRADES, overlap_verdict
-from dowhy_cina.inference import analyse
-from dowhy_cina.simulators import SimulatedTable, draw_table
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.results.diagnostics import GRADES, overlap_verdict
 
 TARGETS = ("ate", "att", "atc")
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from dowhy import CausalModel
+from dowhy_cina.simulators import draw_table
 from tables import realisations
 from tqdm import tqdm
 
-from dowhy_cina.batch import values_encoded
-from dowhy_cina.refutation.refuters import REFUTERS
-from dowhy_cina.refutation.tables import RefitSetting, read_setting
-from dowhy_cina.simulators import draw_table
+from dowhy_cina.adapter.refutation.refuters import REFUTERS
+from dowhy_cina.adapter.refutation.tables import RefitSetting, read_setting
+from dowhy_cina.calls.batch import values_encoded
 
 PUBLISHED = ("ihdp", "lalonde_psid_realcause", "nsw_rct")
 

@@ -18,19 +18,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from dowhy_cina.simulators import REGISTRY, draw_table
+from dowhy_cina.training import Simulators
+from dowhy_cina.training.objectives import TrainingBatch
+from dowhy_cina.training.stream import draw_batch
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 from tables import COLLECTIONS, realisations
 from tqdm import tqdm
 
+from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions, TrainingConfig
-from dowhy_cina.inference import analyse
-from dowhy_cina.simulators import REGISTRY, draw_table
-from dowhy_cina.solvers import factorise, solve_dual, solve_dual_svc
-from dowhy_cina.training import Simulators
-from dowhy_cina.training.objectives import TrainingBatch
-from dowhy_cina.training.stream import draw_batch
-from dowhy_cina.weighting import EXACT_REGULARISATION, arm_against_arm_exact, arm_to_target, with_kernel_of_all_rows
+from dowhy_cina.estimating.weighting import (
+    EXACT_REGULARISATION,
+    arm_against_arm_exact,
+    arm_to_target,
+    with_kernel_of_all_rows,
+)
+from dowhy_cina.mathematics.solvers import factorise, solve_dual, solve_dual_svc
 
 Table = tuple[np.ndarray, np.ndarray, np.ndarray]
 

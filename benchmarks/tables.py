@@ -27,11 +27,11 @@ from sklearn.svm import SVC
 from tqdm import tqdm
 
 import dowhy_cina
-from dowhy_cina import checkpoint
-from dowhy_cina.balancing import weights_from_alpha
 from dowhy_cina.config import ModelConfig
-from dowhy_cina.nn.model import CinaModel
-from dowhy_cina.scaling import standardise
+from dowhy_cina.mathematics.balancing import weights_from_alpha
+from dowhy_cina.mathematics.scaling import standardise
+from dowhy_cina.model import checkpoint
+from dowhy_cina.model.network import CinaModel
 
 COLLECTIONS = ("ihdp", "lalonde_psid_realcause", "lalonde_cps_realcause", "acic2016", "acic2017", "twins")
 Method = Callable[[np.ndarray, np.ndarray, np.ndarray], float]

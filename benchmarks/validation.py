@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from dowhy_cina.training.objectives import TrainingBatch
+from dowhy_cina.training.validation import validate, validation_batches
 from sklearn.svm import SVC
 from tqdm import tqdm
 
-from dowhy_cina import checkpoint
-from dowhy_cina.balancing import weights_from_alpha
 from dowhy_cina.config import TrainingConfig, from_mapping
-from dowhy_cina.nn.model import CinaModel
-from dowhy_cina.training.objectives import TrainingBatch
-from dowhy_cina.training.validation import validate, validation_batches
+from dowhy_cina.mathematics.balancing import weights_from_alpha
+from dowhy_cina.model import checkpoint
+from dowhy_cina.model.network import CinaModel
 
 FIGURES = ("augmented", "weights_only", "regression", "paper", "gap")
 

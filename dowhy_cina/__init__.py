@@ -9,16 +9,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dowhy_cina import _plugin
+from dowhy_cina import _aliases
+from dowhy_cina.adapter import plugin
 
 if TYPE_CHECKING:
-    from dowhy_cina import errors, plots, training
-    from dowhy_cina.estimator import CinaEstimator
-    from dowhy_cina.inference import estimate_effect
-    from dowhy_cina.many import estimate_effects
-    from dowhy_cina.per_dataset import CinaPerDataset
-    from dowhy_cina.refutation import RefutationReport, refute
-    from dowhy_cina.results import EffectResult
+    from dowhy_cina import errors
+    from dowhy_cina.adapter.estimator import CinaEstimator
+    from dowhy_cina.adapter.refutation import RefutationReport, refute
+    from dowhy_cina.calls.direct import estimate_effect
+    from dowhy_cina.calls.many import estimate_effects
+    from dowhy_cina.calls.per_dataset import CinaPerDataset
+    from dowhy_cina.learning import training
+    from dowhy_cina.results import plots
+    from dowhy_cina.results.effect import EffectResult
 
 __version__ = "0.1.0"
 
@@ -35,24 +38,25 @@ __all__ = [
     "training",
 ]
 
+#: Room and module of each public name.
 _HOME_OF = {
-    "CinaEstimator": "estimator",
-    "CinaPerDataset": "per_dataset",
-    "EffectResult": "results",
-    "RefutationReport": "refutation",
-    "estimate_effect": "inference",
-    "estimate_effects": "many",
-    "refute": "refutation",
+    "CinaEstimator": "adapter.estimator",
+    "CinaPerDataset": "calls.per_dataset",
+    "EffectResult": "results.effect",
+    "RefutationReport": "adapter.refutation",
+    "estimate_effect": "calls.direct",
+    "estimate_effects": "calls.many",
+    "refute": "adapter.refutation",
 }
-_SUBMODULES = ("errors", "plots", "training")
 
-_plugin.register()
+plugin.register()
+_aliases.register()
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
         value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    elif name in _SUBMODULES:
+    elif name == "errors" or name in _aliases.ROOM_OF:
         value = import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

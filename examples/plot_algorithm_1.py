@@ -9,14 +9,19 @@ the balancing weights from it. This page does so literally, and watches it arriv
 
 import numpy as np
 import torch
+from dowhy_cina.simulators import draw_table
 from matplotlib import pyplot
 
 from dowhy_cina import CinaPerDataset
-from dowhy_cina.balancing import alpha_from_values, exact_intercept, relative_duality_gap, weights_from_alpha
-from dowhy_cina.kernels import gaussian_gram, median_bandwidth
-from dowhy_cina.preprocessing import Preprocessor
-from dowhy_cina.simulators import draw_table
-from dowhy_cina.solvers import factorise
+from dowhy_cina.mathematics.balancing import (
+    alpha_from_values,
+    exact_intercept,
+    relative_duality_gap,
+    weights_from_alpha,
+)
+from dowhy_cina.mathematics.kernels import gaussian_gram, median_bandwidth
+from dowhy_cina.mathematics.solvers import factorise
+from dowhy_cina.tables import Preprocessor
 
 table = draw_table(np.random.default_rng(1), 200, 10, families=["mixed"])
 keys = torch.from_numpy(Preprocessor().fit_transform(table.covariates))[None]

@@ -7,11 +7,11 @@ directly.
 """
 
 import pandas as pd
+from dowhy_cina.data import COVARIATES, load_nsw
 from matplotlib import pyplot
 
 import dowhy_cina
 from dowhy_cina import plots
-from dowhy_cina.data import COVARIATES, load_nsw
 
 # %%
 # Covariates may be a DataFrame with numbers, categories, text, truth values and gaps; nothing has to be encoded or

@@ -10,10 +10,10 @@ from the second kind of data and holds it against the first.
 # sphinx_gallery_thumbnail_number = 1
 import numpy as np
 from dowhy import CausalModel
+from dowhy_cina.data import COVARIATES, load_nsw
 
 import dowhy_cina  # registers "backdoor.cina"
 from dowhy_cina import plots
-from dowhy_cina.data import COVARIATES, load_nsw
 
 # %%
 # The answer that the experiment gives

@@ -9,10 +9,10 @@ data from a causal graph to a verdict: identify, estimate, and run all of DoWhy'
 # sphinx_gallery_thumbnail_number = 2
 import networkx as nx
 from dowhy import CausalModel
+from dowhy_cina.data import COVARIATES, OUTCOME, TREATMENT, load_nsw
 
 import dowhy_cina
 from dowhy_cina import plots
-from dowhy_cina.data import COVARIATES, OUTCOME, TREATMENT, load_nsw
 
 # %%
 # Draw the graph

@@ -12,10 +12,10 @@ watches the estimate approach the exact one, in units of its standard error.
 # Twelve simulated tables of 800 rows with different designs, and an estimate for each number of landmarks.
 import matplotlib.pyplot as plt
 import numpy as np
-
-from dowhy_cina.config import EstimatorOptions
-from dowhy_cina.inference import analyse
 from dowhy_cina.simulators import draw_table
+
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.config import EstimatorOptions
 
 ROWS, LANDMARKS = 800, (16, 32, 64, 128, 256, 512, 800)
 

@@ -8,7 +8,6 @@ treated (the propensity, across) against the mean outcome without treatment (up)
 
 import matplotlib.pyplot as plt
 import numpy as np
-
 from dowhy_cina.simulators import DEFAULT_WEIGHTS, REGISTRY, draw_table
 
 fig, axes = plt.subplots(4, 4, figsize=(10, 9), layout="constrained")

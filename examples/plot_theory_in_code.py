@@ -9,11 +9,12 @@ run, each checked against something that is not this package.
 
 import numpy as np
 import torch
+from dowhy_cina.data import COVARIATES, OUTCOME, TREATMENT, load_nsw
 from matplotlib import pyplot
 from sklearn.svm import SVC
 
 from dowhy_cina import CinaPerDataset, estimate_effect
-from dowhy_cina.balancing import (
+from dowhy_cina.mathematics.balancing import (
     Convention,
     alpha_from_values,
     dual_objective,
@@ -27,11 +28,10 @@ from dowhy_cina.balancing import (
     values_from_alpha,
     weights_from_alpha,
 )
-from dowhy_cina.data import COVARIATES, OUTCOME, TREATMENT, load_nsw
-from dowhy_cina.kernels import gaussian_gram, median_bandwidth
-from dowhy_cina.nn.attention import cina_attention
-from dowhy_cina.preprocessing import Preprocessor
-from dowhy_cina.solvers import factorise
+from dowhy_cina.mathematics.kernels import gaussian_gram, median_bandwidth
+from dowhy_cina.mathematics.solvers import factorise
+from dowhy_cina.model.attention import cina_attention
+from dowhy_cina.tables import Preprocessor
 
 # %%
 # The kernel
@@ -68,7 +68,7 @@ print(f"largest difference from torch's attention: {float((ours - theirs).abs().
 
 # %%
 # Which side attention is normalised on decides which values are dual to which problem
-# (:class:`dowhy_cina.balancing.Convention`). From here on it is the queries, the package's default:
+# (:class:`dowhy_cina.mathematics.balancing.Convention`). From here on it is the queries, the package's default:
 #
 # .. math:: f_i = \sum_j \kappa_{ij} \frac{v_j}{h_j} + b_0, \qquad
 #    L(v) = \frac{\lambda}{2} \sum_{ij} \frac{v_i}{h_i} \kappa_{ij} \frac{v_j}{h_j} + \sum_i \max(0, 1 - W_i f_i).
@@ -145,10 +145,10 @@ print(result.summary())
 # A pretrained model gives values in one forward pass, and its gap says how good they are. ``refine`` continues from
 # there. On the model's kernel, the gap after each step from the zero-shot values and from zero:
 
+from dowhy_cina.calls.direct import analyse  # noqa: E402
 from dowhy_cina.config import EstimatorOptions  # noqa: E402
-from dowhy_cina.inference import analyse  # noqa: E402
-from dowhy_cina.solvers import DUAL_STEP, RELAXATION  # noqa: E402
-from dowhy_cina.splitting import Splitting, dual_program  # noqa: E402
+from dowhy_cina.mathematics.solvers import DUAL_STEP, RELAXATION  # noqa: E402
+from dowhy_cina.mathematics.splitting import Splitting, dual_program  # noqa: E402
 
 analysis = analyse(table[COVARIATES], table[TREATMENT], table[OUTCOME], options=EstimatorOptions(augmentation="none"))
 model, state, rows = analysis._model, analysis._state, analysis._table

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot
 
-from dowhy_cina import checkpoint
+from dowhy_cina.model import checkpoint
 
 ROOT = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "docs" / "measured").exists())
 MEASURED = ROOT / "docs" / "measured"

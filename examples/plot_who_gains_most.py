@@ -6,11 +6,11 @@ The average effect hides who gains and who does not. An estimate knows more: eff
 group, and a regression of the effect on covariates, all from the one forward pass that gave the average.
 """
 
+from dowhy_cina.data import COVARIATES, load_nsw
 from matplotlib import pyplot
 
 import dowhy_cina
 from dowhy_cina import plots
-from dowhy_cina.data import COVARIATES, load_nsw
 
 table = load_nsw("experiment")
 result = dowhy_cina.estimate_effect(table[COVARIATES], table["training"], table["re78"])

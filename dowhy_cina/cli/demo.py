@@ -21,6 +21,6 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the demonstration."""
-    from dowhy_cina import demo
+    from dowhy_cina.cli import demonstration
 
-    demo.run(arguments.output)
+    demonstration.run(arguments.output)

@@ -11,7 +11,7 @@ from dowhy_cina.cli.arguments import DEFAULTS, add_model, add_table, confidence_
 from dowhy_cina.cli.tables import value_of
 
 if TYPE_CHECKING:
-    from dowhy_cina.results import EffectResult
+    from dowhy_cina.results.effect import EffectResult
 
 
 def add_parser(commands: Any) -> None:
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Estimate an effect, print it and write what was asked for."""
-    from dowhy_cina.inference import estimate_effect
+    from dowhy_cina.calls.direct import estimate_effect
 
     table, covariates = read_problem(arguments, (arguments.sample_weight, arguments.cluster))
     treatment, outcome = arguments.treatment, arguments.outcome
@@ -85,6 +85,6 @@ def _write(result: EffectResult, arguments: argparse.Namespace) -> None:
         arguments.json.write_text("{\n" + ",\n".join(entries) + "\n}\n", encoding="utf-8")
         print(f"\nwrote {arguments.json}")
     if arguments.plots is not None:
-        from dowhy_cina.plots import save_plots
+        from dowhy_cina.results.plots import save_plots
 
         print("\nwrote " + ", ".join(str(path) for path in save_plots(result, arguments.plots)))

@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure and print the table."""
-    from dowhy_cina.evaluation import evaluate
+    from dowhy_cina.learning.evaluation import evaluate
 
     table = evaluate(
         arguments.checkpoint,

@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print a checkpoint's model card, the devices and the versions."""
-    from dowhy_cina.checkpoint import read_header, resolve
+    from dowhy_cina.model.checkpoint import read_header, resolve
 
     header = read_header(arguments.checkpoint)
     if arguments.header:
@@ -86,7 +86,7 @@ def _card(header: dict[str, Any], size: int) -> Iterator[tuple[str, str]]:
 def _devices() -> list[str]:
     import torch
 
-    from dowhy_cina.devices import available_devices
+    from dowhy_cina.mathematics.devices import available_devices
 
     details = {"cpu": f"{torch.get_num_threads()} threads"}
     return [f"{name} ({details.get(name) or torch.cuda.get_device_name(name)})" for name in available_devices()]
@@ -96,8 +96,8 @@ def _plan() -> list[str]:
     """Say what is computed exactly, what is planned with, and what long tables keep."""
     import torch
 
-    from dowhy_cina.devices import resolve_device
-    from dowhy_cina.memory import DEFAULT_SHARE, format_memory, free_memory, longest_kept
+    from dowhy_cina.mathematics.devices import resolve_device
+    from dowhy_cina.mathematics.memory import DEFAULT_SHARE, format_memory, free_memory, longest_kept
 
     device = resolve_device(str(DEFAULTS["device"]))
     landmarks, limit = int(str(DEFAULTS["landmarks"])), int(DEFAULT_SHARE * free_memory(device))

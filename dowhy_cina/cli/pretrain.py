@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Pretrain by a recipe."""
-    from dowhy_cina import training
+    from dowhy_cina.learning import training
 
     print(
         f"wrote {training.main(arguments.recipe, arguments.set, arguments.resume, arguments.output, arguments.strict)}"

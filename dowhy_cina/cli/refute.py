@@ -14,7 +14,7 @@ from dowhy_cina.cli.tables import value_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dowhy_cina.refutation import RefutationReport
+    from dowhy_cina.adapter.refutation import RefutationReport
 
 #: Exit code of a battery that was interrupted, after what it found was printed.
 INTERRUPTED = 130
@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _refute(table: pd.DataFrame, covariates: list[str], arguments: argparse.Namespace) -> RefutationReport:
     from dowhy import CausalModel
 
-    from dowhy_cina.preprocessing import encode_treatment
-    from dowhy_cina.refutation import refute
+    from dowhy_cina.adapter.refutation import refute
+    from dowhy_cina.tables import encode_treatment
 
     treatment, outcome = arguments.treatment, arguments.outcome
     values = (value_of(text, table[treatment]) for text in (arguments.treatment_value, arguments.control_value))
@@ -105,7 +105,7 @@ def _write(report: RefutationReport, arguments: argparse.Namespace) -> None:
 
 
 def _save_picture(report: RefutationReport, directory: Path) -> Path:
-    from dowhy_cina.plots.style import require_matplotlib
+    from dowhy_cina.results.plots.style import require_matplotlib
 
     require_matplotlib()
     from matplotlib.figure import Figure  # without pyplot: no window, no global state

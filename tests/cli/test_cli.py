@@ -12,7 +12,7 @@ import pytest
 
 import dowhy_cina
 from dowhy_cina import cli
-from dowhy_cina.checkpoint import read, read_header, write
+from dowhy_cina.model.checkpoint import read, read_header, write
 
 ROOT = Path(__file__).resolve().parents[2]
 

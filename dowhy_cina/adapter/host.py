@@ -1,0 +1,346 @@
+"""What DoWhy hands to an estimator, checked: settings, estimand, treatment values, and target units as rows.
+
+Letters: N rows of the fitted table, D covariates, M target rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from dowhy.causal_estimator import CausalEstimator
+from numpy.typing import NDArray
+
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.errors import InputError, InputTypeError, check_known
+
+if TYPE_CHECKING:  # its module imports torch
+    from dowhy_cina.results.effect import EffectResult
+
+Positions = NDArray[np.intp]
+
+NAMED_TARGETS = ("ate", "att", "atc", "overlap")
+# Settings that name a column of the fitted table with a value for each row.
+ROW_COLUMNS = ("sample_weight", "cluster")
+HOST_SETTINGS = tuple(
+    name
+    for name, parameter in inspect.signature(CausalEstimator.__init__).parameters.items()
+    if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name not in ("self", "identified_estimand")
+)
+OPTIONS = tuple(field.name for field in dataclasses.fields(EstimatorOptions))
+# DoWhy's random_common_cause refuter adds this column to the table, but cannot add it to a target frame of the user's.
+RANDOM_COMMON_CAUSE = "w_random"
+
+
+def require_torch() -> None:
+    """Refuse to go on without torch.
+
+    DoWhy swallows an ImportError of the estimator's module, so that torch is asked for only when an estimator is made.
+
+    Raises
+    ------
+    ImportError
+        If torch cannot be imported, with the command that installs it.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "backdoor.cina needs torch, which cannot be imported: install it with python -m pip install torch."
+        ) from error
+
+
+def merged(settings: Mapping[str, Any], init_params: Mapping[str, Any]) -> dict[str, Any]:
+    """Join settings given by name with those in ``init_params``: DoWhy passes either or both.
+
+    Raises
+    ------
+    InputError
+        If a setting is given twice with different values.
+    UnknownOptionError
+        If a setting is neither DoWhy's nor ours.
+    """
+    clash = [name for name in init_params if name in settings and settings[name] != init_params[name]]
+    if clash:
+        raise InputError(f"{', '.join(clash)} given twice with different values: by name and in init_params. Give one.")
+    check_known([*settings, *init_params], (*OPTIONS, *HOST_SETTINGS, *ROW_COLUMNS), "option of CinaEstimator")
+    return {**settings, **init_params}
+
+
+def row_columns(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Take the settings that name a column, and the columns they name.
+
+    Raises
+    ------
+    InputTypeError
+        If one holds values instead of a name.
+    """
+    named = {name: settings[name] for name in ROW_COLUMNS if settings.get(name) is not None}
+    for name, column in named.items():
+        if not isinstance(column, str):
+            raise InputTypeError(
+                f"{name} must be the name of a column of the table, got {type(column).__name__}: add the values to the "
+                "table as a column."
+            )
+    return named
+
+
+def check_identifier(estimand: Any) -> None:
+    """Refuse an estimand that adjustment for covariates does not identify.
+
+    Raises
+    ------
+    InputError
+        If its identifier method is another one, or no adjustment set was found for it.
+    """
+    method = estimand.identifier_method
+    if method is not None and not method.startswith("backdoor") and method != "general_adjustment":
+        raise InputError(
+            f"expected an estimand identified by 'backdoor' or 'general_adjustment', got {method!r}: use "
+            "method_name='backdoor.cina', or estimand.set_identifier_method('backdoor')."
+        )
+    estimands = estimand.estimands or {}
+    if (method or "backdoor") in estimands and estimands[method or "backdoor"] is None:
+        raise InputError(
+            f"expected an estimand with an adjustment set, got none for {method or 'backdoor'!r}: no set of observed "
+            "variables in this graph blocks the back-door paths."
+        )
+
+
+def only(names: Sequence[str], what: str) -> str:
+    """Take the single variable of an estimand.
+
+    Raises
+    ------
+    InputError
+        If there are more or none.
+    """
+    if len(names) != 1:
+        raise InputError(f"expected one {what} variable, got {len(names)}: {list(names)}. Estimate them one at a time.")
+    return names[0]
+
+
+def single(value: Any, what: str) -> Any:
+    """Take the single value of a treatment, which DoWhy lets callers wrap in a list.
+
+    Raises
+    ------
+    InputError
+        If there are more or none.
+    """
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if len(values) != 1:
+        raise InputError(f"{what} must be a single value, got {value!r}.")
+    return values[0]
+
+
+def check_columns(frame: pd.DataFrame, names: Iterable[Hashable], what: str) -> None:
+    """Refuse a frame that lacks a column or has it twice.
+
+    Raises
+    ------
+    InputError
+        If it does.
+    """
+    missing = [str(name) for name in names if name not in frame.columns]
+    if missing:
+        raise InputError(f"{what} lacks the column(s) {', '.join(missing)}: add them, or take them out of the graph.")
+    twice = [str(name) for name in names if np.sum(frame.columns == name) > 1]
+    if twice:
+        raise InputError(f"{what} has the column(s) {', '.join(twice)} more than once: expected one of each name.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedTable:
+    """The columns of the fitted frame that an estimate needs, copied out of it."""
+
+    covariates: pd.DataFrame  # (N, D)
+    treatment: pd.Series[Any]  # (N,)
+    outcome: pd.Series[Any]  # (N,)
+    sample_weight: pd.Series[Any] | None = None  # (N,)
+    cluster: pd.Series[Any] | None = None  # (N,)
+
+    def order_in(self, data: pd.DataFrame) -> Positions | None:
+        """Find the fitted rows in ``data``.
+
+        Returns
+        -------
+        ndarray of shape (N,), or None
+            Position in ``data`` of each fitted row; None if ``data`` holds other rows, or fewer or more.
+        """
+        columns = [self.treatment, self.outcome, *self.row_values().values()]
+        names = [*self.covariates.columns, *(column.name for column in columns)]
+        if len(data) != len(self.treatment) or not all(name in data.columns for name in names):
+            return None
+        order = np.arange(len(data))
+        own = pd.concat([self.covariates, *columns], axis="columns")
+        other = data[names]
+        if not _equal_rows(own, other):
+            keys, other_keys = (pd.util.hash_pandas_object(frame, index=False).to_numpy() for frame in (own, other))
+            order[np.argsort(keys, kind="stable")] = np.argsort(other_keys, kind="stable")
+            if not _equal_rows(own, other.iloc[order]):
+                return None
+        return order
+
+    def row_values(self) -> dict[str, pd.Series[Any]]:
+        """Give the columns of :data:`ROW_COLUMNS` that there are."""
+        values = {name: getattr(self, name) for name in ROW_COLUMNS}
+        return {name: column for name, column in values.items() if column is not None}
+
+    def take(self, rows: Positions) -> FittedTable:
+        """Take rows by position, with repetition."""
+        values = {name: column.iloc[rows] for name, column in self.row_values().items()}
+        return FittedTable(self.covariates.iloc[rows], self.treatment.iloc[rows], self.outcome.iloc[rows], **values)
+
+    def arm(self, value: Any) -> NDArray[np.bool_]:
+        """Tell the rows (N,) with this value of the treatment."""
+        return rows_equal(self.treatment, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetRows:
+    """The rows an effect is wanted for: rows of the fitted table, or covariate rows from elsewhere."""
+
+    name: str  # one of NAMED_TARGETS, or "rows"
+    frame: pd.DataFrame  # the frame that holds the rows
+    positions: Positions  # (M,) their positions in it
+    in_table: bool  # whether frame holds the fitted rows, in the fitted table's order
+
+    def units(self, table: FittedTable) -> str | NDArray[np.bool_] | pd.DataFrame:
+        """Give the target as ``Analysis.effect`` takes it: its name, a mask (N,) or covariate rows (M, D).
+
+        Raises
+        ------
+        InputError
+            If rows from elsewhere lack a covariate, or are to be an overlap population.
+        """
+        if self.in_table:
+            if self.name in NAMED_TARGETS:
+                return self.name
+            mask = np.zeros(len(self.frame), dtype=bool)
+            mask[self.positions] = True
+            return mask
+        if self.name == "overlap":
+            raise InputError(
+                "target_units='overlap' weights the fitted rows by their propensities, which other rows do not have: "
+                "estimate it on the fitted table."
+            )
+        rows, names = self.frame.iloc[self.positions], list(table.covariates.columns)
+        if RANDOM_COMMON_CAUSE in names and RANDOM_COMMON_CAUSE not in rows.columns:
+            # It depends on nothing, so the table's own values have the distribution it would have in the target.
+            rows = rows.assign(**{RANDOM_COMMON_CAUSE: np.resize(table.covariates[RANDOM_COMMON_CAUSE], len(rows))})
+        check_columns(rows, names, "the frame with the target units")
+        return rows[names]
+
+    def part(self, positions: Positions) -> TargetRows:
+        """Restrict the target to some of its rows, given by their positions in its frame."""
+        return TargetRows("rows", self.frame, positions, self.in_table)
+
+    def in_resample(self, rows: Positions) -> TargetRows:
+        """Give the target in a resample of the fitted table; rows from elsewhere stay as they are."""
+        if not self.in_table:
+            return self
+        member = np.zeros(len(self.frame), dtype=bool)
+        member[self.positions] = True
+        return TargetRows(self.name, self.frame.iloc[rows], np.flatnonzero(member[rows]), in_table=True)
+
+
+def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: Any, control: Any) -> TargetRows:
+    """Find the rows that DoWhy's ``target_units`` mean.
+
+    Parameters
+    ----------
+    target_units
+        "ate", "att", "atc", "overlap", a function of ``data`` that gives a boolean per row, or a DataFrame of covariate
+        rows.
+    data
+        Frame that names and functions refer to, the fitted one or another.
+    table
+        Fitted table.
+    treated, control
+        The two values of the treatment that are compared.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If no row is meant, or ``target_units`` or ``data`` is none of these.
+    """
+    if isinstance(target_units, pd.DataFrame):
+        target = TargetRows("rows", target_units, np.arange(len(target_units)), in_table=False)
+    elif not isinstance(data, pd.DataFrame):
+        raise InputTypeError(f"data must be a pandas DataFrame, got {type(data).__name__}.")
+    elif callable(target_units):
+        target = _rows_of("rows", _as_mask(target_units(data), len(data)), data, table)
+    elif isinstance(target_units, str) and target_units in NAMED_TARGETS:
+        rows = _named_rows(target_units, data, table.treatment.name, treated, control)
+        target = _rows_of(target_units, rows, data, table)
+    else:
+        raise InputError(
+            "target_units must be 'ate', 'att', 'atc', 'overlap', a function that takes the data and gives a boolean "
+            f"per row, or a DataFrame of covariate rows, got {target_units!r}."
+        )
+    # An arm that the fitted table lacks is the analysis's to refuse: it can say what the treatment's values are.
+    if len(target.positions) == 0 and not (target.in_table and target.name in NAMED_TARGETS):
+        raise InputError("target_units select no row: expected at least one.")
+    return target
+
+
+def _rows_of(name: str, mask: NDArray[np.bool_], data: pd.DataFrame, table: FittedTable) -> TargetRows:
+    """Make the target from a mask over ``data``, in the table's order where these are the fitted rows."""
+    order = table.order_in(data)
+    if order is None:
+        return TargetRows(name, data, np.flatnonzero(mask), in_table=False)
+    in_order = bool((order[:-1] < order[1:]).all())
+    return TargetRows(name, data if in_order else data.iloc[order], np.flatnonzero(mask[order]), in_table=True)
+
+
+def _equal_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
+    """Whether the values and types agree, whatever the index."""
+    return left.reset_index(drop=True).equals(right.reset_index(drop=True))
+
+
+def part_of_effect(result: EffectResult, rows: Positions) -> float:
+    """Average the doubly robust scores of some rows of the fitted table, as the target weighs them.
+
+    The averages of the parts of a table, weighted by their shares of the target, give the effect.
+    """
+    scores = result.pseudo_outcomes - result.value
+    return float(
+        result.value + np.nansum(scores[rows]) / (np.isfinite(scores).sum() * result.target_weights[rows].sum())
+    )
+
+
+def _named_rows(name: str, data: pd.DataFrame, treatment: Hashable, treated: Any, control: Any) -> NDArray[np.bool_]:
+    if treatment not in data.columns:
+        if name == "ate":
+            return np.ones(len(data), dtype=bool)
+        raise InputError(f"target_units={name!r} needs the treatment column {treatment}, which data lacks.")
+    is_treated, is_control = (rows_equal(data[treatment], value) for value in (treated, control))
+    return {"att": is_treated, "atc": is_control}.get(name, is_treated | is_control)
+
+
+def rows_equal(values: pd.Series[Any], value: Any) -> NDArray[np.bool_]:
+    """Tell the rows (N,) of a column that hold a value."""
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf" and isinstance(value, Real | np.bool_):
+        same: NDArray[np.bool_] = values.to_numpy() == value  # pandas compares the same, ten times as slowly
+        return same
+    equal: NDArray[np.bool_] = (values == value).fillna(False).to_numpy(dtype=bool)
+    return equal
+
+
+def _as_mask(answer: Any, rows: int) -> NDArray[np.bool_]:
+    values = answer.to_numpy() if isinstance(answer, pd.Series | pd.DataFrame) else np.asarray(answer)
+    if values.dtype == object:  # pandas' nullable booleans; a missing answer selects nothing
+        values = np.array([value is True or value is np.True_ for value in values.ravel()]).reshape(values.shape)
+    if values.dtype != bool or values.size != rows:
+        raise InputError(
+            f"a function given as target_units must give one boolean for each of the {rows} rows, "
+            f"got {values.dtype} of shape {values.shape}."
+        )
+    mask: NDArray[np.bool_] = values.reshape(rows)
+    return mask

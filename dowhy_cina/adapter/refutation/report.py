@@ -1,0 +1,168 @@
+"""The report of a battery: a row per refuter, as a frame, text, a picture or JSON-ready values.
+
+Letters: S refits that gave an effect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import textwrap
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Verdict = Literal["pass", "fail", "not applicable"]
+
+COLUMNS = ("refuter", "estimated_effect", "new_effect", "p_value", "verdict", "meaning", "seconds")
+_WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Refutation:
+    """What one refuter found.
+
+    Attributes
+    ----------
+    refuter : str
+        DoWhy's method name.
+    label : str
+        The same in words.
+    verdict : {"pass", "fail", "not applicable"}
+    meaning : str
+        One line in plain words.
+    seconds : float
+        Time spent on its refits, summed over threads.
+    new_effect : float
+        Mean of the refits; of the hidden common cause, the refit nearest to zero. NaN without refits.
+    p_value : float
+        As DoWhy computes it; NaN where DoWhy has none.
+    effects : ndarray, shape (S,)
+        Effect of every refit that succeeded, in the order of the refits.
+    expected : float
+        What the refits should find: the estimate, or zero. NaN without refits.
+    unit : float
+        What to multiply the effects by to have them in the outcome's unit; not 1 for the dummy outcome only.
+    failed : int
+        Refits that failed.
+    planned : int
+        Refits that were asked for.
+    """
+
+    refuter: str
+    label: str
+    verdict: Verdict
+    meaning: str
+    seconds: float = 0.0
+    new_effect: float = math.nan
+    p_value: float = math.nan
+    effects: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.empty(0))
+    expected: float = math.nan
+    unit: float = 1.0
+    failed: int = 0
+    planned: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class RefutationReport:
+    """What a battery of refuters found about an estimate.
+
+    Attributes
+    ----------
+    estimated_effect : float
+        The estimate, in the outcome's unit.
+    confidence_interval : tuple of float or None
+        ``(lower, upper)`` of the estimate at `confidence_level`.
+    confidence_level : float
+    refutations : tuple of Refutation
+    interrupted : tuple of str
+        Refuters that were cut short or not reached since the battery was interrupted; empty if it was not.
+    """
+
+    estimated_effect: float
+    confidence_interval: tuple[float, float] | None
+    confidence_level: float
+    refutations: tuple[Refutation, ...]
+    interrupted: tuple[str, ...] = ()
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per refuter.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``refuter`` (DoWhy's method name), ``estimated_effect`` and ``new_effect`` (in the outcome's unit;
+            that of a dummy outcome in its standard deviations), ``p_value``, ``verdict``, ``meaning`` and ``seconds``;
+            NaN where there is no number.
+        """
+        rows = [
+            (row.refuter, self.estimated_effect, row.new_effect, row.p_value, row.verdict, row.meaning, row.seconds)
+            for row in self.refutations
+        ]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready values, the effects of single refits too; None where there is no number."""
+        fields = dataclasses.fields(Refutation)
+        rows = [{field.name: _plain(getattr(row, field.name)) for field in fields} for row in self.refutations]
+        interval = self.confidence_interval
+        return {
+            "estimated_effect": self.estimated_effect,
+            "confidence_interval": None if interval is None else list(interval),
+            "confidence_level": self.confidence_level,
+            "refutations": rows,
+            "interrupted": list(self.interrupted),
+        }
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the estimate, its interval and each refuter's distribution.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure if None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from dowhy_cina.results.plots import refutation_plot
+
+        return refutation_plot(self, ax)
+
+    def __str__(self) -> str:
+        interval = self.confidence_interval
+        width = max([len(row.refuter) for row in self.refutations], default=0)
+        lines = [f"estimated effect  {self.estimated_effect:.4g}"]
+        if interval is not None:
+            lines[0] += f" ({100 * self.confidence_level:g} % interval {interval[0]:.4g} to {interval[1]:.4g})"
+        lines += ["", f"{'refuter':<{width}}  new effect  p-value  seconds  verdict"]
+        for row in self.refutations:
+            numbers = f"{_figure(row.new_effect, '.4g'):>10}  {_figure(row.p_value, '.2f'):>7}  {row.seconds:>7.2f}"
+            lines += [
+                f"{row.refuter:<{width}}  {numbers}  {row.verdict}",
+                textwrap.fill(row.meaning, _WIDTH, initial_indent="    ", subsequent_indent="    "),
+            ]
+        if self.interrupted:
+            lines += ["", f"interrupted; not finished: {', '.join(self.interrupted)}"]
+        return "\n".join(lines)
+
+
+def _figure(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,68 @@
+"""Resamples of a fitted table, for the bootstraps that a user of DoWhy asks for.
+
+Letters: N rows of the fitted table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dowhy_cina.adapter.host import FittedTable, Positions, TargetRows
+from dowhy_cina.errors import InputError
+
+
+def resamples(
+    table: FittedTable, target: TargetRows, values: Sequence[Any], fraction: float, random_state: np.random.RandomState
+) -> Iterator[tuple[FittedTable, TargetRows]]:
+    """Draw rows with replacement, or whole clusters where the table names them, for ever.
+
+    Parameters
+    ----------
+    table
+        Fitted table.
+    target
+        Rows whose effect is wanted; those of the table are resampled with it.
+    values
+        The two values of the treatment that are compared.
+    fraction
+        Size of a resample, as a share of the rows or clusters.
+    random_state
+        Advanced by each draw.
+
+    Yields
+    ------
+    tuple of FittedTable and TargetRows
+        Each with both arms and at least one row of the target.
+
+    Raises
+    ------
+    InputError
+        If a resample would have fewer than two rows or clusters.
+    """
+    arms = [table.arm(value) for value in values]
+    clusters = _clusters(table)
+    units = len(arms[0]) if clusters is None else len(clusters)
+    size = int(fraction * units)
+    if size < 2:
+        raise InputError(
+            f"sample_size_fraction must leave at least two rows or clusters, got {fraction} of {units}: take a larger "
+            "one."
+        )
+    while True:
+        drawn = random_state.randint(units, size=size)
+        rows = drawn if clusters is None else np.concatenate([clusters[unit] for unit in drawn])
+        resampled = target.in_resample(rows)
+        if all(arm[rows].any() for arm in arms) and len(resampled.positions):
+            yield table.take(rows), resampled
+
+
+def _clusters(table: FittedTable) -> list[Positions] | None:
+    """Positions of the rows of each cluster, or None where each row is its own."""
+    if table.cluster is None:
+        return None
+    codes, _ = pd.factorize(table.cluster, use_na_sentinel=False)
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])

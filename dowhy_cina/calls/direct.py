@@ -1,0 +1,316 @@
+"""The direct call: from the user's table to an effect.
+
+Letters: N rows, D covariates, M target rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.calls.analysis import Analysis
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.results.effect import EffectResult
+from dowhy_cina.tables import (
+    Preprocessor,
+    check_cluster,
+    check_outcome,
+    check_sample_weight,
+    encode_treatment,
+)
+from dowhy_cina.tables.preparation import PreparedTable
+
+__all__ = ["Analysis", "EffectResult", "analyse", "estimate_effect"]
+
+
+def analyse(
+    X: Any,
+    treatment: Any,
+    outcome: Any,
+    *,
+    treatment_value: Any = None,
+    control_value: Any = None,
+    options: EstimatorOptions | None = None,
+    sample_weight: Any = None,
+    cluster: Any = None,
+) -> Analysis:
+    """Check and encode a table and run the model once.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, D) or DataFrame
+        Covariates; numbers, booleans, strings, categories and missing values.
+    treatment, outcome : array-like, shape (N,)
+        Aligned with ``X`` by position.
+    treatment_value, control_value : optional
+        Levels to compare; rows of other levels are set aside.
+    options : EstimatorOptions, optional
+    sample_weight : array-like, shape (N,), optional
+        Sampling weights: not negative, with a positive sum in each arm.
+    cluster : array-like, shape (N,), optional
+        Labels of at least two clusters of rows that may depend on each other.
+
+    Returns
+    -------
+    Analysis
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If the table allows no estimate; the message says what was expected, what came and what to do.
+    NotImplementedError
+        For ``device="mps"``.
+    """
+    return Analysis(prepare(X, treatment, outcome, (treatment_value, control_value), options, sample_weight, cluster))
+
+
+def prepare(
+    X: Any,
+    treatment: Any,
+    outcome: Any,
+    values: tuple[Any, Any] = (None, None),
+    options: EstimatorOptions | None = None,
+    sample_weight: Any = None,
+    cluster: Any = None,
+) -> PreparedTable:
+    """Check and encode a table.
+
+    Parameters
+    ----------
+    X, treatment, outcome, options, sample_weight, cluster
+        As in :func:`analyse`.
+    values : tuple
+        Levels of the treated and of the control arm; None if the column tells them.
+
+    Returns
+    -------
+    PreparedTable
+
+    Raises
+    ------
+    InputError, InputTypeError
+        As :func:`analyse`.
+    """
+    options = options or EstimatorOptions()
+    t, keep, _ = encode_treatment(treatment, *values)
+    rows = len(X) if hasattr(X, "__len__") else -1
+    if rows != len(keep):
+        raise InputError(f"expected covariates and treatment of the same length, got {rows} and {len(keep)} rows.")
+    y = check_outcome(outcome, len(keep)) if keep.all() else check_outcome(_rows(outcome, keep), int(keep.sum()))
+    weights = None if sample_weight is None else check_sample_weight(sample_weight, len(keep))[keep]
+    clusters = None if cluster is None else check_cluster(cluster, len(keep), keep)
+    if weights is not None:
+        refuse_unweighted(weights, t[keep], options)
+    t = t[keep]
+    table = X if keep.all() else _rows(X, keep)
+    preprocessor = Preprocessor()
+    encoded = preprocessor.fit_transform(table)
+    readable = preprocessor.readable(table)
+    given = (X, None if cluster is None else np.asarray(cluster))
+    return PreparedTable(encoded, readable, t, y, keep, preprocessor, options, weights, clusters, given)
+
+
+def refuse_unweighted(
+    weights: npt.NDArray[np.float64], treatment: npt.NDArray[np.float64], options: EstimatorOptions
+) -> None:
+    """Refuse sampling weights that leave an arm empty, or that the chosen problem does not take.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, arm in (("control", treatment == 0), ("treated", treatment == 1)):
+        if not weights[arm].sum() > 0:
+            raise InputError(f"sample_weight: expected a positive weight in each arm, got none among the {name} rows.")
+    if options.checkpoint == "exact" or options.augmentation == "none":
+        raise InputError(
+            "sample_weight needs augmentation='kernel' and a pretrained checkpoint: the paper's weights balance the "
+            "arms of the table as it is. Leave sample_weight at None, or augmentation and checkpoint at their defaults."
+        )
+
+
+def _rows(values: Any, keep: npt.NDArray[np.bool_]) -> Any:
+    return values.loc[keep] if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)[keep]
+
+
+def estimate_effect(
+    X: Any,
+    treatment: Any,
+    outcome: Any,
+    *,
+    covariates: Sequence[str] | None = None,
+    treatment_value: Any = None,
+    control_value: Any = None,
+    target_units: Any = "ate",
+    augmentation: str = "kernel",
+    checkpoint: str = "cina-small",
+    device: str = "auto",
+    confidence_level: float = 0.95,
+    sample_weight: Any = None,
+    cluster: Any = None,
+    refine: float | None = None,
+    memory_limit: str | None = None,
+) -> EffectResult:
+    """Average effect of a binary treatment, zero-shot: one forward pass, nothing is fitted by gradient descent.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, D), or DataFrame of pandas or Dask
+        Covariates (numbers, booleans, strings, categories, missing values), aligned with the other arguments by
+        position; or a whole DataFrame if ``treatment`` and ``outcome`` are names of its columns.
+    treatment : array-like of shape (N,), or str
+        Two levels; more need ``treatment_value`` and ``control_value``.
+    outcome : array-like of shape (N,), or str
+        Finite numbers.
+    covariates : sequence of str, optional
+        Columns of ``X`` to adjust for; all but treatment and outcome by default.
+    treatment_value, control_value : optional
+        Levels to compare; rows of other levels are set aside.
+    target_units : {"ate", "att", "atc", "overlap"}, boolean mask of shape (N,), or DataFrame of covariate rows
+        Population whose average effect is wanted; "overlap" weighs each row by ``e (1 - e)`` with ``e`` its
+        leave-one-out propensity, which stresses rows that could as well have got the other treatment.
+    augmentation : {"kernel", "none"}
+        Outcome models beside the weights, or the weights alone (for the ATE the paper's estimator, arm against arm).
+    checkpoint : str
+        Bundled name, path, or "exact": the balancing problem solved on a Gaussian kernel of this table's rows
+        (Algorithm 1 of the paper), at most 5,000 of them.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:1".
+    confidence_level : float
+        In (0, 1).
+    refine : float, optional
+        Continue from the zero-shot weights until the relative duality gap is at most this, for instance 1e-3.
+    sample_weight : array-like of shape (N,), or str
+        Sampling weights: not negative, with a positive sum in each arm; or the name of their column.
+    cluster : array-like of shape (N,), or str
+        Labels of clusters of rows that may depend on each other, for a cluster-robust standard error; or their column.
+    memory_limit : str, optional
+        Most memory that the estimate plans with beside the table, for example "4GB"; half of what is free by default.
+        With less, long tables take more passes.
+
+    Returns
+    -------
+    EffectResult
+        For a Dask DataFrame a :class:`~dowhy_cina.calls.partitioned.PartitionedResult`, whose weights stay on the
+        workers.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If the table allows no estimate; the message says what was expected, what came and what to do.
+    NotImplementedError
+        For options that a Dask DataFrame does not have, and for ``device="mps"``.
+
+    References
+    ----------
+    Zhang et al. (2024), Towards Causal Foundation Model: on Duality between Optimal Balancing and Attention, ICML,
+    arXiv:2310.00809.
+    """
+    options = EstimatorOptions(
+        checkpoint=checkpoint, device=device, augmentation=augmentation, refine=refine, memory_limit=memory_limit
+    )
+    if is_partitioned(X):
+        refused = {"sample_weight": sample_weight, "cluster": cluster}
+        values = (treatment_value, control_value)
+        result: EffectResult = _of_partitions(
+            X, treatment, outcome, covariates, values, target_units, options, confidence_level, refused
+        )
+        return result
+    prepared = prepare_columns(
+        X, (treatment, outcome, sample_weight, cluster), covariates, (treatment_value, control_value), options
+    )
+    return Analysis(prepared).effect(target_units, confidence_level)
+
+
+def prepare_columns(
+    X: Any,
+    roles: Sequence[Any],
+    covariates: Sequence[str] | None,
+    values: tuple[Any, Any],
+    options: EstimatorOptions,
+) -> PreparedTable:
+    """:func:`prepare` for a table of which some columns may be named.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, D) or DataFrame
+    roles : sequence
+        Treatment, outcome, sampling weight and cluster, each as values or as the name of a column of ``X``.
+    covariates : sequence of str, optional
+        As in :func:`estimate_effect`.
+    values, options
+        As in :func:`prepare`.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        As :func:`select_columns` and :func:`prepare`.
+    """
+    X, (treatment, outcome, sample_weight, cluster) = select_columns(X, roles, covariates)
+    return prepare(X, treatment, outcome, values, options, sample_weight, cluster)
+
+
+def is_partitioned(X: Any) -> bool:
+    """Whether a table is a Dask DataFrame."""
+    return type(X).__module__.split(".")[0].startswith("dask")
+
+
+def _of_partitions(
+    table: Any,
+    treatment: Any,
+    outcome: Any,
+    covariates: Sequence[str] | None,
+    values: tuple[Any, Any],
+    target_units: Any,
+    options: EstimatorOptions,
+    confidence_level: float,
+    other_columns: Mapping[str, Any],
+) -> Any:
+    """Estimate from a Dask DataFrame."""
+    from dowhy_cina.calls.partitioned import Roles, estimate_partitioned
+
+    for name, column in other_columns.items():
+        if column is not None:
+            raise NotImplementedError(f"{name} is not available for a Dask DataFrame; leave it at None.")
+    if not (isinstance(treatment, str) and isinstance(outcome, str)) or not hasattr(table, "columns"):
+        raise InputTypeError("a Dask DataFrame needs treatment and outcome as names of its columns.")
+    # An empty frame with the table's columns stands for it where only names are looked at.
+    chosen, _ = select_columns(pd.DataFrame(columns=table.columns), (treatment, outcome), covariates)
+    roles = Roles(list(chosen.columns), treatment, outcome)
+    return estimate_partitioned(table, roles, values, target_units, options, confidence_level)
+
+
+def select_columns(X: Any, roles: Sequence[Any], covariates: Sequence[str] | None) -> tuple[Any, tuple[Any, ...]]:
+    """Resolve column names in a DataFrame to covariates and to the columns of the roles: treatment, outcome and others.
+
+    Raises
+    ------
+    InputError
+        If a named column is missing or has two roles.
+    InputTypeError
+        If names are given and ``X`` is no pandas DataFrame.
+    """
+    names = [name for name in roles if isinstance(name, str)]
+    if not names and covariates is None:
+        return X, tuple(roles)
+    if not isinstance(X, pd.DataFrame):
+        raise InputTypeError(
+            f"column names need X as a pandas DataFrame, got {type(X).__name__}; pass arrays or a DataFrame."
+        )
+    if isinstance(covariates, str):
+        raise InputTypeError(f"covariates must be a list of column names, got the text {covariates!r}.")
+    chosen = [name for name in X.columns if name not in names] if covariates is None else list(covariates)
+    missing = [name for name in [*names, *chosen] if name not in X.columns]
+    if missing:
+        raise InputError(f"columns {missing} are not in X; it has {[str(name) for name in X.columns]}.")
+    double = [name for name in chosen if name in names]
+    if double or len(set(names)) < len(names):
+        raise InputError(
+            f"expected each column in one role, got {double or names} in two; leave it out of one of them."
+        )
+    return X[chosen], tuple(X[role] if isinstance(role, str) else role for role in roles)

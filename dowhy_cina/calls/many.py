@@ -1,0 +1,175 @@
+"""Many tables in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal
+
+import torch
+
+from dowhy_cina.calls.analysis import Analysis
+from dowhy_cina.calls.direct import estimate_effect, is_partitioned, prepare_columns
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.errors import InputError, InputTypeError, check_known
+from dowhy_cina.mathematics.devices import one_thread_each
+from dowhy_cina.model.state import ZeroShot
+from dowhy_cina.results.effect import EffectResult
+from dowhy_cina.tables.preparation import PreparedTable, forward_together
+
+#: Most tables, and most rows in all, that a thread takes at once: tables of one shape share a forward pass, and threads
+#: wait less for the interpreter between its operations.
+LARGEST_CHUNK, CHUNK_ROWS = 8, 4096
+#: Chunks that wait for each thread: enough that none is idle, few enough that a long iterable need not fit in memory.
+QUEUE_PER_THREAD = 4
+_OPTIONS = {
+    name: parameter
+    for name, parameter in inspect.signature(estimate_effect).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+}
+
+
+def estimate_effects(
+    tables: Iterable[tuple[Any, Any, Any]], *, on_error: Literal["raise", "return"] = "raise", **options: Any
+) -> list[EffectResult | Exception]:
+    """Estimate the effects of many tables in one call: the same numbers as one by one, on all cores.
+
+    Parameters
+    ----------
+    tables : iterable of (X, treatment, outcome)
+        Of any shapes, each as :func:`dowhy_cina.estimate_effect` takes it; a generator is read as it is needed.
+    on_error : {"raise", "return"}
+        Raise the error of the first table that allows no estimate, or return it in that table's place.
+    **options
+        Those of :func:`dowhy_cina.estimate_effect`, the same for all tables.
+
+    Returns
+    -------
+    list of EffectResult
+        In the order of the tables; with ``on_error="return"`` errors stand in the place of results.
+
+    Raises
+    ------
+    UnknownOptionError
+        If an option does not exist.
+    InputError, InputTypeError
+        If ``on_error`` is another word, ``tables`` are no triples, or a table allows no estimate; the message begins
+        with the table's number.
+    """
+    if on_error not in ("raise", "return"):
+        raise InputError(f"on_error must be 'raise' or 'return', got {on_error!r}.")
+    check_known(options, _OPTIONS, "option of estimate_effects")
+    results: list[EffectResult | Exception] = []
+    threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
+    with one_thread_each(), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
+        waiting: deque[Future[list[EffectResult | Exception]]] = deque()
+        try:
+            for chunk in _chunks(tables, threads):
+                waiting.append(pool.submit(_estimate, chunk, options))
+                if len(waiting) >= QUEUE_PER_THREAD * threads:
+                    _collect(waiting.popleft(), results, on_error)
+            while waiting:
+                _collect(waiting.popleft(), results, on_error)
+        finally:
+            for future in waiting:
+                future.cancel()
+    return results
+
+
+def _chunks(tables: Iterable[Any], threads: int) -> Iterator[list[Any]]:
+    """Neighbouring tables that one thread takes at once: few rows in all, and enough chunks for all threads."""
+    most = LARGEST_CHUNK
+    if isinstance(tables, Sized):
+        most = min(most, max(1, len(tables) // (QUEUE_PER_THREAD * threads)))
+    chunk: list[Any] = []
+    rows = 0
+    for table in tables:
+        length = _rows(table)
+        if chunk and (len(chunk) == most or rows + length > CHUNK_ROWS):
+            yield chunk
+            chunk, rows = [], 0
+        chunk.append(table)
+        rows += length
+    if chunk:
+        yield chunk
+
+
+def _rows(table: Any) -> int:
+    """Rows of a table as it came: none of what is no table, and a chunk's of one whose rows are on workers."""
+    try:
+        return CHUNK_ROWS if is_partitioned(table[0]) else len(table[0])
+    except (TypeError, LookupError):
+        return 0
+
+
+def _estimate(tables: list[Any], options: dict[str, Any]) -> list[EffectResult | Exception]:
+    """Results of some tables, errors in their places; those of one shape share a forward pass."""
+    given = {name: parameter.default for name, parameter in _OPTIONS.items()} | options
+    found: dict[int, PreparedTable] = {}
+    results: dict[int, EffectResult | Exception] = {}
+    for place, table in enumerate(tables):
+        try:
+            covariates, treatment, outcome = _parts(table)
+            if is_partitioned(covariates):
+                results[place] = estimate_effect(covariates, treatment, outcome, **options)
+            else:
+                found[place] = _prepare(covariates, treatment, outcome, given)
+        except Exception as error:  # collected in the table's place
+            results[place] = error
+    states = _shared(found)
+    for place, prepared in found.items():
+        try:
+            analysis = Analysis(prepared, states.get(place))
+            results[place] = analysis.effect(given["target_units"], given["confidence_level"])
+        except Exception as error:  # collected in the table's place
+            results[place] = error
+    return [results[place] for place in range(len(tables))]
+
+
+def _parts(table: Any) -> tuple[Any, Any, Any]:
+    try:
+        covariates, treatment, outcome = table
+    except (TypeError, ValueError):
+        kind = f"{len(table)} values" if hasattr(table, "__len__") else type(table).__name__
+        raise InputTypeError(f"expected tables as triples (X, treatment, outcome), got {kind}.") from None
+    return covariates, treatment, outcome
+
+
+def _prepare(covariates: Any, treatment: Any, outcome: Any, given: Mapping[str, Any]) -> PreparedTable:
+    names = [field.name for field in dataclasses.fields(EstimatorOptions)]
+    options = EstimatorOptions(**{name: given[name] for name in names if name in given})
+    roles = (treatment, outcome, given["sample_weight"], given["cluster"])
+    values = (given["treatment_value"], given["control_value"])
+    return prepare_columns(covariates, roles, given["covariates"], values, options)
+
+
+def _shared(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
+    """States of the tables that can share a forward pass with another one."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, prepared in found.items():
+        groups.setdefault(prepared.company, []).append(place)
+    states: dict[int, ZeroShot] = {}
+    for company, places in groups.items():
+        if company is None or len(places) == 1:
+            continue
+        try:
+            states.update(zip(places, forward_together([found[place] for place in places]), strict=True))
+        except Exception:  # each of them will say by itself what is wrong with it
+            continue
+    return states
+
+
+def _collect(
+    future: Future[list[EffectResult | Exception]], results: list[EffectResult | Exception], on_error: str
+) -> None:
+    """Add the results of a chunk; the first error is raised, and says whose it is, unless errors are to be returned."""
+    for result in future.result():
+        if isinstance(result, Exception) and on_error == "raise":
+            if isinstance(result, InputError | InputTypeError):
+                raise type(result)(f"table {len(results)}: {result}") from result
+            raise result
+        results.append(result)

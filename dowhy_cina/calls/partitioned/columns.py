@@ -1,0 +1,266 @@
+"""What has to be known of all partitions before their rows can be encoded: levels, moments, and the rows that lead.
+
+Letters: n rows of a partition, D encoded columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from dowhy_cina.calls.partitioned.partitions import Partitions, Spread, Sums
+from dowhy_cina.errors import InputError
+from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
+from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
+
+Array = npt.NDArray[np.float64]
+
+#: Rows that imputed values and the order of the columns are learned from; a table no longer than this is learned whole.
+SAMPLE_ROWS = 100_000
+#: Spread of an outcome, as a share of its size, that rounding alone explains.
+_ROUNDING = 8 * float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns of the table."""
+
+    covariates: list[str]
+    treatment: str
+    outcome: str
+
+    @property
+    def all(self) -> list[str]:
+        """Every column that is read."""
+        return [*self.covariates, self.treatment, self.outcome]
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the partitions' rows become numbers; learned from all of them.
+
+    Attributes
+    ----------
+    roles : Roles
+    treated, control : object
+        Values of the two arms.
+    preprocessor : Preprocessor
+    centre, scale : float
+        Mean and standard deviation of the outcome.
+    """
+
+    roles: Roles
+    treated: Any
+    control: Any
+    preprocessor: Preprocessor
+    centre: float = 0.0
+    scale: float = 1.0
+
+
+class Frames:
+    """Pieces of a table; adding joins them."""
+
+    def __init__(self, frames: Sequence[pd.DataFrame]) -> None:
+        self.frames = list(frames)
+
+    def __add__(self, other: Frames) -> Frames:
+        return Frames([*self.frames, *other.frames])
+
+
+def check_partition(part: pd.DataFrame, roles: Roles) -> pd.DataFrame:
+    """Return the columns of a partition; categories as what they stand for, since each partition may have its own.
+
+    Raises
+    ------
+    InputError
+        If one is missing.
+    """
+    missing = [name for name in roles.all if name not in part.columns]
+    if missing:
+        raise InputError(
+            f"a partition of {len(part)} rows lacks the columns {missing}; it has "
+            f"{[str(name) for name in part.columns]}. Write its file anew with the columns of the others."
+        )
+    part = part[roles.all]
+    labels = [name for name in roles.all if isinstance(part[name].dtype, pd.CategoricalDtype)]
+    return part.astype(dict.fromkeys(labels, object)) if labels else part
+
+
+def scan(part: pd.DataFrame, roles: Roles) -> Sums:
+    """Rows, missing treatments, and a row of each treatment value."""
+    part = check_partition(part, roles)
+    values = part[roles.treatment]
+    return {
+        "rows": len(part),
+        "missing": int(values.isna().sum()),
+        "levels": Frames([part[[roles.treatment]].drop_duplicates()]),
+    }
+
+
+def find_arms(partitions: Partitions, roles: Roles, treatment_value: Any, control_value: Any) -> tuple[int, Any, Any]:
+    """Rows of the table and the values of its two arms.
+
+    Raises
+    ------
+    InputError
+        If the table has no row, treatments are missing, or the arms cannot be told.
+    """
+    found = partitions.run(scan, ["part"], roles=roles)
+    if not found.get("rows"):
+        raise InputError("expected at least one treated and one control row, got an empty table.")
+    if found["missing"]:
+        raise InputError(
+            f"treatment: expected a value in every row, got {found['missing']} missing of {found['rows']}. "
+            "Leave these rows out."
+        )
+    levels = pd.concat([frame for frame in found["levels"].frames if len(frame)])[roles.treatment].drop_duplicates()
+    coding = encode_treatment(levels, treatment_value, control_value)[2]
+    return found["rows"], coding.treated, coding.control
+
+
+def arms_only(part: pd.DataFrame, coding: Coding) -> tuple[pd.DataFrame, npt.NDArray[np.bool_], Array]:
+    """Rows of the two arms, which rows they are, and their treatment as 0 or 1."""
+    part = check_partition(part, coding.roles)
+    values = part[coding.roles.treatment]
+    treated = np.asarray(values == coding.treated, dtype=np.bool_)
+    keep = treated | np.asarray(values == coding.control, dtype=np.bool_)
+    return part.loc[keep], keep, treated[keep].astype(np.float64)
+
+
+def sample(part: pd.DataFrame, coding: Coding, share: float) -> Sums:
+    """Rows that :func:`choose_rows` takes of a partition, which hold those that it takes of the table."""
+    rows, _, _ = arms_only(part, coding)
+    return {"sample": Frames([choose_rows(rows, coding.roles, share)])}
+
+
+def choose_rows(rows: pd.DataFrame, roles: Roles, share: float) -> pd.DataFrame:
+    """Rows whose content hashes to a share of all numbers, and one for every level, extreme and missing value.
+
+    The order of the rows, and how they are split, change nothing: of several rows the one with the smallest hash is
+    taken.
+    """
+    if share >= 1 or not len(rows):
+        return rows
+    hashes = pd.util.hash_pandas_object(rows, index=False).to_numpy()
+    order = np.argsort(hashes, kind="stable")
+    rows, chosen = rows.iloc[order], hashes[order] < np.uint64(share * float(2**64 - 2**12))
+    for name in roles.covariates:
+        column = rows[name]
+        places = np.flatnonzero(column.isna())[:1].tolist()
+        if not pd.api.types.is_numeric_dtype(column):
+            places += np.flatnonzero(~column.duplicated()).tolist()
+        elif column.notna().any():
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            places += [int(np.nanargmin(values)), int(np.nanargmax(values))]
+        chosen[places] = True
+    return rows.loc[chosen]
+
+
+def moments(part: pd.DataFrame, coding: Coding) -> Sums:
+    """Moments of the encoded columns about the sample's, and of the outcome."""
+    rows, _, _ = arms_only(part, coding)
+    if not len(rows):
+        return {}
+    outcome = check_outcome(rows[coding.roles.outcome], len(rows)) - coding.centre
+    columns = coding.preprocessor.deviations(rows[coding.roles.covariates])
+    return {
+        "columns": Spread.of(torch.from_numpy(columns)),
+        "outcome": Spread.of(torch.from_numpy(outcome)[:, None]),
+        "size": Spread.of(torch.from_numpy(np.abs(outcome + coding.centre))[:, None]),
+    }
+
+
+def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Coding:
+    """Learn how rows are encoded from all partitions.
+
+    Imputed values and the order of the columns come from a sample of :data:`SAMPLE_ROWS` rows; levels, means and
+    standard deviations from all.
+    """
+    rows, treated, control = find_arms(partitions, roles, *values)
+    coding = Coding(roles, treated, control, Preprocessor())
+    frames = partitions.run(sample, ["part"], coding=coding, share=SAMPLE_ROWS / rows)["sample"].frames
+    table = choose_rows(pd.concat([frame for frame in frames if len(frame)] or frames), roles, SAMPLE_ROWS / rows)
+    preprocessor = Preprocessor()
+    encoded = preprocessor.fit_transform(table[roles.covariates])
+    if not encoded.shape[1]:
+        raise InputError("expected at least one covariate that varies; without any, compare the arms' means.")
+    outcome = check_outcome(table[roles.outcome], len(table))
+    coding = Coding(roles, treated, control, preprocessor, float(np.median(outcome)))
+    found = partitions.run(moments, ["part"], coding=coding)
+    if rows > SAMPLE_ROWS:
+        preprocessor = preprocessor.rescaled(found["columns"].mean.numpy(), found["columns"].sd.numpy())
+    scale = float(found["outcome"].sd)
+    constant = scale <= _ROUNDING * float(found["size"].mean)
+    centre = coding.centre + float(found["outcome"].mean)
+    return Coding(roles, treated, control, preprocessor, centre, 1.0 if constant else scale)
+
+
+@dataclass(frozen=True)
+class EncodedPart:
+    """Rows of a partition as the model takes them.
+
+    Attributes
+    ----------
+    covariates : Tensor, shape (1, n, D)
+    treatment, outcome : Tensor, shape (1, n)
+        0 or 1; standardised.
+    """
+
+    covariates: torch.Tensor
+    treatment: torch.Tensor
+    outcome: torch.Tensor
+
+
+class Leaders:
+    """Rows of each arm that come first in canonical order; adding keeps the first of both.
+
+    Parameters
+    ----------
+    columns : ndarray, shape (n, D + 3)
+        Covariates, treatment, outcome and row key.
+    """
+
+    def __init__(self, columns: Array) -> None:
+        arms = []
+        for arm in (0, 1):
+            own = columns[columns[:, -3] == arm]
+            arms.append(own[np.lexsort([own[:, -2], own[:, -1]])[:PILOT_ROWS]])
+        self.columns = np.concatenate(arms)
+
+    def __add__(self, other: Leaders) -> Leaders:
+        return Leaders(np.concatenate([self.columns, other.columns]))
+
+    def chosen(self, counts: tuple[int, int], landmarks: int) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Pilot rows in canonical order, and the places of the landmarks among them, for arms of these sizes."""
+        rows = self.columns[np.lexsort([self.columns[:, -2], self.columns[:, -3], self.columns[:, -1]])]
+        arm, total = rows[:, -3], sum(counts)
+        if total > PILOT_ROWS:
+            rows = rows[_first(arm, counts, PILOT_ROWS)]
+        marks = _first(rows[:, -3], counts, landmarks) if total > landmarks else np.arange(len(rows))
+        return rows[:, :-1], marks
+
+
+def _first(arm: Array, counts: tuple[int, int], size: int) -> npt.NDArray[np.int64]:
+    """Rows that :func:`stratified_rows` takes of the whole table, which has more rows than are here."""
+    # The rule looks at the sizes of the arms, up to ``size``, and at the first rows of each.
+    lacking = [min(max(count, 0), 2 * size) - int((arm == k).sum()) for k, count in enumerate(counts)]
+    filled = np.concatenate([arm, np.zeros(max(lacking[0], 0)), np.ones(max(lacking[1], 0))])
+    return stratified_rows(filled, size)
+
+
+def encode(part: pd.DataFrame, coding: Coding) -> tuple[EncodedPart, Sums]:
+    """Encode a partition; the sums are the arms' sizes, those of the outcome's shape, and the leading rows."""
+    rows, keep, arm = arms_only(part, coding)
+    width = len(coding.preprocessor.names_out)
+    x = coding.preprocessor.transform(rows[coding.roles.covariates]) if len(rows) else np.zeros((0, width))
+    y = (check_outcome(rows[coding.roles.outcome], len(rows)) - coding.centre) / coding.scale if len(rows) else arm
+    encoded = EncodedPart(*(torch.from_numpy(values)[None] for values in (x, arm, y)))
+    leaders = Leaders(np.column_stack([x, arm, y, canonical_row_key(x)]))
+    totals = torch.tensor([len(arm), arm.sum(), (y**4).sum(), np.abs(y).sum()], dtype=torch.float64)
+    return encoded, {"totals": totals, "leaders": leaders, "aside": int((~keep).sum())}

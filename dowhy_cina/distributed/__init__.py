@@ -1,7 +1,0 @@
-"""Tables on many machines: an estimate as sums over the partitions of a Dask DataFrame, whose rows stay there."""
-
-from dowhy_cina.distributed.columns import Roles
-from dowhy_cina.distributed.estimate import estimate_partitioned
-from dowhy_cina.distributed.result import PartitionedResult
-
-__all__ = ["PartitionedResult", "Roles", "estimate_partitioned"]

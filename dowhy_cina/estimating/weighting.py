@@ -1,0 +1,199 @@
+"""Balancing weights after a forward pass: zero-shot, refined to a gap, or solved exactly on a kernel of all rows.
+
+Letters: B tables, N rows, M features. Exact solutions are of one table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dowhy_cina.mathematics.balancing import (
+    arms_imbalance,
+    relative_target_gap,
+    take_rows,
+    target_imbalance,
+    weights_from_alpha,
+)
+from dowhy_cina.mathematics.kernels import LandmarkKernel, gaussian_gram, median_bandwidth, places_of
+from dowhy_cina.mathematics.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
+from dowhy_cina.mathematics.splitting import RELAXATION, simplex_weights
+from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.state import TableBatch, ZeroShot
+
+#: Relative duality gap of the exact solution.
+EXACT_GAP = 1e-6
+#: Lambda of the exact dual and ridge of exact target balancing, in multiples of the kernel's diagonal.
+EXACT_REGULARISATION = 0.1
+#: Iterations after which a refinement gives up, and says so.
+MAX_STEPS = 5000
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighting:
+    """Weights of both arms of every table and what is known of them.
+
+    Attributes
+    ----------
+    weights : Tensor, shape (B, N)
+        Not negative; each arm sums to one.
+    gap : Tensor, shape (B,)
+        Relative duality gap of the problem they come from.
+    imbalance, lowest_imbalance : Tensor, shape (B,)
+        Size of what that problem balances, per unit norm, and what no weights as spread out can go below.
+    steps : int
+        Iterations after the forward pass.
+    converged : bool
+        Whether a gap that was asked for was reached.
+    """
+
+    weights: Float[Tensor, "B N"]
+    gap: Float[Tensor, " B"]
+    imbalance: Float[Tensor, " B"]
+    lowest_imbalance: Float[Tensor, " B"]
+    steps: int = 0
+    converged: bool = True
+
+    @classmethod
+    def given(cls, weights: Float[Tensor, "B N"]) -> Weighting:
+        """Weights that solve no problem, so that nothing is left open."""
+        zero = torch.zeros_like(weights[:, 0])
+        return cls(weights, zero, zero, zero)
+
+    def __add__(self, other: Weighting) -> Weighting:
+        """Join the weights of two arms."""
+        return Weighting(
+            self.weights + other.weights,
+            torch.maximum(self.gap, other.gap),
+            self.imbalance + other.imbalance,
+            self.lowest_imbalance + other.lowest_imbalance,
+            max(self.steps, other.steps),
+            self.converged and other.converged,
+        )
+
+
+def uniform(table: TableBatch) -> Weighting:
+    """Equal weights in each arm: all that a table without covariates allows."""
+    control, treated = (arm / arm.sum(1, keepdim=True) for arm in (table.arm(0), table.arm(1)))
+    return Weighting.given(control + treated)
+
+
+def arm_against_arm(model: CinaModel, table: TableBatch, state: ZeroShot, refine: float | None) -> Weighting:
+    """Weights of the paper's estimator: zero-shot values, refined on request."""
+    values = model.values(table, state)
+    regularisation = model.regularisation(state)
+    if refine is None or bool((values.duality_gap <= refine).all()):
+        solution = DualSolution(values.alpha, torch.zeros_like(regularisation), values.duality_gap, 0, True)
+    else:
+        solution = solve_dual(
+            state.balance_features,
+            table.signs,
+            regularisation,
+            tolerance=refine,
+            solver=values.solver,
+            max_iterations=MAX_STEPS,
+        )
+    return _arms(table, state, solution, regularisation)
+
+
+def arm_against_arm_exact(table: TableBatch, state: ZeroShot, bandwidth: float) -> Weighting:
+    """Weights of the paper's Algorithm 1: the dual solved to tolerance on the kernel of all rows."""
+    regularisation = torch.full_like(table.treatment[:, 0], EXACT_REGULARISATION)
+    gram = gaussian_gram(table.covariates, bandwidth)
+    solution = solve_table(table.covariates, gram, table.signs, regularisation, EXACT_GAP)
+    return _arms(table, state, solution, regularisation)
+
+
+def solve_table(
+    covariates: Float[Tensor, "1 N D"],
+    gram: Float[Tensor, "1 N N"],
+    signs: Float[Tensor, "1 N"],
+    regularisation: Float[Tensor, " 1"],
+    tolerance: float,
+) -> DualSolution:
+    """Exact dual of one table, the same for rows that have the same covariates and treatment.
+
+    The dual determines only the sum of alpha over such rows: every split of it is a solution, and the even one does not
+    depend on their order.
+    """
+    solution = solve_dual_svc(gram, signs, regularisation, tolerance=tolerance)
+    rows = torch.cat([covariates[0], signs[0, :, None]], 1)
+    group, count = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)[1:]
+    sums = torch.zeros_like(count, dtype=signs.dtype).index_add(0, group, solution.alpha[0])
+    return dataclasses.replace(solution, alpha=(sums / count)[group][None])
+
+
+def _arms(table: TableBatch, state: ZeroShot, solution: DualSolution, regularisation: Float[Tensor, " 1"]) -> Weighting:
+    size, lowest = arms_imbalance(state.balance_features, solution.alpha, table.signs, regularisation)
+    weights = weights_from_alpha(solution.alpha, table.signs)
+    return Weighting(weights, solution.gap, size, lowest, solution.iterations, solution.converged)
+
+
+def arm_to_target(
+    model: CinaModel,
+    state: ZeroShot,
+    arm: Float[Tensor, "B N"],
+    target: Float[Tensor, "B M"],
+    refine: float | None,
+) -> Weighting:
+    """Weights of one arm that reproduce a target's mean features."""
+    whole, ridge, places = arm, state.balance_ridge, places_of(arm)
+    # The rows of the other arm need not be carried along.
+    features, arm = take_rows(state.balance_features, places), arm.gather(1, places)
+    best, solver = model.layer.balance_to(features, arm, target, ridge)
+    gap, steps = relative_target_gap(features, best, arm, target, ridge), 0
+    while refine is not None and bool((gap > refine).any()) and steps < MAX_STEPS:
+        candidate = simplex_weights(solver.run(CHECK_EVERY, RELAXATION), arm)
+        steps += CHECK_EVERY
+        found = relative_target_gap(features, candidate, arm, target, ridge)
+        # A table that is there already stays, so that its weights do not depend on its company in the batch.
+        better = (found < gap) & (gap > refine)
+        best, gap = torch.where(better[:, None], candidate, best), torch.where(better, found, gap)
+    size, lowest = target_imbalance(features, best, arm, target, ridge, gap)
+    best = torch.zeros_like(whole).scatter(1, places, best)
+    return Weighting(best, gap, size, lowest, steps, refine is None or bool((gap <= refine).all()))
+
+
+def balance_arms(
+    model: CinaModel,
+    table: TableBatch,
+    state: ZeroShot,
+    target: Float[Tensor, "B M"],
+    refine: float | None = None,
+    untouched: str | None = None,
+) -> Weighting:
+    """Weights of both arms, each balanced to the target; the arm that is the target itself may keep its own weights."""
+    arms = []
+    for name, arm in (("atc", table.arm(0)), ("att", table.arm(1))):
+        if untouched == name:
+            arms.append(Weighting.given(arm / arm.sum(1, keepdim=True)))
+        else:
+            arms.append(arm_to_target(model, state, arm, target, refine))
+    return arms[0] + arms[1]
+
+
+def with_kernel_of_all_rows(table: TableBatch, state: ZeroShot) -> tuple[ZeroShot, float]:
+    """Replace the balancing space by that of a Gaussian kernel of the covariates, exact for every row.
+
+    Returns
+    -------
+    ZeroShot
+    float
+        Bandwidth of the kernel: the median distance of two rows.
+
+    Raises
+    ------
+    InputError
+        If the table has more rows than the exact solution takes.
+    """
+    check_rows(table.covariates.shape[1], "checkpoint='exact'")
+    bandwidth = median_bandwidth(table.covariates[0])
+    one_head = state.settings.treatment_amplitudes.new_tensor([[0.0, 1.0, 0.0]])
+    kernel = LandmarkKernel.build(table.covariates / bandwidth, one_head)
+    features = kernel.features(table.covariates / bandwidth)
+    ridge = EXACT_REGULARISATION * kernel.diagonal
+    exact = dataclasses.replace(state, balance_kernel=kernel, balance_features=features, balance_ridge=ridge)
+    return exact, bandwidth

@@ -1,7 +1,0 @@
-"""Checkpoints beside exact and classical methods, on simulators and on a user's own tables."""
-
-from dowhy_cina.evaluation.classical import METHODS
-from dowhy_cina.evaluation.measure import evaluate
-from dowhy_cina.evaluation.problems import Problem, folder_problems, simulated_problems
-
-__all__ = ["METHODS", "Problem", "evaluate", "folder_problems", "simulated_problems"]

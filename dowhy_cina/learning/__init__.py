@@ -1,0 +1,1 @@
+"""How models are made and judged: simulators, training, evaluation. Knows the calls and what is below."""

@@ -1,0 +1,162 @@
+"""Errors, coverage and gaps of a checkpoint beside exact and classical methods.
+
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from tqdm import tqdm
+
+from dowhy_cina.calls.direct import estimate_effect
+from dowhy_cina.learning.evaluation.classical import METHODS
+from dowhy_cina.learning.evaluation.problems import Problem, folder_problems, simulated_problems
+from dowhy_cina.learning.simulators import REGISTRY
+
+#: A method that estimates: effect, interval or None, relative duality gap or NaN.
+Method = Callable[[Problem], tuple[float, tuple[float, float] | None, float]]
+
+
+def evaluate(
+    checkpoint: str | Path,
+    collections: Sequence[str | Path],
+    *,
+    tables: int = 20,
+    rows: int = 1000,
+    columns: int = 20,
+    seed: int = 0,
+    device: str = "auto",
+    classical: bool = True,
+    strict: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Measure a checkpoint on collections.
+
+    Parameters
+    ----------
+    checkpoint : str or Path
+        Bundled name or path.
+    collections : sequence of str or Path
+        Names of simulators, and folders of tables with a ``collection.toml``.
+    tables : int
+        Tables of each simulator.
+    rows, columns : int
+        Their largest shape; shapes are drawn from a tenth of it up.
+    seed : int
+    device : str
+    classical : bool
+        Measure the exact solver and the classical methods too.
+    strict : bool
+        Refuse a folder with a table that cannot be used.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    DataFrame
+        A row for each collection and method. ``tables``; ``error``, mean absolute error of the average effect in sd of
+        the outcome; ``coverage`` of the 95 % intervals and their median ``width`` in sd of the outcome, missing for
+        methods without; ``gap`` and ``gap_95``, median and 95th percentile of the relative duality gap of the weights;
+        ``seconds``, median. Where no effect is known, errors are missing; tables without an outcome get gaps alone.
+
+    Raises
+    ------
+    InputError
+        If a collection is neither, or has no usable table.
+    CheckpointError
+        If the checkpoint cannot be read.
+    """
+    methods = _methods(str(checkpoint), device, classical)
+    found = []
+    for collection in collections:
+        problems = list(_problems(collection, tables, seed, rows, columns, strict))
+        measured: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+        for problem in tqdm(problems, desc=str(collection), disable=not progress):
+            for name, method in methods.items():
+                if problem.outcome is not None or name in _OWN:
+                    measured[name].append(_measure(problem, method))
+        for name, figures in measured.items():
+            if figures:
+                found.append({"collection": str(collection), "method": name, **_summary(figures)})
+    return pd.DataFrame(found).set_index(["collection", "method"])
+
+
+#: Methods of this package, which balance without an outcome too.
+_OWN = ("checkpoint", "checkpoint, weights alone", "exact", "exact, weights alone")
+
+
+def _methods(checkpoint: str, device: str, classical: bool) -> dict[str, Method]:
+    """Methods by name, the checkpoint's first."""
+
+    def own(**options: Any) -> Method:
+        def method(problem: Problem) -> tuple[float, tuple[float, float] | None, float]:
+            outcome = problem.outcome
+            if outcome is None:  # any outcome that says nothing: only the gap is looked at
+                outcome = np.resize([0.0, 1.0], len(problem.treatment))
+            result = estimate_effect(problem.covariates, problem.treatment, outcome, device=device, **options)
+            return result.value, result.confidence_interval, result.duality_gap
+
+        return method
+
+    methods = {
+        "checkpoint": own(checkpoint=checkpoint),
+        "checkpoint, weights alone": own(checkpoint=checkpoint, augmentation="none"),
+    }
+    if classical:
+        methods["exact"] = own(checkpoint="exact")
+        methods["exact, weights alone"] = own(checkpoint="exact", augmentation="none")
+        methods |= {name: _plain(function) for name, function in METHODS.items()}
+    return methods
+
+
+def _plain(function: Callable[..., tuple[float, float]]) -> Method:
+    half = float(stats.norm.ppf(0.975))
+
+    def method(problem: Problem) -> tuple[float, tuple[float, float] | None, float]:
+        value, error = function(problem.covariates, problem.treatment, problem.outcome)
+        interval = None if math.isnan(error) else (value - half * error, value + half * error)
+        return value, interval, math.nan
+
+    return method
+
+
+def _problems(
+    collection: str | Path, tables: int, seed: int, rows: int, columns: int, strict: bool
+) -> Iterator[Problem]:
+    if str(collection) not in REGISTRY and Path(collection).is_dir():
+        return folder_problems(Path(collection), strict)
+    return simulated_problems(str(collection), tables, seed, rows, columns)
+
+
+def _measure(problem: Problem, method: Method) -> dict[str, float]:
+    """Figures of one method on one table."""
+    began = time.perf_counter()
+    value, interval, gap = method(problem)
+    figures = {"gap": gap, "seconds": time.perf_counter() - began}
+    if problem.outcome is None:
+        return figures
+    scale = float(problem.outcome.std())
+    if interval is not None:
+        figures["width"] = (interval[1] - interval[0]) / scale
+    if problem.effect is not None:
+        figures["error"] = abs(value - problem.effect) / scale
+        if interval is not None:
+            figures["coverage"] = float(interval[0] <= problem.effect <= interval[1])
+    return figures
+
+
+def _summary(figures: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Means of errors and coverage, medians of the rest; NaN where no table has the figure."""
+    table = pd.DataFrame(list(figures), columns=["error", "coverage", "width", "gap", "seconds"])
+    summary: dict[str, float] = {"tables": len(table)}
+    summary |= {name: float(table[name].mean()) for name in ("error", "coverage")}
+    summary |= {name: float(table[name].dropna().median()) for name in ("width", "gap", "seconds")}
+    return summary | {"gap_95": float(table["gap"].quantile(0.95))}

@@ -1,0 +1,89 @@
+"""Simulated observational tables with known effects: the prior on which models are pretrained.
+
+A simulator is a function ``(generator, rows, columns) -> SimulatedTable``; ``REGISTRY`` names them. Nothing is drawn
+from, or fitted to, a table on which estimators are compared; the real covariates of one family ship with
+scikit-learn and statsmodels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dowhy_cina.learning.simulators.designs import kang_schafer, rare_treated, simulation_a, surface, targeted
+from dowhy_cina.learning.simulators.families import additive, linear, mixed, networks, trees
+from dowhy_cina.learning.simulators.observational import far_controls, records, semi_synthetic
+from dowhy_cina.learning.simulators.structural import structural
+from dowhy_cina.learning.simulators.table import SimulatedTable, Simulator
+
+__all__ = ["DEFAULT_WEIGHTS", "REGISTRY", "SimulatedTable", "Simulator", "draw_table"]
+
+REGISTRY: dict[str, Simulator] = {
+    "mixed": mixed,
+    "simulation_a": simulation_a,
+    "scm": structural,
+    "networks": networks,
+    "trees": trees,
+    "additive": additive,
+    "linear": linear,
+    "targeted": targeted,
+    "rare_treated": rare_treated,
+    "surface": surface,
+    "kang_schafer": kang_schafer,
+    "semi_synthetic": semi_synthetic,
+    "far_controls": far_controls,
+    "records": records,
+}
+
+DEFAULT_WEIGHTS: dict[str, float] = {
+    "mixed": 0.12,
+    "simulation_a": 0.04,
+    "scm": 0.09,
+    "networks": 0.07,
+    "trees": 0.06,
+    "additive": 0.07,
+    "linear": 0.05,
+    "targeted": 0.12,
+    "rare_treated": 0.08,
+    "surface": 0.06,
+    "kang_schafer": 0.04,
+    "semi_synthetic": 0.08,
+    "far_controls": 0.06,
+    "records": 0.06,
+}
+
+
+def draw_table(
+    rng: np.random.Generator, rows: int, columns: int, *, families: Sequence[str] | None = None
+) -> SimulatedTable:
+    """Draw a table from one of the families.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of all randomness: equal generators give equal tables.
+    rows, columns : int
+        Shape of the covariates; at least 20 rows and 1 column.
+    families : sequence of str, optional
+        Names in ``REGISTRY`` to choose from; all by default. Their chances are proportional to ``DEFAULT_WEIGHTS``,
+        or equal where a family registered later has no weight there.
+
+    Returns
+    -------
+    SimulatedTable
+        All values finite, at least 10 rows in each arm (fewer under 40 rows).
+
+    Raises
+    ------
+    ValueError
+        For a shape that is too small or a family that is not registered.
+    """
+    if rows < 20 or columns < 1:
+        raise ValueError(f"Expected at least 20 rows and 1 column, got {rows} rows and {columns} columns.")
+    names = list(DEFAULT_WEIGHTS) if families is None else list(families)
+    unknown = sorted(set(names) - set(REGISTRY))
+    if unknown or not names:
+        raise ValueError(f"Expected families among {', '.join(REGISTRY)}; got {', '.join(unknown) or 'none'}.")
+    weights = np.array([DEFAULT_WEIGHTS.get(name, float(np.mean(list(DEFAULT_WEIGHTS.values())))) for name in names])
+    return REGISTRY[names[int(rng.choice(len(names), p=weights / weights.sum()))]](rng, rows, columns)

@@ -1,0 +1,172 @@
+"""Random covariate tables: mixed types, correlated, collinear, skewed, discrete, in raw units.
+
+Letters: N rows, D covariates, L levels of a categorical covariate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from dowhy_cina.learning.simulators.table import FloatArray, IntArray
+
+Transform = Callable[[np.random.Generator, FloatArray], FloatArray]
+
+
+def correlated_gaussians(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
+    """Draw (N, D) unit-variance gaussians, independent or sharing a few factors."""
+    noise = rng.normal(size=(rows, columns))
+    if rng.random() < 0.25 or columns == 1:
+        return noise
+    factors = int(rng.integers(1, 2 + min(columns, 12) // 2))
+    loading = rng.normal(size=(factors, columns)) * (rng.random((factors, columns)) < rng.uniform(0.2, 1))
+    loading /= np.maximum(np.sqrt((loading**2).sum(axis=0)), 1e-9)
+    common = rng.beta(1.2, rng.uniform(0.5, 3), columns) * (loading != 0).any(axis=0)
+    shared = (rng.normal(size=(rows, factors)) @ loading) * np.sqrt(common)
+    return np.asarray(shared + noise * np.sqrt(1 - common))
+
+
+def _uniform(latent: FloatArray) -> FloatArray:
+    """Map a gaussian to about uniform (logistic approximation of its distribution function)."""
+    return np.asarray(1 / (1 + np.exp(-1.702 * np.clip(latent, -6, 6))))
+
+
+def _cut(probability: FloatArray) -> FloatArray:
+    """Threshold that a gaussian passes with about the given probability."""
+    return np.asarray(-np.log(probability / (1 - probability)) / 1.702)
+
+
+def _gaussian(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    columns: int = latent.shape[1]
+    return np.asarray(latent * np.exp(rng.normal(0, 1, columns)) + rng.normal(0, 3, columns))
+
+
+def _flat(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    return np.asarray(_uniform(latent) * np.exp(rng.normal(0, 1, latent.shape[1])))
+
+
+def _skewed(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    columns: int = latent.shape[1]
+    return np.asarray(np.exp(latent * rng.uniform(0.3, 1.2, columns) + rng.normal(0, 2, columns)))
+
+
+def _exponential(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    return np.asarray(-np.log(1 - _uniform(latent)) * np.exp(rng.normal(0, 1, latent.shape[1])))
+
+
+def _heavy(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    return np.asarray(np.sinh(np.clip(latent, -6, 6) * rng.uniform(0.7, 1.5, latent.shape[1])))
+
+
+def _count(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    columns: int = latent.shape[1]
+    return np.asarray(np.floor(np.exp(latent * rng.uniform(0.3, 0.9, columns) + rng.uniform(-0.5, 2.5, columns))))
+
+
+def _zero_inflated(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    columns: int = latent.shape[1]
+    above = np.maximum(latent - _cut(rng.uniform(0.15, 0.9, columns)), 0.0)
+    return np.asarray(above ** rng.uniform(0.8, 2, columns) * np.exp(rng.normal(2, 2, columns)))
+
+
+def _binary(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    columns: int = latent.shape[1]
+    rare = np.exp(rng.uniform(np.log(0.01), np.log(0.15), columns))
+    probability = np.where(rng.random(columns) < 0.3, rare, rng.uniform(0.1, 0.9, columns))
+    return (latent > _cut(probability)).astype(np.float64)
+
+
+def _ordinal(rng: np.random.Generator, latent: FloatArray) -> FloatArray:
+    levels = rng.integers(3, 12, latent.shape[1])
+    return np.asarray(np.floor(_uniform(latent) ** np.exp(rng.normal(0, 0.5, latent.shape[1])) * levels))
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "gaussian": _gaussian,
+    "flat": _flat,
+    "skewed": _skewed,
+    "exponential": _exponential,
+    "heavy": _heavy,
+    "count": _count,
+    "zero_inflated": _zero_inflated,
+    "binary": _binary,
+    "ordinal": _ordinal,
+}
+
+
+def _one_hot_blocks(rng: np.random.Generator, covariates: FloatArray, latent: FloatArray, share: float) -> None:
+    """Overwrite about ``share`` of the columns by one-hot blocks of unequal categories, in place."""
+    columns = covariates.shape[1]
+    start, budget = 0, round(share * columns)
+    while budget - start >= 2:
+        most = 12 if rng.random() < 0.8 else 60  # a state or an occupation among sexes and age groups
+        levels = min(int(rng.integers(3, most)), budget - start)
+        block = slice(start, start + levels)
+        level = np.argmax(latent[:, block] + rng.normal(0, 1, levels), axis=1)
+        covariates[:, block] = level[:, None] == np.arange(levels)
+        start += levels
+
+
+def _near_duplicates(rng: np.random.Generator, covariates: FloatArray) -> None:
+    """Overwrite some columns by noisy copies or powers of others, in place."""
+    rows, columns = covariates.shape
+    count = int(rng.integers(1, 2 + columns // 6))
+    target, source = rng.integers(columns, size=(2, count))
+    copied = covariates[:, source]
+    discrete = (copied == np.floor(copied)).all(axis=0)
+    noise = rng.normal(size=(rows, count)) * copied.std(axis=0) * np.exp(rng.uniform(-4, 0, count))
+    covariates[:, target] = np.where(discrete, copied[rng.integers(rows, size=rows)], copied + noise)
+    kept = discrete & (rng.random(count) < 0.9)
+    flip = rng.random((rows, int(kept.sum()))) < 0.1
+    covariates[:, target[kept]] = np.where(flip, covariates[:, target[kept]], copied[:, kept])
+
+
+def mixed_covariates(
+    rng: np.random.Generator,
+    rows: int,
+    columns: int,
+    emphasis: Mapping[str, float] | None = None,
+    one_hot: float | None = None,
+) -> FloatArray:
+    """Draw a covariate table of mixed types.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of all randomness.
+    rows, columns : int
+        Shape of the table.
+    emphasis : mapping of str to float, optional
+        Prior weight of each type named in ``TRANSFORMS``; by default types are mixed anew for each table, and one
+        table in six is gaussian throughout.
+    one_hot : float, optional
+        Share of columns in one-hot blocks; drawn by default.
+
+    Returns
+    -------
+    (N, D) array
+        Finite covariates in raw units.
+    """
+    latent = correlated_gaussians(rng, rows, columns)
+    kind = _draw_kinds(rng, columns, emphasis)
+    covariates = latent.copy()
+    for position, transform in enumerate(TRANSFORMS.values()):
+        chosen = np.flatnonzero(kind == position)
+        if chosen.size:
+            covariates[:, chosen] = transform(rng, latent[:, chosen])
+    share = one_hot if one_hot is not None else float(rng.choice([0.0, rng.uniform(0, 0.7)], p=[0.6, 0.4]))
+    _one_hot_blocks(rng, covariates, latent, share)
+    if columns > 2 and rng.random() < 0.25:
+        _near_duplicates(rng, covariates)
+    return covariates
+
+
+def _draw_kinds(rng: np.random.Generator, columns: int, emphasis: Mapping[str, float] | None) -> IntArray:
+    """Draw a type for each column."""
+    if emphasis is None and rng.random() < 1 / 6:
+        return np.zeros(columns, dtype=np.int64)
+    weights = np.array([1.0 if emphasis is None else emphasis.get(name, 0.0) for name in TRANSFORMS])
+    mixture = weights * rng.gamma(0.6, size=weights.size) if emphasis is None else weights
+    mixture = mixture + 1e-6 * weights
+    return rng.choice(weights.size, size=columns, p=mixture / mixture.sum())

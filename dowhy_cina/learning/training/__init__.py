@@ -1,0 +1,8 @@
+"""Pretraining of zero-shot models: collections of tables, objectives, the loop and its recipes."""
+
+from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators
+from dowhy_cina.learning.training.folders import Folder
+from dowhy_cina.learning.training.recipes import main
+from dowhy_cina.learning.training.trainer import pretrain
+
+__all__ = ["Collection", "Folder", "Mixture", "Simulators", "main", "pretrain"]

@@ -1,0 +1,146 @@
+"""Collections: streams of tables to train on, each reproducible from a random generator alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dowhy_cina.config import TrainingConfig
+from dowhy_cina.errors import InputError
+from dowhy_cina.learning.simulators import REGISTRY
+from dowhy_cina.learning.training.objectives import TrainingBatch
+from dowhy_cina.learning.training.tables import simulated_batch
+
+
+class Collection(Protocol):
+    """A stream of tables.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the checkpoint's header says of the collection: names of simulators, or the place of a folder.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the collection's sources."""
+        ...
+
+    def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
+        """Draw tables of one shape; equal generators give equal batches."""
+        ...
+
+
+@dataclass(frozen=True)
+class Simulators:
+    """Tables of simulators, by their names in :data:`dowhy_cina.simulators.REGISTRY`.
+
+    Raises
+    ------
+    InputError
+        If there is no name, or one that is not registered.
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.names if name not in REGISTRY]
+        if unknown or not self.names:
+            raise InputError(
+                f"simulators must be named from {', '.join(REGISTRY)}; got {', '.join(map(repr, unknown)) or 'none'}."
+            )
+
+    def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
+        """Draw tables of one shape from the simulators."""
+        return simulated_batch(rng, config, self.names)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Collections of which each batch comes from one, chosen with chances proportional to the weights.
+
+    Raises
+    ------
+    InputError
+        If there is no collection, or the weights are not one positive number for each.
+    """
+
+    parts: tuple[Collection, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or len(self.parts) != len(self.weights) or not all(0 < w < np.inf for w in self.weights):
+            raise InputError(
+                f"expected a positive weight for each collection, got {len(self.parts)} collections and the weights "
+                f"{list(self.weights)}."
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all parts' sources."""
+        return tuple(name for part in self.parts for name in part.names)
+
+    def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
+        """Draw a batch from one of the parts."""
+        chances = np.array(self.weights) / sum(self.weights)
+        return self.parts[int(rng.choice(len(self.parts), p=chances))].batch(rng, config)
+
+
+def training_families(config: TrainingConfig, collections: Sequence[str] | None = None) -> list[str]:
+    """Named families, or all registered ones without those that validation keeps for itself.
+
+    Raises
+    ------
+    InputError
+        If a family is not known, is both trained on and kept for validation, or none is left for one of them.
+    """
+    kept = [name for name in REGISTRY if name in config.validation_families]
+    if len(kept) != len(config.validation_families) or not 0 < len(kept) < len(REGISTRY):
+        given = list(config.validation_families)
+        raise InputError(f"validation_families must be some, not all, of {', '.join(REGISTRY)}; got {given}.")
+    if collections is None:
+        return [name for name in REGISTRY if name not in kept]
+    shared = sorted(set(collections) & set(config.validation_families))
+    if shared:
+        raise InputError(
+            f"expected validation_families that training does not see, got {shared} in both; name them in one place."
+        )
+    return list(Simulators(tuple(collections)).names)
+
+
+def as_collection(collections: Collection | Sequence[Collection | str] | None, config: TrainingConfig) -> Collection:
+    """One collection of what :func:`~dowhy_cina.training.pretrain` was given.
+
+    Parameters
+    ----------
+    collections
+        A collection; a sequence of collections and names of simulators, mixed with equal weights (all named simulators
+        count as one); or None for all simulators but those kept for validation.
+    config : TrainingConfig
+
+    Raises
+    ------
+    InputError
+        As :func:`training_families`, or if a string names no simulator, or there is nothing in the sequence.
+    """
+    if collections is None:
+        return Simulators(tuple(training_families(config)))
+    if not isinstance(collections, Sequence):
+        training_families(config, [name for name in collections.names if name in REGISTRY] or None)
+        return collections
+    names = [part for part in collections if isinstance(part, str)]
+    parts = [part for part in collections if not isinstance(part, str)]
+    foreign = [name for name in names if name not in REGISTRY]
+    if foreign or not collections:
+        raise InputError(
+            f"collections must be names of simulators ({', '.join(REGISTRY)}) or Collection objects; got "
+            f"{', '.join(map(repr, foreign)) or 'none'}. A folder of tables is dowhy_cina.training.Folder(path)."
+        )
+    trained = [*names, *(name for part in parts for name in part.names if name in REGISTRY)]
+    training_families(config, trained or None)
+    if names:
+        parts.append(Simulators(tuple(names)))
+    return parts[0] if len(parts) == 1 else Mixture(tuple(parts), (1.0,) * len(parts))

@@ -1,0 +1,244 @@
+"""Folders of a user's own tables as a collection: CSV and Parquet files beside a ``collection.toml``.
+
+Letters: N rows, D covariates.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping
+from dowhy_cina.errors import CinaError, InputError
+from dowhy_cina.learning.simulators.table import FloatArray, IntArray
+from dowhy_cina.learning.training.objectives import TrainingBatch
+from dowhy_cina.learning.training.tables import BATCH_ROWS, stack_tables, stratified_rows
+from dowhy_cina.mathematics.scaling import standardise
+from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+logger = logging.getLogger(__name__)
+
+SETTINGS = "collection.toml"
+ENDINGS = (".csv", ".parquet", ".pq")
+#: Rows that a table needs in each arm.
+SMALLEST_ARM = 10
+#: Rows of an arm that no subsample goes below, where the arm has as many.
+KEPT_OF_ARM = 10
+
+
+@dataclass(frozen=True)
+class FolderTable:
+    """A table as the network takes it.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file.
+    covariates : (N, D) array
+        Encoded and standardised.
+    treatment : (N,) array
+        0 or 1.
+    outcome : (N,) array or None
+        In its own unit; None where the collection names none.
+    effect : float or None
+        Known average effect on all rows, in the outcome's unit.
+    """
+
+    name: str
+    covariates: FloatArray
+    treatment: FloatArray
+    outcome: FloatArray | None
+    effect: float | None
+
+    @property
+    def known(self) -> tuple[FloatArray, float] | None:
+        """Outcome and effect, where both are known."""
+        return None if self.outcome is None or self.effect is None else (self.outcome, self.effect)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Tables of a folder; an outcome is read only where an effect is known.
+
+    Parameters
+    ----------
+    path : Path
+        Holds the tables and ``collection.toml``, see :class:`~dowhy_cina.config.FolderConfig`.
+    strict : bool
+        Raise at the first table that cannot be used, instead of leaving it out.
+
+    Raises
+    ------
+    InputError
+        If the settings cannot be read or no table can be used; with ``strict`` if any cannot.
+    UnknownOptionError
+        If a setting is not known.
+    """
+
+    path: Path
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        _ = self.settings, self.tables  # read now: a mistake must not wait for a worker process
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The folder's path."""
+        return (str(self.path),)
+
+    @cached_property
+    def settings(self) -> FolderConfig:
+        """Settings of ``collection.toml``."""
+        return read_settings(self.path)
+
+    @cached_property
+    def tables(self) -> tuple[FolderTable, ...]:
+        """Usable tables in order of their names."""
+        files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in ENDINGS)
+        tables, skipped = [], []
+        for file in files:
+            try:
+                tables.append(read_folder_table(file, self.settings))
+            except (CinaError, OSError, ValueError) as error:  # pandas raises ValueErrors of many kinds
+                if self.strict:
+                    raise InputError(f"{file}: {error} Mend or remove it, or leave out --strict.") from error
+                skipped.append(f"{file.name} ({error})")
+        if skipped:
+            logger.warning("%s: skipped %d of %d tables: %s", self.path, len(skipped), len(files), "; ".join(skipped))
+        if not tables:
+            reasons = "; ".join(skipped) or f"no file ends in {', '.join(ENDINGS)}"
+            raise InputError(f"expected at least one usable table in {self.path}, found none: {reasons}.")
+        return tuple(tables)
+
+    def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
+        """Draw subsamples of one table, of one shape; columns are left out too where no effect depends on them."""
+        table = self.tables[int(rng.integers(len(self.tables)))]
+        known = table.known if config.outcomes else None
+        rows = _draw_rows(rng, len(table.treatment), config)
+        columns = table.covariates.shape[1]
+        fewer = known is None and (columns > config.max_columns or rng.random() < 0.5)
+        width = int(rng.integers(1, min(columns, config.max_columns) + 1)) if fewer else columns
+        x, t, y, q, labels, marks = [], [], [], [], [], []
+        for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
+            chosen = _subsample(rng, table.treatment, rows)
+            kept = rng.permutation(columns)[:width]
+            x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
+            t.append(table.treatment[chosen])
+            q.append(np.full(rows, 1 / rows))
+            marks.append(stratified_rows(rng, t[-1], config.landmarks))
+            if known is not None:
+                outcome, label = _labelled(known[0][chosen], t[-1], known[1])
+                y.append(outcome)
+                labels.append(label)
+        return stack_tables(x, t, y, q, labels, marks)
+
+
+def read_settings(folder: Path) -> FolderConfig:
+    """Read a folder's ``collection.toml``.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a setting has a wrong type.
+    UnknownOptionError
+        If a setting is not known.
+    """
+    path = folder / SETTINGS
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); expected a file that names at least the treatment, such as "
+            'treatment = "treated".'
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    effects = values.pop("effects", {})
+    if not isinstance(effects, Mapping) or not all(isinstance(effect, int | float) for effect in effects.values()):
+        raise InputError(f"expected effects in {path} as a table of file name = number, got {effects!r}.")
+    # A treatment value may be written as the column holds it, such as 1 or true.
+    values |= {arm: str(values[arm]) for arm in ("treated", "control") if arm in values}
+    settings = from_mapping(FolderConfig, values, f"setting of {path}")
+    pairs = tuple((name, float(effect)) for name, effect in effects.items())
+    return FolderConfig(**{**vars(settings), "effects": pairs})
+
+
+def read_folder_table(path: Path, settings: FolderConfig) -> FolderTable:
+    """Read and encode one table.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a column is missing, or the treatment, a covariate or an outcome that is needed cannot be used.
+    ValueError, OSError
+        If pandas cannot read the file.
+    """
+    frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    effect = dict(settings.effects).get(path.name)
+    left_out = {settings.treatment, settings.outcome}
+    covariates = list(settings.covariates) or [name for name in frame.columns if name not in left_out]
+    wanted = [settings.treatment, *covariates, *([settings.outcome] if settings.outcome else [])]
+    missing = [name for name in wanted if name not in frame.columns]
+    if missing or not covariates:
+        found = ", ".join(map(repr, frame.columns))
+        raise InputError(f"expected the columns {', '.join(map(repr, missing)) or 'of a covariate'}, got {found}.")
+    coded, kept, _ = encode_treatment(frame[settings.treatment], *_arms(frame, settings))
+    treatment = coded[kept]
+    frame = frame[kept]
+    smallest = int(min(treatment.sum(), len(treatment) - treatment.sum()))
+    if smallest < SMALLEST_ARM:
+        raise InputError(f"expected at least {SMALLEST_ARM} rows in each arm, got {smallest}.")
+    encoded = Preprocessor().fit_transform(frame[covariates])
+    if not encoded.shape[1]:
+        raise InputError("expected a covariate that varies, got none.")
+    outcome = None
+    if settings.outcome:
+        outcome = check_outcome(frame[settings.outcome], len(treatment))
+    return FolderTable(path.name, encoded, treatment, outcome, effect)
+
+
+def _arms(frame: pd.DataFrame, settings: FolderConfig) -> tuple[Any, Any]:
+    """Values of the treatment column that mean treated and control, as the column holds them."""
+    found = {str(value): value for value in frame[settings.treatment].dropna().unique()}
+    named = (settings.treated, settings.control)
+    return found.get(named[0], named[0] or None), found.get(named[1], named[1] or None)
+
+
+def _draw_rows(rng: np.random.Generator, rows: int, config: TrainingConfig) -> int:
+    """All rows, as far as the recipe allows, or log-uniformly fewer."""
+    most = min(rows, config.max_rows)
+    if rng.random() < 0.5 or most <= config.min_rows:
+        return most
+    return int(np.exp(rng.uniform(np.log(config.min_rows), np.log(most))))
+
+
+def _subsample(rng: np.random.Generator, treatment: FloatArray, rows: int) -> IntArray:
+    """Rows without repetition that keep the treated share, and ten of each arm where it has as many."""
+    arms = [rng.permutation(np.flatnonzero(treatment == arm)) for arm in (0, 1)]
+    least = [min(KEPT_OF_ARM, len(arm), rows // 2) for arm in arms]
+    treated = round(rows * len(arms[1]) / len(treatment))
+    treated = min(max(treated, least[1], rows - len(arms[0])), rows - least[0], len(arms[1]))
+    return np.concatenate([arms[0][: rows - treated], arms[1][:treated]])
+
+
+def _labelled(
+    outcome: FloatArray, treatment: FloatArray, effect: float
+) -> tuple[FloatArray, tuple[float, float, float]]:
+    """Standardised outcome of the rows, and the known effect as label, effect and the error of a plain comparison."""
+    treated = treatment > 0
+    scale = float(outcome.std()) or 1.0
+    error = np.sqrt(sum(outcome[arm].var() / arm.sum() for arm in (treated, ~treated)))
+    return (outcome - outcome.mean()) / scale, (effect / scale, effect / scale, float(min(error / scale, 0.5)))

@@ -1,0 +1,153 @@
+"""Training objectives: the balancing loss, which needs no outcome, and errors of effects that are known.
+
+Letters: B tables, N rows.
+
+References
+----------
+Zhang et al. (2024), arXiv:2310.00809: Algorithm 2 (the hinge loss of Eq. 6, of which the duality gap is the excess) and
+the supervised variant ZS-S.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dowhy_cina.config import TrainingConfig
+from dowhy_cina.estimating.estimation import augmented, moments_in_table
+from dowhy_cina.mathematics.balancing import primal_objective
+from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.state import TableBatch
+
+logger = logging.getLogger(__name__)
+
+Tensors = TypeVar("Tensors", "TableBatch", "Labels")
+
+#: Errors beyond this many attainable standard errors count linearly.
+HUBER = 2.0
+#: Added to the attainable standard error, in sd of the outcome: no table is worth an error below it.
+FLOOR = 0.02
+#: Estimates that an objective can compare with a known effect.
+ESTIMATES = ("augmented", "weights_only", "regression", "paper")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Known effects of a batch of tables, in sd of the outcome.
+
+    Attributes
+    ----------
+    label : Tensor, shape (B,)
+        Low-variance label: effect in the target plus the oracle's augmentation noise.
+    effect : Tensor, shape (B,)
+        Effect in the target.
+    attainable : Tensor, shape (B,)
+        Standard error of the oracle estimate.
+    """
+
+    label: Float[Tensor, " B"]
+    effect: Float[Tensor, " B"]
+    attainable: Float[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Tables of one shape with a target population each and, where they are known, their effects.
+
+    Attributes
+    ----------
+    table : TableBatch
+        Its outcome is zero throughout where there are no labels: nothing of an outcome was read.
+    target : Tensor, shape (B, N)
+        Weights of the target population, each row sums to one.
+    labels : Labels or None
+    """
+
+    table: TableBatch
+    target: Float[Tensor, "B N"]
+    labels: Labels | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def to(self, device: torch.device) -> TrainingBatch:
+        """Return the batch on a device."""
+        labels = None if self.labels is None else _moved(self.labels, device)
+        return TrainingBatch(_moved(self.table, device), self.target.to(device), labels)
+
+
+def _moved(tensors: Tensors, device: torch.device) -> Tensors:
+    fields = {field.name: getattr(tensors, field.name) for field in dataclasses.fields(tensors)}
+    moved: dict[str, Any] = {name: value.to(device) for name, value in fields.items() if isinstance(value, Tensor)}
+    return dataclasses.replace(tensors, **moved)
+
+
+def estimates(model: CinaModel, batch: TrainingBatch) -> dict[str, Float[Tensor, " B"]]:
+    """All that the objectives are made of.
+
+    Returns
+    -------
+    dict
+        ``gap``, the relative duality gap of the CInA layer's values; ``hinge``, the loss of Eq. 6 at these values, per
+        row; and, where effects are known, the estimates: ``augmented``, ``weights_only``, ``regression``, and ``paper``
+        (arm against arm).
+    """
+    table, target = batch.table, batch.target
+    state = model(table)
+    values = model.values(table, state)
+    hinge = primal_objective(state.balance_features, values.alpha, table.signs, model.regularisation(state))
+    figures = {"gap": values.duality_gap, "hinge": hinge / table.signs.shape[1]}
+    if batch.labels is None:
+        return figures
+    moments = moments_in_table(state, target)
+    weights = model.weights(table, state, moments.features)
+    estimate = augmented(table, state, moments, weights)
+    return {
+        "augmented": estimate.value,
+        "weights_only": (weights * table.signs * table.outcome).sum(1),
+        "regression": estimate.plug_in,
+        "paper": (values.weights * table.signs * table.outcome).sum(1),
+        **figures,
+    }
+
+
+def huber(error: Float[Tensor, " B"], attainable: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Huber loss of an error in attainable standard errors: no family is traded for another with larger errors."""
+    scaled = error / (attainable + FLOOR)
+    return torch.nn.functional.huber_loss(scaled, torch.zeros_like(scaled), delta=HUBER, reduction="none")
+
+
+def losses(model: CinaModel, batch: TrainingBatch, config: TrainingConfig) -> Float[Tensor, " B"]:
+    """Weighted sum of the objectives of each table."""
+    result, labels = estimates(model, batch), batch.labels
+    total = config.gap_weight * result["gap"] + config.hinge_weight * result["hinge"]
+    if labels is not None:
+        for name in ESTIMATES:
+            weight = getattr(config, f"{name}_weight")
+            total = total + weight * huber(result[name] - labels.label, labels.attainable)
+    return total
+
+
+class Objective(nn.Module):
+    """Sum of the losses of a batch, as a module whose gradients can be shared by several processes."""
+
+    def __init__(self, model: CinaModel, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(self, batch: TrainingBatch) -> Float[Tensor, ""]:
+        """Sum over the batch's tables; zero, with zero gradients, where a factorisation fails.
+
+        One degenerate table must not end a run of hours.
+        """
+        try:
+            return losses(self.model, batch, self.config).sum()
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            logger.warning("a batch was left out: %s", error)
+            return torch.stack([parameter.sum() for parameter in self.model.parameters()]).sum() * 0.0

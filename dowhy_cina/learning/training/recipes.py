@@ -1,0 +1,150 @@
+"""Recipes: a TOML file with ``[training]``, ``[model]`` and ``[[collections]]``, and ``key=value`` overrides."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig, from_mapping
+from dowhy_cina.errors import InputError, check_known
+from dowhy_cina.learning.training.calibration import calibrate_checkpoint
+from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators, training_families
+from dowhy_cina.learning.training.folders import Folder
+from dowhy_cina.learning.training.trainer import pretrain
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: Tables of a recipe and what they become.
+TABLES: dict[str, Any] = {"training": TrainingConfig, "model": ModelConfig}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe asks for; ``model`` and ``collections`` are None or empty where it says nothing of them."""
+
+    training: TrainingConfig
+    model: ModelConfig
+    collections: tuple[CollectionConfig, ...]
+    folder: Path
+
+
+def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; overrides are ``training.seconds=60`` or, for the training table, ``seconds=60``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not valid TOML, an override is not ``key=value``, or a value is out of range.
+    UnknownOptionError
+        If a table or a key is not known.
+    """
+    recipe = _read(path)
+    check_known(recipe, [*TABLES, "collections"], f"table of {path}")
+    changed: dict[str, dict[str, Any]] = {}
+    for override in overrides:
+        table, name, value = _parse_override(override)
+        changed.setdefault(table, {})[name] = value
+    configs = {}
+    for table, cls in TABLES.items():
+        values = recipe.get(table, {})
+        if not isinstance(values, dict):
+            raise InputError(f"expected a table [{table}] in {path}, got {table} = {values!r}.")
+        configs[table] = from_mapping(cls, values | changed.get(table, {}), f"{table} setting of {path}")
+    entries = recipe.get("collections", [])
+    if not isinstance(entries, list):
+        raise InputError(f"expected tables [[collections]] in {path}, got collections = {entries!r}.")
+    collections = [from_mapping(CollectionConfig, entry, f"collection setting of {path}") for entry in entries]
+    return Recipe(configs["training"], configs["model"], tuple(collections), path.parent)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"recipe {path} cannot be read ({error.strerror}); expected a TOML file such as recipes/cina-small.toml."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} is not valid TOML: {error}.") from error
+
+
+def _parse_override(override: str) -> tuple[str, str, Any]:
+    """Table, key and value of ``table.key=value``."""
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise InputError(f"expected key=value, got {override!r}.")
+    table, _, name = key.strip().rpartition(".")
+    check_known([table or "training"], TABLES, "table of an override")
+    try:
+        return table or "training", name, tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return table or "training", name, text
+
+
+def build_collection(recipe: Recipe, strict: bool = False) -> Collection:
+    """Build what the recipe trains on; without collections all simulators but those kept for validation.
+
+    Folders are found from the recipe's own folder.
+
+    Raises
+    ------
+    InputError
+        If a collection cannot be used; with ``strict`` also if a single table cannot.
+    """
+    if not recipe.collections:
+        return Simulators(tuple(training_families(recipe.training)))
+    parts: list[Collection] = []
+    for entry in recipe.collections:
+        if entry.path:
+            parts.append(Folder(recipe.folder / entry.path, strict=strict))
+        else:
+            named = entry.simulators if entry.simulators != ("all",) else None
+            parts.append(Simulators(tuple(training_families(recipe.training, named))))
+    return parts[0] if len(parts) == 1 else Mixture(tuple(parts), tuple(entry.weight for entry in recipe.collections))
+
+
+def main(
+    recipe: Path,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    output: Path | None = None,
+    strict: bool = False,
+) -> Path:
+    """Pretrain by a recipe; ``resume`` goes on from the last saved state of the run.
+
+    Raises
+    ------
+    InputError, UnknownOptionError
+        As :func:`parse_recipe` and :func:`build_collection`, or if the recipe does not fit the run to resume.
+    CheckpointError
+        If there is no state to resume from, or a checkpoint to start from cannot be read.
+    RunStoppedError
+        If the run was asked to stop.
+
+    Returns
+    -------
+    Path
+        The checkpoint, by default the recipe's name with ``.safetensors`` in the working directory.
+    """
+    parsed = parse_recipe(Path(recipe), overrides)
+    target = output or Path(f"{Path(recipe).stem}.safetensors")
+    start = parsed.training.start
+    pretrain(
+        parsed.training,
+        build_collection(parsed, strict),
+        model_config=None if start else parsed.model,
+        output=target,
+        start=Path(start) if start else None,
+        resume=resume,
+    )
+    config = parsed.training
+    if config.calibration_samples:
+        families = training_families(config)
+        calibrate_checkpoint(target, families, config.calibration_samples, config.landmarks, config.seed + 2_000_003)
+    return target

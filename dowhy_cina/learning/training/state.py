@@ -1,0 +1,200 @@
+"""The state of a run beside its checkpoint: with it, a run that was killed goes on bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pickle
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dowhy_cina.config import ModelConfig, TrainingConfig
+from dowhy_cina.errors import CheckpointError, InputError
+from dowhy_cina.learning.training.blindness import blind_to_outcomes
+from dowhy_cina.model import checkpoint
+from dowhy_cina.model.network import CinaModel
+
+#: Settings that a resumed run may have otherwise: how long it goes on, and what does not change a step.
+FREE = ("steps", "seconds", "patience", "workers", "device", "tensorboard")
+
+
+@dataclass
+class Run:
+    """A run between two steps.
+
+    Attributes
+    ----------
+    model : CinaModel
+        Trained weights, in training mode.
+    average : AveragedModel
+        Their moving average, which is validated and kept.
+    optimiser : torch.optim.AdamW
+    header : dict
+        What the checkpoint says of itself.
+    earlier : dict
+        Steps, tables and seconds of the runs that this one starts from.
+    step, tables : int
+        Steps done and tables seen.
+    seconds : float
+        Seconds of the run before the process began.
+    best : float
+        Lowest validation score.
+    stale : int
+        Validations since then.
+    validated : int
+        Step of the last validation.
+    loss : float
+        Sum of the losses of the steps since then.
+    waited : float
+        Seconds of this process that were spent waiting for tables.
+    """
+
+    model: CinaModel
+    average: AveragedModel
+    optimiser: torch.optim.AdamW
+    header: dict[str, Any]
+    earlier: dict[str, Any]
+    step: int = 0
+    tables: int = 0
+    seconds: float = 0.0
+    best: float = math.inf
+    stale: int = 0
+    validated: int = 0
+    loss: float = 0.0
+    waited: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def averaged(self) -> CinaModel:
+        """The moving average of the weights."""
+        return cast(CinaModel, self.average.module)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of the run, those before an interruption included."""
+        return self.seconds + time.monotonic() - self.began
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Steps, tables and seconds, those of earlier runs included."""
+        done = {"steps": self.step, "tables": self.tables, "seconds": self.elapsed}
+        return {name: self.earlier[name] + value for name, value in done.items()}
+
+
+def new_run(config: TrainingConfig, model_config: ModelConfig | None, start: Path | None, device: torch.device) -> Run:
+    """Begin from weights that follow from the seed, or from a checkpoint, with a fresh optimiser.
+
+    Raises
+    ------
+    CheckpointError
+        If ``start`` cannot be read.
+    """
+    header: dict[str, Any] = {}
+    if start is None:
+        # The caller's random state stays as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(config.seed)
+            model = CinaModel(model_config or ModelConfig())
+    else:
+        model, header = checkpoint.read(start)
+    model = model.double().to(device).train()
+    if not config.outcomes:
+        blind_to_outcomes(model.encoder)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay))  # type: ignore[no-untyped-call]
+    earlier = {key: header.get(key, 0) for key in ("steps", "tables", "seconds")}
+    return Run(model, average, optimiser, header, earlier)
+
+
+def state_path(output: Path) -> Path:
+    """Where the state of a run stands: beside its checkpoint."""
+    return output.with_suffix(".state")
+
+
+def save(run: Run, config: TrainingConfig, collections: tuple[str, ...], output: Path) -> None:
+    """Write the state atomically.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be written; an earlier state is left as it was.
+    """
+    content = {
+        "recipe": dataclasses.asdict(config),
+        "model_config": dataclasses.asdict(run.model.config),
+        "collections": list(collections),
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "header": run.header,
+        "earlier": run.earlier,
+        "counters": {name: getattr(run, name) for name in ("step", "tables", "best", "stale", "validated", "loss")},
+        "seconds": run.elapsed,
+    }
+    checkpoint.write_atomically(state_path(output), lambda path: torch.save(content, path))
+
+
+def resume(
+    config: TrainingConfig,
+    model_config: ModelConfig | None,
+    collections: tuple[str, ...],
+    output: Path,
+    device: torch.device,
+) -> Run:
+    """Go on from the state beside ``output``.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it cannot be read.
+    InputError
+        If it belongs to another recipe.
+    """
+    path = state_path(output)
+    if not path.is_file():
+        raise CheckpointError(f"expected the state of an earlier run in {path} to resume, found none; start it anew.")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        _check_fits(content, config, model_config, collections, path)
+        run = new_run(config, ModelConfig(**content["model_config"]), None, device)
+        run.model.load_state_dict(content["model"])
+        run.average.load_state_dict(content["average"])
+        run.optimiser.load_state_dict(content["optimiser"])
+        run.header, run.earlier, run.seconds = content["header"], content["earlier"], content["seconds"]
+        for name, value in content["counters"].items():
+            setattr(run, name, value)
+    except (KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise CheckpointError(f"{path}: the state of the run cannot be read ({error}); start it anew.") from error
+    return run
+
+
+def _check_fits(
+    content: dict[str, Any],
+    config: TrainingConfig,
+    model_config: ModelConfig | None,
+    collections: tuple[str, ...],
+    path: Path,
+) -> None:
+    """Raise unless the state belongs to the recipe."""
+    pairs = [("training", content["recipe"], dataclasses.asdict(config))]
+    if model_config is not None:
+        pairs.append(("model", content["model_config"], dataclasses.asdict(model_config)))
+    for table, saved, asked in pairs:
+        for name in asked:
+            if name not in FREE and saved.get(name) != asked[name]:
+                raise InputError(
+                    f"the recipe does not fit the run to resume: {path} has {table}.{name} = {saved.get(name)!r}, the "
+                    f"recipe {asked[name]!r}. Set it back, or start anew without --resume."
+                )
+    if content["collections"] != list(collections):
+        raise InputError(
+            f"the recipe does not fit the run to resume: {path} was trained on {', '.join(content['collections'])}, "
+            f"the recipe names {', '.join(collections)}. Set it back, or start anew without --resume."
+        )

@@ -1,0 +1,208 @@
+"""The pretraining loop: draw tables, forward, backward, step; validate, keep the best, save so that it can go on.
+
+Letters: B tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from dowhy_cina.config import ModelConfig, TrainingConfig
+from dowhy_cina.errors import RunStoppedError
+from dowhy_cina.learning.training import state
+from dowhy_cina.learning.training.collections import Collection, as_collection
+from dowhy_cina.learning.training.log import RunLog
+from dowhy_cina.learning.training.objectives import Objective, TrainingBatch
+from dowhy_cina.learning.training.precision import speed_up
+from dowhy_cina.learning.training.processes import ProcessGroup, StopRequest
+from dowhy_cina.learning.training.state import Run
+from dowhy_cina.learning.training.stream import Prefetched, TableStream
+from dowhy_cina.learning.training.validation import score, validate, validation_parts
+from dowhy_cina.mathematics.devices import resolve_device
+from dowhy_cina.model import checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+def learning_rate(config: TrainingConfig, step: int, elapsed: float) -> float:
+    """Linear warm-up by steps, then a cosine over the run's steps or, without a number of them, its seconds."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    done = step / config.steps if config.steps else elapsed / config.seconds
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def pretrain(
+    config: TrainingConfig,
+    collections: Collection | Sequence[Collection | str] | None = None,
+    *,
+    output: Path = Path("cina.safetensors"),
+    model_config: ModelConfig | None = None,
+    start: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train a model on collections of tables and write it to ``output``.
+
+    The weights' moving average with the best validation is kept. Beside ``output`` stand the validation curve
+    (``.csv``) and the state from which the run can be resumed (``.state``).
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    collections : Collection, or sequence of collections and names of simulators, optional
+        Tables to train on; by default all simulators that validation does not keep for itself.
+    output : Path
+        Checkpoint to write.
+    model_config : ModelConfig
+        The defaults if not given; the checkpoint's own when ``start`` is given.
+    start : Path, optional
+        Checkpoint to start from with a fresh optimiser, the recipe's by default; its totals are carried on.
+    resume : bool
+        Go on from the state beside ``output``: with a number of steps, on a CPU with as many threads, the weights
+        become bit for bit those of a run that was never interrupted.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict
+        The header of the checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the tables to train on or to validate on cannot be used, or the recipe does not fit the run to resume.
+    CheckpointError
+        If ``start`` or the state cannot be read, or a file cannot be written; earlier files are as they were.
+    RunStoppedError
+        After Ctrl-C or SIGTERM, once the state is saved.
+    """
+    collection = as_collection(collections, config)
+    start = start or (Path(config.start) if config.start else None)
+    with ProcessGroup(resolve_device(config.device)) as group:
+        if resume:
+            run = state.resume(config, model_config, collection.names, output, group.device)
+        else:
+            run = state.new_run(config, model_config, start, group.device)
+        # Rows of the curve that this run goes on from: all of the checkpoint's own, or those up to the state.
+        kept = run.totals["steps"] if resume else math.inf if start == output else 0
+        keeper = None if group.rank else _Keeper(config, collection, output, kept)
+        _train(run, config, collection, group, keeper, progress)
+    return run.header
+
+
+def _train(
+    run: Run,
+    config: TrainingConfig,
+    collection: Collection,
+    group: ProcessGroup,
+    keeper: _Keeper | None,
+    progress: bool,
+) -> None:
+    share = group.share(config.batches_per_step)
+    objective = group.wrap(Objective(speed_up(run.model, config, group.device), config))
+    first = run.totals["steps"] * config.batches_per_step + group.rank
+    batches = Prefetched(TableStream(config, collection, first, group.size), config.workers)
+    with StopRequest() as request, _progress_bar(config, shown=progress and keeper is not None) as bar:
+        while True:
+            elapsed, asked = group.largest(0.0 if group.rank else run.elapsed, request.asked)
+            ended = run.step >= config.steps if config.steps else elapsed >= config.seconds
+            if asked and not ended:
+                raise RunStoppedError(keeper.stopped(run) if keeper is not None else "the run was asked to stop.")
+            if run.step % config.validation_every == 0 or ended:
+                out_of_patience = keeper.validate(run, bar) if keeper is not None else False
+                ended = ended or bool(group.largest(out_of_patience)[0])
+            if ended:
+                break
+            for parameters in run.optimiser.param_groups:
+                parameters["lr"] = learning_rate(config, run.step, elapsed)
+            step_batches = [next(batches).to(group.device) for _ in range(share)]
+            run.waited = batches.waited
+            run.loss += accumulate(objective, step_batches, group, run)
+            norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
+            if torch.isfinite(norm):
+                run.optimiser.step()
+                run.average.update_parameters(run.model)
+            else:
+                logger.warning("step %d: gradient is not finite, skipped", run.step)
+            run.optimiser.zero_grad()
+            run.step += 1
+            bar.update(1 if config.steps else round(elapsed) - bar.n)
+
+
+def accumulate(objective: nn.Module, batches: list[TrainingBatch], group: ProcessGroup, run: Run) -> float:
+    """Leave the gradient of the mean loss over all processes' tables in the model; returns that mean."""
+    (count,) = group.total(sum(map(len, batches)))
+    run.tables += int(count)
+    loss = 0.0
+    for position, batch in enumerate(batches, start=1):
+        last = position == len(batches)
+        # Gradients are averaged over the processes once per step, with the last batch.
+        quiet = contextlib.nullcontext() if last or group.size == 1 else objective.no_sync()  # type: ignore[operator]
+        with quiet:
+            part = objective(batch) * (group.size / count)
+            part.backward()
+        loss += float(part.detach()) / group.size
+    return group.total(loss)[0]
+
+
+class _Keeper:
+    """Validates, logs, keeps the best weights and saves the state: the first process's work."""
+
+    def __init__(self, config: TrainingConfig, collection: Collection, output: Path, kept: float) -> None:
+        self.config, self.collection, self.output = config, collection, output
+        self.parts = validation_parts(config, collection)
+        self.log = RunLog(output.with_suffix(".csv"), kept, config.tensorboard)
+
+    def validate(self, run: Run, bar: tqdm[Any]) -> bool:
+        """Validate the averaged weights; true if they have not improved for too long."""
+        # The state is saved first, so that a resumed run begins with this very validation.
+        self._save(run)
+        figures = {name: validate(run.averaged, batches) for name, batches in self.parts.items()}
+        totals = run.totals
+        loss = run.loss / (run.step - run.validated) if run.step > run.validated else math.nan
+        self.log.add({**totals, "loss": loss}, figures)
+        run.validated, run.loss = run.step, 0.0
+        found = score(figures["inside"], self.config)
+        outside = figures["outside"]["augmented_scaled"]
+        bar.set_postfix(loss=f"{loss:.3f}", score=f"{found:.3f}", outside=f"{outside:.3f}")
+        run.stale += 1
+        if found < run.best:
+            run.best, run.stale = found, 0
+            run.header = {
+                "model": dataclasses.asdict(run.model.config),
+                "recipe": dataclasses.asdict(self.config),
+                "families": list(self.collection.names),
+                "validation": figures,
+                "waiting_share": run.waited / max(time.monotonic() - run.began, 1e-9),
+                **totals,
+            }
+            checkpoint.write(self.output, run.averaged, run.header)
+        return 0 < self.config.patience <= run.stale
+
+    def stopped(self, run: Run) -> str:
+        """Save the state of a run that was asked to stop; returns how to go on."""
+        self._save(run)
+        return (
+            f"the run was asked to stop and has saved its state after step {run.step} in "
+            f"{state.state_path(self.output)}: the same command with --resume goes on."
+        )
+
+    def _save(self, run: Run) -> None:
+        state.save(run, self.config, self.collection.names, self.output)
+
+
+def _progress_bar(config: TrainingConfig, shown: bool) -> tqdm[Any]:
+    total, unit = (config.steps, "step") if config.steps else (round(config.seconds), "s")
+    return tqdm(total=total, unit=unit, disable=not shown, desc="pretraining")

@@ -1,0 +1,233 @@
+"""Closed-form kernel ridge regression in feature space: penalty by generalised cross-validation, leave-one-out errors.
+
+Letters: B tables, N rows, M features. Row weights are 0/1 masks (one arm) or frequencies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dowhy_cina.mathematics.kernels import RowFeatures, sum_blocks
+from dowhy_cina.mathematics.resolvent import resolvent_sums
+
+#: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
+PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
+#: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against overfitting.
+GCV_FACTOR = 1.4
+
+
+@dataclass(frozen=True)
+class GramStatistics:
+    """Weighted sums over rows from which every ridge fit follows: all that a pass over the table has to leave behind.
+
+    Attributes
+    ----------
+    count : Tensor, shape (B,)
+        Sum of the row weights.
+    mean_features : Tensor, shape (B, M)
+    mean_response, total : Tensor, shape (B,)
+        Mean of the response, and its sum of squares about that mean.
+    gram, cross : Tensor, shape (B, M, M) and (B, M)
+        Centred second moments of the features, and of the features with the response.
+    """
+
+    count: Float[Tensor, " B"]
+    mean_features: Float[Tensor, "B M"]
+    mean_response: Float[Tensor, " B"]
+    gram: Float[Tensor, "B M M"]
+    cross: Float[Tensor, "B M"]
+    total: Float[Tensor, " B"]
+
+    def of_constant(self, level: float) -> GramStatistics:
+        """Statistics of the same rows with a response that is the same for all of them."""
+        none = torch.zeros_like(self.total)
+        return replace(self, mean_response=none + level, cross=torch.zeros_like(self.cross), total=none)
+
+    def __add__(self, other: GramStatistics) -> GramStatistics:
+        """Join the statistics of two sets of rows."""
+        count = self.count + other.count
+        share = other.count / count
+        apart = other.mean_features - self.mean_features
+        response = other.mean_response - self.mean_response
+        between = (self.count * share)[:, None] * apart
+        return GramStatistics(
+            count,
+            self.mean_features + share[:, None] * apart,
+            self.mean_response + share * response,
+            self.gram + other.gram + between[:, :, None] * apart[:, None, :],
+            self.cross + other.cross + between * response[:, None],
+            self.total + other.total + self.count * share * response.square(),
+        )
+
+
+def gram_statistics(
+    features: RowFeatures, response: Float[Tensor, "B N"], rows: Float[Tensor, "B N"]
+) -> GramStatistics:
+    """Centred second moments of the features and of the response over the weighted rows, streamed in blocks.
+
+    The response is centred first, so that its level costs no digits.
+
+    Parameters
+    ----------
+    features : RowFeatures
+    response, rows : Tensor, shape (B, N)
+        Response and weight of each row; every table needs a positive total weight.
+    """
+    count = rows.sum(1)
+    mean_response = (rows * response).sum(1) / count
+    centred = rows * (response - mean_response[:, None])
+
+    def moments(part: slice, block: Float[Tensor, "B n M"]) -> Float[Tensor, "B k M"]:
+        """Second moments, and below them those with the response and the sums."""
+        weight = rows[:, part, None]
+        left = torch.cat([block * weight, centred[:, part, None], weight], 2)
+        return left.transpose(-1, -2) @ block
+
+    sums = sum_blocks(moments(*part) for part in features.blocks())
+    gram, cross, mean_features = sums[:, :-2], sums[:, -2], sums[:, -1] / count[:, None]
+    gram = gram - count[:, None, None] * mean_features[:, :, None] * mean_features[:, None, :]
+    total = (centred * (response - mean_response[:, None])).sum(1)
+    return GramStatistics(count, mean_features, mean_response, gram, cross, total)
+
+
+@dataclass(frozen=True)
+class Gcv:
+    """Penalty by generalised cross-validation, and what the ridge regression with it comes to.
+
+    Attributes
+    ----------
+    penalty, degrees_of_freedom, explained : Tensor, shape (B,)
+        Degrees of freedom without the intercept; share of the response's squares that the fit explains.
+    """
+
+    penalty: Float[Tensor, " B"]
+    degrees_of_freedom: Float[Tensor, " B"]
+    explained: Float[Tensor, " B"]
+
+
+@torch.no_grad()
+def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Gcv:
+    """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``.
+
+    ``df`` counts the intercept.
+
+    References
+    ----------
+    Craven and Wahba (1979), Smoothing noisy data with spline functions; Kim and Gu (2004) for the factor 1.4.
+    """
+    grid: Tensor = statistics.gram.new_tensor(PENALTY_GRID)
+    sums = resolvent_sums(statistics.gram, statistics.cross, PENALTY_GRID)
+    explained = sums.linear + grid * sums.square
+    freedom = statistics.gram.shape[-1] - grid * sums.trace
+    count = statistics.count[:, None]
+    rss = (statistics.total[:, None] - explained).clamp_min(1e-12)
+    score = count * rss / (count - factor * (1 + freedom)).clamp_min(1e-3) ** 2
+    best = score.argmin(1, keepdim=True)
+    return Gcv(
+        grid[best[:, 0]],
+        freedom.gather(1, best)[:, 0],
+        explained.gather(1, best)[:, 0] / statistics.total.clamp_min(1e-12),
+    )
+
+
+@dataclass(frozen=True)
+class RidgeFit:
+    """A ridge regression with a free intercept: ``intercept + (phi(x) - centre) . coefficients``.
+
+    ``signal_variance`` scales the kernel to the Gaussian process under which the data are most likely at this penalty.
+    """
+
+    intercept: Float[Tensor, " B"]
+    centre: Float[Tensor, "B M"]
+    coefficients: Float[Tensor, "B M"]
+    count: Float[Tensor, " B"]
+    penalty: Float[Tensor, " B"]
+    factor: Float[Tensor, "B M M"]
+    signal_variance: Float[Tensor, " B"]
+
+    def predict(self, features: RowFeatures) -> Float[Tensor, "B N"]:
+        """Fitted values of any rows."""
+        offset = self.intercept - (self.centre * self.coefficients).sum(1)
+        return offset[:, None] + features.times(self.coefficients)
+
+    def leverage(self, features: RowFeatures, rows: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+        """Derivative of each row's fitted value in its own response, for rows with these weights; zero outside."""
+        centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False)
+        total = torch.zeros_like(rows)
+        for part, half in features.solved_blocks(self.factor):
+            total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
+        return rows * total
+
+    def response_weights(self, direction: Float[Tensor, "B M"], features: RowFeatures) -> Float[Tensor, "B N"]:
+        """How a fitted contrast ``direction . coefficients`` weighs the response of each row of weight one."""
+        solved = torch.cholesky_solve(direction[..., None], self.factor)[..., 0]
+        return features.times(solved) - (self.centre * solved).sum(1, keepdim=True)
+
+
+def ridge_coefficients(
+    statistics: GramStatistics, penalty: Float[Tensor, " B"]
+) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
+    """Coefficients of the ridge regression, and the Cholesky factor of its normal equations."""
+    size = statistics.gram.shape[-1]
+    eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
+    factor = torch.linalg.cholesky(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
+    return torch.cholesky_solve(statistics.cross[..., None], factor)[..., 0], factor
+
+
+def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> RidgeFit:
+    """Minimise ``sum rows (y - f)^2 + penalty |coefficients|^2`` with a free intercept.
+
+    Parameters
+    ----------
+    statistics : GramStatistics
+    penalty : Tensor, shape (B,)
+        Positive.
+    """
+    coefficients, factor = ridge_coefficients(statistics, penalty)
+    # y' (K + penalty)^-1 y / n, slightly raised: an arm whose outcome is constant may still hide a function.
+    quadratic = (statistics.total - (statistics.cross * coefficients).sum(1)).clamp_min(0) / penalty
+    return RidgeFit(
+        statistics.mean_response,
+        statistics.mean_features,
+        coefficients,
+        statistics.count,
+        penalty,
+        factor,
+        (quadratic + 0.5) / (statistics.count + 1),
+    )
+
+
+def cross_validated_ridge(
+    features: RowFeatures,
+    response: Float[Tensor, "B N"],
+    rows: Float[Tensor, "B N"],
+    multiplier: Float[Tensor, " B"],
+) -> RidgeFit:
+    """Ridge regression with a multiple of the penalty that generalised cross-validation chooses.
+
+    With sampling weights the penalty comes from the unweighted rows, times Kish's design effect: weighted, a heavy row
+    would look like several that agree, and cross-validation would let the fit run after it.
+    """
+    statistics = gram_statistics(features, response, rows)
+    inside = (rows > 0).to(rows.dtype)
+    if torch.equal(inside, rows):
+        return fit_ridge(statistics, generalised_cross_validation(statistics).penalty * multiplier)
+    penalty = generalised_cross_validation(gram_statistics(features, response, inside)).penalty
+    design_effect = rows.square().sum(1) / rows.sum(1)
+    return fit_ridge(statistics, penalty * design_effect * multiplier)
+
+
+def leave_one_out_residuals(
+    response: Float[Tensor, "B N"],
+    fitted: Float[Tensor, "B N"],
+    leverage: Float[Tensor, "B N"],
+) -> Float[Tensor, "B N"]:
+    """``(y - f) / (1 - leverage)``: the error of each row's prediction by the fit to all the others.
+
+    Exact with the penalty and the landmarks held fixed; for rows outside the fit, plain errors.
+    """
+    return (response - fitted) / (1 - leverage).clamp_min(1e-3)

@@ -1,0 +1,296 @@
+"""The zero-shot model: pilot fits, settings in context, leave-one-out scores, outcome models and the balancing layer.
+
+Letters: B tables, N rows, D covariates, M landmarks, K key coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dowhy_cina.config import ModelConfig
+from dowhy_cina.mathematics.kernels import (
+    LandmarkKernel,
+    RowFeatures,
+    gather_rows,
+    heads,
+    mixed,
+    places_of,
+    squared_distances,
+)
+from dowhy_cina.mathematics.ridge import (
+    cross_validated_ridge,
+    generalised_cross_validation,
+    gram_statistics,
+    leave_one_out_residuals,
+    ridge_coefficients,
+)
+from dowhy_cina.model.attention import BalancingValues, CinaLayer
+from dowhy_cina.model.encoder import ColumnEncoder, column_features, features_of_totals, table_totals
+from dowhy_cina.model.state import (
+    ForeignRows,
+    OutcomeFit,
+    OutcomeModel,
+    Pilot,
+    Rows,
+    ScoreModel,
+    ScorePair,
+    Settings,
+    TableBatch,
+    ZeroShot,
+    each_tensor,
+)
+from dowhy_cina.model.variance import VarianceHead
+
+
+class CinaModel(nn.Module):
+    """Two attention layers whose settings a column-token transformer predicts in context.
+
+    Layer one is three leave-one-out kernel regressions, which give every row a propensity and two prognostic scores.
+    Layer two is the CInA layer on keys made of scaled covariates and those scores. An untrained model is the fixed rule
+    of :class:`ModelConfig`.
+    """
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or ModelConfig()
+        self.encoder = ColumnEncoder(self.config)
+        self.layer = CinaLayer(self.config.dual_layers, self.config.target_layers)
+        self.variance = VarianceHead()
+
+    def forward(self, table: TableBatch, held: Settings | None = None) -> ZeroShot:
+        """Settings, scores, outcome models and balancing features of a batch of tables.
+
+        With ``held``, settings of tables like these, nothing is predicted anew.
+        """
+        settings = self.settings(table, self.pilot(table)) if held is None else held
+        scores, propensity = self.fit_scores(table, settings)
+        coordinate = scores.coordinate(propensity)
+        fits = [self.fit_outcome(table, settings, coordinate, arm) for arm in (0, 1)]
+        means = (fits[0].means, fits[1].means)
+        treated = table.treatment > 0
+        fitted = torch.where(treated, means[1], means[0])
+        loo = torch.where(treated, fits[1].loo_residuals, fits[0].loo_residuals)
+        # A row's own outcome enters its own arm's fit: as a key, its leave-one-out prediction replaces that.
+        clean = table.outcome - loo
+        prognostic = (torch.where(treated, means[0], clean), torch.where(treated, clean, means[1]))
+        pair = self.prognosis(prognostic)
+        balance = self.balance_space(table, settings, coordinate, pair.coordinates(prognostic))
+        return ZeroShot(
+            settings=settings,
+            scores=scores,
+            outcomes=(fits[0].model, fits[1].model),
+            propensity=propensity,
+            means=means,
+            residuals=table.outcome - fitted,
+            loo_residuals=loo,
+            prognosis=pair,
+            outcome_features=(fits[0].features, fits[1].features),
+            balance_kernel=balance.kernel,
+            balance_features=balance.together() if table.storage.kept else balance,
+            balance_ridge=self.config.balance_ridge
+            * scores.fit.penalty
+            * settings.log_multipliers["balance_ridge"].exp(),
+        )
+
+    @torch.no_grad()
+    def pilot(self, table: TableBatch) -> Pilot:
+        """Isotropic kernel ridge fits on the pilot rows and the mean squared gradient of each along every column."""
+        x, t, y = (gather_rows(part, table.pilot) for part in (table.covariates, table.treatment, table.outcome))
+        divisor = self.config.key_width * math.sqrt(x.shape[2])
+        landmarks = gather_rows(table.covariates, table.landmarks) / divisor
+        kernel = LandmarkKernel.build(landmarks, self._amplitudes(x.new_zeros(2, x.shape[0])))
+        keys = x / divisor
+        terms = heads(squared_distances(keys, landmarks))
+        features = RowFeatures(kernel, keys, kernel.whitened(mixed(terms, kernel.amplitudes)))
+        arms = []
+        for rows in (1 - t, t):
+            own = places_of(rows)
+            arms.append(gram_statistics(features.take(own), y.gather(1, own), rows.gather(1, own)))
+        everyone = arms[0].of_constant(0.0) + arms[1].of_constant(1.0)
+        # The three regressions of every table are chosen and solved together.
+        regressions = each_tensor((everyone, *arms), torch.cat)
+        chosen = generalised_cross_validation(regressions)
+        coefficients = ridge_coefficients(regressions, chosen.penalty)[0]
+
+        def by_table(values: Tensor) -> Tensor:
+            """Bring the regressions from the first axis to the last."""
+            return values.reshape(3, len(x), *values.shape[1:]).movedim(0, -1)
+
+        gradients = kernel.mean_squared_gradients(keys, terms, by_table(coefficients))
+        shares = gradients / gradients.sum(1, keepdim=True).clamp_min(1e-30)
+        return Pilot(shares, by_table(chosen.explained), 1 + by_table(chosen.degrees_of_freedom))
+
+    def settings(self, table: TableBatch, pilot: Pilot, totals: Float[Tensor, "B 4"] | None = None) -> Settings:
+        """Column scales, amplitudes and multipliers: the fixed rule times the network's bounded corrections.
+
+        ``totals`` are the :func:`~dowhy_cina.model.encoder.table_totals` of a table of which the pilot rows alone are
+        here.
+        """
+        x, t, y = (gather_rows(v, table.pilot) for v in (table.covariates, table.treatment, table.outcome))
+        columns = column_features(x, t, y, pilot.shares)
+        totals = table_totals(table.treatment, table.outcome) if totals is None else totals
+        summary = features_of_totals(totals, x.shape[2], pilot.explained, pilot.freedom)
+        corrections, log = self.encoder(columns, summary)
+        counts = (totals[:, :1] - totals[:, 1:2], totals[:, 1:2])
+        own = (pilot.shares[..., 1], pilot.shares[..., 2])
+        pooled = (counts[0] * own[0] + counts[1] * own[1]) / (counts[0] + counts[1])
+        trust = [count / (count + self.config.small_arm) for count in counts]
+        outcome_scales = tuple(
+            self._scales(
+                trust[arm] * own[arm] + (1 - trust[arm]) * pooled,
+                log["outcome_isotropic"],
+                corrections[..., 1 + arm],
+                log["outcome_width"],
+            )
+            for arm in (0, 1)
+        )
+        return Settings(
+            self._scales(pilot.shares[..., 0], log["treatment_isotropic"], corrections[..., 0], log["treatment_width"]),
+            (outcome_scales[0], outcome_scales[1]),
+            self._amplitudes(torch.stack([log["treatment_short"], log["treatment_wide"]])),
+            self._amplitudes(torch.stack([log["outcome_short"], log["outcome_wide"]])),
+            log,
+        )
+
+    def _scales(
+        self,
+        shares: Float[Tensor, "B D"],
+        isotropic: Float[Tensor, " B"],
+        correction: Float[Tensor, "B D"],
+        width: Float[Tensor, " B"],
+    ) -> Float[Tensor, "B D"]:
+        start = math.log(self.config.isotropic_share / (1 - self.config.isotropic_share))
+        isotropic = torch.sigmoid(start + isotropic)[:, None]
+        squared = isotropic / shares.shape[1] + (1 - isotropic) * shares
+        return squared.sqrt() * torch.exp(correction - width[:, None]) / self.config.key_width
+
+    def _amplitudes(self, log: Float[Tensor, "2 B"]) -> Float[Tensor, "B 3"]:
+        short, wide = log.exp()
+        return torch.stack(
+            [self.config.short_amplitude * short, torch.ones_like(short), self.config.wide_amplitude * wide], -1
+        )
+
+    def fit_scores(self, table: TableBatch, settings: Settings) -> tuple[ScoreModel, Rows]:
+        """Propensity score of every row by kernel ridge, leave-one-out."""
+        keys = table.covariates * settings.treatment_scales[:, None]
+        kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
+        # The scores' features are gone before the balancing layer's are there: they need no memory of their own.
+        features = RowFeatures.build(kernel, keys, table.storage.kept > 0, table.storage.block_entries)
+        multiplier = settings.log_multipliers["treatment_penalty"].exp()
+        # Without sampling weights: weighted, leaving out a heavy row would shift its score more, and the score would
+        # tell what the weights depend on.
+        ones = torch.ones_like(table.treatment)
+        fit = cross_validated_ridge(features, table.treatment, ones, multiplier)
+        residuals = leave_one_out_residuals(table.treatment, fit.predict(features), fit.leverage(features, ones))
+        propensity = table.treatment - residuals
+        # Without the floor a score of a randomised treatment would be its own leave-one-out noise, which encodes T.
+        floor = self.config.propensity_floor * table.treatment.std(1, unbiased=False, keepdim=True)
+        divisor = torch.maximum(propensity.std(1, unbiased=False, keepdim=True), floor)
+        return ScoreModel(kernel, fit, propensity.mean(1, keepdim=True), divisor), propensity
+
+    def outcome_keys(
+        self, covariates: Float[Tensor, "B N D"], coordinate: Rows, settings: Settings, arm: int
+    ) -> Float[Tensor, "B N K"]:
+        """Scaled covariates and the propensity score: keys of one arm's outcome regression."""
+        multiplier = settings.log_multipliers["propensity_in_outcome"].exp()[:, None]
+        scale = self.config.propensity_scale / self.config.key_width * multiplier
+        return torch.cat([covariates * settings.outcome_scales[arm][:, None], (scale * coordinate)[..., None]], -1)
+
+    def fit_outcome(self, table: TableBatch, settings: Settings, coordinate: Rows, arm: int) -> OutcomeFit:
+        """Outcome regression of one arm and what it says of every row."""
+        keys = self.outcome_keys(table.covariates, coordinate, settings, arm)
+        kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.outcome_amplitudes)
+        keep, rows = table.storage.kept > 1 + arm, table.arm(arm)
+        features = RowFeatures.of_kernels(kernel, keys, keep, table.storage.block_entries)
+        # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
+        places = places_of(rows)
+        own, inside = features.take(places).with_features(), rows.gather(1, places)
+        multiplier = settings.log_multipliers["treated_penalty" if arm else "control_penalty"].exp()
+        fit = cross_validated_ridge(own, table.outcome.gather(1, places), inside, multiplier)
+        leverage = torch.zeros_like(rows).scatter(1, places, fit.leverage(own, inside))
+        fitted = fit.predict(features)
+        loo = leave_one_out_residuals(table.outcome, fitted, leverage)
+        outside = rows <= 0
+        lower = fitted.masked_fill(outside, torch.inf).amin(1, keepdim=True)
+        upper = fitted.masked_fill(outside, -torch.inf).amax(1, keepdim=True)
+        model = OutcomeModel(kernel, fit, lower, upper)
+        return OutcomeFit(model, features, model.clip(fitted), loo)
+
+    def prognosis(self, prognostic: tuple[Rows, Rows]) -> ScorePair:
+        """Centres and divisors that make the prognostic scores key coordinates."""
+        floor = self.config.propensity_floor
+        centres = tuple(score.mean(1, keepdim=True) for score in prognostic)
+        divisors = tuple(score.std(1, unbiased=False, keepdim=True).clamp_min(floor) for score in prognostic)
+        return ScorePair((centres[0], centres[1]), (divisors[0], divisors[1]))
+
+    def balance_keys(
+        self, covariates: Float[Tensor, "B N D"], coordinate: Rows, prognosis: list[Rows], settings: Settings
+    ) -> Float[Tensor, "B N K"]:
+        """Scaled covariates and the three scores: keys of the balancing layer."""
+        log, width = settings.log_multipliers, self.config.key_width
+        propensity = self.config.propensity_scale / width * log["propensity_in_balance"].exp()[:, None] * coordinate
+        scale = self.config.prognostic_scale / width * log["prognosis_in_balance"].exp()[:, None]
+        scores = [propensity, *(scale * score for score in prognosis)]
+        return torch.cat([covariates * settings.treatment_scales[:, None], torch.stack(scores, -1)], -1)
+
+    def balance_space(
+        self, table: TableBatch, settings: Settings, coordinate: Rows, prognosis: list[Rows]
+    ) -> RowFeatures:
+        """Features of the balancing layer for every row."""
+        keys = self.balance_keys(table.covariates, coordinate, prognosis, settings)
+        kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
+        return RowFeatures.build(kernel, keys, table.storage.kept > 0, table.storage.block_entries)
+
+    def regularisation(self, state: ZeroShot) -> Float[Tensor, " B"]:
+        """Lambda of the CInA dual in context."""
+        multiplier = state.settings.log_multipliers["regularisation"].exp()
+        return self.config.regularisation * state.balance_kernel.diagonal * multiplier
+
+    def values(self, table: TableBatch, state: ZeroShot) -> BalancingValues:
+        """Zero-shot values of the CInA layer: arm against arm, the paper's estimator."""
+        values: BalancingValues = self.layer(state.balance_features, table.signs, self.regularisation(state))
+        return values
+
+    def weights(self, table: TableBatch, state: ZeroShot, target: Float[Tensor, "B M"]) -> Rows:
+        """Weights of both arms that balance each to the target's mean features.
+
+        Parameters
+        ----------
+        table : TableBatch
+        state : ZeroShot
+            What :meth:`forward` returned for the table.
+        target : Tensor, shape (B, M)
+            Mean balancing features of the target population.
+
+        Returns
+        -------
+        Tensor, shape (B, N)
+            Non-negative, each arm sums to one.
+        """
+        arms = [
+            self.layer.balance_to(state.balance_features, arm, target, state.balance_ridge)[0]
+            for arm in (table.arm(0), table.arm(1))
+        ]
+        return arms[0] + arms[1]
+
+    def foreign_rows(self, state: ZeroShot, covariates: Float[Tensor, "B n D"]) -> ForeignRows:
+        """What the fitted models say of rows that are not in the table."""
+        settings = state.settings
+        keys = covariates * settings.treatment_scales[:, None]
+        propensity = state.scores.fit.predict(RowFeatures(state.scores.kernel, keys, None))
+        coordinate = state.scores.coordinate(propensity)
+        features = [
+            RowFeatures.build(model.kernel, self.outcome_keys(covariates, coordinate, settings, arm))
+            for arm, model in enumerate(state.outcomes)
+        ]
+        control, treated = (
+            model.clip(model.fit.predict(rows)) for model, rows in zip(state.outcomes, features, strict=True)
+        )
+        balance_keys = self.balance_keys(
+            covariates, coordinate, state.prognosis.coordinates((control, treated)), settings
+        )
+        return ForeignRows(propensity, (control, treated), (features[0], features[1]), balance_keys)

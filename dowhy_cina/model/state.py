@@ -1,0 +1,260 @@
+"""What the zero-shot model takes and what one forward pass knows of a table.
+
+Letters: B tables, N rows, D covariates, M landmarks, P pilot rows, H heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dowhy_cina.mathematics.balancing import Features
+from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage
+from dowhy_cina.mathematics.ridge import RidgeFit
+
+Rows = Float[Tensor, "B N"]
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class TableBatch:
+    """Preprocessed tables of one shape.
+
+    Attributes
+    ----------
+    covariates : Tensor, shape (B, N, D)
+        Standardised columns.
+    treatment : Tensor, shape (B, N)
+        0 or 1.
+    outcome : Tensor, shape (B, N)
+        Standardised outcome.
+    landmarks, pilot : Tensor of int, shape (B, M) and (B, P)
+        Rows that span the kernels, and rows from which the pilot learns column scales.
+    weights : Tensor of shape (B, N), optional
+        Sampling weights with mean one; one each by default.
+    storage : Storage
+        What is kept of the rows' features.
+    """
+
+    covariates: Float[Tensor, "B N D"]
+    treatment: Rows
+    outcome: Rows
+    landmarks: Int[Tensor, "B M"]
+    pilot: Int[Tensor, "B P"]
+    weights: Rows | None = None
+    storage: Storage = field(default_factory=Storage)
+
+    def arm(self, treated: int) -> Rows:
+        """Sampling weights of the rows of one arm, zero for the others."""
+        rows = self.treatment if treated else 1 - self.treatment
+        return rows if self.weights is None else rows * self.weights
+
+    @property
+    def rows(self) -> Rows:
+        """Sampling weights of all rows."""
+        return torch.ones_like(self.treatment) if self.weights is None else self.weights
+
+    @property
+    def signs(self) -> Rows:
+        """W = 2 T - 1."""
+        return 2 * self.treatment - 1
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What isotropic fits of T, Y in controls and Y in treated say.
+
+    That is the share of each column in the squared gradient, explained variance and degrees of freedom.
+    """
+
+    shares: Float[Tensor, "B D 3"]
+    explained: Float[Tensor, "B 3"]
+    freedom: Float[Tensor, "B 3"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the closed forms need, predicted from the table.
+
+    Scales multiply standardised columns; the two outcome scales belong to the control and to the treated arm.
+    """
+
+    treatment_scales: Float[Tensor, "B D"]
+    outcome_scales: tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]
+    treatment_amplitudes: Float[Tensor, "B H"]
+    outcome_amplitudes: Float[Tensor, "B H"]
+    log_multipliers: dict[str, Float[Tensor, " B"]]
+
+    def take(self, columns: Sequence[int]) -> Settings:
+        """Put the settings of some columns in another order."""
+        index = torch.tensor(columns, device=self.treatment_scales.device)
+        control, treated = (scales[:, index] for scales in self.outcome_scales)
+        return replace(self, treatment_scales=self.treatment_scales[:, index], outcome_scales=(control, treated))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Settings]) -> Settings:
+        """Stack the settings of tables with as many columns."""
+        return each_tensor(parts, torch.cat)
+
+
+@dataclass(frozen=True)
+class ScoreModel:
+    """Propensity regression and the divisor that turns its predictions into a key coordinate."""
+
+    kernel: LandmarkKernel
+    fit: RidgeFit
+    centre: Float[Tensor, "B 1"]
+    divisor: Float[Tensor, "B 1"]
+
+    def coordinate(self, score: Rows) -> Rows:
+        """Standardised score, bounded so that an outlier cannot leave every landmark behind."""
+        return ((score - self.centre) / self.divisor).clamp(-4, 4)
+
+
+@dataclass(frozen=True)
+class OutcomeModel:
+    """Outcome regression of one arm with the range of its fitted values."""
+
+    kernel: LandmarkKernel
+    fit: RidgeFit
+    lower: Float[Tensor, "B 1"]
+    upper: Float[Tensor, "B 1"]
+
+    def clip(self, fitted: Rows) -> Rows:
+        """Predictions within the arm's fitted range: no extrapolation beyond what the arm shows."""
+        return torch.minimum(torch.maximum(fitted, self.lower), self.upper)
+
+
+@dataclass(frozen=True)
+class OutcomeFit:
+    """An outcome model with its clipped predictions for every row and the leave-one-out residuals of its arm."""
+
+    model: OutcomeModel
+    features: RowFeatures
+    means: Rows
+    loo_residuals: Rows
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """All that one forward pass knows of a table, before a target population is named.
+
+    Attributes
+    ----------
+    settings : Settings
+    scores : ScoreModel
+    outcomes : tuple of OutcomeModel
+        Control, treated; so are all pairs here.
+    propensity : Tensor, shape (B, N)
+        Leave-one-out, neither clipped nor a share: a regression's prediction of T.
+    means : tuple of Tensor, shape (B, N)
+        Predicted mean outcomes under control and under treatment, in the unit of the batch's outcome.
+    residuals, loo_residuals : Tensor, shape (B, N)
+        Errors of each row's own arm's prediction, in-sample and leave-one-out.
+    prognosis : ScorePair
+    outcome_features : tuple of RowFeatures
+    balance_kernel : LandmarkKernel
+    balance_features : Tensor of shape (B, N, M), or RowFeatures where they are not kept
+    balance_ridge : Tensor, shape (B,)
+    """
+
+    settings: Settings
+    scores: ScoreModel
+    outcomes: tuple[OutcomeModel, OutcomeModel]
+    propensity: Rows
+    means: tuple[Rows, Rows]
+    residuals: Rows
+    loo_residuals: Rows
+    prognosis: ScorePair
+    outcome_features: tuple[RowFeatures, RowFeatures]
+    balance_kernel: LandmarkKernel
+    balance_features: Features
+    balance_ridge: Float[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class ScorePair:
+    """Divisors of the two prognostic scores as key coordinates (outcome already centred)."""
+
+    centres: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]
+    divisors: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]
+
+    def coordinates(self, means: tuple[Rows, Rows]) -> list[Rows]:
+        """Standardised scores, bounded."""
+        pairs = zip(means, self.centres, self.divisors, strict=True)
+        return [((score - centre) / divisor).clamp(-4, 4) for score, centre, divisor in pairs]
+
+
+@dataclass(frozen=True)
+class ForeignRows:
+    """Propensity, mean outcomes of both arms, their features, and balancing keys of rows outside the table."""
+
+    propensity: Float[Tensor, "B n"]
+    means: tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]
+    outcome_features: tuple[RowFeatures, RowFeatures]
+    balance_keys: Float[Tensor, "B n K"]
+
+
+def each_tensor(parts: Sequence[Part], function: Callable[[list[Tensor]], Tensor]) -> Part:
+    """Structure like each of some others, whose tensors are a function of theirs in the same place.
+
+    Parameters
+    ----------
+    parts : sequence
+        Dataclasses, tuples, dicts and tensors of one structure; what else is in them is the first one's.
+    function : callable
+        Takes the tensors of one place, in the order of the parts.
+    """
+    first: Any = parts[0]
+    others: Sequence[Any] = parts
+    taken: Any = first
+    if isinstance(first, Tensor):
+        taken = function(list(others))
+    elif isinstance(first, tuple):
+        taken = tuple(each_tensor(inner, function) for inner in zip(*others, strict=True))
+    elif isinstance(first, dict):
+        taken = {name: each_tensor([part[name] for part in others], function) for name in first}
+    elif is_dataclass(first) and not isinstance(first, type):
+        names = [entry.name for entry in fields(first)]
+        taken = replace(first, **{n: each_tensor([getattr(part, n) for part in others], function) for n in names})
+    return cast(Part, taken)
+
+
+def one_table(batch: Part, place: int) -> Part:
+    """Take one table out of a state, settings or another part of a batch, with memory of its own."""
+    return each_tensor([batch], lambda tensors: tensors[0][place : place + 1].clone())
+
+
+def without_rows(state: ZeroShot) -> ZeroShot:
+    """A state for foreign rows only: what belongs to the table's own rows is left out."""
+
+    def small(part: Tensor) -> Tensor:
+        """No rows: a copy, since a slice would keep all rows alive."""
+        return part[:, :0].clone()
+
+    empty = small(state.propensity)
+    kernels = [model.kernel.compact() for model in state.outcomes]
+    features = [
+        RowFeatures(kernel, small(part.keys), None)
+        for kernel, part in zip(kernels, state.outcome_features, strict=True)
+    ]
+    # Factors that predictions do not need, or that the landmarks give again, are most of what is left.
+    fit = replace(state.scores.fit, factor=small(state.scores.fit.factor))
+    outcomes = [replace(model, kernel=kernel) for model, kernel in zip(state.outcomes, kernels, strict=True)]
+    return replace(
+        state,
+        scores=replace(state.scores, kernel=state.scores.kernel.compact(), fit=fit),
+        outcomes=(outcomes[0], outcomes[1]),
+        balance_kernel=state.balance_kernel.compact(),
+        propensity=empty,
+        means=(empty, empty),
+        residuals=empty,
+        loo_residuals=empty,
+        outcome_features=(features[0], features[1]),
+        balance_features=empty.new_empty(len(empty), 0, state.balance_kernel.landmarks.shape[1]),
+    )

@@ -1,6 +1,0 @@
-"""DoWhy's refuters as one battery: refits in batches, one table of verdicts."""
-
-from dowhy_cina.refutation.battery import refute
-from dowhy_cina.refutation.report import COLUMNS, Refutation, RefutationReport
-
-__all__ = ["COLUMNS", "Refutation", "RefutationReport", "refute"]

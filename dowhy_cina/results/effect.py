@@ -1,0 +1,296 @@
+"""The result of an estimate: figures, weights, balance, certificate, and how they are told.
+
+Letters: N rows, D covariates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from dowhy_cina.errors import CinaError
+from dowhy_cina.results.diagnostics import EffectiveSampleSize, OverlapVerdict
+from dowhy_cina.results.heterogeneity import VaryingEffect
+from dowhy_cina.results.sensitivity import Sensitivity, sensitivity
+
+_POPULATIONS = {
+    "ate": "all rows (ATE)",
+    "att": "the treated (ATT)",
+    "atc": "the controls (ATC)",
+    "rows": "the named rows",
+    "overlap": "where both treatments are likely (overlap)",
+}
+
+
+class EffectFunction(Protocol):
+    """Modelled effects at any covariates, such as :class:`dowhy_cina.calls.conditional.ConditionalEffects`."""
+
+    def at(self, covariates: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Effects and standard errors (n,) at covariate rows, in the outcome's unit."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How an estimate was computed.
+
+    Attributes
+    ----------
+    route : {"exact", "landmarks"}
+        Whether every row spans the kernels, or a subset does.
+    landmarks, rows, columns : int
+        Sizes; columns after encoding.
+    device, dtype : str
+    block_rows : int
+        Rows whose features are computed at once.
+    kept_kernels : int
+        Kernels, of three, whose features of all rows were kept in memory instead of computed again by each pass.
+    memory : int
+        Estimated bytes at the peak, beside the user's table.
+    """
+
+    route: str
+    landmarks: int
+    rows: int
+    columns: int
+    device: str
+    dtype: str
+    block_rows: int = 0
+    kept_kernels: int = 3
+    memory: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class EffectResult(VaryingEffect):
+    """An estimated average effect.
+
+    Attributes
+    ----------
+    value : float
+        Effect in the outcome's unit.
+    standard_error, p_value : float or None
+        From the influence function; None if an arm has a single row.
+    confidence_interval : tuple of float or None
+        ``(lower, upper)`` at ``confidence_level``.
+    target : {"ate", "att", "atc", "rows"}
+    weights : ndarray, shape (N,)
+        Balancing weights: not negative, summing to one in each arm, zero for rows set aside.
+    target_weights : ndarray, shape (N,)
+        Weight of each row in the target population; all zero if its rows are not in the table.
+    treatment : ndarray of int8, shape (N,)
+        1 treated, 0 control, -1 set aside.
+    propensity : ndarray, shape (N,)
+        Leave-one-out propensity in [0, 1], NaN for rows set aside.
+    outcome_scale : float
+        Standard deviation of the outcome.
+    balance : DataFrame
+        A row per covariate; columns ``before`` and ``after``: standardised mean differences of the arms.
+    effective_sample_size : EffectiveSampleSize
+        Kish's, per arm, in rows.
+    duality_gap : float
+        Relative duality gap of the balancing problem that gave the weights; zero only at its exact solution.
+    refinement_steps : int
+        Iterations of the solver after the forward pass: 0 unless ``refine`` or an exact solution was asked for.
+    minimised_bias : float
+        Worst-case bias that the balancing problem minimises, in the outcome's unit: of one arm against the other for
+        the paper's weights, of each arm against the target otherwise.
+    lowest_bias : float
+        What the duality gap leaves open: no weights as spread out have a minimised bias below this. As spread out means
+        no weight above the limit of the problem (paper's weights), or as large an effective sample size (otherwise).
+    worst_case_bias, worst_case_bias_before : float
+        Most that the weighted (unweighted) difference of means can be off, in the outcome's unit, if each arm's mean
+        outcome is a function of norm one sd of the outcome in the balancing kernel's space.
+    plan : Plan
+    warnings : tuple of str
+    rows_set_aside : int
+        Rows whose treatment is neither of the compared values.
+    checkpoint : str
+    augmentation : str
+    correction_share : float
+        Share of the weighted residuals that entered the estimate, in [0, 1]: the rest was within their noise.
+    degrees_of_freedom : float
+        Of the t distribution behind interval and p-value: the effective number of rows that carry the noise, less one.
+    pseudo_outcomes : ndarray, shape (N,)
+        Doubly robust scores: their mean is the effect, their spread its sampling error. NaN for rows set aside, and if
+        the target is not in the table.
+    overlap : OverlapVerdict
+        Whether the table can answer for the target population.
+    covariates : DataFrame or ndarray of N rows, or None
+        As the user gave them, for effects by group; left out of pickles and of :meth:`to_dict`, like ``function``.
+    cluster : ndarray, shape (N,), or None
+        Labels of clusters.
+    function : EffectFunction or None
+        The outcome regressions; left out of pickles and of :meth:`to_dict`.
+    """
+
+    value: float
+    standard_error: float | None
+    confidence_interval: tuple[float, float] | None
+    p_value: float | None
+    confidence_level: float
+    target: str
+    weights: npt.NDArray[np.float64]
+    target_weights: npt.NDArray[np.float64]
+    treatment: npt.NDArray[np.int8]
+    propensity: npt.NDArray[np.float64]
+    outcome_scale: float
+    balance: pd.DataFrame
+    effective_sample_size: EffectiveSampleSize
+    duality_gap: float
+    refinement_steps: int
+    minimised_bias: float
+    lowest_bias: float
+    worst_case_bias: float
+    worst_case_bias_before: float
+    plan: Plan
+    warnings: tuple[str, ...]
+    rows_set_aside: int
+    checkpoint: str
+    augmentation: str
+    correction_share: float
+    degrees_of_freedom: float
+    pseudo_outcomes: npt.NDArray[np.float64]
+    overlap: OverlapVerdict
+    covariates: Any = dataclasses.field(repr=False, compare=False)
+    cluster: npt.NDArray[Any] | None = dataclasses.field(repr=False, compare=False)
+    function: EffectFunction | None = dataclasses.field(repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "function": None, "covariates": None}
+
+    def __repr__(self) -> str:
+        error = _number(self.standard_error)
+        return f"EffectResult(value={self.value:.6g}, standard_error={error}, target={self.target!r})"
+
+    @property
+    def largest_weight(self) -> float:
+        """Largest weight of a row, as a share of its arm."""
+        return float(self.weights.max())
+
+    def summary(self) -> str:
+        """Aligned text for people: the effect, for whom, how many rows stand behind it, and what is doubtful."""
+        treated, control = int((self.treatment == 1).sum()), int((self.treatment == 0).sum())
+        size = self.effective_sample_size
+        lines = [
+            ("effect", f"{_number(self.value)} (standard error {_number(self.standard_error)})"),
+            (f"{100 * self.confidence_level:g} % interval", self._interval_text()),
+            ("p-value", "none" if self.p_value is None else f"{self.p_value:.3g}"),
+            ("population", f"{_POPULATIONS[self.target]}"),
+            ("treated", f"{treated} rows, effective sample size {size.treated:.1f}"),
+            ("control", f"{control} rows, effective sample size {size.control:.1f}"),
+            ("largest weight", f"{100 * self.largest_weight:.2g} % of its arm"),
+        ]
+        if self.rows_set_aside:
+            lines.append(("set aside", f"{self.rows_set_aside} rows with another treatment value"))
+        if len(self.balance):
+            worst = self.balance.abs().max()
+            lines.append(("largest imbalance", f"{worst['before']:.3f} before, {worst['after']:.3f} after weighting"))
+        else:
+            lines.append(("covariates", "none that vary: this is the difference in means"))
+        lines.append(("overlap", self.overlap.grade))
+        hidden = self.sensitivity()
+        if hidden is not None:
+            lines.append(("to overturn it", hidden.in_short()))
+        lines += [
+            ("duality gap", f"{self.duality_gap:.2g} (relative)"),
+            ("what it can move", self._gap_text()),
+            (
+                "computed",
+                f"{self.plan.route} route, {self.plan.landmarks} landmarks, {self.checkpoint}, {self.plan.device}",
+            ),
+        ]
+        width = max(len(label) for label, _ in lines)
+        text = [f"{label:<{width}}  {content}" for label, content in lines]
+        text += [textwrap.fill(f"warning: {w}", 100, subsequent_indent="         ") for w in self.warnings]
+        return "\n".join(text)
+
+    def _interval_text(self) -> str:
+        if self.confidence_interval is None:
+            return "none"
+        return f"{_number(self.confidence_interval[0])} to {_number(self.confidence_interval[1])}"
+
+    def _gap_text(self) -> str:
+        """Certificate in words: how much better balanced an exact solution could be."""
+        if not self.minimised_bias > 0:
+            return "nothing: there is no imbalance left"
+        reached = f"worst-case bias {_number(self.minimised_bias)}"
+        if not self.lowest_bias > 0:
+            return f"{reached}; how much lower an exact solution comes, refine=1e-3 tells"
+        return f"{reached}, which weights as spread out cannot bring below {_number(self.lowest_bias)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready values: rows set aside have the propensity None."""
+        left_out = ("function", "covariates", "cluster")
+        names = [field.name for field in dataclasses.fields(self) if field.name not in left_out]
+        content = {name: getattr(self, name) for name in names}
+        content["balance"] = self.balance.reset_index(names="covariate").to_dict("records")
+        content["effective_sample_size"] = self.effective_sample_size._asdict()
+        content["plan"] = dataclasses.asdict(self.plan)
+        content["overlap"] = dataclasses.asdict(self.overlap)
+        content["warnings"] = list(self.warnings)
+        content["confidence_interval"] = None if self.confidence_interval is None else list(self.confidence_interval)
+        for name in ("weights", "target_weights", "treatment"):
+            content[name] = content[name].tolist()
+        for name in ("propensity", "pseudo_outcomes"):
+            content[name] = [None if np.isnan(value) else value for value in content[name].tolist()]
+        return content
+
+    def sensitivity(self) -> Sensitivity | None:
+        """How strong a hidden confounder would have to be to explain the estimate away.
+
+        Returns
+        -------
+        dowhy_cina.results.sensitivity.Sensitivity or None
+            None without a standard error.
+        """
+        return sensitivity(
+            self.value,
+            self.standard_error,
+            self.confidence_interval,
+            self.outcome_scale,
+            int((self.treatment >= 0).sum()),
+            self.plan.columns,
+            self.confidence_level,
+        )
+
+    def conditional_effects(self, at: Any) -> pd.DataFrame:
+        """Modelled effects at given covariates.
+
+        Parameters
+        ----------
+        at : DataFrame or ndarray of n rows
+            With the covariates of the table.
+
+        Returns
+        -------
+        DataFrame, n rows
+            Columns ``effect``, ``standard_error``, ``lower``, ``upper`` (at ``confidence_level``), in the outcome's
+            unit; the index of ``at``.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If the rows do not have the table's covariates, or there is none.
+        CinaError
+            If the outcome regressions are not there: with ``augmentation="none"``, or after pickling.
+        """
+        if self.function is None:
+            raise CinaError(
+                "conditional_effects needs the outcome regressions, which augmentation='none' does without and pickles "
+                "leave out: estimate again with augmentation='kernel'."
+            )
+        effects, errors = self.function.at(at)
+        half = float(stats.norm.ppf(0.5 + self.confidence_level / 2)) * errors
+        index = at.index if isinstance(at, pd.DataFrame) else None
+        columns = {"effect": effects, "standard_error": errors, "lower": effects - half, "upper": effects + half}
+        return pd.DataFrame(columns, index=index)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

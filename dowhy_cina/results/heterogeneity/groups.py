@@ -1,0 +1,262 @@
+"""Average effects by group.
+
+Letters: N rows, G groups, C clusters.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from dowhy_cina.errors import InputError
+from dowhy_cina.results.heterogeneity.scores import (
+    Array,
+    Codes,
+    check_level,
+    cluster_codes,
+    contributions,
+)
+
+#: Distinct numbers up to which each is a group of its own; more are cut at quantiles.
+MOST_LEVELS = 6
+
+
+@dataclass(frozen=True)
+class GroupEffects:
+    """Average effects by group, with a test that they are all the same.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row per group: ``effect``, ``standard_error``, ``lower``, ``upper`` in the outcome's unit and ``rows``, the
+        group's rows in the target population. A group of a single row (or cluster) has an effect and no interval: NaN.
+    statistic : float or None
+        Wald statistic of equality; None if fewer than two groups have a standard error.
+    degrees_of_freedom : int
+        Groups compared less one.
+    p_value : float or None
+        From Welch's F distribution; with clusters, from F with a degree of freedom less than there are clusters.
+    level : float
+        Of the intervals.
+    """
+
+    table: pd.DataFrame
+    statistic: float | None
+    degrees_of_freedom: int
+    p_value: float | None
+    level: float
+
+    def __str__(self) -> str:
+        text = self.table.to_string(float_format="{:.4g}".format, na_rep="none")
+        if self.statistic is None or self.p_value is None:
+            return f"{text}\nno test of equality: fewer than two groups have a standard error"
+        test = f"Wald statistic {self.statistic:.3g}, {self.degrees_of_freedom} degrees of freedom"
+        return f"{text}\nequal effects: p-value {self.p_value:.3g} ({test})"
+
+
+def group_labels(modifiers: pd.DataFrame, bins: int = 4) -> pd.Series[Any]:
+    """Sort rows into groups by one or several columns.
+
+    Parameters
+    ----------
+    modifiers : DataFrame, N rows
+        Numbers with more than six distinct values are cut at quantiles; missing values are a group.
+    bins : int
+        Groups that a column of numbers is cut into.
+
+    Returns
+    -------
+    Series of ordered categories, N rows
+        "17 to 22", or "age 17 to 22, married 1" for several columns.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two bins.
+    """
+    if bins < 2:
+        raise InputError(f"expected at least two bins, got {bins}.")
+    names = [str(name) for name in modifiers.columns]
+    parts = [_levels(column, bins) for _, column in modifiers.items()]
+    if len(parts) == 1:
+        return parts[0].rename(names[0])
+    codes = [part.cat.codes.to_numpy() for part in parts]
+    texts = [[f"{name} {level}" for level in part.cat.categories] for name, part in zip(names, parts, strict=True)]
+    present = sorted(set(zip(*codes, strict=True)))
+    labels = {row: ", ".join(text[code] for text, code in zip(texts, row, strict=True)) for row in present}
+    values = [labels[row] for row in zip(*codes, strict=True)]
+    return pd.Series(pd.Categorical(values, list(labels.values()), ordered=True), modifiers.index)
+
+
+def group_effects(
+    pseudo_outcomes: npt.ArrayLike,
+    groups: Any,
+    level: float = 0.95,
+    cluster: Any = None,
+    weights: npt.ArrayLike | None = None,
+) -> GroupEffects:
+    """Average effect in each group of rows, and a joint test that they are equal.
+
+    Parameters
+    ----------
+    pseudo_outcomes : array-like, shape (N,)
+        Doubly robust scores whose mean is the average effect in the target population, in the outcome's unit.
+    groups : array-like, shape (N,)
+        Labels; the order of a categorical is kept, missing labels are a group.
+    level : float
+        Of the intervals, in (0, 1); from t distributions with a degree of freedom less than the group has rows.
+    cluster : array-like, shape (N,), optional
+        Labels of clusters of rows that are not independent; they may cross groups.
+    weights : array-like, shape (N,), optional
+        Weight of each row in the target population, any scale; equal by default.
+
+    Returns
+    -------
+    GroupEffects
+
+    Raises
+    ------
+    InputError
+        If lengths differ, a weight is negative or none is positive, no group has a row of the target, there is one
+        cluster only, or the level is not in (0, 1).
+
+    References
+    ----------
+    Semenova & Chernozhukov (2021), Debiased machine learning of conditional average treatment effects and other causal
+    functions, The Econometrics Journal 24.
+    """
+    check_level(level)
+    added, q = contributions(pseudo_outcomes, weights)
+    codes, labels = _group_codes(groups, len(q))
+    count = len(labels)
+    clusters = None if cluster is None else cluster_codes(cluster, len(q))
+    share = np.bincount(codes, q, count)
+    inside = share > 0
+    if not inside.any():
+        raise InputError("expected a group with rows of the target population, got none.")
+    effect = np.bincount(codes, added, count)[inside] / share[inside]
+    position = np.cumsum(inside) - 1
+    kept = inside[codes]
+    code = position[codes[kept]]
+    influence = (added[kept] - effect[code] * q[kept]) / share[inside][code]
+    covariance, units = _covariance(influence, code, len(effect), None if clusters is None else clusters[kept])
+    error = np.sqrt(np.diag(covariance))
+    half = stats.t.ppf(0.5 + level / 2, np.maximum(units - 1, 1)) * error
+    table = pd.DataFrame(
+        {
+            "effect": effect,
+            "standard_error": error,
+            "lower": effect - half,
+            "upper": effect + half,
+            "rows": np.bincount(code, q[kept] > 0, len(effect)).astype(int),
+        },
+        index=labels[inside],
+    )
+    groups_of_cluster = None if clusters is None else len(np.unique(clusters))
+    return GroupEffects(table, *_equality(effect, covariance, units, groups_of_cluster), level)
+
+
+def _levels(column: pd.Series[Any], bins: int) -> pd.Series[Any]:
+    """Groups of one covariate as ordered categories, named by the values they hold."""
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        named = column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype("category")
+        named = named.cat.remove_unused_categories()
+        named = named.cat.rename_categories([str(level) for level in named.cat.categories])
+    elif column.nunique() <= MOST_LEVELS:
+        named = column.astype("category")
+        named = named.cat.rename_categories([f"{level:g}" for level in named.cat.categories])
+    else:
+        cut = pd.Series(np.searchsorted(_edges(column, bins), column, side="left"), column.index).where(column.notna())
+        spans = column.groupby(cut).agg(["min", "max"])
+        named = cut.astype("category").cat.rename_categories(_spans(spans["min"], spans["max"]))
+    named = named.cat.as_ordered()
+    if named.isna().any():
+        named = named.cat.add_categories("missing").fillna("missing")
+    return named
+
+
+def _edges(column: pd.Series[Any], bins: int) -> Array:
+    """Largest values of the groups but the last.
+
+    Values tied with a quantile stay together: many zeros are one group. What little is left between two quantiles then
+    joins the group above it.
+    """
+    values = np.sort(column.dropna().to_numpy(np.float64))
+    kept: list[float] = []
+    done = 0
+    for edge in np.unique(np.quantile(values, np.arange(1, bins) / bins)):
+        below = int(np.searchsorted(values, edge, side="right"))
+        if below - done >= len(values) / (3 * bins):
+            kept.append(float(edge))
+            done = below
+    return np.array(kept)
+
+
+def _spans(low: pd.Series[Any], high: pd.Series[Any]) -> list[str]:
+    """Names of ranges of numbers, with as many decimals as keep them apart."""
+    size = float(np.abs([low, high]).max())
+    first = max(0, 2 - math.floor(math.log10(size or 1.0)))
+    for decimals in range(first, first + 15):
+        ends = [[np.format_float_positional(v, decimals, trim="-") for v in side] for side in (low, high)]
+        names = [a if a == b else f"{a} to {b}" for a, b in zip(*ends, strict=True)]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _group_codes(groups: Any, rows: int) -> tuple[Codes, pd.Index[Any]]:
+    """Number groups from zero in their order, those without rows left out."""
+    values = groups if isinstance(groups, pd.Series | pd.Categorical) else pd.Series(np.asarray(groups))
+    if len(values) != rows:
+        raise InputError(f"expected a group for each of {rows} rows, got {len(values)}.")
+    found = pd.Categorical(values).remove_unused_categories()
+    codes, labels = np.array(found.codes, dtype=np.intp), found.categories
+    if (codes < 0).any():
+        codes[codes < 0] = len(labels)
+        labels = pd.Index([*labels, "missing"], dtype=object)
+    return codes, labels.rename(getattr(values, "name", None) or "group")
+
+
+def _covariance(influence: Array, code: Codes, count: int, clusters: Codes | None) -> tuple[Array, Array]:
+    """Covariance (G, G) of the groups' effects and the number of independent units of each, rows or clusters.
+
+    A group of one unit has no variance to learn from: NaN on the diagonal.
+    """
+    if clusters is None:
+        units = np.bincount(code, minlength=count).astype(np.float64)
+        covariance = np.asarray(np.diag(np.bincount(code, influence**2, count)))
+    else:
+        sums = np.zeros((int(clusters.max()) + 1, count))
+        np.add.at(sums, (clusters, code), influence)
+        member = np.zeros(sums.shape, dtype=np.bool_)
+        member[clusters, code] = True
+        units = member.sum(axis=0).astype(np.float64)
+        covariance = np.asarray(sums.T @ sums)
+    factor: Array = np.sqrt(units / np.where(units > 1, units - 1, np.nan))
+    return np.asarray(covariance * np.outer(factor, factor), dtype=np.float64), units
+
+
+def _equality(
+    effect: Array, covariance: Array, units: Array, clusters: int | None
+) -> tuple[float | None, int, float | None]:
+    """Wald statistic of equal effects, its degrees of freedom and p-value."""
+    known = np.isfinite(np.diag(covariance)) & (np.diag(covariance) > 0)
+    df = int(known.sum()) - 1
+    if df < 1:
+        return None, 0, None
+    effect, covariance = effect[known], covariance[np.ix_(known, known)]
+    contrast = np.column_stack([-np.ones(df), np.eye(df)])
+    difference = contrast @ effect
+    statistic = float(difference @ np.linalg.pinv(contrast @ covariance @ contrast.T) @ difference)
+    if clusters is not None:
+        return statistic, df, float(stats.f.sf(statistic / df, df, clusters - 1))
+    precision = 1 / np.diag(covariance)
+    spread = float((np.square(1 - precision / precision.sum()) / (units[known] - 1)).sum())
+    scale = 1 + 2 * (df - 1) * spread / (df * (df + 2))
+    return statistic, df, float(stats.f.sf(statistic / (df * scale), df, df * (df + 2) / (3 * spread)))

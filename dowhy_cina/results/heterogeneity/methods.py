@@ -1,0 +1,128 @@
+"""What an estimate says of how its effect varies, as methods of the result.
+
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.errors import InputError
+from dowhy_cina.results.heterogeneity.groups import GroupEffects, group_effects, group_labels
+from dowhy_cina.results.heterogeneity.projection import best_linear_projection, effect_curve
+from dowhy_cina.results.heterogeneity.scores import Array, select_modifiers
+
+
+class VaryingEffect:
+    """Methods of a result that has doubly robust scores.
+
+    Attributes
+    ----------
+    pseudo_outcomes, target_weights : ndarray, shape (N,)
+    treatment : ndarray, shape (N,)
+        -1 in rows set aside.
+    confidence_level : float
+    covariates : DataFrame or ndarray of N rows, or None
+        As the user gave them.
+    cluster : ndarray, shape (N,), or None
+    """
+
+    pseudo_outcomes: Array
+    target_weights: Array
+    treatment: npt.NDArray[np.int8]
+    confidence_level: float
+    covariates: Any
+    cluster: Any
+
+    def group_effects(self, by: Any, bins: int = 4) -> GroupEffects:
+        """Average effects by group, with a joint test that they are equal.
+
+        Parameters
+        ----------
+        by : column name, list of column names, or Series, DataFrame or ndarray of N rows
+            Covariates by name, or values of one's own, aligned by position. Numbers with more than six distinct values
+            are cut at quantiles.
+        bins : int
+            Groups that a column of numbers is cut into.
+
+        Returns
+        -------
+        dowhy_cina.results.heterogeneity.GroupEffects
+
+        Raises
+        ------
+        InputError
+            If a name is not that of a covariate, or the target's rows are not in the table.
+        """
+        rows = self._scored()
+        labels = group_labels(select_modifiers(self.covariates, by).iloc[rows], bins)
+        return group_effects(**self._scores(rows), groups=labels, level=self.confidence_level)
+
+    def best_linear_projection(self, columns: Any) -> Any:
+        """Regression of the effect on covariates, as statsmodels gives it.
+
+        Parameters
+        ----------
+        columns : column name, list of column names, or Series, DataFrame or ndarray of N rows
+            As ``by`` in `group_effects`.
+
+        Returns
+        -------
+        statsmodels.regression.linear_model.RegressionResults
+            With HC3 standard errors, or cluster-robust ones; see
+            :func:`dowhy_cina.results.heterogeneity.best_linear_projection`.
+
+        Raises
+        ------
+        InputError
+            As `group_effects`, and if a column has missing values, is constant or a combination of the others.
+        """
+        rows = self._scored()
+        chosen = select_modifiers(self.covariates, columns).iloc[rows]
+        return best_linear_projection(**self._scores(rows), covariates=chosen)
+
+    def effect_curve(self, modifier: Any) -> pd.DataFrame:
+        """Average effect along one column of numbers, with pointwise and simultaneous bands.
+
+        Parameters
+        ----------
+        modifier : column name, or Series or ndarray of N rows
+
+        Returns
+        -------
+        DataFrame
+            As :func:`dowhy_cina.results.heterogeneity.effect_curve` gives it.
+
+        Raises
+        ------
+        InputError
+            As `group_effects`, and if the modifier is more than one column, not of numbers, or has missing values.
+        """
+        rows = self._scored()
+        chosen = select_modifiers(self.covariates, modifier).iloc[rows]
+        if chosen.shape[1] != 1 or not pd.api.types.is_numeric_dtype(chosen.iloc[:, 0]):
+            raise InputError(
+                f"expected one column of numbers for a curve, got {list(chosen.columns)}; use group_effects instead."
+            )
+        values = chosen.iloc[:, 0].to_numpy(np.float64)
+        return effect_curve(**self._scores(rows), modifier=values, level=self.confidence_level)
+
+    def _scored(self) -> npt.NDArray[np.bool_]:
+        if not self.target_weights.any() or np.isnan(self.pseudo_outcomes).all():
+            raise InputError(
+                "the target's rows are not in the table, so they have no scores: estimate for 'ate', 'att', 'atc' or a "
+                "mask, or ask conditional_effects for their effects one by one."
+            )
+        return np.asarray(self.treatment >= 0)
+
+    def _scores(self, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        cluster = None if self.cluster is None else np.asarray(self.cluster)[rows]
+        return {
+            "pseudo_outcomes": self.pseudo_outcomes[rows],
+            "weights": self.target_weights[rows],
+            "cluster": cluster,
+        }

@@ -1,0 +1,180 @@
+"""Regressions of the effect on covariates.
+
+Letters: N rows, P terms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from dowhy_cina.errors import InputError
+from dowhy_cina.results.heterogeneity.scores import Array, check_level, cluster_codes, contributions
+
+#: Stands in for the weight zero of a row outside the target, which enters a projection by its residual alone.
+_NO_WEIGHT = 1e-10
+_BAND_DRAWS = 4000
+#: Quantiles at which natural splines have their knots, by the rows there are.
+_KNOTS = ((0, (0.1, 0.5, 0.9)), (150, (0.05, 0.35, 0.65, 0.95)), (500, (0.05, 0.275, 0.5, 0.725, 0.95)))
+
+
+def best_linear_projection(
+    pseudo_outcomes: npt.ArrayLike,
+    covariates: pd.DataFrame,
+    cluster: Any = None,
+    weights: npt.ArrayLike | None = None,
+) -> Any:
+    """Regress the effect on covariates: the best linear approximation to how it varies.
+
+    Parameters
+    ----------
+    pseudo_outcomes, cluster, weights
+        As in `group_effects`.
+    covariates : DataFrame, N rows
+        Numbers and booleans as they are, anything else as an indicator per level but the first.
+
+    Returns
+    -------
+    statsmodels.regression.linear_model.RegressionResults
+        With HC3 standard errors, or cluster-robust ones. Its ``summary()`` is the usual table; only coefficients,
+        standard errors and tests mean something, not the explained variance of the scores.
+
+    Raises
+    ------
+    InputError
+        As `group_effects`, and if a covariate has missing values, is constant, or is a combination of the others.
+
+    References
+    ----------
+    Semenova & Chernozhukov (2021), as for `group_effects`.
+    """
+    return _project(pseudo_outcomes, _design(covariates), cluster, weights)
+
+
+def effect_curve(
+    pseudo_outcomes: npt.ArrayLike,
+    modifier: npt.ArrayLike,
+    level: float = 0.95,
+    cluster: Any = None,
+    weights: npt.ArrayLike | None = None,
+    points: int = 81,
+) -> pd.DataFrame:
+    """Average effect along one covariate of numbers, by a natural cubic spline of the pseudo-outcomes.
+
+    Parameters
+    ----------
+    pseudo_outcomes, level, cluster, weights
+        As in `group_effects`.
+    modifier : array-like, shape (N,)
+        Finite numbers.
+    points : int
+        Grid points between the 2.5th and the 97.5th percentile.
+
+    Returns
+    -------
+    DataFrame
+        Index: the modifier; columns ``effect``, ``standard_error``, ``lower``, ``upper`` (pointwise), ``band_lower``,
+        ``band_upper`` (holding the whole curve at once with this probability).
+
+    Raises
+    ------
+    InputError
+        As `best_linear_projection`.
+    """
+    check_level(level)
+    values = np.asarray(modifier, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise InputError("expected finite numbers along the curve, got missing or infinite ones; leave these rows out.")
+    if np.ptp(values) == 0:
+        raise InputError("expected a covariate that varies along the curve, got a constant one.")
+    knots = _knots(values)
+    fit = _project(pseudo_outcomes, pd.DataFrame(_spline(values, knots)), cluster, weights)
+    first, last = np.quantile(values, [0.025, 0.975])
+    grid = np.linspace(first, last, points)
+    basis = np.column_stack([np.ones(points), _spline(grid, knots)])
+    covariance = np.asarray(fit.cov_params())
+    effect = basis @ np.asarray(fit.params)
+    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, covariance, basis))
+    half = stats.t.ppf(0.5 + level / 2, getattr(fit, "df_resid_inference", fit.df_resid)) * error
+    # The largest t-ratio along the grid, of coefficients drawn about their estimate.
+    draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _BAND_DRAWS)
+    widest = np.abs(draws @ basis.T / np.maximum(error, np.finfo(float).tiny)).max(axis=1)
+    band = np.maximum(float(np.quantile(widest, level)) * error, half)
+    return pd.DataFrame(
+        {
+            "effect": effect,
+            "standard_error": error,
+            "lower": effect - half,
+            "upper": effect + half,
+            "band_lower": effect - band,
+            "band_upper": effect + band,
+        },
+        index=grid,
+    )
+
+
+def _project(pseudo_outcomes: npt.ArrayLike, design: pd.DataFrame, cluster: Any, weights: Any) -> Any:
+    """Weighted least squares of the scores with robust errors; a constant is put before the design."""
+    import statsmodels.api as sm  # half a second that nobody else should wait for
+
+    added, q = contributions(pseudo_outcomes, weights)
+    if len(design) != len(q):
+        raise InputError(f"expected covariates for each of {len(q)} rows, got {len(design)}.")
+    q = np.maximum(q * len(q), _NO_WEIGHT)
+    terms = design.reset_index(drop=True)
+    terms.insert(0, "constant", 1.0)
+    if np.linalg.matrix_rank(terms.to_numpy() * np.sqrt(q)[:, None]) < terms.shape[1]:
+        raise InputError(
+            f"expected covariates none of which is a combination of the others among the target's rows, got "
+            f"{list(design.columns)}; leave one out."
+        )
+    effects = pd.Series(added * len(q) / q, name="effect")
+    model = sm.OLS(effects, terms) if np.ptp(q) == 0 else sm.WLS(effects, terms, weights=q)
+    if cluster is None:
+        return model.fit(cov_type="HC3", use_t=True)
+    return model.fit(cov_type="cluster", cov_kwds={"groups": cluster_codes(cluster, len(q))}, use_t=True)
+
+
+def _design(covariates: pd.DataFrame) -> pd.DataFrame:
+    """Columns of numbers without missing values."""
+    if not covariates.shape[1]:
+        raise InputError("expected at least one covariate to project the effect on, got none.")
+    missing = [str(name) for name in covariates.columns[covariates.isna().any()]]
+    if missing:
+        raise InputError(f"expected covariates without missing values, got some in {missing}; fill them in.")
+    constant = [str(name) for name in covariates.columns if covariates[name].nunique() < 2]
+    if constant:
+        raise InputError(f"expected covariates that vary, got constant ones: {constant}; leave them out.")
+    labels = [
+        name
+        for name in covariates.columns
+        if pd.api.types.is_bool_dtype(covariates[name]) is False and not pd.api.types.is_numeric_dtype(covariates[name])
+    ]
+    design = pd.get_dummies(covariates, columns=labels, drop_first=True).astype(np.float64)
+    return design.rename(columns=str)
+
+
+def _knots(values: Array) -> Array:
+    """Knots of a natural spline; two, and it is a line, where the values are too few or tied."""
+    quantiles = next(quantiles for least, quantiles in reversed(_KNOTS) if len(values) >= least)
+    knots = np.unique(np.quantile(values, quantiles))
+    if len(knots) < 3 or len(np.unique(values)) <= len(knots):
+        return np.array([values.min(), values.max()])
+    return knots
+
+
+def _spline(values: Array, knots: Array) -> Array:
+    """Basis of a natural cubic spline without its constant, linear beyond the outer knots, shape (n, K - 1)."""
+    width = knots[-1] - knots[0]
+    x, t = (values - knots[0]) / width, (knots - knots[0]) / width
+    line: Array = x[:, None]
+    if len(knots) < 3:
+        return line
+    cubes = np.maximum(line - t, 0) ** 3
+    last = (cubes[:, -2:-1] * (t[-1] - t[:-2]) - cubes[:, -1:] * (t[-2] - t[:-2])) / (t[-1] - t[-2])
+    basis: Array = np.column_stack([line, cubes[:, :-2] - last])
+    return basis

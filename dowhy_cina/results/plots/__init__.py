@@ -1,0 +1,19 @@
+"""Pictures of an estimate; each takes a result and an optional Axes and returns the Axes.
+
+Matplotlib is imported when a picture is drawn: ``pip install "dowhy-cina[plots]"``.
+"""
+
+from dowhy_cina.results.plots.balance import love_plot, overlap_plot, weight_plot
+from dowhy_cina.results.plots.effects import effect_plot, group_plot
+from dowhy_cina.results.plots.files import save_plots
+from dowhy_cina.results.plots.refutation import refutation_plot
+
+__all__ = [
+    "effect_plot",
+    "group_plot",
+    "love_plot",
+    "overlap_plot",
+    "refutation_plot",
+    "save_plots",
+    "weight_plot",
+]

@@ -1,0 +1,244 @@
+"""The two columns beside the covariates: treatment as 0/1 and outcome as float64, or an error that says why not.
+
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.errors import InputError, InputTypeError, first_rows
+from dowhy_cina.tables.columns import holds_numbers, number_column
+
+#: Levels that a message lists before it stops.
+LISTED_LEVELS = 10
+#: Numeric levels from which a treatment is called continuous in the message; fewer if they are not whole numbers.
+CONTINUOUS_LEVELS = 20
+CONTINUOUS_FRACTIONS = 5
+
+
+@dataclass(frozen=True)
+class TreatmentCoding:
+    """Which value of the treatment column is the treated arm and which is the control arm."""
+
+    treated: Any
+    control: Any
+
+
+def encode_treatment(
+    treatment: Any, treatment_value: Any = None, control_value: Any = None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], TreatmentCoding]:
+    """Code a treatment column as 1 (treated) and 0 (control).
+
+    Parameters
+    ----------
+    treatment : array_like, shape (N,)
+        Boolean, numeric, text or categorical; nullable pandas types are taken.
+    treatment_value, control_value
+        Values of the two arms; rows with another value are set aside. Without them the column must have two levels, of
+        which the larger number (``True`` of a boolean) is the treated arm.
+
+    Returns
+    -------
+    arm : ndarray, shape (N,)
+        1.0 in treated rows, 0.0 in all others.
+    keep : ndarray of bool, shape (N,)
+        False where the row has neither of the two values.
+    coding : TreatmentCoding
+        The values of the two arms.
+
+    Raises
+    ------
+    InputError
+        If values are missing or infinite, an arm has no row, or the two arms cannot be told.
+    InputTypeError
+        If the column holds neither numbers, booleans, text nor categories.
+    """
+    values = _level_values(_as_series(treatment, "treatment"))
+    if treatment_value is None or control_value is None:
+        treatment_value, control_value = _infer_arms(values, treatment_value, control_value)
+    for name, value in (("treatment_value", treatment_value), ("control_value", control_value)):
+        if np.ndim(value) != 0:
+            raise InputTypeError(f"{name}: expected a single value of the treatment column, got {value!r}.")
+    treated, control = _rows_with(values, treatment_value), _rows_with(values, control_value)
+    if bool((treated & control).any()) or treatment_value == control_value:
+        raise InputError(
+            f"treatment_value and control_value: expected two different values, got {treatment_value!r} twice."
+        )
+    counts = int(treated.sum()), int(control.sum())
+    for arm, count, value in zip(("treated", "control"), counts, (treatment_value, control_value), strict=True):
+        if count == 0:
+            raise InputError(
+                f"no {arm} row: {counts[0]} rows have the treatment value {treatment_value!r} (treated) and "
+                f"{counts[1]} the value {control_value!r} (control); the column holds {_describe_levels(values)}. Both "
+                f"arms need at least one row: check the data, or name a value other than {value!r} for the {arm} arm."
+            )
+    return treated.astype(np.float64), treated | control, TreatmentCoding(treatment_value, control_value)
+
+
+def check_outcome(outcome: Any, n: int) -> npt.NDArray[np.float64]:
+    """Return the outcome as finite float64 values.
+
+    Parameters
+    ----------
+    outcome : array_like, shape (N,)
+        Numbers or booleans; an object column that holds only those is taken.
+    n
+        Rows of the table that it belongs to.
+
+    Returns
+    -------
+    ndarray, shape (N,)
+        In the outcome's own unit; never a view that a caller could mutate through.
+
+    Raises
+    ------
+    InputError
+        If the length differs from `n`, or values are missing or infinite.
+    InputTypeError
+        If the outcome is text, dates or anything else that is not a number.
+    """
+    series = _as_series(outcome, "outcome")
+    if len(series) != n:
+        raise InputError(f"outcome: expected {n} values, one for each row of the table, got {len(series)}.")
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = pd.Series(np.asarray(series))
+    if not holds_numbers(series, "outcome"):
+        raise InputTypeError(
+            f"outcome: expected numbers or booleans, got {_example(series)}. Code it as numbers, for example 1 for the "
+            "event and 0 for none."
+        )
+    values = number_column(series)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        raise InputError(
+            f"outcome: expected finite numbers, got {bad.size} missing or infinite of {n} ("
+            f"{first_rows(bad.tolist())}). Leave these rows out or fill them in; the estimator does not guess outcomes."
+        )
+    return values.copy()
+
+
+def _as_series(values: Any, what: str) -> pd.Series[Any]:
+    """Return a column as a pandas Series; a single column in two dimensions is taken as that column."""
+    if isinstance(values, pd.DataFrame):
+        values = values.iloc[:, 0] if values.shape[1] == 1 else values.to_numpy()
+    if isinstance(values, pd.Series):
+        return values
+    if not isinstance(values, pd.api.extensions.ExtensionArray | pd.Index):
+        mixed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
+        # Through objects, or numpy would turn [0, "a"] into text and [1, None] into an error.
+        values = np.asarray(values, dtype=object) if mixed else np.asarray(values)
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim != 1:
+            raise InputError(
+                f"{what}: expected one value per row, shape (N,), got shape {values.shape}. Pass a single column."
+            )
+    series = pd.Series(values)
+    return series.infer_objects() if series.dtype == object else series
+
+
+def _level_values(series: pd.Series[Any]) -> npt.NDArray[Any]:
+    """Return the treatment's values as booleans, whole numbers, floats, or objects where they are no numbers."""
+    if len(series) == 0:
+        raise InputError("treatment: expected at least one treated and one control row, got an empty table.")
+    missing = np.flatnonzero(series.isna().to_numpy())
+    if missing.size:
+        raise InputError(
+            f"treatment: expected a value in every row, got {missing.size} missing of {len(series)} "
+            f"({first_rows(missing.tolist())}). Leave these rows out."
+        )
+    if isinstance(series.dtype, pd.CategoricalDtype) or series.dtype == object:
+        series = pd.Series(np.asarray(series)).infer_objects()
+    if not holds_numbers(series, "treatment"):
+        return np.asarray(series, dtype=object)
+    if pd.api.types.is_bool_dtype(series.dtype):
+        return series.to_numpy(dtype=np.bool_)
+    if pd.api.types.is_integer_dtype(series.dtype):
+        return series.to_numpy(dtype=np.int64)
+    values = number_column(series)
+    infinite = np.flatnonzero(np.isinf(values))
+    if infinite.size:
+        raise InputError(
+            f"treatment: expected finite values, got {infinite.size} infinite of {len(series)} "
+            f"({first_rows(infinite.tolist())}). Leave these rows out or correct them."
+        )
+    return values
+
+
+def _levels(values: npt.NDArray[Any]) -> list[Any]:
+    """Return the levels in ascending order as plain Python values."""
+    unique = pd.unique(values)
+    if values.dtype.kind != "O":
+        return [level.item() for level in np.sort(unique)]
+    return sorted(unique, key=lambda level: (type(level).__name__, str(level)))
+
+
+def _describe_levels(values: npt.NDArray[Any]) -> str:
+    """List the levels with their rows, as many as fit in a message."""
+    levels = _levels(values)
+    shown = [f"{level!r} ({int(_rows_with(values, level).sum())} rows)" for level in levels[:LISTED_LEVELS]]
+    more = len(levels) - len(shown)
+    return ", ".join(shown) + (f" and {more} more levels" if more else "")
+
+
+def _infer_arms(values: npt.NDArray[Any], treated: Any, control: Any) -> tuple[Any, Any]:
+    """Tell the two arms from the column where the user named none or only one of them."""
+    levels = _levels(values)
+    if len(levels) > 2:
+        raise InputError(_too_many_levels(values, levels))
+    if treated is not None or control is not None:
+        others = [level for level in levels if level not in (treated, control)]
+        if len(others) != 1:
+            raise InputError(
+                "treatment: expected two levels of which one was named, got the levels "
+                f"{_describe_levels(values)}. Name both treatment_value and control_value."
+            )
+        return (others[0], control) if treated is None else (treated, others[0])
+    if values.dtype.kind == "O":
+        raise InputError(
+            f"treatment: got the levels {_describe_levels(values)}, and which of them is treated is not known. Name "
+            f"treatment_value and control_value, for example treatment_value={levels[-1]!r}, "
+            f"control_value={levels[0]!r}."
+        )
+    if len(levels) == 1:
+        if levels[0] not in (0, 1):
+            raise InputError(
+                f"treatment: expected two levels, got {levels[0]!r} in all {len(values)} rows. There is no "
+                "other arm to compare with: add its rows."
+            )
+        return type(levels[0])(1), type(levels[0])(0)
+    return levels[1], levels[0]
+
+
+def _too_many_levels(values: npt.NDArray[Any], levels: list[Any]) -> str:
+    whole = values.dtype.kind != "f" or all(level == int(level) for level in levels)
+    limit = CONTINUOUS_LEVELS if whole else CONTINUOUS_FRACTIONS
+    if values.dtype.kind != "O" and len(levels) > limit:
+        return (
+            f"treatment: expected two levels, got {len(levels)} from {levels[0]!r} to {levels[-1]!r}; it looks "
+            "continuous, and the effect of a dose is not estimated. Cut it into two groups, or name the two values to "
+            "compare as treatment_value and control_value."
+        )
+    return (
+        f"treatment: expected two levels, got {len(levels)}: {_describe_levels(values)}. Name the two to compare as "
+        "treatment_value and control_value; rows of the others are set aside."
+    )
+
+
+def _rows_with(values: npt.NDArray[Any], level: Any) -> npt.NDArray[np.bool_]:
+    """Mask of the rows that hold a level; a number never equals a text."""
+    if values.dtype.kind != "O" and not isinstance(level, bool | int | float | np.number | np.bool_):
+        return np.zeros(len(values), dtype=np.bool_)
+    return np.asarray(values == level, dtype=np.bool_)
+
+
+def _example(series: pd.Series[Any]) -> str:
+    first = series.dropna().iloc[0]
+    return f"{type(first).__name__} values such as {first!r}"

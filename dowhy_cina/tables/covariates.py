@@ -1,0 +1,244 @@
+"""Covariates for the network: encoded, imputed, standardised, without repeats, in canonical column order.
+
+Letters: N rows, C raw covariates, E encoded columns, D columns that remain.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.errors import CinaError
+from dowhy_cina.mathematics.scaling import Scaling, fit_scaling
+from dowhy_cina.tables.canonical import column_order, find_duplicates
+from dowhy_cina.tables.columns import column_levels, indicators, level_names
+from dowhy_cina.tables.reading import Table, read_table
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How raw covariates become E columns of numbers; fitted once, applied to any table with the same covariates."""
+
+    labels: list[Any]
+    named: bool
+    names_in: list[str]
+    numeric: list[int]
+    fill: Array
+    has_missing: npt.NDArray[np.intp]
+    levels: dict[int, tuple[Any, ...]]
+    order: list[int] | None
+    names: list[str]
+
+    def apply(self, table: Table) -> Array:
+        """Encode a table into columns (E, N)."""
+        numbers, missing = table.numbers, np.isnan(table.numbers)
+        blocks = [numbers]
+        if missing.any():
+            blocks = [np.where(missing, self.fill[:, None], numbers)]
+        if self.has_missing.size:
+            blocks.append(missing[self.has_missing].astype(np.float64))
+        blocks += [indicators(table.text[at], levels, self.names_in[at]) for at, levels in self.levels.items()]
+        if self.order is None:
+            return blocks[0]
+        encoded: Array = np.concatenate(blocks)[self.order]
+        return encoded
+
+
+def _fit_encoding(table: Table) -> _Encoding:
+    """Choose imputed values and levels; the encoded columns follow the order of the raw ones."""
+    missing = np.asarray(np.isnan(table.numbers).any(axis=1), dtype=np.bool_)
+    has_missing = np.flatnonzero(missing)
+    fill = _medians(table.numbers)
+    for column in has_missing:
+        present = table.numbers[column][~np.isnan(table.numbers[column])]
+        fill[column] = _medians(present[None])[0] if present.size else 0.0
+    levels = {at: column_levels(series, table.names[at]) for at, series in table.text.items()}
+    names = [(at, table.names[at]) for at in table.numeric]
+    names += [(table.numeric[column], f"{table.names[table.numeric[column]]}_missing") for column in has_missing]
+    for at, found in levels.items():
+        labelled = level_names(table.names[at], found)
+        names += [(at, name) for name in (labelled[1:] if len(found) == 2 else labelled)]
+    order = sorted(range(len(names)), key=lambda column: names[column][0])
+    plain = order == list(range(len(order))) and not has_missing.size and not levels
+    return _Encoding(
+        labels=table.labels,
+        named=table.named,
+        names_in=table.names,
+        numeric=table.numeric,
+        fill=fill,
+        has_missing=has_missing,
+        levels=levels,
+        order=None if plain else order,
+        names=_distinct([names[column][1] for column in order]),
+    )
+
+
+def _medians(columns: Array) -> Array:
+    """Medians of columns (C, N) without missing values; halves are added, so that large numbers do not overflow."""
+    places = [(columns.shape[1] - 1) // 2, columns.shape[1] // 2]
+    lower, upper = np.partition(columns, places, axis=1)[:, places].T
+    medians: Array = lower / 2 + upper / 2
+    return medians
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Set apart names that occur before, as when a covariate is itself called ``age_missing``."""
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        candidate, count = name, 2
+        while candidate in seen:
+            candidate, count = f"{name}_{count}", count + 1
+        seen.add(candidate)
+        result.append(candidate)
+    return result
+
+
+class Preprocessor:
+    """Turn covariates of any kind into standardised columns.
+
+    Text and categories become an indicator per level (one indicator where there are two levels), missing numbers the
+    median beside an indicator ``<name>_missing``, missing labels a level of their own; constant and repeated columns
+    are dropped; the rest is standardised and cut at `CLIP` standard deviations. The result is the same to the last bit,
+    up to the permutation, when rows or columns are permuted.
+
+    Attributes
+    ----------
+    names_in : list of str
+        Raw covariates, in the user's order.
+    names_out : list of str
+        The D columns of `transform`, in canonical order.
+    dropped : dict of str to str
+        Encoded columns that were dropped, and why.
+    """
+
+    names_in: list[str]
+    names_out: list[str]
+    dropped: dict[str, str]
+
+    def __init__(self) -> None:
+        self._encoding: _Encoding | None = None
+        self._varying: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self._kept: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self._scaling: Scaling | None = None
+
+    def fit(self, covariates: Any) -> Preprocessor:
+        """Learn levels, imputed values, scaling and column order from a table.
+
+        Parameters
+        ----------
+        covariates : array_like, DataFrame or Series, shape (N, C) or (N,)
+            Numbers, booleans, text or categories, in any unit; NaN allowed.
+
+        Raises
+        ------
+        InputError
+            If the shape is wrong, no row is there, or a value is infinite.
+        InputTypeError
+            If a column holds dates, complex numbers or containers.
+        """
+        self.fit_transform(covariates)
+        return self
+
+    def fit_transform(self, covariates: Any) -> Array:
+        """Fit to a table and return its transform (N, D); the same as both in turn, in half the time."""
+        table = read_table(covariates)
+        encoding = _fit_encoding(table)
+        encoded = encoding.apply(table)
+        ascending = np.sort(encoded, axis=1)
+        scaling = fit_scaling(ascending)
+        varying = np.flatnonzero(~scaling.constant)
+        names = [encoding.names[column] for column in varying]
+        self.dropped = {encoding.names[column]: "constant" for column in np.flatnonzero(scaling.constant)}
+        if scaling.constant.any():
+            encoded, ascending, scaling = encoded[varying], ascending[varying], scaling.take(varying)
+        standardised = scaling.apply(encoded)
+        order = column_order(standardised, scaling.apply(ascending), names)
+        repeats = find_duplicates(standardised, order)
+        self.dropped |= {names[column]: f"duplicate of {names[other]!r}" for column, other in sorted(repeats.items())}
+        kept = np.array([column for column in order if column not in repeats], dtype=np.intp)
+        self.names_in, self.names_out = encoding.names_in, [names[column] for column in kept]
+        self._encoding, self._varying = encoding, varying
+        self._kept, self._scaling = varying[kept], scaling.take(kept)
+        return np.ascontiguousarray(standardised[kept].T)
+
+    def transform(self, covariates: Any) -> Array:
+        """Encode and standardise a table like the fitted one.
+
+        Parameters
+        ----------
+        covariates : array_like, DataFrame or Series, shape (N, C)
+            The covariates of the fit; frames may hold them in another order and beside other columns.
+
+        Returns
+        -------
+        ndarray, shape (N, D)
+            Standardised columns in canonical order; the row order is kept.
+
+        Raises
+        ------
+        InputError
+            As `fit`, and if a covariate is missing or has a level that the fitted table lacks.
+        InputTypeError
+            As `fit`, and if a covariate of numbers holds labels now.
+        """
+        encoded = self._encode(covariates)
+        assert self._scaling is not None
+        return np.ascontiguousarray(self._scaling.apply(encoded[self._kept]).T)
+
+    def deviations(self, covariates: Any) -> Array:
+        """Encode a table and return how far each value is from the fitted mean, (N, D), in units of the fitted sd.
+
+        Unlike those of `transform`, the values are not cut.
+        """
+        encoded = self._encode(covariates)
+        assert self._scaling is not None
+        return np.ascontiguousarray(self._scaling.apply(encoded[self._kept], np.inf).T)
+
+    def rescaled(self, mean: Array, sd: Array) -> Preprocessor:
+        """Return a copy that standardises by other moments, for a table of which only a sample was fitted.
+
+        Parameters
+        ----------
+        mean, sd : ndarray, shape (D,)
+            Of the deviations.
+        """
+        assert self._scaling is not None
+        other, old = copy.copy(self), self._scaling
+        other._scaling = dataclasses.replace(old, mean=old.mean + mean * old.sd, sd=old.sd * sd)
+        return other
+
+    def readable(self, covariates: Any) -> pd.DataFrame:
+        """Return the encoded columns in the user's units and order, all but the constant ones, for balance tables.
+
+        Parameters
+        ----------
+        covariates : array_like, DataFrame or Series, shape (N, C)
+            The covariates of the fit.
+
+        Returns
+        -------
+        DataFrame, N rows
+            Indicators of levels are called ``column=level``; imputed values stand where some were missing.
+        """
+        return pd.DataFrame(self._encode(covariates)[self._varying].T, columns=self.names_readable)
+
+    @property
+    def names_readable(self) -> list[str]:
+        """Names of the columns of `readable`."""
+        assert self._encoding is not None
+        return [self._encoding.names[column] for column in self._varying]
+
+    def _encode(self, covariates: Any) -> Array:
+        encoding = self._encoding
+        if encoding is None:
+            raise CinaError("Preprocessor: not fitted yet. Call fit first.")
+        return encoding.apply(read_table(covariates, encoding.labels, encoding.numeric, by_position=not encoding.named))

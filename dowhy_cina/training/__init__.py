@@ -1,8 +1,0 @@
-"""Pretraining of zero-shot models: collections of tables, objectives, the loop and its recipes."""
-
-from dowhy_cina.training.collections import Collection, Mixture, Simulators
-from dowhy_cina.training.folders import Folder
-from dowhy_cina.training.recipes import main
-from dowhy_cina.training.trainer import pretrain
-
-__all__ = ["Collection", "Folder", "Mixture", "Simulators", "main", "pretrain"]

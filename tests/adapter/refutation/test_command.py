@@ -1,0 +1,63 @@
+"""``dowhy-cina refute``: a table and a graph in, a report, JSON and a picture out."""
+
+import json
+
+import pytest
+
+from dowhy_cina.adapter.refutation.refuters import NAMES
+from dowhy_cina.cli import main, refute
+
+GRAPH = "digraph {x -> t; x -> y; z -> y; flag -> t; flag -> y; t -> y}"
+
+
+@pytest.fixture
+def files(frame, tmp_path):
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    (tmp_path / "graph.dot").write_text(GRAPH)
+    return tmp_path
+
+
+def call(files, *options):
+    return main(["refute", str(files / "data.csv"), "--treatment", "t", "--outcome", "y", *options])
+
+
+def test_prints_and_writes_the_report(files, capsys):
+    options = ["--graph", str(files / "graph.dot"), "--simulations", "4", "--seed", "1", "--target", "att"]
+    assert call(files, *options, "--json", str(files / "new" / "report.json"), "--plots", str(files / "pictures")) == 0
+    printed = capsys.readouterr()
+    assert "DoWhy's backdoor set: x, flag" in printed.out
+    content = json.loads((files / "new" / "report.json").read_text())
+    assert [row["refuter"] for row in content["refutations"]] == list(NAMES)
+    for row in content["refutations"]:
+        assert row["meaning"].split()[0] in printed.out
+    assert (files / "pictures" / "refutations.png").stat().st_size > 10_000
+
+
+def test_the_seed_decides(files, capsys):
+    def effects(seed):
+        path = files / f"{seed}.json"
+        options = ["--covariates", "x", "--refuters", "dummy_outcome_refuter", "--simulations", "2"]
+        assert call(files, *options, "--seed", seed, "--json", str(path)) == 0
+        return json.loads(path.read_text())["refutations"][0]["effects"]
+
+    assert effects("1") == effects("1") != effects("2")
+
+
+def test_refuses_in_one_line(files, capsys):
+    assert call(files, "--covariates", "x", "--refuters", "placebo") == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert call(files, "--covariates", "x", "--simulations", "1") == 1
+    assert "at least 2" in capsys.readouterr().err
+
+
+def test_interrupted_it_prints_what_was_finished(files, capsys, monkeypatch):
+    from dowhy_cina.adapter.refutation import refits
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(refits, "_run_batch", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        call(files, "--covariates", "x")
+    assert stopped.value.code == refute.INTERRUPTED
+    assert "interrupted; not finished: random_common_cause" in capsys.readouterr().out

@@ -1,0 +1,136 @@
+"""The data of refits follow the laws of DoWhy's refuters, and both of their forms give the same estimate."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from dowhy.causal_refuters import add_unobserved_common_cause as host
+
+from dowhy_cina.adapter.refutation import simulations
+from dowhy_cina.adapter.refutation.refuters import REFUTERS
+from dowhy_cina.calls.batch import estimate_encoded
+from dowhy_cina.errors import InputError
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def wide(make_frame, make_estimate, make_setting):
+    """A long table, in which shares and deviations are close to their laws."""
+    return make_setting(make_estimate(make_frame(4000), ["x", "flag", "kind", "text", "count"]))
+
+
+def test_random_common_cause_is_standard_normal_noise(wide):
+    table = simulations.random_common_cause(wide, generator())
+    assert abs(table.noise.mean()) < 0.06
+    assert table.noise.std() == pytest.approx(1, abs=0.05)
+    assert table.numbers is wide.table.numbers
+
+
+def test_placebo_keeps_the_arms_sizes_and_forgets_the_rows(wide):
+    table = simulations.placebo_treatment(wide, generator())
+    old, new = wide.table.treatment.to_numpy(), table.treatment.to_numpy()
+    assert new.sum() == old.sum()
+    assert abs(np.corrcoef(old, new)[0, 1]) < 0.06
+    assert abs(np.corrcoef(wide.table.numbers[0], new)[0, 1]) < 0.06
+
+
+def test_subset_has_four_fifths_of_the_rows_once_each(wide):
+    table = simulations.data_subset(wide, generator())
+    assert len(np.unique(table.rows)) == len(table.rows) == 3200
+    np.testing.assert_array_equal(table.numbers, wide.table.numbers[:, table.rows])
+    np.testing.assert_array_equal(table.outcome, wide.data.y.to_numpy()[table.rows])
+
+
+def test_bootstrap_repeats_rows_and_disturbs_what_dowhy_disturbs(wide):
+    table = simulations.bootstrap(wide, generator())
+    assert len(table.rows) == 4000
+    assert len(np.unique(table.rows)) == pytest.approx(4000 * (1 - np.exp(-1)), rel=0.03)
+    shift = table.numbers - wide.table.numbers[:, table.rows]
+    by_name = dict(zip(wide.number_names, shift, strict=True))
+    assert by_name["x"].std() == pytest.approx(0.1 * wide.data.x.std(), rel=0.05)
+    assert np.mean(by_name["flag"] != 0) == pytest.approx(0.1, abs=0.02)
+    assert set(np.unique(table.numbers[wide.number_names.index("flag")])) == {0.0, 1.0}
+    assert not by_name["count"].any()
+    kind = wide.label_names.index("kind")
+    assert np.mean(table.codes[kind] != wide.table.codes[kind, table.rows]) == pytest.approx(0.1, abs=0.02)
+    assert set(table.codes[kind]) == {0, 1, 2}
+    text = wide.label_names.index("text")
+    np.testing.assert_array_equal(table.codes[text], wide.table.codes[text, table.rows])
+    assert set(table.changed) == {"x", "flag", "kind"}
+
+
+def test_dummy_outcome_is_standard_normal_noise(wide):
+    outcome = simulations.dummy_outcome(wide, generator()).outcome
+    assert outcome.std() == pytest.approx(1, abs=0.05)
+    assert abs(np.corrcoef(outcome, wide.data.t)[0, 1]) < 0.06
+
+
+def test_observed_strengths_are_those_of_dowhy(wide, make_estimate):
+    model, estimand, _ = make_estimate(wide.data, ["x", "flag", "kind", "text", "count"])
+    strengths = simulations.observed_strengths(wide, 10)
+    expected_t = host._infer_default_kappa_t(model._data, estimand, ["t"], "binary_flip", 1.0)
+    expected_y = host._infer_default_kappa_y(model._data, estimand, ["y"], "linear", 1.0)
+    np.testing.assert_allclose(strengths.treatment, expected_t[:10], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(strengths.outcome, expected_y[:10], rtol=1e-6, atol=1e-12)
+    assert len(strengths) == 100
+    assert strengths.at(37) == (strengths.treatment[3], strengths.outcome[7])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7])
+def test_hidden_cause_flips_a_share_and_lowers_the_outcome(wide, share):
+    table = simulations.unobserved_common_cause(wide, (share, 2.0), generator())
+    flipped = table.treatment.to_numpy() != wide.data.t.to_numpy()
+    assert flipped.mean() == pytest.approx(share, abs=0.03)
+    hidden = (wide.data.y - table.outcome).to_numpy() / 2.0
+    assert hidden.std() == pytest.approx(1, abs=0.05)
+    if flipped.any():
+        assert hidden[flipped].min() > hidden[~flipped].max()
+    assert set(table.treatment) == {0, 1}
+
+
+def test_hidden_cause_needs_an_observed_one(wide):
+    for causes in (None, pd.DataFrame({"constant": np.ones(4000)})):
+        with pytest.raises(InputError, match="observed common cause"):
+            simulations.observed_strengths(dataclasses.replace(wide, common_causes=causes), 3)
+
+
+@pytest.mark.parametrize("refuter", REFUTERS, ids=lambda refuter: refuter.name)
+def test_encoded_refit_is_the_estimate_from_its_frame(refuter, setting):
+    """What a batch is given says the same as the frame that DoWhy would hand to the estimator."""
+    table = refuter.plan(setting, 9).draw(3, generator(5))
+    (batched,) = estimate_encoded([setting.encode(table)], setting.options)
+    assert batched.value == pytest.approx(setting.estimate(table), abs=1e-6)
+    assert batched.value != pytest.approx(setting.estimate(setting.table), abs=1e-9)
+
+
+def test_frame_holds_what_dowhy_would_give(setting):
+    frame = setting.data
+    bootstrapped = simulations.bootstrap(setting, generator())
+    given = setting.frame(bootstrapped)
+    assert dict(given.dtypes) == dict(frame.dtypes)
+    assert list(given.columns) == list(frame.columns)
+    placebo = setting.frame(simulations.placebo_treatment(setting, generator()))
+    assert set(placebo.columns) - set(frame.columns) == {"placebo"}
+    pd.testing.assert_series_equal(placebo.t, frame.t)
+    assert "dummy_outcome" in setting.frame(simulations.dummy_outcome(setting, generator()))
+    assert "w_random" in setting.frame(simulations.random_common_cause(setting, generator()))
+
+
+def test_missing_values_stay_missing_in_a_bootstrap(make_frame, make_estimate, make_setting):
+    frame = make_frame(200)
+    frame.loc[::7, "x"] = np.nan
+    setting = make_setting(make_estimate(frame, ["x", "z"]))
+    table = simulations.bootstrap(setting, generator())
+    missing = frame.x.isna().to_numpy()[table.rows]
+    np.testing.assert_array_equal(np.isnan(table.numbers[0]), missing)
+    assert missing.any()
+
+
+def test_an_empty_arm_is_refused(setting):
+    table = setting.table.take(np.flatnonzero(setting.data.t == 0))
+    with pytest.raises(InputError, match="no treated row"):
+        setting.encode(table)

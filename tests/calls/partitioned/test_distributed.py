@@ -1,0 +1,184 @@
+"""Dask DataFrames: the numbers of the whole table, on any partitions and on machines that die."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import dowhy_cina
+from dowhy_cina.calls.partitioned import columns
+from dowhy_cina.calls.partitioned.columns import Leaders
+from dowhy_cina.calls.partitioned.partitions import Spread
+from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.tables.preparation import stratified_rows
+
+dask = pytest.importorskip("dask")
+dd = pytest.importorskip("dask.dataframe")
+
+
+def frame(rows=900, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 3))
+    table = pd.DataFrame(x.copy(), columns=list("abc"))
+    table["group"] = pd.Categorical(rng.choice(["u", "v", "w"], rows))
+    table.loc[::11, "b"] = np.nan
+    table["t"] = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    table["y"] = 50 + 10 * (x[:, 0] + np.sin(x[:, 1]) + table["t"] + rng.normal(size=rows))
+    return table
+
+
+def split(table, *cuts):
+    """A Dask DataFrame with these partitions."""
+    edges = [0, *cuts, len(table)]
+    parts = [table.iloc[a:b] for a, b in pairwise(edges)]
+    return dd.from_delayed([dask.delayed(part) for part in parts], meta=table.iloc[:0], verify_meta=False)
+
+
+def same(ours, whole):
+    for name in ("value", "standard_error", "worst_case_bias", "worst_case_bias_before", "degrees_of_freedom"):
+        assert getattr(ours, name) == pytest.approx(getattr(whole, name), rel=1e-6), name
+    assert ours.confidence_interval == pytest.approx(whole.confidence_interval, rel=1e-6)
+    assert ours.effective_sample_size == pytest.approx(whole.effective_sample_size, rel=1e-6)
+    assert ours.duality_gap == pytest.approx(whole.duality_gap, abs=1e-7)
+    assert ours.p_value == pytest.approx(whole.p_value, rel=1e-3)
+    pd.testing.assert_frame_equal(ours.balance, whole.balance, atol=1e-8)
+    np.testing.assert_allclose(ours.weights.compute(), whole.weights, atol=1e-6 * whole.weights.max())
+    np.testing.assert_allclose(ours.propensity.compute(), whole.propensity, atol=1e-8)
+
+
+@pytest.mark.parametrize("target", ["ate", "att", "atc"])
+def test_the_numbers_of_the_whole_table(target):
+    table = frame()
+    whole = dowhy_cina.estimate_effect(table, "t", "y", target_units=target, confidence_level=0.9)
+    ours = dowhy_cina.estimate_effect(
+        split(table, 200, 450), treatment="t", outcome="y", target_units=target, confidence_level=0.9
+    )
+    same(ours, whole)
+    assert (ours.plan.rows, ours.plan.landmarks) == (whole.plan.rows, whole.plan.landmarks)
+
+
+def test_a_table_whose_rows_are_all_landmarks():
+    table = frame(rows=100)
+    same(dowhy_cina.estimate_effect(split(table, 30), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
+
+
+def test_odd_partitions_and_set_aside_rows():
+    """Empty ones, one without treated rows, one with rows of another level only, and columns in any order."""
+    table = frame().sort_values("t", kind="stable").reset_index(drop=True)
+    table["t"] = table["t"].astype(float)
+    table.loc[:9, "t"] = 2.0
+    named = {"treatment_value": 1, "control_value": 0, "covariates": ["c", "a", "group"]}
+    ours = dowhy_cina.estimate_effect(split(table, 10, 10, 100, 880, 900), "t", "y", **named)
+    whole = dowhy_cina.estimate_effect(table, "t", "y", **named)
+    assert ours.rows_set_aside == whole.rows_set_aside == 10
+    same(ours, whole)
+
+
+def test_each_partition_may_have_its_own_categories():
+    table = frame()
+    parts = [table.iloc[:400].copy(), table.iloc[400:].copy()]
+    parts[0] = parts[0][parts[0]["group"] != "w"]
+    for part in parts:
+        part["group"] = part["group"].cat.remove_unused_categories()
+    ours = dd.from_delayed([dask.delayed(part) for part in parts], meta=table.iloc[:0], verify_meta=False)
+    whole = pd.concat([part.astype({"group": object}) for part in parts])
+    same(dowhy_cina.estimate_effect(ours, "t", "y"), dowhy_cina.estimate_effect(whole, "t", "y"))
+
+
+def test_a_sample_learns_levels_and_moments_of_all(monkeypatch):
+    table = frame(rows=3000)
+    table["rare"] = "often"
+    table.loc[1234:1243, "rare"] = "seldom"
+    monkeypatch.setattr(columns, "SAMPLE_ROWS", 300)
+    ours = dowhy_cina.estimate_effect(split(table, 700, 2000), "t", "y")
+    others = dowhy_cina.estimate_effect(split(table, 100, 1500, 1600, 2900), "t", "y")
+    assert ours.value == pytest.approx(others.value, rel=1e-7)
+    assert "rare=seldom" in ours.balance.index
+    whole = dowhy_cina.estimate_effect(table, "t", "y")
+    # Other imputed values and landmarks, hence no more than this.
+    assert abs(ours.value - whole.value) < 0.3 * whole.standard_error
+    assert ours.outcome_scale == pytest.approx(whole.outcome_scale)
+
+
+def refused(error, message, table=None, **options):
+    given = {"treatment": "t", "outcome": "y", **options}
+    with pytest.raises(error, match=message):
+        dowhy_cina.estimate_effect(split(frame(), 300) if table is None else table, **given)
+
+
+def test_what_allows_no_estimate():
+    refused(InputError, "columns .*'z'.* are not in X", covariates=["a", "z"])
+    refused(InputTypeError, "names of its columns", treatment=np.zeros(900))
+    refused(InputError, "confidence_level", confidence_level=2)
+    refused(InputError, "no treated row", split(frame().assign(t=0), 300))
+    refused(InputError, "empty table", split(frame().iloc[:0]))
+    refused(InputError, "2 missing of 900", split(frame().assign(t=lambda f: f["t"].where(f.index > 1)), 300))
+    refused(
+        InputError, "outcome: expected finite", split(frame().assign(y=lambda f: f["y"].where(f.index != 500)), 300)
+    )
+    refused(InputError, "at least one covariate that varies", split(frame().assign(a=1.0), 300), covariates=["a"])
+    options = {"target_units": "overlap", "augmentation": "none", "refine": 1e-3, "cluster": "a", "sample_weight": "a"}
+    options |= {"memory_limit": "4GB", "checkpoint": "exact", "device": "cuda"}
+    for name, value in options.items():
+        refused(NotImplementedError, "Dask", **{name: value})
+
+
+def test_a_column_that_one_partition_lacks():
+    table = frame()
+    parts = [table.iloc[:400], table.iloc[400:].drop(columns="c")]
+    ours = dd.from_delayed([dask.delayed(part) for part in parts], meta=table.iloc[:0], verify_meta=False)
+    refused(InputError, r"a partition of 500 rows lacks the columns \['c'\]", ours)
+
+
+def test_leading_rows_are_those_of_the_whole_table():
+    rng = np.random.default_rng(0)
+    for rows, treated in ((6000, 0.5), (6000, 0.01), (6000, 0.99), (300, 0.3), (90, 0.5)):
+        t = (rng.random(rows) < treated).astype(float)
+        t[:2] = 0, 1
+        table = np.column_stack([rng.normal(size=rows), t, rng.normal(size=rows), np.round(rng.random(rows), 3)])
+        whole = table[np.lexsort([table[:, 2], table[:, 1], table[:, 3]])]
+        joined = sum((Leaders(part) for part in np.array_split(table, 5)[1:]), Leaders(np.array_split(table, 5)[0]))
+        pilot, marks = joined.chosen((int((1 - t).sum()), int(t.sum())), 128)
+        np.testing.assert_array_equal(pilot, whole[stratified_rows(whole[:, 1], 4096)][:, :-1])
+        np.testing.assert_array_equal(pilot[marks], whole[stratified_rows(whole[:, 1], 128)][:, :-1])
+
+
+def test_spreads_add_up_without_losing_digits():
+    values = torch.from_numpy(1e9 + np.random.default_rng(0).normal(size=(50, 2)))
+    total = Spread.of(values[:0]) + Spread.of(values[:20]) + Spread.of(values[20:])
+    np.testing.assert_allclose(total.sd, values.numpy().std(0), rtol=1e-6)
+    np.testing.assert_allclose(total.variance, values.numpy().var(0, ddof=1), rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [False, True])
+def test_two_workers_one_of_which_dies(kill, monkeypatch, tmp_path):
+    """The table is read from Parquet; the worker dies after the scores, whose partitions are computed again."""
+    distributed = pytest.importorskip("distributed")
+    table = frame(rows=2000)
+    for k, part in enumerate(np.array_split(np.arange(2000), 4)):
+        table.iloc[part].to_parquet(tmp_path / f"{k}.parquet")
+    whole = dowhy_cina.estimate_effect(table, "t", "y")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        from dowhy_cina.calls.partitioned import balance, partitions
+
+        run, died = partitions.Partitions.run, []
+
+        def run_and_kill(self, function, *arguments, **named):
+            if kill and function is balance.begin:
+                worker = next(iter(cluster.workers.values()))
+                died.append(worker.process.pid)
+                worker.process.process.kill()
+            return run(self, function, *arguments, **named)
+
+        monkeypatch.setattr(partitions.Partitions, "run", run_and_kill)
+        ours = dowhy_cina.estimate_effect(dd.read_parquet(tmp_path), "t", "y")
+        assert len(died) == kill
+        same(ours, whole)

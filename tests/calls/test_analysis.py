@@ -1,0 +1,164 @@
+"""One analysed table and its target populations: who is in them, and the doubly robust scores behind an effect."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dowhy_cina
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.errors import InputError, InputTypeError
+
+
+def draw(rows=600, seed=0):
+    """A confounded table whose effect is 2 + x0."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 3))
+    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    return x, t, x.sum(1) + t * (2 + x[:, 0]) + rng.normal(size=rows)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return draw()
+
+
+@pytest.fixture(scope="module")
+def analysis(table):
+    return analyse(*table)
+
+
+TARGETS = {
+    "ate": lambda x, t: "ate",
+    "att": lambda x, t: "att",
+    "atc": lambda x, t: "atc",
+    "overlap": lambda x, t: "overlap",
+    "mask": lambda x, t: x[:, 1] > 0.3,
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_effect_is_that_of_the_population(table, analysis, name):
+    x, t, _ = table
+    found = analysis.effect(TARGETS[name](x, t))
+    assert found.target_weights.sum() == pytest.approx(1)
+    truth = 2 + found.target_weights @ x[:, 0]
+    assert abs(found.value - truth) < 3 * found.standard_error
+    assert found.standard_error < 0.3
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("augmentation", ["kernel", "none"])
+def test_pseudo_outcomes_average_to_the_effect(table, name, augmentation):
+    x, t, y = table
+    found = analyse(x, t, y, options=EstimatorOptions(augmentation=augmentation)).effect(TARGETS[name](x, t))
+    assert found.pseudo_outcomes.mean() == pytest.approx(found.value, rel=1e-9)
+    spread = found.pseudo_outcomes.std() / np.sqrt(len(t))
+    # Their spread is the sampling part of the error, to which what smoothing may have left is added.
+    assert 0.5 * spread < found.standard_error < 3 * spread
+
+
+def test_pseudo_outcomes_are_in_the_callers_order(table, analysis):
+    x, t, y = table
+    order = np.random.default_rng(1).permutation(len(t))
+    other = analyse(x[order], t[order], y[order]).effect()
+    np.testing.assert_allclose(other.pseudo_outcomes, analysis.effect().pseudo_outcomes[order], atol=1e-8)
+
+
+def test_pseudo_outcomes_of_rows_set_aside_and_of_foreign_targets(table):
+    x, t, y = table
+    arms = np.r_[t[:-50], np.full(50, 2)]
+    found = analyse(x, arms, y, treatment_value=1, control_value=0).effect()
+    assert np.isnan(found.pseudo_outcomes[-50:]).all()
+    assert found.pseudo_outcomes[:-50].mean() == pytest.approx(found.value)
+    foreign = analyse(x, t, y).effect(pd.DataFrame(x[:20]))
+    assert np.isnan(foreign.pseudo_outcomes).all()
+    assert foreign.to_dict()["pseudo_outcomes"] == [None] * len(t)
+
+
+def test_overlap_weighs_rows_by_the_propensity(analysis):
+    found = analysis.effect("overlap")
+    expected = found.propensity * (1 - found.propensity)
+    np.testing.assert_allclose(found.target_weights, expected / expected.sum())
+    assert "overlap" in found.summary()
+
+
+def test_overlap_is_the_most_precise_population():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(800, 2))
+    t = (rng.random(800) < 1 / (1 + np.exp(-2.5 * x[:, 0]))).astype(int)
+    y = x.sum(1) + 2 * t + rng.normal(size=800)
+    analysis = analyse(x, t, y)
+    assert analysis.effect("overlap").standard_error < analysis.effect("ate").standard_error
+
+
+def test_overlap_without_a_common_population(analysis, monkeypatch):
+    import dataclasses
+
+    import torch
+
+    certain = torch.where(analysis._table.treatment > 0, 1.2, -0.1)
+    monkeypatch.setattr(analysis, "_state", dataclasses.replace(analysis._state, propensity=certain))
+    with pytest.raises(InputError, match="no common population"):
+        analysis.effect("overlap")
+
+
+def test_named_rows(table, analysis):
+    x, _, _ = table
+    mask = x[:, 1] > 0
+    inside = analysis.effect(mask)
+    assert inside.target_weights[~mask].sum() == 0
+    foreign = analysis.effect(pd.DataFrame(x[mask]))
+    assert foreign.target_weights.sum() == 0
+    assert foreign.value == pytest.approx(inside.value, abs=0.1)
+    # The foreign rows count as a sample of their own, which knows nothing of the table's.
+    assert foreign.standard_error == pytest.approx(inside.standard_error, rel=0.4)
+
+
+def test_a_mask_of_an_arm_is_the_arm(table, analysis):
+    _, t, _ = table
+    assert analysis.effect(t == 1).value == pytest.approx(analysis.effect("att").value, rel=1e-9)
+
+
+def test_without_columns_foreign_rows_are_any_rows(table):
+    _, t, y = table
+    found = analyse(np.ones((len(t), 1)), t, y).effect(pd.DataFrame({"x1": [1.0, 1.0]}))
+    assert found.value == pytest.approx(y[t == 1].mean() - y[t == 0].mean())
+
+
+@pytest.mark.parametrize(
+    ("units", "error", "message"),
+    [
+        ("atee", InputError, "'overlap'.*got 'atee'"),
+        (np.array([1, 2, 3]), InputTypeError, "boolean mask"),
+        (np.ones(599, bool), InputTypeError, "shape"),
+        (np.zeros(600, bool), InputError, "names no row"),
+        (pd.DataFrame(np.zeros((0, 3))), InputError, "empty DataFrame"),
+        (None, InputTypeError, "boolean mask"),
+    ],
+)
+def test_targets_that_are_none(analysis, units, error, message):
+    with pytest.raises(error, match=message):
+        analysis.effect(units)
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.5, 1.5, float("nan")])
+def test_levels_that_are_none(analysis, level):
+    with pytest.raises(InputError, match="confidence_level"):
+        analysis.effect(confidence_level=level)
+
+
+def test_one_forward_pass_serves_all_targets(table, monkeypatch):
+    from dowhy_cina.model.network import CinaModel
+
+    passes = []
+    original = CinaModel.forward
+    monkeypatch.setattr(CinaModel, "forward", lambda self, *rest: passes.append(1) or original(self, *rest))
+    analysis = analyse(*table)
+    for units in ("ate", "att", table[0][:, 0] > 0):
+        analysis.effect(units)
+    analysis.effect().conditional_effects(table[0])
+    assert len(passes) == 1
+    assert analysis.effect().value == dowhy_cina.estimate_effect(*table).value

@@ -1,0 +1,156 @@
+"""Many tables at once: the numbers of one table after the other, in any mixture of shapes and targets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dowhy_cina.calls import batch
+from dowhy_cina.calls.batch import EncodedTable, HeldSettings, estimate_encoded, values_encoded
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.errors import InputError
+from dowhy_cina.model.network import CinaModel
+from dowhy_cina.tables import Preprocessor
+
+
+def draw(rows, columns, seed, target):
+    """A table as the user has it, and the target."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    score = x[:, 0] if columns else np.zeros(rows)
+    t = (rng.random(rows) < 1 / (1 + np.exp(-score))).astype(float)
+    t[:4] = 0, 0, 1, 1
+    y = 1e3 * (np.sin(score) + t * (1 + score) + rng.normal(size=rows))
+    return x, t, y, (score > -0.5 if target == "mask" else target)
+
+
+def encode(x, t, y, target):
+    return EncodedTable(Preprocessor().fit_transform(x), t, y, target)
+
+
+SHAPES = [(60, 3), (60, 3), (200, 5), (60, 3), (200, 5), (40, 0), (60, 3), (300, 1), (200, 5), (60, 3)]
+TARGETS = ["ate", "att", "mask", "mask", "atc", "ate", "ate", "mask", "mask", "att"]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return [draw(*shape, seed, target) for seed, (shape, target) in enumerate(zip(SHAPES, TARGETS, strict=True))]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        EstimatorOptions(),
+        EstimatorOptions(augmentation="none"),
+        EstimatorOptions(landmarks=30),
+        EstimatorOptions(refine=1e-3),
+        EstimatorOptions(augmentation="none", refine=1e-2),
+    ],
+    ids=["default", "weights", "landmarks", "refined", "refined weights"],
+)
+def test_together_is_one_by_one(tables, options):
+    together = estimate_encoded([encode(*table) for table in tables], options, 0.9)
+    for (x, t, y, target), ours in zip(tables, together, strict=True):
+        expected = analyse(x, t, y, options=options).effect(target, 0.9)
+        size = 1e-6 * expected.outcome_scale
+        assert ours.value == pytest.approx(expected.value, abs=size)
+        assert ours.standard_error == pytest.approx(expected.standard_error, abs=size)
+        assert ours.confidence_interval == pytest.approx(expected.confidence_interval, abs=3 * size)
+        assert ours.p_value == pytest.approx(expected.p_value, abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [EstimatorOptions(), EstimatorOptions(augmentation="none")])
+def test_values_are_those_with_intervals(tables, options):
+    encoded = [encode(*table) for table in tables]
+    values = values_encoded(encoded, options)
+    expected = [found.value for found in estimate_encoded(encoded, options)]
+    assert values == pytest.approx(expected, rel=1e-9)
+
+
+def test_held_settings_follow_the_columns_by_name(monkeypatch):
+    """Refits with the same columns in any order share a pass with the settings; others are predicted anew."""
+    predicted, passes = [], []
+    pilot, forward = CinaModel.pilot, CinaModel.forward
+    monkeypatch.setattr(
+        CinaModel, "pilot", lambda model, table: predicted.append(len(table.outcome)) or pilot(model, table)
+    )
+    monkeypatch.setattr(
+        CinaModel,
+        "forward",
+        lambda model, table, held=None: passes.append(len(table.outcome)) or forward(model, table, held),
+    )
+    x, t, y, _ = draw(120, 3, 0, "ate")  # all rows are landmarks, whatever their order
+    x[:, 1] *= np.linspace(0.2, 2, 120)  # columns that differ in what they are to the kernels
+    names, orders = ("a", "b", "c"), [(0, 1, 2), (2, 0, 1), (1, 2, 0)]
+    encoded = Preprocessor().fit_transform(x)
+    held = HeldSettings.of(EncodedTable(encoded, t, y, "ate", names), EstimatorOptions())
+    turned = [EncodedTable(encoded[:, order], t, y, "ate", tuple(names[k] for k in order)) for order in orders]
+    other = EncodedTable(encoded, t, y, "ate", ("a", "b", "d"))
+    predicted.clear()
+    found = values_encoded([*turned, other], EstimatorOptions(), held)
+    assert (passes, predicted) == ([3, 1], [1])
+    assert found == pytest.approx([found[3]] * 4, rel=1e-9)
+    # Were the settings not put in order, the answer would be another one.
+    wrong = EncodedTable(encoded[:, (2, 0, 1)], t, y, "ate", names)
+    assert abs(values_encoded([wrong], EstimatorOptions(), held)[0] / found[0] - 1) > 1e-6
+
+
+def test_tables_of_one_shape_share_a_pass(monkeypatch):
+    passes = []
+    original = CinaModel.forward
+
+    def counted(model, table, *others):
+        passes.append(len(table.treatment))
+        return original(model, table, *others)
+
+    monkeypatch.setattr(CinaModel, "forward", counted)
+    encoded = [encode(*draw(60, 3, seed, "ate")) for seed in range(7)]
+    together = estimate_encoded(encoded, EstimatorOptions())
+    assert passes == [7]
+    monkeypatch.setattr(batch, "BATCH_ENTRIES", 3 * 60 * 60)
+    passes.clear()
+    parted = estimate_encoded(encoded, EstimatorOptions())
+    assert passes == [3, 3, 1]
+    for one, other in zip(together, parted, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-9)
+
+
+def test_order_of_tables_and_of_rows(tables):
+    encoded = [encode(*table) for table in tables]
+    first = estimate_encoded(encoded, EstimatorOptions())
+    turned = estimate_encoded(encoded[::-1], EstimatorOptions())[::-1]
+    assert [found.value for found in first] == pytest.approx([found.value for found in turned], rel=1e-9)
+    order = np.random.default_rng(0).permutation(200)
+    table = encoded[2]
+    shuffled = EncodedTable(table.covariates[order], table.treatment[order], table.outcome[order], table.target[order])
+    assert estimate_encoded([shuffled], EstimatorOptions())[0].value == pytest.approx(first[2].value, rel=1e-9)
+
+
+def test_target_weights():
+    table = encode(*draw(50, 2, 0, "ate"))
+    t, mask = table.treatment, np.arange(50) < 20
+    for target, rows in (("ate", np.ones(50)), ("att", t), ("atc", 1 - t), (mask, mask)):
+        ours = dataclasses.replace(table, target=target).target_weights()
+        np.testing.assert_allclose(ours, rows / rows.sum())
+
+
+def test_single_row_arms_have_a_value_and_no_interval():
+    table = encode(*draw(50, 2, 0, "ate"))
+    one = np.zeros(50)
+    one[3] = 1
+    found = estimate_encoded([dataclasses.replace(table, treatment=one), table], EstimatorOptions())
+    assert np.isfinite(found[0].value)
+    assert (found[0].standard_error, found[0].confidence_interval, found[0].p_value) == (None, None, None)
+    assert found[1].standard_error > 0
+
+
+def test_nothing_gives_nothing():
+    assert estimate_encoded([], EstimatorOptions()) == []
+
+
+def test_exact_solutions_are_refused():
+    with pytest.raises(InputError, match="one by one"):
+        estimate_encoded([], EstimatorOptions(checkpoint="exact"))

@@ -1,0 +1,140 @@
+"""Conditional effects against scikit-learn's Gaussian process with the same kernel, and where nothing is known."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
+from dowhy_cina.calls.conditional import posterior_variance
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.errors import CinaError
+from dowhy_cina.mathematics.kernels import HEAD_SCALES, RowFeatures
+
+N = 90
+
+
+def draw(rows=N, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 2))
+    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    return x, t, 50 + 10 * (np.sin(x[:, 0]) + t * (1 + x[:, 1]) + 0.3 * rng.normal(size=rows))
+
+
+@pytest.fixture(scope="module")
+def analysis():
+    """Every row is a landmark, so that the kernel is exact."""
+    return analyse(*draw(), options=EstimatorOptions(landmarks=N))
+
+
+def process(analysis, arm):
+    """The arm's regression as a process with a vague intercept, fitted by scikit-learn."""
+    model, table = analysis.function.state.outcomes[arm], analysis._table
+    signal = float(model.fit.signal_variance)
+    kernel = ConstantKernel(1e5 * signal, "fixed")
+    for amplitude, scale in zip(model.kernel.amplitudes[0].tolist(), HEAD_SCALES, strict=True):
+        kernel = kernel + ConstantKernel(signal * amplitude, "fixed") * RBF(scale, "fixed")
+    inside = table.treatment[0].numpy() == arm
+    regressor = GaussianProcessRegressor(kernel, alpha=signal * float(model.fit.penalty), optimizer=None)
+    return regressor.fit(model.kernel.landmarks[0].numpy()[inside], table.outcome[0].numpy()[inside])
+
+
+def test_scikit_learns_gaussian_process(analysis):
+    function = analysis.function
+    rows = np.random.default_rng(1).normal(size=(25, 2))
+    effects, errors = function.at(rows)
+    encoded = torch.from_numpy(function.preprocessor.transform(rows))[None]
+    with torch.no_grad():
+        foreign = function.model.foreign_rows(function.state, encoded)
+    means, variances = [], []
+    for arm, model in enumerate(function.state.outcomes):
+        mean, sd = process(analysis, arm).predict(foreign.outcome_features[arm].keys[0].numpy(), return_std=True)
+        means.append(mean.clip(float(model.lower), float(model.upper)))
+        variances.append(sd**2)
+        ours = posterior_variance(model, foreign.outcome_features[arm])[0]
+        np.testing.assert_allclose(ours.detach(), sd**2, rtol=0.01)  # the jitter of the landmarks' Gram
+    np.testing.assert_allclose(effects, function.scale * (means[1] - means[0]), atol=1e-3 * function.scale)
+    np.testing.assert_allclose(errors, function.scale * np.sqrt(variances[0] + variances[1]), rtol=0.01)
+
+
+def test_blocks_change_nothing(analysis, monkeypatch):
+    model = analysis.function.state.outcomes[1]
+    keys = torch.from_numpy(np.random.default_rng(2).normal(size=(1, 30, model.kernel.landmarks.shape[2])))
+    whole = posterior_variance(model, RowFeatures.build(model.kernel, keys, keep=True))
+    monkeypatch.setattr("dowhy_cina.mathematics.kernels.BLOCK_ENTRIES", 4 * N)
+    torch.testing.assert_close(posterior_variance(model, RowFeatures(model.kernel, keys, None)), whole)
+
+
+def test_fewer_landmarks_are_no_surer(analysis):
+    """What landmarks cannot represent counts as unknown: there the variance is the prior's or more."""
+    few = analyse(*draw(), options=EstimatorOptions(landmarks=10))
+    model = few.function.state.outcomes[0]
+    far = torch.full((1, 1, model.kernel.landmarks.shape[2]), 1e3, dtype=torch.float64)
+    unseen = posterior_variance(model, RowFeatures(model.kernel, far, None))
+    assert float(unseen) >= float(model.fit.signal_variance * model.kernel.diagonal)
+
+
+def test_far_from_the_data_less_is_known(analysis):
+    _, errors = analysis.function.at(np.array([[0.0, 0.0], [4.0, 4.0]]))
+    assert errors[1] > 2 * errors[0]
+
+
+def test_effects_are_those_of_the_table():
+    """Where noise is small the modelled effect is the true one, within its own error."""
+    x, t, y = draw(1500, seed=3)
+    rows = np.random.default_rng(4).normal(size=(200, 2))
+    effects, errors = analyse(x, t, y).function.at(rows)
+    truth = 10 * (1 + rows[:, 1])
+    assert np.corrcoef(effects, truth)[0, 1] > 0.9
+    assert np.mean(np.abs(effects - truth) < 3 * errors) > 0.8
+
+
+def test_rows_do_not_know_each_other(analysis):
+    rows = np.random.default_rng(5).normal(size=(9, 2))
+    effects, errors = analysis.function.at(rows)
+    some = analysis.function.at(rows[3:5])
+    np.testing.assert_allclose(some[0], effects[3:5], rtol=1e-9)
+    np.testing.assert_allclose(some[1], errors[3:5], rtol=1e-9)
+
+
+def test_categories_and_gaps_are_encoded_as_the_table_was():
+    x, t, y = draw(200)
+    frame = pd.DataFrame({"a": x[:, 0], "city": np.where(x[:, 1] > 0, "north", "south")})
+    frame.loc[::9, "a"] = np.nan
+    function = analyse(frame, t, y).function
+    effects, errors = function.at(frame.iloc[[5, 0]][["city", "a"]])
+    assert np.isfinite([effects, errors]).all()
+    np.testing.assert_allclose(function.at(frame)[0][[5, 0]], effects, rtol=1e-9)
+
+
+def test_without_columns_the_effect_is_the_same_everywhere():
+    _, t, y = draw()
+    effects, errors = analyse(np.ones((N, 1)), t, y).function.at(np.array([[1.0], [1.0]]))
+    np.testing.assert_allclose(effects, y[t == 1].mean() - y[t == 0].mean(), rtol=1e-6)
+    assert (errors > 0).all()
+
+
+def test_no_row_of_the_table_is_kept(analysis):
+    state = analysis.function.state
+    assert state.balance_features.shape[1] == 0
+    assert analysis.function is analysis.effect().function
+
+
+def test_pickles(analysis):
+    rows = np.random.default_rng(6).normal(size=(4, 2))
+    copy = pickle.loads(pickle.dumps(analysis.function))
+    for one, other in zip(copy.at(rows), analysis.function.at(rows), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_alone_have_none():
+    weights = analyse(*draw(), options=EstimatorOptions(augmentation="none"))
+    assert weights.function is None
+    with pytest.raises(CinaError, match="conditional_effects"):
+        weights.effect().conditional_effects(np.zeros((1, 2)))

@@ -1,0 +1,144 @@
+"""Many tables in one call: the numbers of one by one, errors in their place, nothing large left behind."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import dowhy_cina
+from dowhy_cina.calls import many
+from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
+from dowhy_cina.tables.preparation import forward_together
+
+
+def table(seed, rows=120, columns=3):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    return x, t, x[:, 0] + t + rng.normal(size=rows)
+
+
+def mixed():
+    x, t, y = table(7)
+    frame = pd.DataFrame(x, columns=list("abc")).assign(group=np.where(x[:, 1] > 0, "u", "v"))
+    return [table(0), table(1, rows=300), table(2, columns=6), table(3), (frame, t, y), table(4)]
+
+
+@pytest.mark.parametrize("options", [{}, {"target_units": "att", "confidence_level": 0.8, "augmentation": "none"}])
+def test_the_same_numbers_as_one_by_one(options):
+    tables = mixed()
+    together = dowhy_cina.estimate_effects(iter(tables), **options)
+    assert len(together) == len(tables)
+    for ours, one in zip(together, tables, strict=True):
+        alone = dowhy_cina.estimate_effect(*one, **options)
+        for name in ("value", "standard_error", "p_value", "duality_gap", "worst_case_bias"):
+            assert getattr(ours, name) == pytest.approx(getattr(alone, name), rel=1e-6, abs=1e-12)
+        assert ours.confidence_interval == pytest.approx(alone.confidence_interval, rel=1e-6)
+        np.testing.assert_allclose(ours.weights, alone.weights, atol=1e-9)
+        assert ours.target == options.get("target_units", "ate")
+
+
+def test_tables_of_one_shape_share_forward_passes(monkeypatch):
+    shared = []
+    monkeypatch.setattr(many, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables))
+    tables = [table(seed, rows=90 if seed % 3 else 110) for seed in range(12)]
+    together = dowhy_cina.estimate_effects(iter(tables))
+    assert sorted(shared) == [3, 3, 5]  # of the first eight and of the last four
+    for ours, one in zip(together, tables, strict=True):
+        alone = dowhy_cina.estimate_effect(*one)
+        assert ours.value == pytest.approx(alone.value, rel=1e-9)
+        assert ours.plan == alone.plan
+        np.testing.assert_allclose(
+            ours.conditional_effects(one[0][:5]), alone.conditional_effects(one[0][:5]), rtol=1e-6
+        )
+
+
+def test_a_pass_that_fails_leaves_each_table_to_itself(monkeypatch):
+    def broken(tables):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(many, "forward_together", broken)
+    tables = [table(seed) for seed in range(3)]
+    found = dowhy_cina.estimate_effects(iter(tables))
+    assert [result.value for result in found] == [dowhy_cina.estimate_effect(*one).value for one in tables]
+
+
+def test_chunks_leave_no_thread_idle():
+    few, large = [table(seed, rows=40) for seed in range(4)], [table(seed, rows=3000) for seed in range(3)]
+    assert [len(chunk) for chunk in many._chunks(few, 2)] == [1, 1, 1, 1]
+    assert [len(chunk) for chunk in many._chunks(iter(few * 5), 2)] == [8, 8, 4]
+    assert [len(chunk) for chunk in many._chunks(iter(large), 2)] == [1, 1, 1]
+    assert [len(chunk) for chunk in many._chunks([*few, None] * 40, 1)] == [8] * 25
+    frame = pd.DataFrame(large[0][0], columns=list("abc"))  # named columns: as long as the frame
+    assert [len(chunk) for chunk in many._chunks(iter([[frame, "a", "b"]] * 3), 2)] == [1, 1, 1]
+
+
+def test_errors_in_their_place():
+    x, t, y = table(0)
+    bad = [(x, np.zeros(len(t)), y), (x, t, y[:-1]), (x, t), None, (x, t, y)]
+    results = dowhy_cina.estimate_effects(bad, on_error="return")
+    kinds = [type(result) for result in results]
+    assert kinds == [InputError, InputError, InputTypeError, InputTypeError, dowhy_cina.EffectResult]
+    assert "no treated row" in str(results[0])
+    assert "triples" in str(results[2])
+
+
+def test_the_first_error_is_raised_with_its_table():
+    x, t, y = table(0)
+    with pytest.raises(InputError, match=r"^table 2: no treated row"):
+        dowhy_cina.estimate_effects([(x, t, y), (x, t, y), (x, 0 * t, y), (x, t, y[:-1])])
+
+
+def test_options_are_checked_before_any_table():
+    def never():
+        raise AssertionError("read")
+        yield
+
+    with pytest.raises(UnknownOptionError, match=r"target_unit'.*did you mean 'target_units'"):
+        dowhy_cina.estimate_effects(never(), target_unit="att")
+    with pytest.raises(InputError, match="on_error"):
+        dowhy_cina.estimate_effects(never(), on_error="ignore")
+    assert dowhy_cina.estimate_effects([]) == []
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_threads_are_as_before(bad):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        x, t, y = table(0)
+        dowhy_cina.estimate_effects([(x, 0 * t if bad else t, y)] * 3, on_error="return")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def held(value, seen):
+    """Bytes of the distinct arrays and tensors that an object keeps alive, the model's aside."""
+    if id(value) in seen or isinstance(value, torch.nn.Module):
+        return 0
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor):
+        return value.untyped_storage().nbytes()
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(held(item, seen) for item in value.values())
+    if isinstance(value, list | tuple):
+        return sum(held(item, seen) for item in value)
+    return held(vars(value), seen) if hasattr(value, "__dict__") else 0
+
+
+def test_a_result_keeps_no_features_of_rows():
+    """What stays alive grows by a few numbers per row, not by the landmarks of each."""
+    (small, large) = dowhy_cina.estimate_effects([table(0, rows=400), table(0, rows=2400)])
+    growth = held(large, set()) - held(small, set())
+    assert growth < 8 * 2000 * 10
+    assert held(large, set()) < 800_000
+    before = large.conditional_effects(np.zeros((2, 3)))
+    assert np.isfinite(before.to_numpy()).all()
+    assert len(pickle.dumps(large)) < 500_000

@@ -1,0 +1,179 @@
+"""Variances against sums written out, scipy's t test, and the parts of the bias against refits and Grams."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from dowhy_cina.estimating.estimation import Estimates, augmented, moments_in_table
+from dowhy_cina.estimating.variance import bias_parts, degrees_of_freedom, sampling_variance, smaller_arm, t_inference
+from dowhy_cina.estimating.weighting import balance_arms
+from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.state import TableBatch
+from dowhy_cina.model.variance import BIAS_PARTS
+
+
+def estimates(rows=30, target=30, tables=2, seed=0):
+    """Contributions of rows and of target rows; the other fields do not matter here."""
+    rng = np.random.default_rng(seed)
+    scatter, deviation = (torch.from_numpy(rng.normal(size=(tables, n))) for n in (rows, target))
+    zero = torch.zeros(tables, dtype=torch.float64)
+    return Estimates(zero, zero, zero, zero, torch.zeros_like(scatter), scatter, deviation)
+
+
+def clusters(count, rows=30, tables=2, seed=1):
+    labels = np.random.default_rng(seed).integers(0, count, size=(tables, rows))
+    labels[:, :count] = np.arange(count)
+    return torch.from_numpy(labels)
+
+
+# Sampling variance
+
+
+def test_rows_by_hand():
+    found = estimates()
+    ours = sampling_variance(found, True, None)
+    for b in range(2):
+        expected = sum((float(s) + float(d)) ** 2 for s, d in zip(found.scatter[b], found.deviation[b], strict=True))
+        np.testing.assert_allclose(ours[b], expected)
+
+
+def test_target_rows_from_elsewhere_are_an_independent_sample():
+    found = estimates(target=11)
+    expected = found.scatter.numpy() ** 2
+    expected = expected.sum(1) + (found.deviation.numpy() ** 2).sum(1)
+    np.testing.assert_allclose(sampling_variance(found, False, None), expected)
+
+
+@pytest.mark.parametrize("in_table", [True, False])
+def test_clusters_by_hand(in_table):
+    found, labels = estimates(target=30 if in_table else 11), clusters(5)
+    ours = sampling_variance(found, in_table, labels)
+    for b in range(2):
+        rows = found.scatter[b] + found.deviation[b] if in_table else found.scatter[b]
+        sums = [float(rows[labels[b] == k].sum()) for k in range(5)]
+        outside = 0.0 if in_table else float(found.deviation[b].square().sum())
+        np.testing.assert_allclose(ours[b], 5 / 4 * sum(s**2 for s in sums) + outside)
+
+
+def test_every_row_its_own_cluster_is_no_cluster():
+    found = estimates()
+    own = torch.arange(30).expand(2, 30)
+    plain = sampling_variance(found, True, None)
+    torch.testing.assert_close(sampling_variance(found, True, own), plain * 30 / 29)
+
+
+# Degrees of freedom
+
+
+def test_degrees_of_freedom_are_the_effective_rows_less_one():
+    even = torch.ones(1, 50, dtype=torch.float64)
+    assert float(degrees_of_freedom(even, None)) == pytest.approx(49)
+    few = torch.cat([even[:, :10], 0 * even], 1)
+    assert float(degrees_of_freedom(few, None)) == pytest.approx(9)
+    scatter = estimates().scatter
+    for b in range(2):
+        squares = scatter[b].numpy() ** 2
+        expected = squares.sum() ** 2 / (squares**2).sum() - 1
+        np.testing.assert_allclose(degrees_of_freedom(scatter, None)[b], expected)
+
+
+def test_degrees_of_freedom_of_clusters():
+    scatter, labels = estimates().scatter, clusters(6)
+    for b in range(2):
+        squares = np.array([float(scatter[b][labels[b] == k].sum()) ** 2 for k in range(6)])
+        expected = max(2, squares.sum() ** 2 / (squares**2).sum() - 1)
+        np.testing.assert_allclose(degrees_of_freedom(scatter, labels)[b], expected)
+
+
+def test_degrees_of_freedom_have_a_floor():
+    one = torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    assert degrees_of_freedom(one, None).tolist() == [2.0, 2.0]
+
+
+# Interval and p-value
+
+
+def test_interval_and_p_value_are_the_t_tests():
+    sample = np.random.default_rng(0).normal(0.4, 1, size=9)
+    for level in (0.9, 0.95, 0.99):
+        interval, p = t_inference(sample.mean(), sample.std(ddof=1) / 3, 8, level)
+        theirs = stats.ttest_1samp(sample, 0)
+        assert p == pytest.approx(theirs.pvalue)
+        assert interval == pytest.approx(tuple(theirs.confidence_interval(level)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.floats(-10, 10),
+    st.floats(1e-3, 10),
+    st.floats(2, 1e6),
+    st.sampled_from([0.5, 0.9, 0.95, 0.99]),
+)
+def test_p_value_is_small_exactly_when_the_interval_excludes_zero(value, error, freedom, level):
+    (low, high), p = t_inference(value, error, freedom, level)
+    assert low <= value <= high
+    assert 0 <= p <= 1
+    if abs(p - (1 - level)) > 1e-9:
+        assert (p < 1 - level) == (low > 0 or high < 0)
+
+
+def test_no_error_at_all():
+    assert t_inference(0.0, 0.0, 10, 0.95) == ((0.0, 0.0), 1.0)
+    assert t_inference(2.0, 0.0, 10, 0.95) == ((2.0, 2.0), 0.0)
+
+
+# What smoothing may have left
+
+
+@pytest.fixture(scope="module")
+def case():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(2, 70, 2))
+    t = (rng.random((2, 70)) < 1 / (1 + np.exp(-x[..., 0]))).astype(float)
+    y = np.sin(x[..., 0]) + 0.5 * t + 0.3 * rng.normal(size=(2, 70))
+    weights = torch.from_numpy(rng.choice([0.5, 1.5], size=(2, 70)))
+    every = torch.arange(70).expand(2, 70)
+    table = TableBatch(*map(torch.from_numpy, (x, t, y)), every, every, weights / weights.mean(1, keepdim=True))
+    with torch.random.fork_rng(), torch.no_grad():
+        model = CinaModel().double().eval()
+        state = model(table)
+        moments = moments_in_table(state, table.rows / table.rows.sum(1, keepdim=True))
+        balancing = balance_arms(model, table, state, moments.features).weights
+        found = augmented(table, state, moments, balancing)
+        parts = dict(zip(BIAS_PARTS, bias_parts(table, state, moments, found).T, strict=True))
+    return table, state, moments, found, parts
+
+
+def test_smaller_arm(case):
+    table = case[0]
+    treated = table.treatment.sum(1).tolist()
+    assert smaller_arm(table).tolist() == [min(count, 70 - count) for count in treated]
+
+
+def test_imbalance_of_the_outcome_weights_by_grams(case):
+    table, state, moments, found, parts = case
+    regression, balance = np.zeros(2), np.zeros(2)
+    for arm in (0, 1):
+        features = state.outcome_features[arm]
+        fit, inside = state.outcomes[arm].fit, (table.treatment == arm).double()
+        difference = (moments.weights - (2 * arm - 1) * found.outcome_weights * inside).numpy()
+        for b in range(2):
+            phi, psi = features.kernel.features(features.keys)[b].numpy(), state.balance_features[b].numpy()
+            d, sampling = difference[b], table.arm(arm)[b].numpy()
+            regression[b] += float(fit.signal_variance[b]) * (d @ (phi @ phi.T) @ d)
+            unexplained = np.average(state.loo_residuals[b].numpy() ** 2, weights=sampling)
+            balance[b] += unexplained * (d @ (psi @ psi.T) @ d) / float(state.balance_kernel.diagonal[b])
+    np.testing.assert_allclose(parts["regression"], regression, rtol=1e-5)
+    np.testing.assert_allclose(parts["balance"], balance, rtol=1e-5)
+
+
+def test_parts_of_the_correction(case):
+    found, parts = case[3:]
+    share = found.shrinkage
+    torch.testing.assert_close(parts["correction"], (share * found.correction).square())
+    torch.testing.assert_close(parts["withheld"], ((1 - share) * found.correction).square())

@@ -1,0 +1,204 @@
+"""Weights after the forward pass: refined to a gap, solved exactly, kept uniform; against scikit-learn's SVC."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import dowhy_cina
+from dowhy_cina.errors import InputError
+from dowhy_cina.estimating.weighting import Weighting, arm_against_arm, arm_to_target, balance_arms, uniform
+from dowhy_cina.mathematics.balancing import relative_target_gap
+from dowhy_cina.model.network import CinaModel
+from dowhy_cina.tables.preparation import CanonicalTable, table_batch
+
+
+def linear_table(rows=600, columns=4, seed=0, effect=2.0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    y = x @ np.arange(1.0, columns + 1) + effect * t + rng.normal(size=rows)
+    return x, t, y
+
+
+@pytest.fixture(scope="module")
+def table():
+    return linear_table()
+
+
+@pytest.fixture(scope="module")
+def model():
+    with torch.random.fork_rng():
+        return CinaModel().double().eval()
+
+
+@pytest.fixture(scope="module")
+def case(model):
+    """Two tables, sampling weights included, and what the model says of them."""
+    rng = np.random.default_rng(0)
+    rows = [linear_table(rows=150, seed=seed) for seed in range(2)]
+    tables = [CanonicalTable.of(x, t.astype(float), y, rng.choice([0.5, 2.0], 150)) for x, t, y in rows]
+    table = table_batch(tables, 64, torch.device("cpu"))
+    with torch.no_grad():
+        state = model(table)
+    target = torch.einsum("bn,bnm->bm", table.rows / 150, state.balance_features)
+    return table, state, target
+
+
+class TestArms:
+    def test_uniform_is_each_rows_share_of_its_arm(self, case):
+        table = case[0]
+        ours = uniform(table)
+        for b in range(2):
+            for arm in (0, 1):
+                inside = (table.treatment[b] == arm).numpy()
+                sampling = table.weights[b].numpy()[inside]
+                np.testing.assert_allclose(ours.weights[b].numpy()[inside], sampling / sampling.sum())
+        assert not ours.gap.any()
+        assert ours.converged
+
+    @pytest.mark.parametrize("refine", [None, 1e-4])
+    def test_both_arms_are_those_of_each(self, model, case, refine):
+        table, state, target = case
+        both = balance_arms(model, table, state, target, refine)
+        one, other = (arm_to_target(model, state, table.arm(arm), target, refine) for arm in (0, 1))
+        assert torch.equal(both.weights, one.weights + other.weights)
+        assert torch.equal(both.gap, torch.maximum(one.gap, other.gap))
+        torch.testing.assert_close(both.imbalance, one.imbalance + other.imbalance)
+        assert both.steps == max(one.steps, other.steps)
+        assert (both.lowest_imbalance <= both.imbalance).all()
+        np.testing.assert_allclose(both.weights.sum(1), 2)
+
+    @pytest.mark.parametrize(("name", "arm"), [("att", 1), ("atc", 0)])
+    def test_the_target_itself_keeps_its_weights(self, model, case, name, arm):
+        table, state, target = case
+        found = balance_arms(model, table, state, target, untouched=name).weights
+        inside = table.treatment == arm
+        torch.testing.assert_close(found[inside], uniform(table).weights[inside])
+        assert (found[~inside] - uniform(table).weights[~inside]).abs().max() > 1e-3
+
+    def test_a_goal_is_reached_and_its_gap_is_that_of_the_weights(self, model, case):
+        table, state, target = case
+        arm = table.arm(1)
+        start = arm_to_target(model, state, arm, target, None)
+        goal = float(start.gap.min()) / 20
+        found = arm_to_target(model, state, arm, target, goal)
+        gap = relative_target_gap(state.balance_features, found.weights, arm, target, state.balance_ridge)
+        torch.testing.assert_close(found.gap, gap)
+        assert (found.gap <= goal).all()
+        assert found.converged
+        assert start.steps == 0 < found.steps
+
+    def test_a_table_that_is_there_does_not_move_on_with_its_batch(self, model, case):
+        """As many steps as it needs alone, not as many as the slowest of the batch."""
+        table, state, target = case
+        arm, ridge = table.arm(1), state.balance_ridge * torch.tensor([1.0, 1e-3]).double()
+        state = dataclasses.replace(state, balance_ridge=ridge)
+        goal = 1e-3
+        together = arm_to_target(model, state, arm, target, goal)
+        alone = [
+            arm_to_target(
+                model,
+                dataclasses.replace(state, balance_features=state.balance_features[[b]], balance_ridge=ridge[[b]]),
+                arm[[b]],
+                target[[b]],
+                goal,
+            )
+            for b in range(2)
+        ]
+        assert alone[0].steps < alone[1].steps == together.steps
+        for b in range(2):
+            torch.testing.assert_close(alone[b].weights, together.weights[[b]], atol=1e-9, rtol=0)
+
+    def test_arm_against_arm_in_a_batch_is_one_by_one(self, model):
+        rows = [linear_table(rows=150, seed=seed) for seed in range(3)]
+        tables = [CanonicalTable.of(x, t.astype(float), y) for x, t, y in rows]
+        with torch.no_grad():
+            batch = table_batch(tables, 64, torch.device("cpu"))
+            together = arm_against_arm(model, batch, model(batch), 1e-3)
+            assert (together.gap <= 1e-3).all()
+            for b in range(3):
+                alone = table_batch([tables[b]], 64, torch.device("cpu"))
+                found = arm_against_arm(model, alone, model(alone), 1e-3)
+                torch.testing.assert_close(found.weights, together.weights[[b]], atol=1e-7, rtol=0)
+
+    def test_given_weights_leave_nothing_open(self):
+        found = Weighting.given(torch.ones(2, 3))
+        assert found.steps == 0
+        for value in (found.gap, found.imbalance, found.lowest_imbalance):
+            assert not value.any()
+
+
+class TestSolved:
+    @pytest.mark.parametrize("augmentation", ["kernel", "none"])
+    def test_refine_reaches_the_gap_that_was_asked_for(self, table, augmentation):
+        zero_shot = dowhy_cina.estimate_effect(*table, augmentation=augmentation)
+        goal = zero_shot.duality_gap / 10
+        refined = dowhy_cina.estimate_effect(*table, augmentation=augmentation, refine=goal)
+        assert zero_shot.refinement_steps == 0 < refined.refinement_steps
+        assert refined.duality_gap <= goal
+        assert abs(refined.value - zero_shot.value) < 0.2
+
+    def test_refine_that_is_reached_already_takes_no_step(self, table):
+        assert dowhy_cina.estimate_effect(*table, refine=0.5).value == dowhy_cina.estimate_effect(*table).value
+
+    def test_refine_that_is_not_reached_is_said(self, table, monkeypatch):
+        monkeypatch.setattr("dowhy_cina.estimating.weighting.MAX_STEPS", 5)
+        found = dowhy_cina.estimate_effect(*table, augmentation="none", refine=1e-7)
+        assert found.duality_gap > 1e-7
+        assert any("1e-07" in warning for warning in found.warnings)
+
+    @pytest.mark.parametrize("units", ["ate", "att", "atc"])
+    def test_exact(self, table, units):
+        for augmentation in ("kernel", "none"):
+            found = dowhy_cina.estimate_effect(
+                *table, checkpoint="exact", augmentation=augmentation, target_units=units
+            )
+            assert found.duality_gap <= 1e-6
+            assert found.plan.route == "exact"
+            assert found.value == pytest.approx(2.0, abs=0.6)
+
+    def test_exact_is_the_support_vector_machine(self, table):
+        from sklearn.svm import SVC
+
+        x, t, y = table
+        z = (x - x.mean(0)) / x.std(0)
+        distances = np.linalg.norm(z[:, None] - z[None], axis=2)
+        bandwidth = np.median(distances[np.triu_indices(len(z), 1)])
+        machine = SVC(C=10.0, gamma=1 / (2 * bandwidth**2), tol=1e-7).fit(z, t)
+        alpha = np.zeros(len(t))
+        alpha[machine.support_] = np.abs(machine.dual_coef_[0])
+        found = dowhy_cina.estimate_effect(x, t, y, checkpoint="exact", augmentation="none")
+        for arm in (0, 1):
+            expected = alpha[t == arm] / alpha[t == arm].sum()
+            assert found.weights[t == arm] == pytest.approx(expected, abs=1e-4)
+
+    @pytest.mark.parametrize("options", [{"augmentation": "none"}, {"target_units": "att"}])
+    def test_summary_says_what_the_gap_can_move(self, table, options):
+        rough, fine, exact = (dowhy_cina.estimate_effect(*table, refine=gap, **options) for gap in (None, 1e-3, 1e-6))
+        for found in (rough, fine, exact):
+            assert found.lowest_bias <= found.minimised_bias <= found.worst_case_bias * (1 + 1e-12)
+            assert found.largest_weight == found.weights.max()
+            assert f"{100 * found.weights.max():.2g} % of its arm" in found.summary()
+        assert exact.lowest_bias == pytest.approx(exact.minimised_bias, rel=1e-3)
+        assert fine.lowest_bias == pytest.approx(fine.minimised_bias, rel=0.05)
+        assert f"cannot bring below {fine.lowest_bias:.4g}" in fine.summary()
+        assert rough.lowest_bias < fine.lowest_bias
+        if options.get("target_units"):
+            assert fine.minimised_bias == pytest.approx(fine.worst_case_bias)
+
+    def test_exact_for_foreign_rows(self, table):
+        x, t, y = table
+        rows = x[:, 0] > 0
+        inside = dowhy_cina.estimate_effect(x, t, y, checkpoint="exact", target_units=rows)
+        foreign = dowhy_cina.estimate_effect(x, t, y, checkpoint="exact", target_units=pd.DataFrame(x[rows]))
+        assert foreign.value == pytest.approx(inside.value, abs=0.1)
+
+    def test_exact_refuses_a_long_table(self, table, monkeypatch):
+        monkeypatch.setattr("dowhy_cina.mathematics.solvers.MAX_ROWS", 500)
+        with pytest.raises(InputError, match="landmark"):
+            dowhy_cina.estimate_effect(*table, checkpoint="exact")

@@ -1,0 +1,100 @@
+"""Recipes: what they say, what overrides change, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dowhy_cina.config import ModelConfig, TrainingConfig
+from dowhy_cina.errors import CheckpointError, InputError, UnknownOptionError
+from dowhy_cina.learning.training import main
+from dowhy_cina.learning.training.collections import Simulators, training_families
+from dowhy_cina.learning.training.recipes import parse_recipe
+
+RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "cina-small.toml"
+TABLES = Simulators(tuple(training_families(TrainingConfig())))
+
+
+def test_bundled_recipe():
+    recipe = parse_recipe(RECIPE)
+    training, model = recipe.training, recipe.model
+    assert training.validation_families == ("kang_schafer", "simulation_a")
+    assert model == ModelConfig()
+
+
+def test_overrides():
+    given = ["seconds=60", "training.seed = 4", "model.width=16", 'validation_families=["scm"]']
+    recipe = parse_recipe(RECIPE, given)
+    training, model = recipe.training, recipe.model
+    assert (training.seconds, training.seed, training.validation_families) == (60.0, 4, ("scm",))
+    assert model.width == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[training]\nlerning_rate = 1", "unknown training setting.*'lerning_rate'.*'learning_rate'"),
+        ("[model]\nwidht = 1", "unknown model setting.*'widht'.*'width'"),
+        ("[trainig]\nseed = 1", "unknown table.*'trainig'.*'training'"),
+    ],
+)
+def test_unknown_keys(tmp_path, text, message):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(text)
+    with pytest.raises(UnknownOptionError, match=message):
+        parse_recipe(recipe)
+
+
+@pytest.mark.parametrize("text", ["[training", "training = 3", "[training]\nseed = 'x'", "[training]\nseconds = -1"])
+def test_bad_recipes(tmp_path, text):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(text)
+    with pytest.raises(InputError):
+        parse_recipe(recipe)
+
+
+def test_a_recipe_that_is_no_text_file(tmp_path):
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    for path in (tmp_path, tmp_path / "missing.toml", tmp_path / "binary.toml"):
+        with pytest.raises(InputError, match=f"recipe {path}"):
+            parse_recipe(path)
+
+
+@pytest.mark.parametrize(
+    "override", ["seconds", "", "seconds=abc", "seed=1.5", "seconds=-1", "validation_families=scm"]
+)
+def test_bad_overrides(override):
+    with pytest.raises(InputError):
+        parse_recipe(RECIPE, [override])
+
+
+@pytest.mark.parametrize("override", ["secnds=1", "model.depth=1", "optimiser.lr=1", "=5"])
+def test_unknown_overrides(override):
+    with pytest.raises(UnknownOptionError):
+        parse_recipe(RECIPE, [override])
+
+
+def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
+    calls = []
+    calibrated = []
+    monkeypatch.setattr("dowhy_cina.training.recipes.pretrain", lambda *given, **named: calls.append((given, named)))
+    monkeypatch.setattr("dowhy_cina.training.recipes.calibrate_checkpoint", lambda *given: calibrated.append(given))
+    monkeypatch.chdir(tmp_path)
+    assert main(RECIPE, ["seconds=2"]) == Path("cina-small.safetensors")
+    (training, collection), named = calls[0]
+    assert training.seconds == 2
+    assert collection == TABLES
+    output = Path("cina-small.safetensors")
+    assert named == {"model_config": ModelConfig(), "output": output, "start": None, "resume": False}
+    main(RECIPE, ['start="mine.safetensors"'], resume=True, output=Path("other.safetensors"))
+    named = calls[1][1]
+    assert (named["start"], named["resume"], named["model_config"]) == (Path("mine.safetensors"), True, None)
+    assert named["output"] == Path("other.safetensors")
+    assert [(path.name, samples) for path, _, samples, *_ in calibrated] == [
+        ("cina-small.safetensors", 2000),
+        ("other.safetensors", 2000),
+    ]
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r"expected the state of an earlier run in .*none\.state"):
+        main(RECIPE, resume=True, output=tmp_path / "none.safetensors")

@@ -1,0 +1,268 @@
+"""Interrupted runs: killed, asked to stop, resumed with another recipe, on a full disk, or shared by two processes."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dowhy_cina.config import ModelConfig, TrainingConfig
+from dowhy_cina.errors import CheckpointError, InputError, RunStoppedError
+from dowhy_cina.learning.training import Simulators, pretrain, trainer
+from dowhy_cina.learning.training.state import state_path
+from dowhy_cina.model import checkpoint
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = ModelConfig(width=8, layers=1, heads=2)
+QUICK = TrainingConfig(
+    steps=24,
+    min_rows=40,
+    max_rows=60,
+    max_columns=4,
+    landmarks=16,
+    tables_per_batch=2,
+    batches_per_step=2,
+    warmup_steps=1,
+    learning_rate=0.01,
+    validation_every=4,
+    validation_tables=2,
+    workers=0,
+)
+ONLY = Simulators(("additive", "scm"))
+
+
+def train(output, config=QUICK, **options):
+    return pretrain(config, ONLY, output=output, model_config=SMALL, progress=False, **options)
+
+
+def rows_of(output):
+    with output.with_suffix(".csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def weights_of(output):
+    return torch.load(state_path(output), weights_only=True)["model"]
+
+
+def equal(one, other):
+    assert list(one) == list(other)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def lines(config):
+        for field in dataclasses.fields(config):
+            value = getattr(config, field.name)
+            if value != field.default:
+                yield f"{field.name} = {value!r}"
+
+    path = tmp_path / "quick.toml"
+    families = '[[collections]]\nsimulators = ["additive", "scm"]'
+    path.write_text("\n".join(["[training]", *lines(QUICK), "[model]", *lines(SMALL), families]))
+    return path
+
+
+def start(*arguments, launcher=("-m", "dowhy_cina.training")):
+    # As many threads as this process has: sums in another order have other last bits.
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, *launcher, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def run_to_its_end(*arguments):
+    """In a process of its own: a library that was told its number of threads adds up otherwise than one left alone."""
+    with start(*arguments) as run:
+        message = run.communicate(timeout=120)[1]
+    assert run.returncode == 0, message
+
+
+def wait_for_step(run, output, step):
+    for _ in range(3000):
+        assert run.poll() is None, run.stderr.read()
+        if output.with_suffix(".csv").exists() and any(int(row["steps"]) >= step for row in rows_of(output)):
+            return
+        time.sleep(0.01)
+    raise AssertionError("the run did not get there")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, recipe):
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    run_to_its_end(recipe, "--output", whole)
+    with start(recipe, "--output", broken) as run:
+        wait_for_step(run, broken, 8)
+        run.send_signal(signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL
+    assert not equal(weights_of(whole), weights_of(broken))
+    run_to_its_end(recipe, "--output", broken, "--resume")
+    assert equal(weights_of(whole), weights_of(broken))
+    assert equal(load_file(whole), load_file(broken))
+    assert rows_of(whole) == rows_of(broken)
+    assert [int(row["steps"]) for row in rows_of(broken)] == list(range(0, 25, 4))
+    assert not list(tmp_path.glob("*.partial"))
+
+
+#: ``-m dowhy_cina.training``; threads of a process group that outlives the run can abort the interpreter's end.
+RUN_AND_LEAVE_NO_GROUP = """
+import sys
+from pathlib import Path
+from dowhy_cina.learning.training.__main__ import run
+
+code = run()
+sys.exit(code or any("gloo" in task.read_text() for task in Path("/proc/self/task").glob("*/comm")))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path, recipe):
+    alone, shared = tmp_path / "alone.safetensors", tmp_path / "shared.safetensors"
+    config = dataclasses.replace(QUICK, steps=6, validation_every=1)
+    train(alone, config)
+    script = tmp_path / "run.py"
+    script.write_text(RUN_AND_LEAVE_NO_GROUP)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script)
+    settings = ("--set", "steps=6", "--set", "validation_every=1")
+    with start(recipe, "--output", shared, *settings, launcher=torchrun) as run:
+        message = run.communicate(timeout=120)[1]
+    assert run.returncode == 0, message
+    losses = [[float(row["loss"]) for row in rows_of(output)[1:]] for output in (alone, shared)]
+    assert len(losses[0]) == 6
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+    assert len(set(losses[0])) == 6
+    assert [row["tables"] for row in rows_of(alone)] == [row["tables"] for row in rows_of(shared)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_the_state_and_says_how_to_go_on(tmp_path, monkeypatch, number):
+    output, steps = tmp_path / "x.safetensors", []
+
+    def interrupted(*given):
+        steps.append(None)
+        if len(steps) == 6:
+            signal.raise_signal(number)
+        return accumulate(*given)
+
+    accumulate = trainer.accumulate
+    handler = signal.getsignal(number)
+    monkeypatch.setattr(trainer, "accumulate", interrupted)
+    with pytest.raises(RunStoppedError, match=r"saved its state after step 6 in .*x\.state.*--resume"):
+        train(output)
+    assert signal.getsignal(number) is handler
+    monkeypatch.undo()
+    train(output, resume=True)
+    train(tmp_path / "whole.safetensors")
+    assert equal(weights_of(output), weights_of(tmp_path / "whole.safetensors"))
+    assert rows_of(output) == rows_of(tmp_path / "whole.safetensors")
+
+
+def test_another_thread_may_train(tmp_path):
+    """Only the main thread can handle signals."""
+    thread = threading.Thread(target=train, args=(tmp_path / "x.safetensors", dataclasses.replace(QUICK, steps=1)))
+    thread.start()
+    thread.join(60)
+    assert rows_of(tmp_path / "x.safetensors")[-1]["steps"] == "1"
+
+
+@pytest.fixture
+def finished(tmp_path):
+    output = tmp_path / "x.safetensors"
+    train(output, dataclasses.replace(QUICK, steps=4))
+    return output
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"seed": 1}, r"training\.seed = 0, the recipe 1"), ({"learning_rate": 0.1}, r"training\.learning_rate")],
+)
+def test_another_recipe_is_refused(finished, settings, message):
+    before = weights_of(finished)
+    with pytest.raises(InputError, match=f"does not fit the run to resume.*{message}"):
+        train(finished, dataclasses.replace(QUICK, **settings), resume=True)
+    with pytest.raises(InputError, match=r"model\.width = 8, the recipe 16"):
+        pretrain(QUICK, ONLY, output=finished, model_config=ModelConfig(width=16), resume=True, progress=False)
+    with pytest.raises(InputError, match="trained on additive, scm, the recipe names trees"):
+        pretrain(QUICK, ["trees"], output=finished, model_config=SMALL, resume=True, progress=False)
+    assert equal(before, weights_of(finished))
+
+
+def test_a_finished_run_can_go_on_for_longer(finished):
+    header = train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
+    assert header["steps"] in (0, 4, 8)
+    assert [row["steps"] for row in rows_of(finished)] == ["0", "4", "8"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 half", "truncated"])
+def test_a_damaged_state_is_refused(finished, damage):
+    path = state_path(finished)
+    path.write_bytes(path.read_bytes()[:-1000] if damage == "truncated" else damage)
+    with pytest.raises(CheckpointError, match=r"x\.state: the state of the run cannot be read"):
+        train(finished, resume=True)
+
+
+def test_starting_from_a_checkpoint_carries_its_totals_on(finished, tmp_path):
+    earlier = checkpoint.read_header(finished)["steps"]
+    output = tmp_path / "next.safetensors"
+    train(output, dataclasses.replace(QUICK, steps=4, start=str(finished)))
+    assert [int(row["steps"]) - earlier for row in rows_of(output)] == [0, 4]
+    first = {key: value for key, value in rows_of(output)[0].items() if key.startswith("outside")}
+    kept = checkpoint.read_header(finished)["validation"]["outside"]
+    assert {key: float(value) for key, value in first.items()} == pytest.approx(
+        {f"outside_{name}": value for name, value in kept.items()}, abs=1e-4
+    )
+
+
+@contextlib.contextmanager
+def room_for(size):
+    """No file may grow beyond so many bytes: what a full disk does, as the writers meet it."""
+    resource = pytest.importorskip("resource")  # of POSIX systems
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [100, 5000])
+def test_a_full_disk_leaves_earlier_files(finished, size):
+    """The curve does not fit in 100 bytes, the state not in 5,000."""
+    files = [finished, state_path(finished), finished.with_suffix(".csv")]
+    before = [file.read_bytes() for file in files]
+    assert len(before[0]) > 5000
+    with pytest.raises(CheckpointError, match=r"cannot be written.*as it was"), room_for(size):
+        train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
+    with pytest.raises(CheckpointError, match=r"x\.safetensors cannot be written.*as it was"), room_for(size):
+        checkpoint.write(finished, *checkpoint.read(finished))
+    assert [file.read_bytes() for file in files[:2]] == before[:2]
+    assert sorted(finished.parent.iterdir()) == sorted(files)
+    header = train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
+    assert [row["steps"] for row in rows_of(finished)] == ["0", "4", "8"]
+    assert checkpoint.read_header(finished)["steps"] == header["steps"]
+
+
+def test_a_run_without_progress_ends_early(tmp_path, monkeypatch):
+    scores = iter([3.0, 2.0, 2.0, 2.5, 1.0])
+    monkeypatch.setattr(trainer, "score", lambda *_: next(scores))
+    header = train(tmp_path / "x.safetensors", dataclasses.replace(QUICK, validation_every=1, patience=2))
+    assert header["steps"] == 1
+    assert [row["steps"] for row in rows_of(tmp_path / "x.safetensors")] == ["0", "1", "2", "3"]
+
+
+def test_batches_that_two_processes_cannot_share_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("dowhy_cina.training.processes.distributed.init_process_group", lambda *_: None)
+    monkeypatch.setattr("dowhy_cina.training.processes.distributed.destroy_process_group", lambda: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="batches_per_step must be a multiple of the 2 processes, got 3"):
+        train(tmp_path / "x.safetensors", dataclasses.replace(QUICK, batches_per_step=3))

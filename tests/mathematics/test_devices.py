@@ -1,0 +1,141 @@
+"""Devices by name, with and without a GPU."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from threadpoolctl import threadpool_info
+
+from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.devices import available_devices, one_blas_thread, one_thread_each, resolve_device
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """A machine with so many GPUs."""
+    return lambda count: monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def test_without_gpu(gpus):
+    gpus(0)
+    assert available_devices() == ["cpu"]
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    for name in ("cuda", "cuda:0"):
+        with pytest.raises(InputError, match=f"device '{name}' is not present; expected 'auto' or one of .*cpu"):
+            resolve_device(name)
+
+
+def test_with_two_gpus(gpus):
+    gpus(2)
+    assert available_devices() == ["cpu", "cuda:0", "cuda:1"]
+    assert resolve_device("auto") == torch.device("cuda:0")
+    for name in ("cpu", "cuda", "cuda:1"):
+        assert resolve_device(name) == torch.device(name)
+    with pytest.raises(InputError, match="cuda:2"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "CPU", "", "xpu"])
+def test_unknown(name):
+    with pytest.raises(InputError, match="is not present"):
+        resolve_device(name)
+
+
+def blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def test_threads_are_put_back_whatever_happens():
+    @one_thread_each()
+    def interrupted():
+        inside.extend([torch.get_num_threads(), *blas_threads()])
+        raise KeyboardInterrupt
+
+    before, threads, inside = torch.get_num_threads(), blas_threads(), []
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert set(inside) == {1}
+        assert torch.get_num_threads() == 3
+        assert blas_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_only_who_limits_the_blas_puts_it_back():
+    threads, inside = blas_threads(), []
+
+    def limited():
+        with one_blas_thread():
+            inside.extend(blas_threads())
+
+    def in_another_thread():
+        thread = threading.Thread(target=limited)
+        thread.start()
+        thread.join()
+
+    with one_blas_thread():
+        in_another_thread()
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == threads
+    in_another_thread()
+    assert set(inside) == {1}
+    assert blas_threads() == threads
+
+
+def test_mps_is_refused():
+    with pytest.raises(NotImplementedError, match=r"mps.*float64.*device='cpu'"):
+        resolve_device("mps")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_computes_in_double_precision():
+    assert torch.ones(3, dtype=torch.float64, device=resolve_device("auto")).sum() == 3
+
+
+MAPPED = """
+import ctypes, torch
+from dowhy_cina.mathematics.devices import freed_memory_kept, keep_freed_memory
+
+class Info(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+
+def is_mapped():
+    before = libc.mallinfo2().hblks
+    block = torch.empty(16 * 2**20, dtype=torch.uint8)
+    return libc.mallinfo2().hblks > before
+"""
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thresholds of glibc's malloc")
+
+
+def run_with(code, **variables):
+    """What code prints in a process with these variables alone that speak to the C library."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | variables
+    command = [sys.executable, "-c", MAPPED + code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+@needs_glibc
+def test_freed_memory_is_kept_for_the_next_block():
+    """A block that the system gives and takes back alone is mapped; one from memory that was kept is not."""
+    code = "keep_freed_memory()\nprint(is_mapped())"
+    assert run_with(code) == ["False"]
+    assert run_with(code, MALLOC_MMAP_THRESHOLD_="131072") == ["True"]  # the caller's own setting stands
+
+
+@needs_glibc
+def test_a_process_that_returns_memory_keeps_it_for_a_while():
+    code = "print(is_mapped())\nwith freed_memory_kept():\n    print(is_mapped())\nprint(is_mapped())"
+    assert run_with(code, MALLOC_TRIM_THRESHOLD_="65536") == ["True", "False", "True"]

@@ -1,0 +1,28 @@
+"""The variance head by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dowhy_cina.model.variance import BIAS_PARTS, LARGEST_ARM, REFERENCE_ROWS, VarianceHead
+
+N, D = 80, 4
+
+
+def test_variance_head_by_hand():
+    head = VarianceHead().double()
+    rng = np.random.default_rng(0)
+    sampling, bias, rows = rng.random(3), rng.random((3, len(BIAS_PARTS))), np.array([20.0, 150.0, LARGEST_ARM])
+    values = {
+        "log_sampling": rng.normal(),
+        "log_weights": rng.normal(size=bias.shape[1]),
+        "growth": rng.normal(size=bias.shape[1]),
+    }
+    for name, value in values.items():
+        getattr(head, name).data.copy_(torch.as_tensor(value))
+    weights = np.exp(values["log_weights"]) * (rows[:, None] / REFERENCE_ROWS) ** values["growth"]
+    expected = np.exp(values["log_sampling"]) * sampling + (weights * bias).sum(1)
+    ours = head(*map(torch.from_numpy, (sampling, bias, rows)))
+    np.testing.assert_allclose(ours, expected)
+    assert not any(parameter.requires_grad for parameter in head.parameters())

@@ -1,0 +1,127 @@
+"""Projections and curves against statsmodels, closed forms and brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from dowhy_cina.errors import InputError
+from dowhy_cina.results.heterogeneity import best_linear_projection, effect_curve, group_effects
+
+
+def test_equal_weights_are_ols_with_hc3(scored):
+    table = scored(200, 0)
+    found = best_linear_projection(table.scores, table.covariates)
+    expected = sm.OLS(table.scores, sm.add_constant(table.covariates)).fit(cov_type="HC3", use_t=True)
+    np.testing.assert_allclose(found.params, expected.params)
+    np.testing.assert_allclose(found.bse, expected.bse)
+    np.testing.assert_allclose(found.pvalues, expected.pvalues)
+    assert list(found.params.index) == ["constant", "x", "b"]
+    assert "HC3" in str(found.summary())
+
+
+def test_clusters(scored):
+    table = scored(200, 0)
+    cluster = np.arange(200) // 5
+    found = best_linear_projection(table.scores, table.covariates, cluster=cluster.astype(str))
+    expected = sm.OLS(table.scores, sm.add_constant(table.covariates)).fit(
+        cov_type="cluster", cov_kwds={"groups": cluster}, use_t=True
+    )
+    np.testing.assert_allclose(found.bse, expected.bse)
+
+
+def test_rows_outside_the_target_add_their_residuals(scored):
+    """Normal equations of the ATT written out: sum_i (a_i x_i - q_i x_i x_i' beta) = 0."""
+    table = scored(300, 4, "att")
+    x = sm.add_constant(table.covariates).to_numpy()
+    added = (table.scores - table.scores.mean()) / 300 + table.target * table.scores.mean()
+    bread = np.linalg.inv(x.T @ (table.target[:, None] * x))
+    beta = bread @ x.T @ added
+    found = best_linear_projection(table.scores, table.covariates, weights=table.target)
+    np.testing.assert_allclose(found.params, beta, rtol=1e-6)
+    meat = x * (added - table.target * (x @ beta))[:, None]
+    robust = np.sqrt(np.diag(bread @ meat.T @ meat @ bread))
+    np.testing.assert_allclose(found.HC0_se, robust, rtol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["ate", "att"])
+def test_intervals_cover(scored, target):
+    """Brute force: the effect is linear, so the projection is it: constant 1, slopes 1 and 2."""
+    truth, covered = np.array([1.0, 1.0, 2.0]), []
+    for seed in range(250):
+        table = scored(300, seed, target)
+        interval = best_linear_projection(table.scores, table.covariates, weights=table.target).conf_int().to_numpy()
+        covered.append((interval[:, 0] <= truth) & (truth <= interval[:, 1]))
+    assert 0.915 < np.mean(covered) < 0.975
+
+
+def test_labels_become_indicators(scored):
+    table = scored(200, 0)
+    frame = pd.DataFrame(
+        {"city": np.tile(["x", "y"], 100), "wed": table.covariates["b"] > 0, "x": table.covariates["x"]}
+    )
+    assert list(best_linear_projection(table.scores, frame).params.index) == ["constant", "wed", "x", "city_y"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.assign(b=np.nan), "missing values"),
+        (lambda frame: frame.assign(b=1.0), "constant ones"),
+        (lambda frame: frame.assign(c=frame["x"] + frame["b"]), "combination of the others"),
+        (lambda frame: frame[[]], "at least one covariate"),
+        (lambda frame: frame.iloc[:7], "covariates for each of 200"),
+    ],
+)
+def test_refusals(scored, change, message):
+    table = scored(200, 0)
+    with pytest.raises(InputError, match=message):
+        best_linear_projection(table.scores, change(table.covariates))
+
+
+def test_curve_of_a_linear_effect_covers(scored):
+    """Brute force: the average effect given x is 1 + x + 2 P(b = 1) = 2 + x."""
+    pointwise, whole = [], []
+    for seed in range(250):
+        table = scored(400, seed)
+        curve = effect_curve(table.scores, table.covariates["x"], points=21)
+        truth = 2 + curve.index.to_numpy()
+        pointwise.append((curve["lower"] <= truth) & (truth <= curve["upper"]))
+        whole.append(((curve["band_lower"] <= truth) & (truth <= curve["band_upper"])).all())
+    assert 0.92 < np.mean(pointwise) < 0.97
+    assert 0.90 < np.mean(whole) < 0.985
+
+
+def test_curve_follows_a_bend():
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, 3000)
+    curve = effect_curve(np.sin(1.5 * x) + 0.1 * rng.normal(size=3000), x)
+    np.testing.assert_allclose(curve["effect"], np.sin(1.5 * curve.index), atol=0.15)
+    assert (curve["band_upper"] >= curve["upper"]).all()
+    assert curve.index[0] == pytest.approx(np.quantile(x, 0.025))
+
+
+def test_curve_has_no_unit(scored):
+    table = scored(300, 2)
+    one = effect_curve(table.scores, table.covariates["x"])
+    other = effect_curve(table.scores, 1e6 + 1e4 * table.covariates["x"])
+    np.testing.assert_allclose(other["effect"], one["effect"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["ate", "att"])
+def test_curve_of_two_values_is_the_line_through_their_effects(scored, target):
+    table = scored(300, 2, target)
+    curve = effect_curve(table.scores, table.covariates["b"], weights=table.target)
+    groups = group_effects(table.scores, table.covariates["b"], weights=table.target).table
+    np.testing.assert_allclose(curve["effect"].iloc[[0, -1]], groups["effect"])
+    np.testing.assert_allclose(curve["standard_error"].iloc[[0, -1]], groups["standard_error"], rtol=0.02)
+
+
+def test_curve_refusals(scored):
+    table = scored(300, 2)
+    with pytest.raises(InputError, match="varies"):
+        effect_curve(table.scores, np.ones(300))
+    with pytest.raises(InputError, match="finite numbers"):
+        effect_curve(table.scores, np.full(300, np.nan))

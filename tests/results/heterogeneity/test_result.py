@@ -1,0 +1,76 @@
+"""What an estimate says of varying effects, overlap and sensitivity: wired to the functions, and in the summary."""
+
+import json
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dowhy_cina
+from dowhy_cina.errors import InputError
+from dowhy_cina.results.heterogeneity import group_effects
+from dowhy_cina.tables.data import COVARIATES, OUTCOME, TREATMENT, load_nsw
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    covariates = pd.DataFrame(rng.normal(size=(400, 3)), columns=["a", "b", "c"])
+    treatment = (rng.random(400) < 1 / (1 + np.exp(-covariates["a"]))).astype(int)
+    outcome = covariates["b"] + treatment * (1 + 2 * covariates["a"]) + rng.normal(size=400)
+    return covariates, treatment, outcome
+
+
+@pytest.mark.parametrize("target", ["ate", "att", "atc"])
+def test_groups_average_to_the_effect_and_find_the_modifier(table, target):
+    found = dowhy_cina.estimate_effect(*table, target_units=target)
+    groups = found.group_effects("a")
+    assert np.average(groups.table["effect"], weights=groups.table["rows"]) == pytest.approx(found.value)
+    assert groups.p_value < 1e-3
+    assert groups.table["effect"].is_monotonic_increasing
+    slope = found.best_linear_projection(["a", "c"])
+    assert abs(slope.params["a"] - 2) < 4 * slope.bse["a"]
+    assert abs(slope.params["c"]) < 4 * slope.bse["c"]
+
+
+def test_clusters_and_rows_set_aside(table):
+    covariates, treatment, outcome = table
+    levels = treatment.copy()
+    levels[:20] = 7
+    cluster = np.arange(400) // 4
+    found = dowhy_cina.estimate_effect(covariates, levels, outcome, treatment_value=1, control_value=0, cluster=cluster)
+    kept = found.treatment >= 0
+    by_hand = group_effects(found.pseudo_outcomes[kept], (covariates["b"] > 0)[kept], 0.95, cluster[kept])
+    np.testing.assert_allclose(found.group_effects(covariates["b"] > 0).table, by_hand.table)
+
+
+def test_no_covariate_and_foreign_targets(table):
+    with pytest.raises(InputError, match=r"\['y'\]"):
+        dowhy_cina.estimate_effect(*table).group_effects("y")
+    with pytest.raises(InputError, match="not in the table"):
+        dowhy_cina.estimate_effect(*table, target_units=table[0].head(9)).group_effects("a")
+
+
+def test_cps_is_no_population_for_an_ate():
+    data = load_nsw("cps")
+    found = dowhy_cina.estimate_effect(data[COVARIATES], data[TREATMENT], data[OUTCOME])
+    assert found.overlap.grade == "the data do not answer this"
+    assert "'att'" in found.overlap.advice
+    assert "the data do not answer this" in found.summary()
+    assert any(found.overlap.advice in warning for warning in found.warnings)
+
+
+def test_sensitivity_agrees_with_the_interval(table):
+    found = dowhy_cina.estimate_effect(*table)
+    low, high = found.confidence_interval
+    assert (found.sensitivity().e_value_interval > 1) == (low > 0 or high < 0)
+    assert found.sensitivity().in_short() in found.summary()
+
+
+def test_pickles_and_json(table):
+    found = dowhy_cina.estimate_effect(*table)
+    again = pickle.loads(pickle.dumps(found))
+    assert again.covariates is None
+    np.testing.assert_allclose(again.group_effects(table[0]["a"]).table, found.group_effects("a").table)
+    assert json.loads(json.dumps(found.to_dict()))["overlap"]["grade"] == found.overlap.grade

@@ -1,0 +1,101 @@
+"""Pictures of the effect against a covariate and by group show the numbers they are asked for."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+
+from dowhy_cina import plots
+from dowhy_cina.errors import InputError
+from dowhy_cina.results.heterogeneity import VaryingEffect
+
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def result():
+    """What the pictures read of a result; the scores rise with age."""
+    rng = np.random.default_rng(0)
+    found = VaryingEffect()
+    found.covariates = pd.DataFrame({"age": rng.uniform(20, 60, ROWS), "wed": np.tile([1, 0, 0], ROWS // 3)})
+    found.pseudo_outcomes = 0.1 * found.covariates["age"].to_numpy() + rng.normal(size=ROWS)
+    found.target_weights, found.treatment = np.full(ROWS, 1 / ROWS), np.tile([1, 0], ROWS // 2).astype(np.int8)
+    found.confidence_level, found.cluster = 0.9, None
+    found.value, found.target = found.pseudo_outcomes.mean(), "ate"
+    return found
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("draw", [plots.effect_plot, plots.group_plot])
+@pytest.mark.parametrize("by", ["age", "wed"])
+def test_draws_on_the_axes_given_or_its_own(draw, by, result, ax):
+    assert draw(result, by, ax=ax) is ax
+    assert ax.get_xlabel()
+    assert by in ax.get_title(loc="left")
+    assert pyplot.get_fignums() == []
+    assert isinstance(draw(result, by), Axes)
+    assert len(pyplot.get_fignums()) == 1
+
+
+def test_effect_plot_draws_the_curve_and_its_bands(result, ax):
+    plots.effect_plot(result, "age", ax)
+    curve = result.effect_curve("age")
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), curve["effect"])
+    whole, points = ax.collections
+    for band, low, high in ((whole, "band_lower", "band_upper"), (points, "lower", "upper")):
+        drawn = band.get_paths()[0].vertices[:, 1]
+        assert drawn.max() == pytest.approx(curve[high].max())
+        assert drawn.min() == pytest.approx(curve[low].min())
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["90 %, whole curve", "90 %, each point", "average effect"]
+    assert any(np.allclose(line.get_ydata(), result.value) for line in ax.lines)
+
+
+def test_effect_plot_of_few_values_draws_each(result, ax):
+    plots.effect_plot(result, "wed", ax)
+    groups = result.group_effects("wed").table
+    (container,) = ax.containers
+    points, _, (bars,) = container
+    np.testing.assert_allclose(np.asarray(points.get_ydata(), float), groups["effect"])
+    np.testing.assert_allclose(np.array(bars.get_segments())[:, :, 1], groups[["lower", "upper"]])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1"]
+
+
+def test_group_plot_is_a_forest(result, ax):
+    plots.group_plot(result, "age", ax, bins=3)
+    groups = result.group_effects("age", bins=3)
+    intervals, squares = ax.collections
+    assert to_rgba(plots.style.AFTER) == tuple(squares.get_facecolor()[0])
+    # The first group is on top.
+    np.testing.assert_allclose(squares.get_offsets(), np.column_stack([groups.table["effect"], [2, 1, 0]]))
+    np.testing.assert_allclose(np.array(intervals.get_segments())[:, :, 0], groups.table[["lower", "upper"]])
+    assert f"{groups.table.index[0]}  (100 rows)" in [label.get_text() for label in ax.get_yticklabels()]
+    assert f"p = {groups.p_value:.2g}" in ax.texts[0].get_text()
+
+
+def test_a_group_of_one_row_has_a_point(result, ax):
+    by = pd.Series(np.r_[["single"], np.repeat("rest", ROWS - 1)])
+    plots.group_plot(result, by, ax)
+    assert np.isfinite(ax.collections[1].get_offsets()).all()
+    assert not ax.texts  # no test of equality
+    plots.effect_plot(result, by, Figure().subplots())
+
+
+def test_what_is_no_covariate_is_refused(result):
+    for draw in (plots.effect_plot, plots.group_plot):
+        with pytest.raises(InputError, match=r"\['income'\]"):
+            draw(result, "income")
+    assert pyplot.get_fignums() == []

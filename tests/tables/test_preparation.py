@@ -1,0 +1,131 @@
+"""Encoded tables as the model takes them: an order that no permutation changes, scales, landmarks, models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.tables.preparation import (
+    PILOT_ROWS,
+    CanonicalTable,
+    load_model,
+    stratified_rows,
+    table_batch,
+    untrained_model,
+)
+
+CPU = torch.device("cpu")
+
+
+def encoded(rows=50, columns=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    t = np.r_[0.0, 1.0, rng.integers(0, 2, rows - 2)]
+    return x, t, 10 + 4 * rng.normal(size=rows)
+
+
+def test_rows_keep_together_and_order_leads_back():
+    x, t, y = encoded()
+    weights = np.random.default_rng(1).random(50)
+    table = CanonicalTable.of(x, t, y, weights)
+    np.testing.assert_array_equal(table.covariates, x[table.order])
+    np.testing.assert_array_equal(table.treatment, t[table.order])
+    np.testing.assert_allclose(table.outcome, ((y - y.mean()) / y.std())[table.order])
+    np.testing.assert_allclose(table.weights, (weights / weights.mean())[table.order])
+    assert table.scale == pytest.approx(y.std())
+    assert sorted(table.order) == list(range(50))
+    assert table.weighted
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.booleans(), st.booleans())
+def test_no_permutation_changes_a_digit(seed, weighted, tied):
+    """Also where rows share covariates, arms, outcomes or weights."""
+    rng = np.random.default_rng(seed)
+    x, t, y = encoded(seed=seed)
+    if tied:
+        x, y = x.round(), y.round()
+    weights = rng.choice([0.5, 1.0, 2.0], 50) if weighted else None
+    table, order = CanonicalTable.of(x, t, y, weights), rng.permutation(50)
+    other = CanonicalTable.of(x[order], t[order], y[order], weights[order] if weighted else None)
+    for name in ("covariates", "treatment", "outcome", "weights"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(table, name))
+    assert other.scale == table.scale
+
+
+def test_without_weights_every_row_counts_one():
+    table = CanonicalTable.of(*encoded())
+    np.testing.assert_array_equal(table.weights, np.ones(50))
+    assert not table.weighted
+    assert table_batch([table], 20, CPU).weights is None
+
+
+def test_weights_of_any_level_have_mean_one():
+    for level in (1e-9, 1e9):
+        table = CanonicalTable.of(*encoded(), np.full(50, level))
+        np.testing.assert_allclose(table.weights, 1)
+
+
+def test_no_column_becomes_one_of_zeros():
+    x, t, y = encoded()
+    np.testing.assert_array_equal(CanonicalTable.of(x[:, :0], t, y).covariates, np.zeros((50, 1)))
+
+
+def test_constant_outcome_has_a_scale():
+    x, t, y = encoded()
+    table = CanonicalTable.of(x, t, np.full_like(y, 7.0))
+    assert table.scale > 0
+    assert not table.outcome.any()
+
+
+def test_a_batch_stacks_tables():
+    tables = [CanonicalTable.of(*encoded(seed=seed)) for seed in range(3)]
+    batch = table_batch(tables, 20, CPU)
+    assert batch.covariates.shape == (3, 50, 3)
+    assert batch.landmarks.shape == (3, 20)
+    assert batch.pilot.shape == (3, 50)
+    for k, table in enumerate(tables):
+        np.testing.assert_array_equal(batch.covariates[k], table.covariates)
+        np.testing.assert_array_equal(batch.outcome[k], table.outcome)
+        np.testing.assert_array_equal(batch.landmarks[k], stratified_rows(table.treatment, 20))
+    x, t, y = encoded(seed=4)
+    mixed = table_batch([tables[0], CanonicalTable.of(x, t, y, np.arange(50.0))], 20, CPU)
+    np.testing.assert_array_equal(mixed.weights[0], np.ones(50))
+    assert float(mixed.weights[1].mean()) == pytest.approx(1)
+
+
+def test_landmarks_are_half_from_each_arm_where_both_have_enough():
+    treatment = np.r_[np.ones(10), np.zeros(990)]
+    rows = stratified_rows(treatment, 100)
+    assert len(rows) == 100
+    assert treatment[rows].sum() == 10
+    assert stratified_rows(1 - treatment, 100).size == 100
+    assert (1 - treatment)[stratified_rows(1 - treatment, 100)].sum() == 90
+    even = stratified_rows(np.arange(1000) % 2 * 1.0, 100)
+    assert len(even) == 100
+    assert (even % 2).sum() == 50
+    assert (np.diff(even) > 0).all()
+    assert (stratified_rows(treatment, 5000) == np.arange(1000)).all()
+
+
+def test_long_tables_have_a_pilot():
+    x, t, y = encoded(rows=PILOT_ROWS + 100)
+    batch = table_batch([CanonicalTable.of(x, t, y)], 20, CPU)
+    assert batch.pilot.shape == (1, PILOT_ROWS)
+
+
+def test_models_are_loaded_once_and_leave_the_random_state_alone():
+    before = torch.get_rng_state()
+    untrained_model.cache_clear()
+    exact = load_model(EstimatorOptions(checkpoint="exact"), CPU)
+    assert exact is untrained_model(CPU)
+    assert not any(bool(value.any()) for value in exact.encoder.table_output.parameters())
+    trained = load_model(EstimatorOptions(), CPU)
+    assert trained is not exact
+    assert not trained.training
+    assert {p.dtype for p in (*exact.parameters(), *trained.parameters())} == {torch.float64}
+    assert torch.equal(torch.get_rng_state(), before)
