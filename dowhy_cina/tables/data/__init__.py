@@ -49,7 +49,7 @@ def load_nsw(comparison: Comparison = "experiment") -> pd.DataFrame:
     References
     ----------
     LaLonde (1986), American Economic Review 76(4); Dehejia and Wahba (1999), Journal of the American Statistical
-    Association 94(448). Source and licence of the files: ``dowhy_cina/data/README.md``.
+    Association 94(448). Source and licence of the files: ``dowhy_cina/tables/data/README.md``.
     """
     if comparison not in _CONTROL_SAMPLE:
         raise InputError(
