@@ -14,7 +14,9 @@ from dowhy_cina.model.encoder import (
     TABLE_OUTPUTS,
     ColumnEncoder,
     column_features,
+    features_of_totals,
     table_features,
+    table_totals,
 )
 
 B, N, D = 2, 60, 5
@@ -70,8 +72,19 @@ def test_shape_statistics_by_hand(data):
     cross = np.abs(np.einsum("bnd,bne->bde", x, x)) / N * (1 - np.eye(D))
     np.testing.assert_allclose(features[..., 21], np.log1p(np.abs((x**3).mean(1))))
     np.testing.assert_allclose(features[..., 22], np.log1p((x**4).mean(1)))
+    np.testing.assert_allclose(features[..., 23], np.abs(np.abs(x).mean(1) - 1), rtol=1e-12)
     np.testing.assert_allclose(features[..., 24], cross.mean(2), atol=1e-12)
     np.testing.assert_allclose(features[..., 25], cross.max(2), atol=1e-12)
+
+
+def test_shares_are_relative_to_equal_ones(data):
+    """One of D equal shares is near zero, and no share at all is log(1e-3)."""
+    x, t, y, shares = data
+    shares = shares.clone()
+    shares[0, 0] = torch.tensor([1 / D, 0.0, 1.0], dtype=torch.float64)
+    features = column_features(x, t, y, shares)[..., :3]
+    np.testing.assert_allclose(features[0, 0], np.log([1.001, 1e-3, D + 1e-3]), rtol=1e-12)
+    np.testing.assert_allclose(features[1], (D * shares[1] + 1e-3).log(), rtol=1e-12)
 
 
 def test_features_ignore_signs_and_row_order(data):
@@ -100,6 +113,39 @@ def test_table_features(data):
     assert torch.isfinite(features).all()
     torch.testing.assert_close(table_features(t, -y, D, pilot, 1 + pilot), features)
     torch.testing.assert_close(features[:, 0], torch.full((B,), np.log(N) - 6).double())
+
+
+def test_table_totals_by_hand():
+    t = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]).double()
+    y = torch.tensor([[2.0, -1.0, 0.0, 1.0], [3.0, 0.5, -2.0, 0.0]]).double()
+    expected = torch.tensor([[4, 2, 18, 4], [4, 1, 97.0625, 5.5]]).double()
+    assert torch.equal(table_totals(t, y), expected)
+
+
+def test_table_features_by_hand():
+    """Rows, treated, controls, columns and one, kurtosis and mean size of the outcome; what the pilot fits say."""
+    totals = torch.tensor([[100.0, 30.0, 250.0, 80.0], [2000.0, 1900.0, 9000.0, 2500.0]]).double()
+    explained = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], dtype=torch.float64)
+    freedom = torch.tensor([[2.0, 3.0, 4.0], [5.0, 6.0, 7.0]]).double()
+    expected = [
+        [np.log(n) - 6, np.log(treated) - 5, np.log(control) - 5, np.log(8) - 2.5, np.log(shape) - 1, size]
+        for n, treated, control, shape, size in ((100, 30, 70, 3.5, 0.2), (2000, 1900, 100, 5.5, 0.25))
+    ]
+    features = features_of_totals(totals, 7, explained, freedom).numpy()
+    np.testing.assert_allclose(features[:, :6], expected, rtol=1e-12)
+    np.testing.assert_array_equal(features[:, 6:9], explained)
+    np.testing.assert_allclose(features[:, 9:], freedom.log(), rtol=1e-12)
+
+
+def test_table_features_are_those_of_its_totals(data):
+    _, t, y, _ = data
+    pilot = torch.full((B, 3), 0.5).double()
+    n, treated = float(N), t.numpy().sum(1)
+    features = table_features(t, y, D, pilot, 1 + pilot).numpy()
+    np.testing.assert_allclose(features[:, 1], np.log(treated) - 5, rtol=1e-12)
+    np.testing.assert_allclose(features[:, 2], np.log(n - treated) - 5, rtol=1e-12)
+    np.testing.assert_allclose(features[:, 4], np.log1p((y.numpy() ** 4).mean(1)) - 1, rtol=1e-12)
+    np.testing.assert_allclose(features[:, 5], np.abs(np.abs(y.numpy()).mean(1) - 1), rtol=1e-12)
 
 
 def test_untrained_network_corrects_nothing():
