@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from dowhy_cina.learning.simulators import REGISTRY, SimulatedTable
+from dowhy_cina.learning.training import calibration
 from dowhy_cina.learning.training.calibration import (
     COVERAGE,
     Ingredients,
@@ -72,6 +74,44 @@ def test_samples_follow_from_the_seed(model):
     one, two = (collect(model, ["mixed"], 3, 32, seed) for seed in (5, 5))
     assert torch.equal(one.error, two.error)
     assert not torch.equal(one.error, collect(model, ["mixed"], 3, 32, 6).error)
+
+
+def two_groups(effect, populations):
+    """A simulator of two groups, treated by chances of 0.2 and 0.8, whose outcome is noise and the second's effect.
+
+    ``effect`` gives what is said to be the effect of each row, by its chance; the table is the same whatever it is.
+    """
+
+    def simulator(rng, rows, columns):
+        second = (rng.random(rows) < 0.5).astype(float)
+        e = 0.2 + 0.6 * second
+        t = (rng.random(rows) < e).astype(float)
+        y = second * t + 0.01 * rng.normal(size=rows)
+        table = SimulatedTable(second[:, None], t, y, np.zeros(rows), effect(e), e, np.full(rows, 0.01), "two groups")
+        populations.append(table)
+        return table
+
+    return simulator
+
+
+def test_effects_are_those_of_the_population_that_is_estimated(model, monkeypatch):
+    """Errors of one sample against three truths: their differences leave the truth alone, in units of the last one."""
+    monkeypatch.setattr(calibration, "ROWS", (200, 300))  # samples of fewer rows than a calibration draws, to be quick
+    samples, errors, populations = 24, [], []
+    for effect in (lambda e: 0 * e, lambda e: (e > 0.5) * 1.0, lambda e: 0 * e + 1):
+        monkeypatch.setitem(REGISTRY, "two groups", two_groups(effect, populations))
+        errors.append(collect(model, ["two groups"], samples, 32, seed=0).error.numpy())
+    nothing, second, everyone = errors
+    drawn = populations[samples : 2 * samples]
+    assert len(nothing) == len(drawn) == samples
+    found = (nothing - second) / (nothing - everyone)
+    of_all = np.array([table.mu1.mean() for table in drawn])
+    of_treated = np.array([(table.mu1 * table.propensity).sum() / table.propensity.sum() for table in drawn])
+    is_treated = np.abs(found - of_treated) < np.abs(found - of_all)
+    np.testing.assert_allclose(found, np.where(is_treated, of_treated, of_all), rtol=1e-9)
+    assert 0 < is_treated.sum() < samples / 2  # a quarter of the samples by chance
+    # The two truths are 0.3 apart; what is estimated is the one that it is held against.
+    assert (np.abs(second) < 0.4 * np.abs(of_treated - of_all) * (nothing - everyone)).all()
 
 
 def test_a_checkpoint_keeps_its_header(model, tmp_path):
