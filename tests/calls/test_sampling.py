@@ -81,6 +81,15 @@ class TestWeights:
             assert found.weights[t == 0].sum() == pytest.approx(1)
             assert abs(found.value - 2) < 3.5 * found.standard_error
 
+    def test_overlap_weighs_rows_by_sampling_and_propensity(self, table):
+        x, t, y, weights = table
+        found = dowhy_cina.estimate_effect(x, t, y, target_units="overlap", sample_weight=weights)
+        rows = weights * found.propensity * (1 - found.propensity)
+        np.testing.assert_allclose(found.target_weights, rows / rows.sum(), rtol=1e-12)
+        # Those are the plain ones times the sampling weights: the propensity does not look at these.
+        plain = dowhy_cina.estimate_effect(x, t, y, target_units="overlap").target_weights * weights
+        np.testing.assert_allclose(found.target_weights, plain / plain.sum(), rtol=1e-9)
+
     def test_copies_with_half_the_weight_are_one_row(self, table):
         """Nearly: the network sees sizes, and cross-validation takes copies for rows of their own."""
         x, t, y, weights = table
