@@ -73,6 +73,30 @@ def test_the_same_whatever_the_batches(report, problem, monkeypatch):
     assert_same(quiet(problem, refuters=["data_subset_refuter", "random_common_cause"]), report, 1e-6)
 
 
+def test_every_refit_has_a_stream_of_its_own(setting):
+    """Of refuters that have the first refit's generator each, the noise of one would be that of the others."""
+
+    def states(entropy):
+        seen = {}
+
+        def spy(refuter):
+            def draw(number, generator):
+                seen[refuter, number] = generator.bit_generator.state["state"]["state"]
+                return setting.table
+
+            return draw
+
+        plans = [(refuter, Refits(3, spy(refuter))) for refuter in range(4)]
+        for outcome in refits.run(setting, refits.batches(setting, plans), entropy, 1):
+            assert len(outcome.effects) == 3
+        return seen
+
+    first = states(0)
+    assert len(first) == len(set(first.values())) == 12
+    assert first == states(0)
+    assert not set(first.values()) & set(states(1).values())
+
+
 def test_random_states(problem):
     def first(state):
         return effects_of(quiet(problem, refuters="dummy_outcome_refuter", simulations=2, random_state=state))
