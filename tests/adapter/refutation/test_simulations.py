@@ -63,6 +63,24 @@ def test_bootstrap_repeats_rows_and_disturbs_what_dowhy_disturbs(wide):
     assert set(table.changed) == {"x", "flag", "kind"}
 
 
+@pytest.mark.parametrize("unit", [2.0**-20, 2.0**10])
+def test_bootstrap_disturbs_in_any_unit_alike(unit, make_frame, make_estimate, make_setting):
+    """By a tenth of each column's own standard deviation, so that powers of two pass through without rounding."""
+    frame = make_frame(300)
+    frame.loc[::7, "z"] = np.nan
+    other = frame.assign(x=unit * frame.x, z=frame.z / unit)
+    ours, theirs = (
+        simulations.bootstrap(make_setting(make_estimate(data, ["x", "z", "flag"])), generator())
+        for data in (frame, other)
+    )
+    np.testing.assert_array_equal(theirs.rows, ours.rows)
+    np.testing.assert_array_equal(theirs.numbers, ours.numbers * np.array([[unit], [1 / unit], [1.0]]))
+    for column, name in enumerate(["x", "z"]):
+        before = other[name].to_numpy()[theirs.rows]
+        shift = (theirs.numbers[column] - before)[~np.isnan(before)]
+        assert shift.std() == pytest.approx(0.1 * np.nanstd(before), rel=0.15)
+
+
 def test_dummy_outcome_is_standard_normal_noise(wide):
     outcome = simulations.dummy_outcome(wide, generator()).outcome
     assert outcome.std() == pytest.approx(1, abs=0.05)
