@@ -104,6 +104,15 @@ def test_a_sample_learns_levels_and_moments_of_all(monkeypatch):
     assert ours.outcome_scale == pytest.approx(whole.outcome_scale)
 
 
+def test_a_sample_changes_nothing_where_all_rows_are_landmarks(monkeypatch):
+    """Without missing values moments are all that could come from the sample, and they come from all rows."""
+    table = frame(rows=120).assign(b=lambda f: np.exp(f["a"]) + f["c"], y=lambda f: f["y"] + 40 * f["t"])
+    monkeypatch.setattr(columns, "SAMPLE_ROWS", 30)
+    for target in ("ate", "att"):
+        ours = dowhy_cina.estimate_effect(split(table, 30, 31), "t", "y", target_units=target)
+        same(ours, dowhy_cina.estimate_effect(table, "t", "y", target_units=target))
+
+
 def refused(error, message, table=None, **options):
     given = {"treatment": "t", "outcome": "y", **options}
     with pytest.raises(error, match=message):
