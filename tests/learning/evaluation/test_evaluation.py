@@ -87,6 +87,24 @@ def test_figures_by_hand():
     assert found.loc[("additive", "difference in means"), "error"] == pytest.approx(np.mean(naive))
 
 
+def test_sizes_and_seed_reach_the_tables(tmp_path):
+    """The command's figures are the library's; each option away from its default, and from each other."""
+    given = {"tables": 3, "rows": 90, "columns": 4, "seed": 11}
+    options = [part for name, value in given.items() for part in (f"--{name}", str(value))]
+    path = tmp_path / "figures.csv"
+    assert cli.main(["evaluate", "cina-small", "linear", "--no-classical", "--csv", str(path), *options]) == 0
+    found = pd.read_csv(path, index_col=["collection", "method"]).drop(columns="seconds")
+
+    def figures(**changed):
+        table = evaluate("cina-small", ["linear"], classical=False, progress=False, **{**given, **changed})
+        return table.drop(columns="seconds")
+
+    pd.testing.assert_frame_equal(found, figures(), check_exact=False, rtol=1e-9, check_dtype=False)
+    # So that the comparison says something: other values of each give other figures.
+    for name, other in {"tables": 4, "rows": 120, "columns": 8, "seed": 0}.items():
+        assert not np.isclose(figures(**{name: other})["width"], found["width"], rtol=1e-6).any(), name
+
+
 @pytest.fixture
 def folder(tmp_path):
     for seed in range(2):
