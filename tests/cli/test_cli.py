@@ -154,6 +154,20 @@ def test_options_reach_the_estimate(csv, tmp_path):
     assert values[3] == values[0] == values[1]
 
 
+def test_memory_limit_reaches_the_plan(csv, table, tmp_path, capsys):
+    """101 MB hold the features of one kernel of this table, without a limit three are kept; 1 MB holds none."""
+    out, plans = tmp_path / "out.json", []
+    for given in ([], ["--memory-limit", "101MB"]):
+        assert estimate(csv, "--covariates", "c,noise", "--json", str(out), *given) == 0
+        plans.append(json.loads(out.read_text())["plan"])
+    limited = dowhy_cina.estimate_effect(table[["c", "noise"]], table["t"], table["y"], memory_limit="101MB")
+    assert plans[1] == limited.to_dict()["plan"]
+    assert [plan["kept_kernels"] for plan in plans] == [3, 1]
+    capsys.readouterr()
+    assert estimate(csv, "--covariates", "c,noise", "--memory-limit", "1MB") == 1
+    assert "memory_limit='1MB' is too small for 300 rows x 2 columns" in refusal(capsys)
+
+
 def test_plots_are_written(csv, tmp_path):
     assert estimate(csv, "--covariates", "c", "--plots", str(tmp_path / "pictures")) == 0
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["love.png", "overlap.png", "weights.png"]
