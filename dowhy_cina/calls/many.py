@@ -14,12 +14,13 @@ import torch
 
 from dowhy_cina.calls.analysis import Analysis
 from dowhy_cina.calls.direct import estimate_effect, is_partitioned, prepare_columns
+from dowhy_cina.calls.forward import forward_together
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.mathematics.devices import one_thread_each
 from dowhy_cina.model.state import ZeroShot
 from dowhy_cina.results.effect import EffectResult
-from dowhy_cina.tables.preparation import PreparedTable, forward_together
+from dowhy_cina.tables.preparation import PreparedTable
 
 #: Most tables, and most rows in all, that a thread takes at once: tables of one shape share a forward pass, and threads
 #: wait less for the interpreter between its operations.

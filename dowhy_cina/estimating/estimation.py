@@ -1,6 +1,6 @@
-"""From a forward pass to effects: the augmented estimate of a batch of tables and what its error is made of.
+"""From weights to effects: the augmented estimate of a batch of tables and what its error is made of.
 
-Letters: B tables, N rows, D covariates, M features, n target rows.
+Letters: B tables, N rows, D covariates, M features, K of an outcome regression's moment, n target rows.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dowhy_cina.estimating.targets import Target
 from dowhy_cina.mathematics.balancing import combine, imbalance
 from dowhy_cina.mathematics.kernels import RowFeatures
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.outcome import Moment
 from dowhy_cina.model.state import TableBatch, ZeroShot
 
 Rows = Float[Tensor, "B N"]
@@ -28,8 +30,8 @@ class Moments:
     ----------
     features : Tensor, shape (B, M)
         Mean features in the balancing layer.
-    outcome_features : tuple of Tensor, shape (B, M)
-        Mean features in the outcome kernels of the control and of the treated arm.
+    outcomes : tuple of Tensor, shape (B, K)
+        Moments in the outcome regressions of the control and of the treated arm.
     effects, weights : Tensor, shape (B, n)
         Modelled effects of the target's rows, and the rows' weights, which sum to one.
     in_table : bool
@@ -37,45 +39,77 @@ class Moments:
     """
 
     features: Float[Tensor, "B M"]
-    outcome_features: tuple[Float[Tensor, "B M"], Float[Tensor, "B M"]]
+    outcomes: tuple[Moment, Moment]
     effects: Float[Tensor, "B n"]
     weights: Float[Tensor, "B n"]
     in_table: bool
 
 
-def moments_in_table(state: ZeroShot, weights: Rows) -> Moments:
-    """Moments of a target made of the table's own rows."""
-    control, treated = (features.mean(weights) for features in state.outcome_features)
-    features = combine(state.balance_features, weights)
-    return Moments(features, (control, treated), state.means[1] - state.means[0], weights, True)
+def moments_of(model: CinaModel, state: ZeroShot, target: Target, bandwidth: float | None = None) -> Moments:
+    """Moments of a target population.
 
-
-def moments_of_rows(
-    model: CinaModel,
-    state: ZeroShot,
-    covariates: Float[Tensor, "B n D"],
-    balance_keys: Float[Tensor, "B n K"] | None = None,
-) -> Moments:
-    """Moments of a target made of other rows, each counting the same.
-
-    ``balance_keys`` are the rows' keys in a balancing space that is not the model's own.
+    ``bandwidth`` is that of the kernel of the covariates alone in which an exact solution balances; by default it is
+    the model's own.
     """
-    rows = model.foreign_rows(state, covariates)
-    weights = torch.full_like(rows.means[0], 1 / covariates.shape[1])
-    control, treated = (features.mean(weights) for features in rows.outcome_features)
-    keys = rows.balance_keys if balance_keys is None else balance_keys
+    if target.foreign is None:
+        control, treated = (fitted.moment(target.weights) for fitted in state.outcomes)
+        features = combine(state.balance_features, target.weights)
+        return Moments(features, (control, treated), state.means[1] - state.means[0], target.weights, True)
+    rows = model.foreign_rows(state, target.foreign)
+    weights = torch.full_like(rows.means[0], 1 / target.foreign.shape[1])
+    control, treated = (features.mean(weights) for features in rows.outcome_rows)
+    keys = rows.balance_keys if bandwidth is None else target.foreign / bandwidth
     features = RowFeatures(state.balance_kernel, keys, None).mean(weights)
     return Moments(features, (control, treated), rows.means[1] - rows.means[0], weights, False)
 
 
 @dataclass(frozen=True)
-class Estimates:
-    """Effects of a batch of tables, in sd of the outcome.
+class Effect:
+    """Effects of a batch of tables, in sd of the outcome: ``value = plug_in + shrinkage * correction``, shape (B,)."""
+
+    value: Tables
+    plug_in: Tables
+    correction: Tables
+    shrinkage: Tables
+
+
+def augmented(plug_in: Tables, correction: Tables, noise: Tables) -> Effect:
+    """Effect by the outcome regressions plus the weighted residuals, shrunk by their own noise.
+
+    The correction ``c = sum_i w_i W_i r_i`` removes the regression's bias at the price of the noise of few rows with
+    large weights. It enters with the factor ``c^2 / (c^2 + se_c^2)``: whole where it is well beyond its standard error,
+    hardly where it is within it. That is the empirical-Bayes estimate of the share of it that is no noise.
+
+    Parameters
+    ----------
+    plug_in, correction, noise : Tensor, shape (B,)
+        The regressions' effect in the target, c, and ``se_c^2 = sum_i (w_i e_i)^2`` with leave-one-out residuals e.
+    """
+    square = correction.square()
+    shrinkage = square / (square + noise).clamp_min(torch.finfo(noise.dtype).tiny)
+    return Effect(plug_in + shrinkage * correction, plug_in, correction, shrinkage)
+
+
+def augmented_effect(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows) -> Effect:
+    """:func:`augmented` of tables with these weights."""
+    signed = weights * table.signs
+    correction = (signed * state.residuals).sum(1)
+    noise = (signed * state.loo_residuals).square().sum(1)
+    return augmented((moments.weights * moments.effects).sum(1), correction, noise)
+
+
+def weighted_effect(table: TableBatch, weights: Rows) -> Effect:
+    """Difference of the weighted means."""
+    value = (weights * table.signs * table.outcome).sum(1)
+    return Effect(value, torch.zeros_like(value), value, torch.ones_like(value))
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """What the error of an estimate is made of.
 
     Attributes
     ----------
-    value, plug_in, correction, shrinkage : Tensor, shape (B,)
-        The effect is ``plug_in + shrinkage * correction``.
     outcome_weights : Tensor, shape (B, N)
         How the estimate weighs each row's outcome, were no prediction clipped: the treated sum to one, the controls to
         minus one.
@@ -85,80 +119,40 @@ class Estimates:
         Contribution of each target row: its weight times its modelled effect about the mean.
     """
 
-    value: Tables
-    plug_in: Tables
-    correction: Tables
-    shrinkage: Tables
     outcome_weights: Rows
     scatter: Rows
     deviation: Float[Tensor, "B n"]
 
 
-@dataclass(frozen=True)
-class Corrected:
-    """The parts of an augmented estimate, shape (B,): ``value = plug_in + shrinkage * correction``."""
-
-    value: Tables
-    plug_in: Tables
-    correction: Tables
-    shrinkage: Tables
-
-
-def corrected(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows) -> Corrected:
-    """Outcome regression plus the weighted residuals, shrunk by their own noise.
-
-    The correction ``c = sum_i w_i W_i r_i`` removes the regression's bias at the price of the noise of few rows with
-    large weights. It enters with the factor ``c^2 / (c^2 + se_c^2)``: whole where it is well beyond its standard error,
-    hardly where it is within it. That is the empirical-Bayes estimate of the share of it that is no noise.
-    """
-    signed = weights * table.signs
-    correction = (signed * state.residuals).sum(1)
-    noise = (signed * state.loo_residuals).square().sum(1)
-    square = correction.square()
-    shrinkage = square / (square + noise).clamp_min(torch.finfo(noise.dtype).tiny)
-    plug_in = (moments.weights * moments.effects).sum(1)
-    return Corrected(plug_in + shrinkage * correction, plug_in, correction, shrinkage)
-
-
-def augmented(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows) -> Estimates:
-    """The estimate of :func:`corrected` and what its error is made of."""
-    found = corrected(table, state, moments, weights)
-    outcome_weights = regression_weights(table, state, moments, weights, found.shrinkage)
+def augmented_contributions(
+    table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows, effect: Effect
+) -> Contributions:
+    """Contributions to the error of an augmented estimate."""
+    outcome_weights = regression_weights(table, state, moments, weights, effect.shrinkage)
     centred = state.loo_residuals - _arm_means(table, state.loo_residuals, weights)
-    return Estimates(
-        found.value,
-        found.plug_in,
-        found.correction,
-        found.shrinkage,
-        outcome_weights,
-        outcome_weights * centred,
-        moments.weights * (moments.effects - found.plug_in[:, None]),
-    )
+    deviation = moments.weights * (moments.effects - effect.plug_in[:, None])
+    return Contributions(outcome_weights, outcome_weights * centred, deviation)
 
 
-def weights_alone(table: TableBatch, moments: Moments, weights: Rows) -> Estimates:
-    """Difference of the weighted means."""
+def weighted_contributions(table: TableBatch, moments: Moments, weights: Rows) -> Contributions:
+    """Contributions to the error of a difference of weighted means."""
     signed = weights * table.signs
-    value = (signed * table.outcome).sum(1)
-    zero = torch.zeros_like(value)
     scatter = signed * (table.outcome - _arm_means(table, table.outcome, weights))
-    return Estimates(value, zero, value, torch.ones_like(value), signed, scatter, torch.zeros_like(moments.weights))
+    return Contributions(signed, scatter, torch.zeros_like(moments.weights))
 
 
 def regression_weights(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows, shrinkage: Tables) -> Rows:
     """Weight of each outcome in the augmented estimate, which is linear in the outcomes but for clipped predictions.
 
-    In arm t with the sampling weights r, ``a_i = s w_i + r_i [(1 - s) / n + (phi_i - centre)' (G + penalty)^-1 m]``
-    with ``m = q' phi - s w' phi - (1 - s) centre``.
+    In each arm, with the sampling weights r and the share s of the correction: ``a_i = s w_i + r_i response_i``, see
+    :meth:`~dowhy_cina.model.outcome.OutcomeRegression.response`.
     """
     total = torch.zeros_like(weights)
-    share = shrinkage[:, None]
-    for arm, (model, features) in enumerate(zip(state.outcomes, state.outcome_features, strict=True)):
+    for arm, fitted in enumerate(state.outcomes):
         rows = table.arm(arm)
         own = weights * (rows > 0)
-        direction = moments.outcome_features[arm] - share * features.mean(own) - (1 - share) * model.fit.centre
-        fitted = (1 - share) / model.fit.count[:, None] + model.fit.response_weights(direction, features)
-        total = total + (2 * arm - 1) * (share * own + rows * fitted)
+        response = fitted.regression.response(moments.outcomes[arm], fitted.moment(own), shrinkage)
+        total = total + (2 * arm - 1) * (shrinkage[:, None] * own + rows * response.of(fitted.rows))
     return total
 
 

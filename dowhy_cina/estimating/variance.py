@@ -5,44 +5,51 @@ Letters: B tables, N rows, M features, K parts.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from dowhy_cina.estimating.estimation import Estimates, Moments
+from dowhy_cina.estimating.estimation import Contributions, Effect, Moments
 from dowhy_cina.mathematics.balancing import combine
-from dowhy_cina.model.state import OutcomeModel, TableBatch, ZeroShot
+from dowhy_cina.model.outcome import Moment, OutcomeRegression
+from dowhy_cina.model.state import TableBatch, ZeroShot
 
 Rows = Float[Tensor, "B N"]
 Tables = Float[Tensor, " B"]
 
 
-def sampling_variance(estimates: Estimates, in_table: bool, cluster: Int[Tensor, "B N"] | None) -> Tables:
+def sampling_variance(contributions: Contributions, in_table: bool, cluster: Int[Tensor, "B N"] | None) -> Tables:
     """Sum of squared contributions to the error, of rows or of whole clusters.
 
     Target rows from outside the table are taken as a sample of their population, independent of the table.
     """
-    contributions = estimates.scatter
-    if in_table:
-        contributions = contributions + estimates.deviation
+    rows = contributions.scatter + contributions.deviation if in_table else contributions.scatter
+    total = _of_units(rows, cluster).square().sum(1)
     if cluster is not None:
         count = int(cluster.max()) + 1
-        sums = contributions.new_zeros(contributions.shape[0], count).scatter_add_(1, cluster, contributions)
-        total = sums.square().sum(1) * count / (count - 1)
-    else:
-        total = contributions.square().sum(1)
-    return total if in_table else total + estimates.deviation.square().sum(1)
+        total = total * count / (count - 1)
+    return total if in_table else total + contributions.deviation.square().sum(1)
 
 
 def degrees_of_freedom(scatter: Rows, cluster: Int[Tensor, "B N"] | None) -> Tables:
     """Effective number of rows, or of clusters, behind the noise, less one and at least two."""
-    squares = scatter.square()
-    if cluster is not None:
-        count = int(cluster.max()) + 1
-        squares = squares.new_zeros(squares.shape[0], count).scatter_add_(1, cluster, scatter).square()
-    effective = squares.sum(1).square() / squares.square().sum(1).clamp_min(torch.finfo(squares.dtype).tiny)
-    return (effective - 1).clamp_min(2)
+    squares = _of_units(scatter, cluster).square()
+    return freedom_from_sums(squares.sum(1), squares.square().sum(1))
+
+
+def freedom_from_sums(squares: Tables, fourth: Tables) -> Tables:
+    """:func:`degrees_of_freedom` from sums of second and fourth powers of the contributions."""
+    return (squares.square() / fourth.clamp_min(torch.finfo(squares.dtype).tiny) - 1).clamp_min(2)
+
+
+def _of_units(rows: Rows, cluster: Int[Tensor, "B N"] | None) -> Float[Tensor, "B U"]:
+    """Contributions of the units that are independent of each other: of clusters, where there are any, or of rows."""
+    if cluster is None:
+        return rows
+    return rows.new_zeros(rows.shape[0], int(cluster.max()) + 1).scatter_add_(1, cluster, rows)
 
 
 def smaller_arm(table: TableBatch) -> Tables:
@@ -59,34 +66,58 @@ def t_inference(value: float, standard_error: float, freedom: float, level: floa
     return (value - half, value + half), float(2 * stats.t.sf(abs(value) / standard_error, freedom))
 
 
-def bias_parts(table: TableBatch, state: ZeroShot, moments: Moments, estimates: Estimates) -> Float[Tensor, "B K"]:
+@dataclass(frozen=True)
+class Reached:
+    """What one arm's weights of outcomes make of its rows, as sums over them.
+
+    Attributes
+    ----------
+    outcome : Tensor, shape (B, K)
+        Moment in the arm's outcome regression.
+    balance : Tensor, shape (B, M)
+        Features in the balancing layer.
+    unexplained : Tensor, shape (B,)
+        Mean squared leave-one-out residual, by sampling weights.
+    """
+
+    outcome: Moment
+    balance: Float[Tensor, "B M"]
+    unexplained: Tables
+
+
+def reached_by(table: TableBatch, state: ZeroShot, outcome_weights: Rows) -> tuple[Reached, Reached]:
+    """Sums of both arms of tables in memory."""
+    arms = []
+    for arm, fitted in enumerate(state.outcomes):
+        rows = table.arm(arm)
+        own = (2 * arm - 1) * outcome_weights * (rows > 0)
+        unexplained = (rows * state.loo_residuals.square()).sum(1) / rows.sum(1)
+        arms.append(Reached(fitted.moment(own), combine(state.balance_features, own), unexplained))
+    return arms[0], arms[1]
+
+
+def bias_parts(
+    regressions: tuple[OutcomeRegression, OutcomeRegression],
+    diagonal: Tables,
+    moments: Moments,
+    effect: Effect,
+    reached: tuple[Reached, Reached],
+) -> Float[Tensor, "B K"]:
     """Squares that speak of bias that smoothing left, one for each of :data:`~dowhy_cina.model.variance.BIAS_PARTS`.
 
-    - ``regression``: squared imbalance of the outcome weights in the outcome kernels, times the function's variance
-      under the ridge's Gaussian process; summed over arms.
-    - ``balance``: the same in the balancing layer's kernel, times the variance that the regression leaves.
+    - ``regression``: what the outcome weights miss of the target in the outcome regressions; summed over arms.
+    - ``balance``: their squared imbalance in the balancing layer's kernel, whose diagonal is given, times the variance
+      that the regression leaves.
     - ``correction``, ``withheld``: squared part of the weighted residuals that entered, and that was shrunk away.
     - ``clipped``: squared difference that keeping predictions within each arm's fitted range makes.
     """
-    regression, balance = torch.zeros_like(estimates.value), torch.zeros_like(estimates.value)
-    for arm, (model, features) in enumerate(zip(state.outcomes, state.outcome_features, strict=True)):
-        rows, fit = table.arm(arm), model.fit
-        own = (2 * arm - 1) * estimates.outcome_weights * (rows > 0)
-        missing = moments.outcome_features[arm] - features.mean(own)
-        regression = regression + fit.signal_variance * missing.square().sum(1)
-        unexplained = (rows * state.loo_residuals.square()).sum(1) / fit.count
-        missing = moments.features - combine(state.balance_features, own)
-        balance = balance + unexplained * missing.square().sum(1) / state.balance_kernel.diagonal
-    entered = estimates.shrinkage * estimates.correction
-    withheld = estimates.correction - entered
-    clipped = unclipped(state.outcomes, moments) - estimates.plug_in
+    regression, balance = torch.zeros_like(effect.value), torch.zeros_like(effect.value)
+    for arm, (outcome, sums) in enumerate(zip(regressions, reached, strict=True)):
+        regression = regression + outcome.missed(moments.outcomes[arm], sums.outcome)
+        missing = (moments.features - sums.balance).square().sum(1)
+        balance = balance + sums.unexplained * missing / diagonal
+    entered = effect.shrinkage * effect.correction
+    withheld = effect.correction - entered
+    control, treated = (outcome.mean(moment) for outcome, moment in zip(regressions, moments.outcomes, strict=True))
+    clipped = treated - control - effect.plug_in
     return torch.stack([regression, balance, entered.square(), withheld.square(), clipped.square()], 1)
-
-
-def unclipped(outcomes: tuple[OutcomeModel, OutcomeModel], moments: Moments) -> Tables:
-    """Effect by the outcome regressions alone, were no prediction kept within its arm's fitted range."""
-    control, treated = (
-        model.fit.intercept + ((features - model.fit.centre) * model.fit.coefficients).sum(1)
-        for model, features in zip(outcomes, moments.outcome_features, strict=True)
-    )
-    return treated - control

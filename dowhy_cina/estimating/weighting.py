@@ -6,12 +6,15 @@ Letters: B tables, N rows, M features. Exact solutions are of one table.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import (
+    Features,
     arms_imbalance,
     relative_target_gap,
     take_rows,
@@ -33,17 +36,54 @@ MAX_STEPS = 5000
 
 
 @dataclasses.dataclass(frozen=True)
+class Balancing:
+    """How weights are found.
+
+    Attributes
+    ----------
+    refine : float, optional
+        Relative duality gap to refine the zero-shot weights to.
+    bandwidth : float, optional
+        Of the Gaussian kernel of the covariates in which the problem is solved exactly, see
+        :func:`with_kernel_of_all_rows`; without one, weights are those of the model's own balancing layer.
+    """
+
+    refine: float | None = None
+    bandwidth: float | None = None
+
+    @property
+    def goal(self) -> float | None:
+        """Relative duality gap that the weights have to reach, if any."""
+        return self.refine if self.bandwidth is None else EXACT_GAP
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What is known of weights as the solution of a balancing problem, shape (B,).
+
+    Attributes
+    ----------
+    gap : Tensor
+        Relative duality gap of the problem they come from.
+    imbalance, lowest_imbalance : Tensor
+        Size of what that problem balances, per unit norm, and what no weights as spread out can go below.
+    """
+
+    gap: Float[Tensor, " B"]
+    imbalance: Float[Tensor, " B"]
+    lowest_imbalance: Float[Tensor, " B"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Weighting:
-    """Weights of both arms of every table and what is known of them.
+    """Weights of both arms of every table.
 
     Attributes
     ----------
     weights : Tensor, shape (B, N)
         Not negative; each arm sums to one.
-    gap : Tensor, shape (B,)
-        Relative duality gap of the problem they come from.
-    imbalance, lowest_imbalance : Tensor, shape (B,)
-        Size of what that problem balances, per unit norm, and what no weights as spread out can go below.
+    certify : callable
+        Works out the certificate, which refits do without.
     steps : int
         Iterations after the forward pass.
     converged : bool
@@ -51,28 +91,31 @@ class Weighting:
     """
 
     weights: Float[Tensor, "B N"]
-    gap: Float[Tensor, " B"]
-    imbalance: Float[Tensor, " B"]
-    lowest_imbalance: Float[Tensor, " B"]
+    certify: Callable[[], Certificate]
     steps: int = 0
     converged: bool = True
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """What is known of the weights."""
+        return self.certify()
 
     @classmethod
     def given(cls, weights: Float[Tensor, "B N"]) -> Weighting:
         """Weights that solve no problem, so that nothing is left open."""
         zero = torch.zeros_like(weights[:, 0])
-        return cls(weights, zero, zero, zero)
+        return cls(weights, lambda: Certificate(zero, zero, zero))
 
     def __add__(self, other: Weighting) -> Weighting:
         """Join the weights of two arms."""
-        return Weighting(
-            self.weights + other.weights,
-            torch.maximum(self.gap, other.gap),
-            self.imbalance + other.imbalance,
-            self.lowest_imbalance + other.lowest_imbalance,
-            max(self.steps, other.steps),
-            self.converged and other.converged,
-        )
+
+        def both() -> Certificate:
+            one, two = self.certificate, other.certificate
+            lowest = one.lowest_imbalance + two.lowest_imbalance
+            return Certificate(torch.maximum(one.gap, two.gap), one.imbalance + two.imbalance, lowest)
+
+        converged = self.converged and other.converged
+        return Weighting(self.weights + other.weights, both, max(self.steps, other.steps), converged)
 
 
 def uniform(table: TableBatch) -> Weighting:
@@ -81,30 +124,26 @@ def uniform(table: TableBatch) -> Weighting:
     return Weighting.given(control + treated)
 
 
-def arm_against_arm(model: CinaModel, table: TableBatch, state: ZeroShot, refine: float | None) -> Weighting:
-    """Weights of the paper's estimator: zero-shot values, refined on request."""
-    values = model.values(table, state)
-    regularisation = model.regularisation(state)
-    if refine is None or bool((values.duality_gap <= refine).all()):
+def arm_against_arm(model: CinaModel, table: TableBatch, state: ZeroShot, how: Balancing) -> Weighting:
+    """Weights of the paper's estimator: zero-shot values, refined on request, or Algorithm 1's exact solution."""
+    if how.bandwidth is not None:
+        regularisation = torch.full_like(table.treatment[:, 0], EXACT_REGULARISATION)
+        gram = gaussian_gram(table.covariates, how.bandwidth)
+        solution = solve_table(table.covariates, gram, table.signs, regularisation, EXACT_GAP)
+        return _of_dual(table, state, solution, regularisation)
+    values, regularisation = model.values(table, state), model.regularisation(state)
+    if how.refine is None or bool((values.duality_gap <= how.refine).all()):
         solution = DualSolution(values.alpha, torch.zeros_like(regularisation), values.duality_gap, 0, True)
     else:
         solution = solve_dual(
             state.balance_features,
             table.signs,
             regularisation,
-            tolerance=refine,
+            tolerance=how.refine,
             solver=values.solver,
             max_iterations=MAX_STEPS,
         )
-    return _arms(table, state, solution, regularisation)
-
-
-def arm_against_arm_exact(table: TableBatch, state: ZeroShot, bandwidth: float) -> Weighting:
-    """Weights of the paper's Algorithm 1: the dual solved to tolerance on the kernel of all rows."""
-    regularisation = torch.full_like(table.treatment[:, 0], EXACT_REGULARISATION)
-    gram = gaussian_gram(table.covariates, bandwidth)
-    solution = solve_table(table.covariates, gram, table.signs, regularisation, EXACT_GAP)
-    return _arms(table, state, solution, regularisation)
+    return _of_dual(table, state, solution, regularisation)
 
 
 def solve_table(
@@ -126,10 +165,32 @@ def solve_table(
     return dataclasses.replace(solution, alpha=(sums / count)[group][None])
 
 
-def _arms(table: TableBatch, state: ZeroShot, solution: DualSolution, regularisation: Float[Tensor, " 1"]) -> Weighting:
-    size, lowest = arms_imbalance(state.balance_features, solution.alpha, table.signs, regularisation)
+def _of_dual(
+    table: TableBatch, state: ZeroShot, solution: DualSolution, regularisation: Float[Tensor, " B"]
+) -> Weighting:
+    def certify() -> Certificate:
+        sizes = arms_imbalance(state.balance_features, solution.alpha, table.signs, regularisation)
+        return Certificate(solution.gap, *sizes)
+
     weights = weights_from_alpha(solution.alpha, table.signs)
-    return Weighting(weights, solution.gap, size, lowest, solution.iterations, solution.converged)
+    return Weighting(weights, certify, solution.iterations, solution.converged)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ArmProblem:
+    """Balancing of one arm to a target, of which :func:`target_objective` is the objective."""
+
+    features: Features
+    arm: Float[Tensor, "B n"]
+    target: Float[Tensor, "B M"]
+    ridge: Float[Tensor, " B"]
+
+    def gap(self, weights: Float[Tensor, "B n"]) -> Float[Tensor, " B"]:
+        return relative_target_gap(self.features, weights, self.arm, self.target, self.ridge)
+
+    def certify(self, weights: Float[Tensor, "B n"]) -> Certificate:
+        gap = self.gap(weights)
+        return Certificate(gap, *target_imbalance(self.features, weights, self.arm, self.target, self.ridge, gap))
 
 
 def arm_to_target(
@@ -137,24 +198,27 @@ def arm_to_target(
     state: ZeroShot,
     arm: Float[Tensor, "B N"],
     target: Float[Tensor, "B M"],
-    refine: float | None,
+    goal: float | None = None,
 ) -> Weighting:
     """Weights of one arm that reproduce a target's mean features."""
-    whole, ridge, places = arm, state.balance_ridge, places_of(arm)
+    places = places_of(arm)
     # The rows of the other arm need not be carried along.
-    features, arm = take_rows(state.balance_features, places), arm.gather(1, places)
-    best, solver = model.layer.balance_to(features, arm, target, ridge)
-    gap, steps = relative_target_gap(features, best, arm, target, ridge), 0
-    while refine is not None and bool((gap > refine).any()) and steps < MAX_STEPS:
-        candidate = simplex_weights(solver.run(CHECK_EVERY, RELAXATION), arm)
-        steps += CHECK_EVERY
-        found = relative_target_gap(features, candidate, arm, target, ridge)
-        # A table that is there already stays, so that its weights do not depend on its company in the batch.
-        better = (found < gap) & (gap > refine)
-        best, gap = torch.where(better[:, None], candidate, best), torch.where(better, found, gap)
-    size, lowest = target_imbalance(features, best, arm, target, ridge, gap)
-    best = torch.zeros_like(whole).scatter(1, places, best)
-    return Weighting(best, gap, size, lowest, steps, refine is None or bool((gap <= refine).all()))
+    features, own = take_rows(state.balance_features, places), arm.gather(1, places)
+    problem = _ArmProblem(features, own, target, state.balance_ridge)
+    best, solver = model.layer.balance_to(features, own, target, state.balance_ridge)
+    steps, converged = 0, True
+    if goal is not None:
+        gap = problem.gap(best)
+        while bool((gap > goal).any()) and steps < MAX_STEPS:
+            candidate = simplex_weights(solver.run(CHECK_EVERY, RELAXATION), own)
+            steps += CHECK_EVERY
+            found = problem.gap(candidate)
+            # A table that is there already stays, so that its weights do not depend on its company in the batch.
+            better = (found < gap) & (gap > goal)
+            best, gap = torch.where(better[:, None], candidate, best), torch.where(better, found, gap)
+        converged = bool((gap <= goal).all())
+    weights = torch.zeros_like(arm).scatter(1, places, best)
+    return Weighting(weights, lambda: problem.certify(best), steps, converged)
 
 
 def balance_arms(
@@ -162,16 +226,28 @@ def balance_arms(
     table: TableBatch,
     state: ZeroShot,
     target: Float[Tensor, "B M"],
-    refine: float | None = None,
+    goal: float | None = None,
     untouched: str | None = None,
 ) -> Weighting:
-    """Weights of both arms, each balanced to the target; the arm that is the target itself may keep its own weights."""
+    """Weights of both arms, each balanced to the target; the arm that is the target itself may keep its own weights.
+
+    Parameters
+    ----------
+    model, table, state
+        A batch of tables after their forward pass.
+    target : Tensor, shape (B, M)
+        Mean balancing features of the target population.
+    goal : float, optional
+        Relative duality gap to reach; that of the zero-shot weights by default.
+    untouched : str, optional
+        "att" or "atc" for the arm that keeps its own weights.
+    """
     arms = []
     for name, arm in (("atc", table.arm(0)), ("att", table.arm(1))):
         if untouched == name:
             arms.append(Weighting.given(arm / arm.sum(1, keepdim=True)))
         else:
-            arms.append(arm_to_target(model, state, arm, target, refine))
+            arms.append(arm_to_target(model, state, arm, target, goal))
     return arms[0] + arms[1]
 
 

@@ -217,7 +217,25 @@ def target_objective(
     ``r_i`` are the sampling weights of the arm's rows, one without.
     """
     spread = (weights * relative_weights(weights, arm)).sum(1)
-    return (imbalance(features, weights, target).square() + ridge * spread) / 2
+    return objective_from_sums(imbalance(features, weights, target), spread, ridge)
+
+
+def objective_from_sums(size: Tables, spread: Tables, ridge: Tables) -> Tables:
+    """:func:`target_objective` from an imbalance and the sum ``sum_i a_i^2 / r_i``."""
+    return (size.square() + ridge * spread) / 2
+
+
+def gap_from_sums(inner: Tables, smallest: Tables, reference: Tables) -> Tables:
+    """:func:`relative_target_gap` from the sums that it is made of.
+
+    Parameters
+    ----------
+    inner, smallest : Tensor, shape (B,)
+        Mean of the gradient under the weights, and its smallest entry.
+    reference : Tensor, shape (B,)
+        Objective at uniform weights.
+    """
+    return (inner - smallest).clamp_min(0) / reference.clamp_min(torch.finfo(inner.dtype).tiny)
 
 
 def relative_target_gap(
@@ -244,10 +262,9 @@ def relative_target_gap(
     """
     gradient = apply(features, combine(features, weights) - target) + ridge[:, None] * relative_weights(weights, arm)
     best = gradient.masked_fill(arm == 0, torch.inf).amin(1)
-    gap = (gradient * weights).sum(1) - best
     uniform = arm / arm.sum(1, keepdim=True)
     reference = target_objective(features, uniform, arm, target, ridge)
-    return gap.clamp_min(0) / reference.clamp_min(torch.finfo(gap.dtype).tiny)
+    return gap_from_sums((gradient * weights).sum(1), best, reference)
 
 
 def lowest_imbalance(size: Tables, excess: Tables) -> Tables:

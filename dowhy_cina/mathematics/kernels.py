@@ -159,19 +159,24 @@ class LandmarkKernel:
         return mean
 
 
+#: Kernels whose features of all rows may be kept: of the balancing layer, which most passes read, and of the outcome
+#: regressions of the control and of the treated arm.
+KERNELS: tuple[str, ...] = ("balance", "control", "treated")
+
+
 @dataclass(frozen=True)
 class Storage:
     """What a forward pass keeps of the features of a table's rows; the rest is computed again by each pass over them.
 
     Attributes
     ----------
-    kept : int
-        Kernels, of balancing layer, control outcome and treated outcome in this order, whose features are kept.
+    kept : tuple of str
+        Those of :data:`KERNELS` whose features are kept.
     block_entries : int, optional
         Entries of a block of rows; :data:`BLOCK_ENTRIES` by default.
     """
 
-    kept: int = 3
+    kept: tuple[str, ...] = KERNELS
     block_entries: int | None = None
 
 

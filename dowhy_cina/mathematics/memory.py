@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 
 from dowhy_cina.errors import InputError
-from dowhy_cina.mathematics.kernels import BLOCK_ENTRIES, Storage, block_rows
+from dowhy_cina.mathematics.kernels import BLOCK_ENTRIES, KERNELS, Storage, block_rows
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ FIXED_BYTES = 100 * 10**6
 BALANCE_COPIES = 1
 #: Entries of a block on a GPU, whose kernels wait for launches rather than for a cache.
 GPU_BLOCK_ENTRIES = 2**24
+#: What may be kept, the most first: the two outcome regressions are read as often, so that neither is kept alone.
+CHOICES = (KERNELS, KERNELS[:1], ())
 #: Blocks are halved this often before a GPU's lack of memory is final.
 HALVINGS = 4
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -107,7 +109,7 @@ def memory_needed(rows: int, columns: int, landmarks: int, kept: int) -> int:
 
 def longest_kept(columns: int, landmarks: int, limit: int) -> int:
     """Rows up to which the features of every kernel are kept within a limit."""
-    per_row = memory_needed(1, columns, landmarks, 3) - FIXED_BYTES
+    per_row = memory_needed(1, columns, landmarks, len(KERNELS)) - FIXED_BYTES
     return max(0, (limit - FIXED_BYTES) // per_row)
 
 
@@ -128,17 +130,17 @@ def plan_memory(rows: int, columns: int, landmarks: int, device: torch.device, l
         If the limit is too small for any plan; the message names the smallest that works.
     """
     allowed = int(DEFAULT_SHARE * free_memory(device)) if limit is None else parse_memory(limit)
-    needed = {kept: memory_needed(rows, columns, landmarks, kept) for kept in (3, 1, 0)}
+    needed = {kept: memory_needed(rows, columns, landmarks, len(kept)) for kept in CHOICES}
     fits = [kept for kept, size in needed.items() if size <= allowed]
     # An estimate of the memory is no reason to refuse work that nobody limited.
     if not fits and limit is not None:
         raise InputError(
             f"memory_limit={limit!r} is too small for {rows} rows x {columns} columns with {landmarks} landmarks: the "
-            f"smallest that works is {format_memory(needed[0])!r}. Raise it, or use a Dask DataFrame."
+            f"smallest that works is {format_memory(needed[CHOICES[-1]])!r}. Raise it, or use a Dask DataFrame."
         )
-    kept = fits[0] if fits else 0
+    kept = fits[0] if fits else CHOICES[-1]
     entries = GPU_BLOCK_ENTRIES if device.type == "cuda" else BLOCK_ENTRIES
-    _LOG.debug("features of %d kernels kept: %d of %d bytes", kept, needed[kept], allowed)
+    _LOG.debug("features of %d kernels kept: %d of %d bytes", len(kept), needed[kept], allowed)
     return MemoryPlan(Storage(kept, entries), needed[kept], allowed)
 
 
@@ -168,5 +170,5 @@ def with_smaller_blocks(run: Callable[[Storage], Result], storage: Storage) -> t
         except torch.OutOfMemoryError:
             if not attempt:
                 _LOG.warning("The GPU lacks memory: the estimate goes on with smaller blocks, which takes longer.")
-            storage = replace(storage, kept=0, block_entries=max(1, (storage.block_entries or BLOCK_ENTRIES) // 2))
+            storage = replace(storage, kept=(), block_entries=max(1, (storage.block_entries or BLOCK_ENTRIES) // 2))
     return run(storage), storage

@@ -162,10 +162,9 @@ class RidgeFit:
             total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
         return rows * total
 
-    def response_weights(self, direction: Float[Tensor, "B M"], features: RowFeatures) -> Float[Tensor, "B N"]:
-        """How a fitted contrast ``direction . coefficients`` weighs the response of each row of weight one."""
-        solved = torch.cholesky_solve(direction[..., None], self.factor)[..., 0]
-        return features.times(solved) - (self.centre * solved).sum(1, keepdim=True)
+    def solve(self, direction: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
+        """``(G + penalty)^-1 direction``: how a contrast of the coefficients weighs responses, by their features."""
+        return torch.cholesky_solve(direction[..., None], self.factor)[..., 0]
 
 
 def ridge_coefficients(
@@ -201,13 +200,18 @@ def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> Ridge
     )
 
 
+def cross_validated_fit(statistics: GramStatistics, multiplier: Float[Tensor, " B"]) -> RidgeFit:
+    """Ridge regression with a multiple of the penalty that generalised cross-validation chooses."""
+    return fit_ridge(statistics, generalised_cross_validation(statistics).penalty * multiplier)
+
+
 def cross_validated_ridge(
     features: RowFeatures,
     response: Float[Tensor, "B N"],
     rows: Float[Tensor, "B N"],
     multiplier: Float[Tensor, " B"],
 ) -> RidgeFit:
-    """Ridge regression with a multiple of the penalty that generalised cross-validation chooses.
+    """:func:`cross_validated_fit` of weighted rows.
 
     With sampling weights the penalty comes from the unweighted rows, times Kish's design effect: weighted, a heavy row
     would look like several that agree, and cross-validation would let the fit run after it.
@@ -215,7 +219,7 @@ def cross_validated_ridge(
     statistics = gram_statistics(features, response, rows)
     inside = (rows > 0).to(rows.dtype)
     if torch.equal(inside, rows):
-        return fit_ridge(statistics, generalised_cross_validation(statistics).penalty * multiplier)
+        return cross_validated_fit(statistics, multiplier)
     penalty = generalised_cross_validation(gram_statistics(features, response, inside)).penalty
     design_effect = rows.square().sum(1) / rows.sum(1)
     return fit_ridge(statistics, penalty * design_effect * multiplier)

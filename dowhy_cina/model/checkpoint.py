@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from dowhy_cina.config import ModelConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, CinaError
+from dowhy_cina.mathematics.devices import keep_freed_memory
 from dowhy_cina.model.network import CinaModel
 
 #: Version of the header and of the tensors' names; a newer one is refused.
@@ -184,6 +185,18 @@ def load(name_or_path: str | os.PathLike[str], device: torch.device) -> CinaMode
     """Model of :func:`read` on a device, once per process and file; it is shared and must not be changed."""
     path = resolve(name_or_path)
     return _load(str(path), path.stat().st_mtime_ns, device)
+
+
+def load_model(name_or_path: str | os.PathLike[str], device: torch.device) -> CinaModel:
+    """Model of :func:`load`, or for "exact" the fixed rule, whose outcome regressions stand beside exact weights."""
+    keep_freed_memory()
+    return _untrained(device) if name_or_path == "exact" else load(name_or_path, device)
+
+
+@lru_cache(maxsize=2)
+def _untrained(device: torch.device) -> CinaModel:
+    with torch.random.fork_rng(devices=[]):
+        return CinaModel().double().eval().to(device)
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

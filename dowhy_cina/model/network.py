@@ -30,10 +30,9 @@ from dowhy_cina.mathematics.ridge import (
 )
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
 from dowhy_cina.model.encoder import ColumnEncoder, column_features, features_of_totals, table_totals
+from dowhy_cina.model.outcome import ARMS, FittedOutcome, OutcomeSpace, fit_outcome
 from dowhy_cina.model.state import (
     ForeignRows,
-    OutcomeFit,
-    OutcomeModel,
     Pilot,
     Rows,
     ScoreModel,
@@ -42,6 +41,7 @@ from dowhy_cina.model.state import (
     TableBatch,
     ZeroShot,
     each_tensor,
+    prognostic_scores,
 )
 from dowhy_cina.model.variance import VarianceHead
 
@@ -69,31 +69,24 @@ class CinaModel(nn.Module):
         settings = self.settings(table, self.pilot(table)) if held is None else held
         scores, propensity = self.fit_scores(table, settings)
         coordinate = scores.coordinate(propensity)
-        fits = [self.fit_outcome(table, settings, coordinate, arm) for arm in (0, 1)]
-        means = (fits[0].means, fits[1].means)
-        treated = table.treatment > 0
-        fitted = torch.where(treated, means[1], means[0])
-        loo = torch.where(treated, fits[1].loo_residuals, fits[0].loo_residuals)
-        # A row's own outcome enters its own arm's fit: as a key, its leave-one-out prediction replaces that.
-        clean = table.outcome - loo
-        prognostic = (torch.where(treated, means[0], clean), torch.where(treated, clean, means[1]))
-        pair = self.prognosis(prognostic)
+        control, treated = (self.fit_outcome(table, settings, coordinate, arm) for arm in (0, 1))
+        means = (control.means, treated.means)
+        own = table.treatment > 0
+        loo = torch.where(own, treated.loo_residuals, control.loo_residuals)
+        prognostic = prognostic_scores(table.treatment, table.outcome, means, loo)
+        pair = self.prognosis(*((score.mean(1), score.std(1, unbiased=False)) for score in prognostic))
         balance = self.balance_space(table, settings, coordinate, pair.coordinates(prognostic))
         return ZeroShot(
             settings=settings,
             scores=scores,
-            outcomes=(fits[0].model, fits[1].model),
+            outcomes=(control, treated),
             propensity=propensity,
-            means=means,
-            residuals=table.outcome - fitted,
+            residuals=table.outcome - torch.where(own, means[1], means[0]),
             loo_residuals=loo,
             prognosis=pair,
-            outcome_features=(fits[0].features, fits[1].features),
             balance_kernel=balance.kernel,
-            balance_features=balance.together() if table.storage.kept else balance,
-            balance_ridge=self.config.balance_ridge
-            * scores.fit.penalty
-            * settings.log_multipliers["balance_ridge"].exp(),
+            balance_features=balance.together() if "balance" in table.storage.kept else balance,
+            balance_ridge=self.balance_ridge(scores, settings),
         )
 
     @torch.no_grad()
@@ -179,7 +172,7 @@ class CinaModel(nn.Module):
         keys = table.covariates * settings.treatment_scales[:, None]
         kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
         # The scores' features are gone before the balancing layer's are there: they need no memory of their own.
-        features = RowFeatures.build(kernel, keys, table.storage.kept > 0, table.storage.block_entries)
+        features = RowFeatures.build(kernel, keys, "balance" in table.storage.kept, table.storage.block_entries)
         multiplier = settings.log_multipliers["treatment_penalty"].exp()
         # Without sampling weights: weighted, leaving out a heavy row would shift its score more, and the score would
         # tell what the weights depend on.
@@ -187,45 +180,40 @@ class CinaModel(nn.Module):
         fit = cross_validated_ridge(features, table.treatment, ones, multiplier)
         residuals = leave_one_out_residuals(table.treatment, fit.predict(features), fit.leverage(features, ones))
         propensity = table.treatment - residuals
-        # Without the floor a score of a randomised treatment would be its own leave-one-out noise, which encodes T.
         floor = self.config.propensity_floor * table.treatment.std(1, unbiased=False, keepdim=True)
-        divisor = torch.maximum(propensity.std(1, unbiased=False, keepdim=True), floor)
-        return ScoreModel(kernel, fit, propensity.mean(1, keepdim=True), divisor), propensity
+        mean, sd = propensity.mean(1, keepdim=True), propensity.std(1, unbiased=False, keepdim=True)
+        return ScoreModel.of(kernel, fit, mean, sd, floor), propensity
 
-    def outcome_keys(
-        self, covariates: Float[Tensor, "B N D"], coordinate: Rows, settings: Settings, arm: int
-    ) -> Float[Tensor, "B N K"]:
-        """Scaled covariates and the propensity score: keys of one arm's outcome regression."""
+    def outcome_space(
+        self, covariates: Float[Tensor, "B M D"], coordinate: Float[Tensor, "B M"], settings: Settings, arm: int
+    ) -> OutcomeSpace:
+        """Space of one arm's outcome regression, of which the landmarks' covariates and scores are given."""
         multiplier = settings.log_multipliers["propensity_in_outcome"].exp()[:, None]
         scale = self.config.propensity_scale / self.config.key_width * multiplier
-        return torch.cat([covariates * settings.outcome_scales[arm][:, None], (scale * coordinate)[..., None]], -1)
+        scales = settings.outcome_scales[arm]
+        return OutcomeSpace.spanned(scales, scale, settings.outcome_amplitudes, covariates, coordinate)
 
-    def fit_outcome(self, table: TableBatch, settings: Settings, coordinate: Rows, arm: int) -> OutcomeFit:
+    def outcome_penalty(self, settings: Settings, arm: int) -> Float[Tensor, " B"]:
+        """Multiple of the cross-validated penalty of one arm's outcome regression."""
+        return settings.log_multipliers[f"{ARMS[arm]}_penalty"].exp()
+
+    def fit_outcome(self, table: TableBatch, settings: Settings, coordinate: Rows, arm: int) -> FittedOutcome:
         """Outcome regression of one arm and what it says of every row."""
-        keys = self.outcome_keys(table.covariates, coordinate, settings, arm)
-        kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.outcome_amplitudes)
-        keep, rows = table.storage.kept > 1 + arm, table.arm(arm)
-        features = RowFeatures.of_kernels(kernel, keys, keep, table.storage.block_entries)
-        # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
-        places = places_of(rows)
-        own, inside = features.take(places).with_features(), rows.gather(1, places)
-        multiplier = settings.log_multipliers["treated_penalty" if arm else "control_penalty"].exp()
-        fit = cross_validated_ridge(own, table.outcome.gather(1, places), inside, multiplier)
-        leverage = torch.zeros_like(rows).scatter(1, places, fit.leverage(own, inside))
-        fitted = fit.predict(features)
-        loo = leave_one_out_residuals(table.outcome, fitted, leverage)
-        outside = rows <= 0
-        lower = fitted.masked_fill(outside, torch.inf).amin(1, keepdim=True)
-        upper = fitted.masked_fill(outside, -torch.inf).amax(1, keepdim=True)
-        model = OutcomeModel(kernel, fit, lower, upper)
-        return OutcomeFit(model, features, model.clip(fitted), loo)
+        marks, scores = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
+        space = self.outcome_space(marks, scores, settings, arm)
+        keys, multiplier = space.keys(table.covariates, coordinate), self.outcome_penalty(settings, arm)
+        return fit_outcome(space, keys, table.outcome, table.arm(arm), multiplier, table.storage, ARMS[arm])
 
-    def prognosis(self, prognostic: tuple[Rows, Rows]) -> ScorePair:
-        """Centres and divisors that make the prognostic scores key coordinates."""
+    def prognosis(self, control: tuple[Tensor, Tensor], treated: tuple[Tensor, Tensor]) -> ScorePair:
+        """Centres and divisors that make the prognostic scores key coordinates, from their means and sd (B,)."""
         floor = self.config.propensity_floor
-        centres = tuple(score.mean(1, keepdim=True) for score in prognostic)
-        divisors = tuple(score.std(1, unbiased=False, keepdim=True).clamp_min(floor) for score in prognostic)
-        return ScorePair((centres[0], centres[1]), (divisors[0], divisors[1]))
+        centres, spreads = zip(control, treated, strict=True)
+        divisors = [sd[:, None].clamp_min(floor) for sd in spreads]
+        return ScorePair((centres[0][:, None], centres[1][:, None]), (divisors[0], divisors[1]))
+
+    def balance_ridge(self, scores: ScoreModel, settings: Settings) -> Float[Tensor, " B"]:
+        """Ridge of target balancing."""
+        return self.config.balance_ridge * scores.fit.penalty * settings.log_multipliers["balance_ridge"].exp()
 
     def balance_keys(
         self, covariates: Float[Tensor, "B N D"], coordinate: Rows, prognosis: list[Rows], settings: Settings
@@ -243,7 +231,7 @@ class CinaModel(nn.Module):
         """Features of the balancing layer for every row."""
         keys = self.balance_keys(table.covariates, coordinate, prognosis, settings)
         kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
-        return RowFeatures.build(kernel, keys, table.storage.kept > 0, table.storage.block_entries)
+        return RowFeatures.build(kernel, keys, "balance" in table.storage.kept, table.storage.block_entries)
 
     def regularisation(self, state: ZeroShot) -> Float[Tensor, " B"]:
         """Lambda of the CInA dual in context."""
@@ -255,42 +243,14 @@ class CinaModel(nn.Module):
         values: BalancingValues = self.layer(state.balance_features, table.signs, self.regularisation(state))
         return values
 
-    def weights(self, table: TableBatch, state: ZeroShot, target: Float[Tensor, "B M"]) -> Rows:
-        """Weights of both arms that balance each to the target's mean features.
-
-        Parameters
-        ----------
-        table : TableBatch
-        state : ZeroShot
-            What :meth:`forward` returned for the table.
-        target : Tensor, shape (B, M)
-            Mean balancing features of the target population.
-
-        Returns
-        -------
-        Tensor, shape (B, N)
-            Non-negative, each arm sums to one.
-        """
-        arms = [
-            self.layer.balance_to(state.balance_features, arm, target, state.balance_ridge)[0]
-            for arm in (table.arm(0), table.arm(1))
-        ]
-        return arms[0] + arms[1]
-
     def foreign_rows(self, state: ZeroShot, covariates: Float[Tensor, "B n D"]) -> ForeignRows:
         """What the fitted models say of rows that are not in the table."""
         settings = state.settings
         keys = covariates * settings.treatment_scales[:, None]
         propensity = state.scores.fit.predict(RowFeatures(state.scores.kernel, keys, None))
         coordinate = state.scores.coordinate(propensity)
-        features = [
-            RowFeatures.build(model.kernel, self.outcome_keys(covariates, coordinate, settings, arm))
-            for arm, model in enumerate(state.outcomes)
-        ]
-        control, treated = (
-            model.clip(model.fit.predict(rows)) for model, rows in zip(state.outcomes, features, strict=True)
-        )
-        balance_keys = self.balance_keys(
-            covariates, coordinate, state.prognosis.coordinates((control, treated)), settings
-        )
-        return ForeignRows(propensity, (control, treated), (features[0], features[1]), balance_keys)
+        regressions = [fitted.regression for fitted in state.outcomes]
+        control, treated = (regression.rows(covariates, coordinate) for regression in regressions)
+        means = (regressions[0].predict(control), regressions[1].predict(treated))
+        balance_keys = self.balance_keys(covariates, coordinate, state.prognosis.coordinates(means), settings)
+        return ForeignRows(propensity, means, (control, treated), balance_keys)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,7 +18,9 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Features
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage
 from dowhy_cina.mathematics.ridge import RidgeFit
+from dowhy_cina.model.outcome import FittedOutcome
 
+Arrays = Sequence[npt.NDArray[Any]]
 Rows = Float[Tensor, "B N"]
 Part = TypeVar("Part")
 
@@ -39,6 +43,8 @@ class TableBatch:
         Sampling weights with mean one; one each by default.
     storage : Storage
         What is kept of the rows' features.
+    blank : bool
+        Whether the tables have no covariate, for which a column of zeros stands.
     """
 
     covariates: Float[Tensor, "B N D"]
@@ -48,6 +54,28 @@ class TableBatch:
     pilot: Int[Tensor, "B P"]
     weights: Rows | None = None
     storage: Storage = field(default_factory=Storage)
+    blank: bool = False
+
+    @classmethod
+    def stack(
+        cls,
+        covariates: Arrays,
+        treatment: Arrays,
+        outcome: Arrays,
+        landmarks: Arrays,
+        pilot: Arrays | None = None,
+        weights: Arrays | None = None,
+    ) -> TableBatch:
+        """Stack tables of one shape, each argument with an array for each table; all rows are pilots by default."""
+        x, t, y = (_stacked(part, np.float64) for part in (covariates, treatment, outcome))
+        marks = _stacked(landmarks, np.int64)
+        count, rows = t.shape
+        pilots = torch.arange(rows).expand(count, rows) if pilot is None else _stacked(pilot, np.int64)
+        return cls(x, t, y, marks, pilots, None if weights is None else _stacked(weights, np.float64))
+
+    def to(self, device: torch.device) -> TableBatch:
+        """Return the batch on a device."""
+        return each_tensor([self], lambda tensors: tensors[0].to(device))
 
     def arm(self, treated: int) -> Rows:
         """Sampling weights of the rows of one arm, zero for the others."""
@@ -111,33 +139,17 @@ class ScoreModel:
     centre: Float[Tensor, "B 1"]
     divisor: Float[Tensor, "B 1"]
 
+    @classmethod
+    def of(cls, kernel: LandmarkKernel, fit: RidgeFit, mean: Tensor, sd: Tensor, floor: Tensor) -> ScoreModel:
+        """Model of scores with these means and standard deviations (B, 1).
+
+        Without the floor a score of a randomised treatment would be its own leave-one-out noise, which encodes T.
+        """
+        return cls(kernel, fit, mean, torch.maximum(sd, floor))
+
     def coordinate(self, score: Rows) -> Rows:
         """Standardised score, bounded so that an outlier cannot leave every landmark behind."""
         return ((score - self.centre) / self.divisor).clamp(-4, 4)
-
-
-@dataclass(frozen=True)
-class OutcomeModel:
-    """Outcome regression of one arm with the range of its fitted values."""
-
-    kernel: LandmarkKernel
-    fit: RidgeFit
-    lower: Float[Tensor, "B 1"]
-    upper: Float[Tensor, "B 1"]
-
-    def clip(self, fitted: Rows) -> Rows:
-        """Predictions within the arm's fitted range: no extrapolation beyond what the arm shows."""
-        return torch.minimum(torch.maximum(fitted, self.lower), self.upper)
-
-
-@dataclass(frozen=True)
-class OutcomeFit:
-    """An outcome model with its clipped predictions for every row and the leave-one-out residuals of its arm."""
-
-    model: OutcomeModel
-    features: RowFeatures
-    means: Rows
-    loo_residuals: Rows
 
 
 @dataclass(frozen=True)
@@ -148,16 +160,13 @@ class ZeroShot:
     ----------
     settings : Settings
     scores : ScoreModel
-    outcomes : tuple of OutcomeModel
+    outcomes : tuple of FittedOutcome
         Control, treated; so are all pairs here.
     propensity : Tensor, shape (B, N)
         Leave-one-out, neither clipped nor a share: a regression's prediction of T.
-    means : tuple of Tensor, shape (B, N)
-        Predicted mean outcomes under control and under treatment, in the unit of the batch's outcome.
     residuals, loo_residuals : Tensor, shape (B, N)
         Errors of each row's own arm's prediction, in-sample and leave-one-out.
     prognosis : ScorePair
-    outcome_features : tuple of RowFeatures
     balance_kernel : LandmarkKernel
     balance_features : Tensor of shape (B, N, M), or RowFeatures where they are not kept
     balance_ridge : Tensor, shape (B,)
@@ -165,16 +174,19 @@ class ZeroShot:
 
     settings: Settings
     scores: ScoreModel
-    outcomes: tuple[OutcomeModel, OutcomeModel]
+    outcomes: tuple[FittedOutcome, FittedOutcome]
     propensity: Rows
-    means: tuple[Rows, Rows]
     residuals: Rows
     loo_residuals: Rows
     prognosis: ScorePair
-    outcome_features: tuple[RowFeatures, RowFeatures]
     balance_kernel: LandmarkKernel
     balance_features: Features
     balance_ridge: Float[Tensor, " B"]
+
+    @property
+    def means(self) -> tuple[Rows, Rows]:
+        """Predicted mean outcomes under control and under treatment, in the unit of the batch's outcome."""
+        return self.outcomes[0].means, self.outcomes[1].means
 
 
 @dataclass(frozen=True)
@@ -184,19 +196,27 @@ class ScorePair:
     centres: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]
     divisors: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]
 
-    def coordinates(self, means: tuple[Rows, Rows]) -> list[Rows]:
+    def coordinates(self, scores: tuple[Rows, Rows]) -> list[Rows]:
         """Standardised scores, bounded."""
-        pairs = zip(means, self.centres, self.divisors, strict=True)
+        pairs = zip(scores, self.centres, self.divisors, strict=True)
         return [((score - centre) / divisor).clamp(-4, 4) for score, centre, divisor in pairs]
+
+
+def prognostic_scores(
+    treatment: Rows, outcome: Rows, means: tuple[Rows, Rows], loo_residuals: Rows
+) -> tuple[Rows, Rows]:
+    """Predictions of each row for both arms, its own arm's leave-one-out: keys must not know the row's own outcome."""
+    treated, clean = treatment > 0, outcome - loo_residuals
+    return torch.where(treated, means[0], clean), torch.where(treated, clean, means[1])
 
 
 @dataclass(frozen=True)
 class ForeignRows:
-    """Propensity, mean outcomes of both arms, their features, and balancing keys of rows outside the table."""
+    """Propensity, mean outcomes of both arms, the rows of their regressions, and balancing keys of foreign rows."""
 
     propensity: Float[Tensor, "B n"]
     means: tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]
-    outcome_features: tuple[RowFeatures, RowFeatures]
+    outcome_rows: tuple[RowFeatures, RowFeatures]
     balance_keys: Float[Tensor, "B n K"]
 
 
@@ -232,29 +252,20 @@ def one_table(batch: Part, place: int) -> Part:
 
 def without_rows(state: ZeroShot) -> ZeroShot:
     """A state for foreign rows only: what belongs to the table's own rows is left out."""
-
-    def small(part: Tensor) -> Tensor:
-        """No rows: a copy, since a slice would keep all rows alive."""
-        return part[:, :0].clone()
-
-    empty = small(state.propensity)
-    kernels = [model.kernel.compact() for model in state.outcomes]
-    features = [
-        RowFeatures(kernel, small(part.keys), None)
-        for kernel, part in zip(kernels, state.outcome_features, strict=True)
-    ]
+    empty = state.propensity[:, :0].clone()  # a slice would keep all rows alive
     # Factors that predictions do not need, or that the landmarks give again, are most of what is left.
-    fit = replace(state.scores.fit, factor=small(state.scores.fit.factor))
-    outcomes = [replace(model, kernel=kernel) for model, kernel in zip(state.outcomes, kernels, strict=True)]
+    fit = replace(state.scores.fit, factor=state.scores.fit.factor[:, :0].clone())
     return replace(
         state,
         scores=replace(state.scores, kernel=state.scores.kernel.compact(), fit=fit),
-        outcomes=(outcomes[0], outcomes[1]),
+        outcomes=(state.outcomes[0].without_rows(), state.outcomes[1].without_rows()),
         balance_kernel=state.balance_kernel.compact(),
         propensity=empty,
-        means=(empty, empty),
         residuals=empty,
         loo_residuals=empty,
-        outcome_features=(features[0], features[1]),
         balance_features=empty.new_empty(len(empty), 0, state.balance_kernel.landmarks.shape[1]),
     )
+
+
+def _stacked(parts: Arrays, dtype: Any) -> Tensor:
+    return torch.from_numpy(np.stack([np.ascontiguousarray(part, dtype=dtype) for part in parts]))

@@ -7,31 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor
 
 from dowhy_cina.config import EstimatorOptions
-from dowhy_cina.mathematics.devices import THREADED_ROWS, keep_freed_memory, resolve_device, threads_for
-from dowhy_cina.mathematics.kernels import Storage
-from dowhy_cina.mathematics.memory import MemoryPlan, plan_memory, with_smaller_blocks
+from dowhy_cina.mathematics.devices import THREADED_ROWS, resolve_device
+from dowhy_cina.mathematics.kernels import KERNELS
+from dowhy_cina.mathematics.memory import MemoryPlan, plan_memory
 from dowhy_cina.mathematics.scaling import standardise
-from dowhy_cina.model import checkpoint
-from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import TableBatch, ZeroShot, one_table
-from dowhy_cina.tables import Preprocessor, canonical_row_key
+from dowhy_cina.model.state import TableBatch
+from dowhy_cina.tables.canonical import canonical_row_key
+from dowhy_cina.tables.covariates import Preprocessor
 
 Array = npt.NDArray[np.float64]
 
 #: Rows from which the pilot learns column scales.
 PILOT_ROWS = 4096
-#: Kernels of a table, whose features are all kept where memory allows.
-ALL_KEPT = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,8 @@ class CanonicalTable:
         Place of each row in the given table.
     scale : float
         Standard deviation of the outcome, in its unit.
+    blank : bool
+        Whether there is no column.
     """
 
     covariates: Array
@@ -61,6 +59,7 @@ class CanonicalTable:
     weighted: bool
     order: npt.NDArray[np.int64]
     scale: float
+    blank: bool
 
     @classmethod
     def of(
@@ -70,11 +69,12 @@ class CanonicalTable:
         keys = [outcome, treatment, canonical_row_key(covariates)]
         order = np.lexsort(keys if sample_weight is None else [sample_weight, *keys])
         (scaled,), scaling = standardise(outcome[None, order], clip=np.inf)
-        columns = covariates[order] if covariates.shape[1] else np.zeros((len(treatment), 1))
+        blank = not covariates.shape[1]
+        columns = np.zeros((len(treatment), 1)) if blank else covariates[order]
         weights = np.ones(len(order)) if sample_weight is None else sample_weight[order]
         weights = weights * (len(weights) / weights.sum())
         scale = float(scaling.sd[0] / scaling.unit[0])
-        return cls(columns, treatment[order], scaled, weights, sample_weight is not None, order, scale)
+        return cls(columns, treatment[order], scaled, weights, sample_weight is not None, order, scale, blank)
 
 
 @dataclass(frozen=True)
@@ -148,84 +148,33 @@ class PreparedTable:
     @property
     def company(self) -> Hashable | None:
         """What tables must have in common to go through the model together; None for one that goes alone."""
-        if self.is_exact or self.memory.storage.kept < ALL_KEPT:
+        if self.is_exact or self.memory.storage.kept != KERNELS:
             return None
         return (self.encoded.shape, self.sample_weight is None, self.options)
 
 
-@torch.no_grad()
-def forward_alone(prepared: PreparedTable) -> tuple[ZeroShot, Storage]:
-    """One forward pass of one table, and what it kept.
-
-    Raises
-    ------
-    torch.OutOfMemoryError
-        If a GPU lacks memory with the smallest blocks too.
-    """
-
-    def run(storage: Storage) -> ZeroShot:
-        state: ZeroShot = model(replace(prepared.batch, storage=storage))
-        return state
-
-    model = load_model(prepared.options, prepared.device)
-    with threads_for(prepared.threaded_rows):
-        return with_smaller_blocks(run, prepared.memory.storage)
-
-
-@torch.no_grad()
-def forward_together(tables: Sequence[PreparedTable]) -> list[ZeroShot]:
-    """One forward pass of several tables.
-
-    Parameters
-    ----------
-    tables : sequence of PreparedTable
-        With the same :attr:`PreparedTable.company`, which is not None.
-
-    Returns
-    -------
-    list of ZeroShot
-        What :func:`forward_alone` gives for each, up to rounding.
-    """
-    first = tables[0]
-    batch = table_batch([table.rows for table in tables], first.options.landmarks, first.device)
-    with threads_for(first.threaded_rows):
-        state = load_model(first.options, first.device)(batch)
-    return [one_table(state, place) for place in range(len(tables))]
-
-
 def table_batch(tables: Sequence[CanonicalTable], landmarks: int, device: torch.device) -> TableBatch:
-    """Stack tables of one shape."""
-
-    def stack(arrays: Sequence[npt.NDArray[np.generic]]) -> Tensor:
-        return torch.from_numpy(np.stack([np.ascontiguousarray(array) for array in arrays])).to(device)
-
-    return TableBatch(
-        stack([table.covariates for table in tables]),
-        stack([table.treatment for table in tables]),
-        stack([table.outcome for table in tables]),
-        stack([stratified_rows(table.treatment, landmarks) for table in tables]),
-        stack([stratified_rows(table.treatment, PILOT_ROWS) for table in tables]),
-        stack([table.weights for table in tables]) if any(table.weighted for table in tables) else None,
+    """Stack tables of one shape on a device, with the rows that lead in each."""
+    batch = TableBatch.stack(
+        [table.covariates for table in tables],
+        [table.treatment for table in tables],
+        [table.outcome for table in tables],
+        [stratified_rows(table.treatment, landmarks) for table in tables],
+        [stratified_rows(table.treatment, PILOT_ROWS) for table in tables],
+        [table.weights for table in tables] if any(table.weighted for table in tables) else None,
     )
+    return replace(batch, blank=tables[0].blank).to(device)
 
 
-def stratified_rows(treatment: Array, size: int) -> npt.NDArray[np.int64]:
-    """First rows of each arm, half from each where both have enough; all rows of a table no longer than ``size``."""
+def stratified_rows(treatment: Array, size: int, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
+    """Rows of each arm, half from each where both have enough; all rows of a table no longer than ``size``.
+
+    The first of each arm, or random ones with a generator.
+    """
     if len(treatment) <= size:
         return np.arange(len(treatment))
     control, treated = np.flatnonzero(treatment == 0), np.flatnonzero(treatment == 1)
+    if rng is not None:
+        control, treated = rng.permutation(control), rng.permutation(treated)
     share = max(min(len(treated), size // 2), size - len(control))
     return np.sort(np.concatenate([control[: size - share], treated[:share]]))
-
-
-def load_model(options: EstimatorOptions, device: torch.device) -> CinaModel:
-    """Model of a checkpoint, or the fixed rule for the outcome models beside exact weights."""
-    keep_freed_memory()
-    return untrained_model(device) if options.checkpoint == "exact" else checkpoint.load(options.checkpoint, device)
-
-
-@lru_cache(maxsize=2)
-def untrained_model(device: torch.device) -> CinaModel:
-    """Fixed rule without a checkpoint."""
-    with torch.random.fork_rng(devices=[]):
-        return CinaModel().double().eval().to(device)

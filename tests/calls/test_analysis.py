@@ -100,6 +100,7 @@ def test_overlap_without_a_common_population(analysis, monkeypatch):
     import torch
 
     certain = torch.where(analysis._table.treatment > 0, 1.2, -0.1)
+    monkeypatch.setattr(analysis, "_named", {})
     monkeypatch.setattr(analysis, "_state", dataclasses.replace(analysis._state, propensity=certain))
     with pytest.raises(InputError, match="no common population"):
         analysis.effect("overlap")

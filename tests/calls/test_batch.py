@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from dowhy_cina.calls import batch
-from dowhy_cina.calls.batch import EncodedTable, HeldSettings, estimate_encoded, values_encoded
+from dowhy_cina.calls.batch import EncodedTable, HeldSettings, values_encoded
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
@@ -52,22 +50,10 @@ def tables():
     ids=["default", "weights", "landmarks", "refined", "refined weights"],
 )
 def test_together_is_one_by_one(tables, options):
-    together = estimate_encoded([encode(*table) for table in tables], options, 0.9)
+    together = values_encoded([encode(*table) for table in tables], options)
     for (x, t, y, target), ours in zip(tables, together, strict=True):
-        expected = analyse(x, t, y, options=options).effect(target, 0.9)
-        size = 1e-6 * expected.outcome_scale
-        assert ours.value == pytest.approx(expected.value, abs=size)
-        assert ours.standard_error == pytest.approx(expected.standard_error, abs=size)
-        assert ours.confidence_interval == pytest.approx(expected.confidence_interval, abs=3 * size)
-        assert ours.p_value == pytest.approx(expected.p_value, abs=1e-6)
-
-
-@pytest.mark.parametrize("options", [EstimatorOptions(), EstimatorOptions(augmentation="none")])
-def test_values_are_those_with_intervals(tables, options):
-    encoded = [encode(*table) for table in tables]
-    values = values_encoded(encoded, options)
-    expected = [found.value for found in estimate_encoded(encoded, options)]
-    assert values == pytest.approx(expected, rel=1e-9)
+        expected = analyse(x, t, y, options=options).effect(target)
+        assert ours == pytest.approx(expected.value, abs=1e-6 * expected.outcome_scale)
 
 
 def test_held_settings_follow_the_columns_by_name(monkeypatch):
@@ -108,49 +94,29 @@ def test_tables_of_one_shape_share_a_pass(monkeypatch):
 
     monkeypatch.setattr(CinaModel, "forward", counted)
     encoded = [encode(*draw(60, 3, seed, "ate")) for seed in range(7)]
-    together = estimate_encoded(encoded, EstimatorOptions())
+    together = values_encoded(encoded, EstimatorOptions())
     assert passes == [7]
     monkeypatch.setattr(batch, "BATCH_ENTRIES", 3 * 60 * 60)
     passes.clear()
-    parted = estimate_encoded(encoded, EstimatorOptions())
+    parted = values_encoded(encoded, EstimatorOptions())
     assert passes == [3, 3, 1]
-    for one, other in zip(together, parted, strict=True):
-        assert one.value == pytest.approx(other.value, rel=1e-9)
+    assert together == pytest.approx(parted, rel=1e-9)
 
 
 def test_order_of_tables_and_of_rows(tables):
     encoded = [encode(*table) for table in tables]
-    first = estimate_encoded(encoded, EstimatorOptions())
-    turned = estimate_encoded(encoded[::-1], EstimatorOptions())[::-1]
-    assert [found.value for found in first] == pytest.approx([found.value for found in turned], rel=1e-9)
+    first = values_encoded(encoded, EstimatorOptions())
+    assert first == pytest.approx(values_encoded(encoded[::-1], EstimatorOptions())[::-1], rel=1e-9)
     order = np.random.default_rng(0).permutation(200)
     table = encoded[2]
     shuffled = EncodedTable(table.covariates[order], table.treatment[order], table.outcome[order], table.target[order])
-    assert estimate_encoded([shuffled], EstimatorOptions())[0].value == pytest.approx(first[2].value, rel=1e-9)
-
-
-def test_target_weights():
-    table = encode(*draw(50, 2, 0, "ate"))
-    t, mask = table.treatment, np.arange(50) < 20
-    for target, rows in (("ate", np.ones(50)), ("att", t), ("atc", 1 - t), (mask, mask)):
-        ours = dataclasses.replace(table, target=target).target_weights()
-        np.testing.assert_allclose(ours, rows / rows.sum())
-
-
-def test_single_row_arms_have_a_value_and_no_interval():
-    table = encode(*draw(50, 2, 0, "ate"))
-    one = np.zeros(50)
-    one[3] = 1
-    found = estimate_encoded([dataclasses.replace(table, treatment=one), table], EstimatorOptions())
-    assert np.isfinite(found[0].value)
-    assert (found[0].standard_error, found[0].confidence_interval, found[0].p_value) == (None, None, None)
-    assert found[1].standard_error > 0
+    assert values_encoded([shuffled], EstimatorOptions()) == pytest.approx([first[2]], rel=1e-9)
 
 
 def test_nothing_gives_nothing():
-    assert estimate_encoded([], EstimatorOptions()) == []
+    assert values_encoded([], EstimatorOptions()) == []
 
 
 def test_exact_solutions_are_refused():
     with pytest.raises(InputError, match="one by one"):
-        estimate_encoded([], EstimatorOptions(checkpoint="exact"))
+        values_encoded([], EstimatorOptions(checkpoint="exact"))

@@ -11,7 +11,6 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
-from dowhy_cina.calls.conditional import posterior_variance
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import CinaError
@@ -35,14 +34,14 @@ def analysis():
 
 def process(analysis, arm):
     """The arm's regression as a process with a vague intercept, fitted by scikit-learn."""
-    model, table = analysis.function.state.outcomes[arm], analysis._table
+    model, table = analysis.function.state.outcomes[arm].regression, analysis._table
     signal = float(model.fit.signal_variance)
     kernel = ConstantKernel(1e5 * signal, "fixed")
-    for amplitude, scale in zip(model.kernel.amplitudes[0].tolist(), HEAD_SCALES, strict=True):
+    for amplitude, scale in zip(model.space.kernel.amplitudes[0].tolist(), HEAD_SCALES, strict=True):
         kernel = kernel + ConstantKernel(signal * amplitude, "fixed") * RBF(scale, "fixed")
     inside = table.treatment[0].numpy() == arm
     regressor = GaussianProcessRegressor(kernel, alpha=signal * float(model.fit.penalty), optimizer=None)
-    return regressor.fit(model.kernel.landmarks[0].numpy()[inside], table.outcome[0].numpy()[inside])
+    return regressor.fit(model.space.kernel.landmarks[0].numpy()[inside], table.outcome[0].numpy()[inside])
 
 
 def test_scikit_learns_gaussian_process(analysis):
@@ -53,31 +52,32 @@ def test_scikit_learns_gaussian_process(analysis):
     with torch.no_grad():
         foreign = function.model.foreign_rows(function.state, encoded)
     means, variances = [], []
-    for arm, model in enumerate(function.state.outcomes):
-        mean, sd = process(analysis, arm).predict(foreign.outcome_features[arm].keys[0].numpy(), return_std=True)
+    for arm, fitted in enumerate(function.state.outcomes):
+        model = fitted.regression
+        mean, sd = process(analysis, arm).predict(foreign.outcome_rows[arm].keys[0].numpy(), return_std=True)
         means.append(mean.clip(float(model.lower), float(model.upper)))
         variances.append(sd**2)
-        ours = posterior_variance(model, foreign.outcome_features[arm])[0]
+        ours = model.posterior_variance(foreign.outcome_rows[arm])[0]
         np.testing.assert_allclose(ours.detach(), sd**2, rtol=0.01)  # the jitter of the landmarks' Gram
     np.testing.assert_allclose(effects, function.scale * (means[1] - means[0]), atol=1e-3 * function.scale)
     np.testing.assert_allclose(errors, function.scale * np.sqrt(variances[0] + variances[1]), rtol=0.01)
 
 
 def test_blocks_change_nothing(analysis, monkeypatch):
-    model = analysis.function.state.outcomes[1]
-    keys = torch.from_numpy(np.random.default_rng(2).normal(size=(1, 30, model.kernel.landmarks.shape[2])))
-    whole = posterior_variance(model, RowFeatures.build(model.kernel, keys, keep=True))
+    model = analysis.function.state.outcomes[1].regression
+    keys = torch.from_numpy(np.random.default_rng(2).normal(size=(1, 30, model.space.kernel.landmarks.shape[2])))
+    whole = model.posterior_variance(RowFeatures.build(model.space.kernel, keys, keep=True))
     monkeypatch.setattr("dowhy_cina.mathematics.kernels.BLOCK_ENTRIES", 4 * N)
-    torch.testing.assert_close(posterior_variance(model, RowFeatures(model.kernel, keys, None)), whole)
+    torch.testing.assert_close(model.posterior_variance(RowFeatures(model.space.kernel, keys, None)), whole)
 
 
 def test_fewer_landmarks_are_no_surer(analysis):
     """What landmarks cannot represent counts as unknown: there the variance is the prior's or more."""
     few = analyse(*draw(), options=EstimatorOptions(landmarks=10))
-    model = few.function.state.outcomes[0]
-    far = torch.full((1, 1, model.kernel.landmarks.shape[2]), 1e3, dtype=torch.float64)
-    unseen = posterior_variance(model, RowFeatures(model.kernel, far, None))
-    assert float(unseen) >= float(model.fit.signal_variance * model.kernel.diagonal)
+    model = few.function.state.outcomes[0].regression
+    far = torch.full((1, 1, model.space.kernel.landmarks.shape[2]), 1e3, dtype=torch.float64)
+    unseen = model.posterior_variance(RowFeatures(model.space.kernel, far, None))
+    assert float(unseen) >= float(model.fit.signal_variance * model.space.kernel.diagonal)
 
 
 def test_far_from_the_data_less_is_known(analysis):

@@ -11,8 +11,8 @@ import torch
 
 import dowhy_cina
 from dowhy_cina.calls import many
+from dowhy_cina.calls.forward import forward_together
 from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
-from dowhy_cina.tables.preparation import forward_together
 
 
 def table(seed, rows=120, columns=3):

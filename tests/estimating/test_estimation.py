@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from dowhy_cina.estimating.estimation import (
-    augmented,
-    moments_in_table,
-    moments_of_rows,
+    augmented_contributions,
+    augmented_effect,
+    moments_of,
     regression_weights,
-    weights_alone,
+    weighted_contributions,
+    weighted_effect,
     worst_case,
 )
+from dowhy_cina.estimating.pipeline import Estimation
+from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model.network import CinaModel
@@ -56,16 +59,17 @@ def case(request, model):
     table = draw(weighted=request.param)
     with torch.no_grad():
         state = model(table)
-        moments = moments_in_table(state, populations(table)["ate"])
+        moments = moments_of(model, state, Target("ate", populations(table)["ate"]))
         weights = balance_arms(model, table, state, moments.features).weights
     return table, state, moments, weights
 
 
 def unclipped(state, table):
     """The state with the regressions' own predictions in the place of those cut to the arms' ranges."""
-    means = [m.fit.predict(f) for m, f in zip(state.outcomes, state.outcome_features, strict=True)]
+    means = [fitted.regression.fit.predict(fitted.rows) for fitted in state.outcomes]
     residuals = table.outcome - torch.where(table.treatment > 0, means[1], means[0])
-    return dataclasses.replace(state, means=(means[0], means[1]), residuals=residuals)
+    outcomes = [dataclasses.replace(fitted, means=mean) for fitted, mean in zip(state.outcomes, means, strict=True)]
+    return dataclasses.replace(state, outcomes=tuple(outcomes), residuals=residuals)
 
 
 # Moments
@@ -74,11 +78,11 @@ def unclipped(state, table):
 def test_moments_are_means_over_the_population(model, case):
     table, state, _, _ = case
     for population in populations(table).values():
-        moments = moments_in_table(state, population)
+        moments = moments_of(model, state, Target("rows", population))
         expected = (population[..., None] * state.balance_features).sum(1)
         torch.testing.assert_close(moments.features, expected)
-        for ours, features in zip(moments.outcome_features, state.outcome_features, strict=True):
-            phi = features.kernel.features(features.keys)
+        for ours, fitted in zip(moments.outcomes, state.outcomes, strict=True):
+            phi = fitted.rows.kernel.features(fitted.rows.keys)
             torch.testing.assert_close(ours, (population[..., None] * phi).sum(1), atol=1e-9, rtol=0)
         torch.testing.assert_close(moments.effects, state.means[1] - state.means[0])
         assert moments.in_table
@@ -87,15 +91,15 @@ def test_moments_are_means_over_the_population(model, case):
 def test_other_rows_count_the_same(model, case):
     table, state, _, _ = case
     rows = table.covariates[:, :7] + 0.1
-    moments = moments_of_rows(model, state, rows)
-    alone = [moments_of_rows(model, state, rows[:, k : k + 1]) for k in range(7)]
+    moments = moments_of(model, state, Target.elsewhere(rows, table))
+    alone = [moments_of(model, state, Target.elsewhere(rows[:, k : k + 1], table)) for k in range(7)]
     assert moments.effects.shape == moments.weights.shape == (2, 7)
     assert not moments.in_table
     torch.testing.assert_close(moments.features, torch.stack([m.features for m in alone]).mean(0))
     torch.testing.assert_close(moments.effects, torch.cat([m.effects for m in alone], 1))
     for arm in (0, 1):
-        expected = torch.stack([m.outcome_features[arm] for m in alone]).mean(0)
-        torch.testing.assert_close(moments.outcome_features[arm], expected)
+        expected = torch.stack([m.outcomes[arm] for m in alone]).mean(0)
+        torch.testing.assert_close(moments.outcomes[arm], expected)
 
 
 # The augmented estimate
@@ -103,7 +107,7 @@ def test_other_rows_count_the_same(model, case):
 
 def test_correction_enters_as_far_as_it_is_beyond_its_noise(case):
     table, state, moments, weights = case
-    found = augmented(table, state, moments, weights)
+    found = augmented_effect(table, state, moments, weights)
     for b in range(2):
         w, q = weights[b].numpy(), moments.weights[b].numpy()
         sign = 2 * table.treatment[b].numpy() - 1
@@ -120,10 +124,10 @@ def test_correction_enters_as_far_as_it_is_beyond_its_noise(case):
 def test_a_large_bias_is_corrected_and_noise_is_not(case):
     table, state, moments, weights = case
     off = dataclasses.replace(state, residuals=state.residuals + 100 * table.signs)
-    assert (augmented(table, off, moments, weights).shrinkage > 0.999).all()
+    assert (augmented_effect(table, off, moments, weights).shrinkage > 0.999).all()
     signed = weights * table.signs
     quiet = state.residuals - signed * ((signed * state.residuals).sum(1) / signed.square().sum(1))[:, None]
-    found = augmented(table, dataclasses.replace(state, residuals=quiet), moments, weights)
+    found = augmented_effect(table, dataclasses.replace(state, residuals=quiet), moments, weights)
     assert (found.shrinkage < 1e-20).all()
     torch.testing.assert_close(found.value, found.plug_in)
 
@@ -132,18 +136,18 @@ def test_perfect_fits_need_no_correction(case):
     table, state, moments, weights = case
     zero = torch.zeros_like(state.residuals)
     perfect = dataclasses.replace(state, residuals=zero, loo_residuals=zero)
-    found = augmented(table, perfect, moments, weights)
+    found = augmented_effect(table, perfect, moments, weights)
     assert torch.equal(found.value, found.plug_in)
-    assert not found.scatter.any()
+    assert not augmented_contributions(table, perfect, moments, weights, found).scatter.any()
 
 
 def written_out(table, state, fitted_at, moments, weights, share, outcome):
     """The augmented estimate from fits to ``outcome`` that no range cuts; penalties, weights and share stay."""
     total = 0
-    for arm, (model, features) in enumerate(zip(state.outcomes, state.outcome_features, strict=True)):
+    for arm, fitted in enumerate(state.outcomes):
         rows = table.arm(arm)
-        fit = fit_ridge(gram_statistics(features, outcome, rows), model.fit.penalty)
-        residuals = outcome - fit.predict(features)
+        fit = fit_ridge(gram_statistics(fitted.rows, outcome, rows), fitted.regression.fit.penalty)
+        residuals = outcome - fit.predict(fitted.rows)
         plug_in = (moments.weights * fit.predict(fitted_at[arm])).sum(1)
         total = total + (2 * arm - 1) * (plug_in + share * (weights * (rows > 0) * residuals).sum(1))
     return total
@@ -154,13 +158,13 @@ def written_out(table, state, fitted_at, moments, weights, share, outcome):
 def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share):
     """The estimate is linear in the outcomes but for clipped predictions: a step of one is a derivative."""
     table, state, _, weights = case
-    fitted_at = state.outcome_features
+    fitted_at = [fitted.rows for fitted in state.outcomes]
     if target == "foreign":
         other = table.covariates[:, :9] * 0.5
-        moments = moments_of_rows(model, state, other)
-        fitted_at = model.foreign_rows(state, other).outcome_features
+        moments = moments_of(model, state, Target.elsewhere(other, table))
+        fitted_at = model.foreign_rows(state, other).outcome_rows
     else:
-        moments = moments_in_table(state, populations(table)[target])
+        moments = moments_of(model, state, Target(target, populations(table)[target]))
     shares = torch.full((2,), share, dtype=torch.float64)
     ours = regression_weights(table, state, moments, weights, shares)
     before = written_out(table, state, fitted_at, moments, weights, shares, table.outcome)
@@ -174,17 +178,20 @@ def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share
         torch.testing.assert_close(total, torch.full((2,), 2.0 * arm - 1).double(), atol=1e-8, rtol=0)
 
 
-def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(case):
+def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(model, case):
     table, state, _, weights = case
     free = unclipped(state, table)
     for population in populations(table).values():
-        found = augmented(table, free, moments_in_table(free, population), weights)
-        torch.testing.assert_close((found.outcome_weights * table.outcome).sum(1), found.value, atol=1e-8, rtol=0)
+        moments = moments_of(model, free, Target("rows", population))
+        found = augmented_effect(table, free, moments, weights)
+        outcome_weights = augmented_contributions(table, free, moments, weights, found).outcome_weights
+        torch.testing.assert_close((outcome_weights * table.outcome).sum(1), found.value, atol=1e-8, rtol=0)
 
 
 def test_contributions_by_hand(case):
     table, state, moments, weights = case
-    found = augmented(table, state, moments, weights)
+    effect = augmented_effect(table, state, moments, weights)
+    found = augmented_contributions(table, state, moments, weights, effect)
     loo = state.loo_residuals
     for b in range(2):
         for arm in (0, 1):
@@ -197,20 +204,21 @@ def test_contributions_by_hand(case):
 
 
 def test_batch_is_one_by_one(model, case):
-    table, state, moments, weights = case
-    together = augmented(table, state, moments, weights)
+    table, state, moments, _ = case
+    together = Estimation(model, table, state, Target("rows", moments.weights))
     for b in range(2):
         part = slice(b, b + 1)
         values = {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
         tensors = {name: value[part] for name, value in values.items() if isinstance(value, torch.Tensor)}
         alone = dataclasses.replace(table, **tensors)
         with torch.no_grad():
-            one = model(alone)
-            moments_alone = moments_in_table(one, moments.weights[part])
-            ours = balance_arms(model, alone, one, moments_alone.features).weights
-        found = augmented(alone, one, moments_alone, ours)
-        for name in ("value", "correction", "shrinkage", "outcome_weights", "scatter", "deviation"):
-            torch.testing.assert_close(getattr(found, name), getattr(together, name)[part], atol=1e-8, rtol=0)
+            found = Estimation(model, alone, model(alone), Target("rows", moments.weights[part]))
+            for name in ("value", "correction", "shrinkage"):
+                ours = getattr(found.effect, name)
+                torch.testing.assert_close(ours, getattr(together.effect, name)[part], atol=1e-8, rtol=0)
+            for name in ("outcome_weights", "scatter", "deviation"):
+                ours = getattr(found.contributions, name)
+                torch.testing.assert_close(ours, getattr(together.contributions, name)[part], atol=1e-8, rtol=0)
 
 
 # The weights alone
@@ -218,18 +226,18 @@ def test_batch_is_one_by_one(model, case):
 
 def test_weights_alone_are_the_difference_of_weighted_means(case):
     table, _, moments, weights = case
-    found = weights_alone(table, moments, weights)
+    effect, found = weighted_effect(table, weights), weighted_contributions(table, moments, weights)
     for b in range(2):
         treated = table.treatment[b].numpy() == 1
         y, w = table.outcome[b].numpy(), weights[b].numpy()
         one, zero = np.average(y[treated], weights=w[treated]), np.average(y[~treated], weights=w[~treated])
-        np.testing.assert_allclose(found.value[b], one - zero)
+        np.testing.assert_allclose(effect.value[b], one - zero)
         expected = np.where(treated, w * (y - one), -w * (y - zero))
         np.testing.assert_allclose(found.scatter[b], expected, atol=1e-12)
     assert not found.deviation.any()
-    torch.testing.assert_close((found.outcome_weights * table.outcome).sum(1), found.value)
+    torch.testing.assert_close((found.outcome_weights * table.outcome).sum(1), effect.value)
     level = dataclasses.replace(table, outcome=table.outcome + 7)
-    torch.testing.assert_close(weights_alone(level, moments, weights).scatter, found.scatter)
+    torch.testing.assert_close(weighted_contributions(level, moments, weights).scatter, found.scatter)
 
 
 # What the weights leave

@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dowhy_cina.estimating.estimation import Estimates, augmented, moments_in_table
-from dowhy_cina.estimating.variance import bias_parts, degrees_of_freedom, sampling_variance, smaller_arm, t_inference
-from dowhy_cina.estimating.weighting import balance_arms
+from dowhy_cina.estimating.estimation import Contributions
+from dowhy_cina.estimating.pipeline import Estimation
+from dowhy_cina.estimating.targets import Target
+from dowhy_cina.estimating.variance import degrees_of_freedom, sampling_variance, smaller_arm, t_inference
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.model.variance import BIAS_PARTS
 
 
-def estimates(rows=30, target=30, tables=2, seed=0):
-    """Contributions of rows and of target rows; the other fields do not matter here."""
+def contributions(rows=30, target=30, tables=2, seed=0):
+    """Contributions of rows and of target rows; the weights of the outcomes do not matter here."""
     rng = np.random.default_rng(seed)
     scatter, deviation = (torch.from_numpy(rng.normal(size=(tables, n))) for n in (rows, target))
-    zero = torch.zeros(tables, dtype=torch.float64)
-    return Estimates(zero, zero, zero, zero, torch.zeros_like(scatter), scatter, deviation)
+    return Contributions(torch.zeros_like(scatter), scatter, deviation)
 
 
 def clusters(count, rows=30, tables=2, seed=1):
@@ -35,7 +35,7 @@ def clusters(count, rows=30, tables=2, seed=1):
 
 
 def test_rows_by_hand():
-    found = estimates()
+    found = contributions()
     ours = sampling_variance(found, True, None)
     for b in range(2):
         expected = sum((float(s) + float(d)) ** 2 for s, d in zip(found.scatter[b], found.deviation[b], strict=True))
@@ -43,7 +43,7 @@ def test_rows_by_hand():
 
 
 def test_target_rows_from_elsewhere_are_an_independent_sample():
-    found = estimates(target=11)
+    found = contributions(target=11)
     expected = found.scatter.numpy() ** 2
     expected = expected.sum(1) + (found.deviation.numpy() ** 2).sum(1)
     np.testing.assert_allclose(sampling_variance(found, False, None), expected)
@@ -51,7 +51,7 @@ def test_target_rows_from_elsewhere_are_an_independent_sample():
 
 @pytest.mark.parametrize("in_table", [True, False])
 def test_clusters_by_hand(in_table):
-    found, labels = estimates(target=30 if in_table else 11), clusters(5)
+    found, labels = contributions(target=30 if in_table else 11), clusters(5)
     ours = sampling_variance(found, in_table, labels)
     for b in range(2):
         rows = found.scatter[b] + found.deviation[b] if in_table else found.scatter[b]
@@ -61,7 +61,7 @@ def test_clusters_by_hand(in_table):
 
 
 def test_every_row_its_own_cluster_is_no_cluster():
-    found = estimates()
+    found = contributions()
     own = torch.arange(30).expand(2, 30)
     plain = sampling_variance(found, True, None)
     torch.testing.assert_close(sampling_variance(found, True, own), plain * 30 / 29)
@@ -75,7 +75,7 @@ def test_degrees_of_freedom_are_the_effective_rows_less_one():
     assert float(degrees_of_freedom(even, None)) == pytest.approx(49)
     few = torch.cat([even[:, :10], 0 * even], 1)
     assert float(degrees_of_freedom(few, None)) == pytest.approx(9)
-    scatter = estimates().scatter
+    scatter = contributions().scatter
     for b in range(2):
         squares = scatter[b].numpy() ** 2
         expected = squares.sum() ** 2 / (squares**2).sum() - 1
@@ -83,7 +83,7 @@ def test_degrees_of_freedom_are_the_effective_rows_less_one():
 
 
 def test_degrees_of_freedom_of_clusters():
-    scatter, labels = estimates().scatter, clusters(6)
+    scatter, labels = contributions().scatter, clusters(6)
     for b in range(2):
         squares = np.array([float(scatter[b][labels[b] == k].sum()) ** 2 for k in range(6)])
         expected = max(2, squares.sum() ** 2 / (squares**2).sum() - 1)
@@ -142,11 +142,9 @@ def case():
     with torch.random.fork_rng(), torch.no_grad():
         model = CinaModel().double().eval()
         state = model(table)
-        moments = moments_in_table(state, table.rows / table.rows.sum(1, keepdim=True))
-        balancing = balance_arms(model, table, state, moments.features).weights
-        found = augmented(table, state, moments, balancing)
-        parts = dict(zip(BIAS_PARTS, bias_parts(table, state, moments, found).T, strict=True))
-    return table, state, moments, found, parts
+        found = Estimation(model, table, state, Target.named("ate", table, state))
+        parts = dict(zip(BIAS_PARTS, found.bias.T, strict=True))
+    return table, state, found, parts
 
 
 def test_smaller_arm(case):
@@ -156,12 +154,12 @@ def test_smaller_arm(case):
 
 
 def test_imbalance_of_the_outcome_weights_by_grams(case):
-    table, state, moments, found, parts = case
+    table, state, found, parts = case
     regression, balance = np.zeros(2), np.zeros(2)
     for arm in (0, 1):
-        features = state.outcome_features[arm]
-        fit, inside = state.outcomes[arm].fit, (table.treatment == arm).double()
-        difference = (moments.weights - (2 * arm - 1) * found.outcome_weights * inside).numpy()
+        features, inside = state.outcomes[arm].rows, (table.treatment == arm).double()
+        fit = state.outcomes[arm].regression.fit
+        difference = (found.moments.weights - (2 * arm - 1) * found.contributions.outcome_weights * inside).numpy()
         for b in range(2):
             phi, psi = features.kernel.features(features.keys)[b].numpy(), state.balance_features[b].numpy()
             d, sampling = difference[b], table.arm(arm)[b].numpy()
@@ -173,7 +171,7 @@ def test_imbalance_of_the_outcome_weights_by_grams(case):
 
 
 def test_parts_of_the_correction(case):
-    found, parts = case[3:]
+    found, parts = case[2].effect, case[3]
     share = found.shrinkage
     torch.testing.assert_close(parts["correction"], (share * found.correction).square())
     torch.testing.assert_close(parts["withheld"], ((1 - share) * found.correction).square())

@@ -11,7 +11,7 @@ import torch
 
 import dowhy_cina
 from dowhy_cina.errors import InputError
-from dowhy_cina.estimating.weighting import Weighting, arm_against_arm, arm_to_target, balance_arms, uniform
+from dowhy_cina.estimating.weighting import Balancing, Weighting, arm_against_arm, arm_to_target, balance_arms, uniform
 from dowhy_cina.mathematics.balancing import relative_target_gap
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
@@ -58,7 +58,7 @@ class TestArms:
                 inside = (table.treatment[b] == arm).numpy()
                 sampling = table.weights[b].numpy()[inside]
                 np.testing.assert_allclose(ours.weights[b].numpy()[inside], sampling / sampling.sum())
-        assert not ours.gap.any()
+        assert not ours.certificate.gap.any()
         assert ours.converged
 
     @pytest.mark.parametrize("refine", [None, 1e-4])
@@ -67,10 +67,10 @@ class TestArms:
         both = balance_arms(model, table, state, target, refine)
         one, other = (arm_to_target(model, state, table.arm(arm), target, refine) for arm in (0, 1))
         assert torch.equal(both.weights, one.weights + other.weights)
-        assert torch.equal(both.gap, torch.maximum(one.gap, other.gap))
-        torch.testing.assert_close(both.imbalance, one.imbalance + other.imbalance)
+        assert torch.equal(both.certificate.gap, torch.maximum(one.certificate.gap, other.certificate.gap))
+        torch.testing.assert_close(both.certificate.imbalance, one.certificate.imbalance + other.certificate.imbalance)
         assert both.steps == max(one.steps, other.steps)
-        assert (both.lowest_imbalance <= both.imbalance).all()
+        assert (both.certificate.lowest_imbalance <= both.certificate.imbalance).all()
         np.testing.assert_allclose(both.weights.sum(1), 2)
 
     @pytest.mark.parametrize(("name", "arm"), [("att", 1), ("atc", 0)])
@@ -85,11 +85,11 @@ class TestArms:
         table, state, target = case
         arm = table.arm(1)
         start = arm_to_target(model, state, arm, target, None)
-        goal = float(start.gap.min()) / 20
+        goal = float(start.certificate.gap.min()) / 20
         found = arm_to_target(model, state, arm, target, goal)
         gap = relative_target_gap(state.balance_features, found.weights, arm, target, state.balance_ridge)
-        torch.testing.assert_close(found.gap, gap)
-        assert (found.gap <= goal).all()
+        torch.testing.assert_close(found.certificate.gap, gap)
+        assert (found.certificate.gap <= goal).all()
         assert found.converged
         assert start.steps == 0 < found.steps
 
@@ -119,17 +119,17 @@ class TestArms:
         tables = [CanonicalTable.of(x, t.astype(float), y) for x, t, y in rows]
         with torch.no_grad():
             batch = table_batch(tables, 64, torch.device("cpu"))
-            together = arm_against_arm(model, batch, model(batch), 1e-3)
-            assert (together.gap <= 1e-3).all()
+            together = arm_against_arm(model, batch, model(batch), Balancing(1e-3))
+            assert (together.certificate.gap <= 1e-3).all()
             for b in range(3):
                 alone = table_batch([tables[b]], 64, torch.device("cpu"))
-                found = arm_against_arm(model, alone, model(alone), 1e-3)
+                found = arm_against_arm(model, alone, model(alone), Balancing(1e-3))
                 torch.testing.assert_close(found.weights, together.weights[[b]], atol=1e-7, rtol=0)
 
     def test_given_weights_leave_nothing_open(self):
         found = Weighting.given(torch.ones(2, 3))
         assert found.steps == 0
-        for value in (found.gap, found.imbalance, found.lowest_imbalance):
+        for value in (found.certificate.gap, found.certificate.imbalance, found.certificate.lowest_imbalance):
             assert not value.any()
 
 

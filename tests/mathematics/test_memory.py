@@ -12,7 +12,7 @@ import torch
 import dowhy_cina
 from dowhy_cina.errors import InputError
 from dowhy_cina.mathematics import memory
-from dowhy_cina.mathematics.kernels import Storage
+from dowhy_cina.mathematics.kernels import KERNELS, Storage
 from dowhy_cina.mathematics.memory import format_memory, memory_needed, parse_memory, plan_memory, with_smaller_blocks
 
 CPU = torch.device("cpu")
@@ -47,21 +47,22 @@ def test_a_written_size_suffices(size):
 
 def test_more_memory_keeps_more():
     shape = 100_000, 10, 128
-    sizes = [memory_needed(*shape, kept) for kept in (0, 1, 3)]
+    choices = ((), ("balance",), ("balance", "control", "treated"))
+    sizes = [memory_needed(*shape, len(kept)) for kept in choices]
     assert sizes == sorted(sizes)
-    for kept, size in zip((0, 1, 3), sizes, strict=True):
+    for kept, size in zip(choices, sizes, strict=True):
         assert plan_memory(*shape, CPU, str(size)).storage.kept == kept
     with pytest.raises(InputError, match="smallest that works") as error:
         plan_memory(*shape, CPU, str(sizes[0] - 1))
     smallest = re.search(r"works is '(\w+)'", str(error.value))[1]
-    assert plan_memory(*shape, CPU, smallest).storage.kept == 0
+    assert plan_memory(*shape, CPU, smallest).storage.kept == ()
 
 
 def test_nobody_limited_the_memory(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
-    assert plan_memory(10**6, 10, 128, CPU, None).storage.kept == 0
+    assert plan_memory(10**6, 10, 128, CPU, None).storage.kept == ()
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**12)
-    assert plan_memory(10**6, 10, 128, CPU, None).storage.kept == 3
+    assert plan_memory(10**6, 10, 128, CPU, None).storage.kept == KERNELS
 
 
 def table(rows=3000):
@@ -101,11 +102,11 @@ def test_a_gpu_without_memory_gets_smaller_blocks(caplog):
         return "done"
 
     with caplog.at_level(logging.WARNING):
-        assert with_smaller_blocks(run, Storage(3, 1000)) == ("done", Storage(0, 250))
+        assert with_smaller_blocks(run, Storage(KERNELS, 1000)) == ("done", Storage((), 250))
     assert [storage.block_entries for storage in tried] == [1000, 500, 250]
     assert len(caplog.records) == 1
     with pytest.raises(torch.OutOfMemoryError):
-        with_smaller_blocks(run, Storage(3, 10**6))
+        with_smaller_blocks(run, Storage(KERNELS, 10**6))
     with pytest.raises(ValueError, match="another"):
         with_smaller_blocks(lambda storage: int("another"), Storage())
 

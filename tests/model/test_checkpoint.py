@@ -189,3 +189,16 @@ def test_a_failing_write_leaves_the_old_file(path, model, monkeypatch, step):
         checkpoint.write(path, model, HEADER | {"steps": 8})
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_models_are_loaded_once_and_leave_the_random_state_alone():
+    before = torch.get_rng_state()
+    checkpoint._untrained.cache_clear()
+    exact = checkpoint.load_model("exact", CPU)
+    assert exact is checkpoint.load_model("exact", CPU)
+    assert not any(bool(value.any()) for value in exact.encoder.table_output.parameters())
+    trained = checkpoint.load_model("cina-small", CPU)
+    assert trained is not exact
+    assert not trained.training
+    assert {p.dtype for p in (*exact.parameters(), *trained.parameters())} == {torch.float64}
+    assert torch.equal(torch.get_rng_state(), before)

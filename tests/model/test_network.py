@@ -10,10 +10,11 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from dowhy_cina.config import ModelConfig
+from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, JITTER
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import TableBatch, without_rows
+from dowhy_cina.model.state import TableBatch, prognostic_scores, without_rows
 
 N, D = 80, 4
 SMALL = ModelConfig(width=16, layers=1, heads=2)
@@ -63,7 +64,7 @@ def answers(model, table):
             "treated": state.means[1],
             "residuals": state.residuals,
             "leave_one_out": state.loo_residuals,
-            "weights": model.weights(table, state, target),
+            "weights": balance_arms(model, table, state, target).weights,
             "paper": values.weights,
             "gap": values.duality_gap,
         }
@@ -200,7 +201,8 @@ def fixed_penalty(monkeypatch):
     def fit(features, response, rows, multiplier):
         return fit_ridge(gram_statistics(features, response, rows), multiplier)
 
-    monkeypatch.setattr("dowhy_cina.model.network.cross_validated_ridge", fit)
+    for module in ("network", "outcome"):
+        monkeypatch.setattr(f"dowhy_cina.model.{module}.cross_validated_ridge", fit)
 
 
 @pytest.mark.parametrize("row", [0, 1, 17])
@@ -230,8 +232,12 @@ def test_own_outcome_does_not_enter_own_prognostic_scores(model, fixed_penalty, 
     settings = model.settings(table, model.pilot(table))
     monkeypatch.setattr(model, "settings", lambda table, pilot: settings)
     seen = []
-    original = model.prognosis
-    monkeypatch.setattr(model, "prognosis", lambda scores: seen.append(scores) or original(scores))
+
+    def spy(*given):
+        seen.append(prognostic_scores(*given))
+        return seen[-1]
+
+    monkeypatch.setattr("dowhy_cina.model.network.prognostic_scores", spy)
     changed = table.outcome.clone()
     changed[:, row] += 5
     for outcome in (table.outcome, changed):
@@ -295,20 +301,19 @@ def test_own_rows_as_foreign_rows_are_plain_predictions(model):
     for arm, outcome in enumerate(state.outcomes):
         inside = table.treatment[0].numpy() == arm
         with torch.no_grad():
-            fit_keys = model.outcome_keys(
-                table.covariates, state.scores.coordinate(state.propensity), state.settings, arm
-            )
-            at = model.outcome_keys(table.covariates, coordinate, state.settings, arm)
-        assert torch.equal(rows.outcome_features[arm].keys, at)
+            space = outcome.regression.space
+            fit_keys = space.keys(table.covariates, state.scores.coordinate(state.propensity))
+            at = space.keys(table.covariates, coordinate)
+        assert torch.equal(rows.outcome_rows[arm].keys, at)
         expected = dense(
             fit_keys[0].numpy()[inside],
             table.outcome[0].numpy()[inside],
             at[0].numpy(),
             state.settings.outcome_amplitudes[0],
-            float(outcome.fit.penalty),
+            float(outcome.regression.fit.penalty),
             fit_keys[0].numpy(),
         )
-        expected = expected.clip(float(outcome.lower), float(outcome.upper))
+        expected = expected.clip(float(outcome.regression.lower), float(outcome.regression.upper))
         np.testing.assert_allclose(rows.means[arm][0], expected, atol=1e-5)
     assert rows.balance_keys.shape == (1, 40, D + 3)
 
@@ -338,9 +343,9 @@ def test_foreign_rows_need_no_row_of_the_table(model):
         small = without_rows(state)
         same_rows(model.foreign_rows(small, table.covariates), model.foreign_rows(state, table.covariates))
     kept = [small.propensity, *small.means, small.residuals, small.loo_residuals, small.balance_features]
-    kept += [features.keys for features in small.outcome_features]
+    kept += [outcome.rows.keys for outcome in small.outcomes]
     assert all(value.shape[1] == 0 for value in kept)
-    assert all(features.kept is None for features in small.outcome_features)
+    assert all(outcome.rows.kept is None for outcome in small.outcomes)
 
 
 def test_predictions_stay_in_the_arms_range(model):
@@ -350,8 +355,8 @@ def test_predictions_stay_in_the_arms_range(model):
         rows = model.foreign_rows(state, 100 * table.covariates)
     for arm, outcome in enumerate(state.outcomes):
         for means in (rows.means[arm], state.means[arm]):
-            assert (means >= outcome.lower).all()
-            assert (means <= outcome.upper).all()
+            assert (means >= outcome.regression.lower).all()
+            assert (means <= outcome.regression.upper).all()
 
 
 # The variance head
@@ -363,7 +368,7 @@ def test_predictions_stay_in_the_arms_range(model):
 def test_gradients_are_finite_and_reach_the_network(model):
     table = batch(tables=2, landmarks=40)
     state = model(table)
-    weights = model.weights(table, state, state.balance_features.mean(1))
+    weights = balance_arms(model, table, state, state.balance_features.mean(1)).weights
     effect = (state.means[1] - state.means[0]).mean(1) + (weights * table.signs * state.residuals).sum(1)
     values = model.values(table, state)
     loss = effect.square().sum() + values.duality_gap.sum() + (values.weights * table.signs * table.outcome).sum()

@@ -8,14 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.tables.preparation import (
     PILOT_ROWS,
     CanonicalTable,
-    load_model,
     stratified_rows,
     table_batch,
-    untrained_model,
 )
 
 CPU = torch.device("cpu")
@@ -72,7 +69,10 @@ def test_weights_of_any_level_have_mean_one():
 
 def test_no_column_becomes_one_of_zeros():
     x, t, y = encoded()
-    np.testing.assert_array_equal(CanonicalTable.of(x[:, :0], t, y).covariates, np.zeros((50, 1)))
+    table = CanonicalTable.of(x[:, :0], t, y)
+    np.testing.assert_array_equal(table.covariates, np.zeros((50, 1)))
+    assert table_batch([table], 20, CPU).blank
+    assert not table_batch([CanonicalTable.of(x, t, y)], 20, CPU).blank
 
 
 def test_constant_outcome_has_a_scale():
@@ -116,16 +116,3 @@ def test_long_tables_have_a_pilot():
     x, t, y = encoded(rows=PILOT_ROWS + 100)
     batch = table_batch([CanonicalTable.of(x, t, y)], 20, CPU)
     assert batch.pilot.shape == (1, PILOT_ROWS)
-
-
-def test_models_are_loaded_once_and_leave_the_random_state_alone():
-    before = torch.get_rng_state()
-    untrained_model.cache_clear()
-    exact = load_model(EstimatorOptions(checkpoint="exact"), CPU)
-    assert exact is untrained_model(CPU)
-    assert not any(bool(value.any()) for value in exact.encoder.table_output.parameters())
-    trained = load_model(EstimatorOptions(), CPU)
-    assert trained is not exact
-    assert not trained.training
-    assert {p.dtype for p in (*exact.parameters(), *trained.parameters())} == {torch.float64}
-    assert torch.equal(torch.get_rng_state(), before)

@@ -14,6 +14,7 @@ from torch import Tensor
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, balance_keys, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
+from dowhy_cina.mathematics.balancing import gap_from_sums, objective_from_sums
 from dowhy_cina.mathematics.kernels import RowFeatures, places_of
 
 #: Step of the splitting, in multiples of the ridge: that of :meth:`dowhy_cina.model.attention.CinaLayer.balance_to`.
@@ -126,7 +127,7 @@ def smallest_gradients(
 
 
 def solve(
-    partitions: Partitions, fitted: Fitted, counts: tuple[float, float], share: tuple[float, float], ridge: float
+    partitions: Partitions, fitted: Fitted, counts: tuple[float, float], share: tuple[float, float], ridge: Tensor
 ) -> Balanced:
     """Balance both arms to the target by :attr:`ModelConfig.target_layers` iterations.
 
@@ -136,7 +137,7 @@ def solve(
         Rows of the control and of the treated arm.
     share : tuple of float
         Weight of each row of an arm in the target.
-    ridge : float
+    ridge : Tensor, shape (1,)
 
     Returns
     -------
@@ -147,9 +148,10 @@ def solve(
     found = partitions.run(begin, names, "split", fitted=fitted)
     sums = [found["sum0"], found["sum1"]]
     target = share[0] * sums[0] + share[1] * sums[1]
-    total = ridge + STEP * ridge
+    size = float(ridge)
+    total = size + STEP * size
     arms = [
-        _Arm(found[f"gram{arm}"], sums[arm], counts[arm], counts[arm] * target, total, STEP * ridge) for arm in (0, 1)
+        _Arm(found[f"gram{arm}"], sums[arm], counts[arm], counts[arm] * target, total, STEP * size) for arm in (0, 1)
     ]
     steps = [arm.step(torch.zeros_like(target), 0.0) for arm in arms]
     for _ in range(fitted.model.config.target_layers):
@@ -159,14 +161,14 @@ def solve(
     means = (found["moved0"] / totals[0], found["moved1"] / totals[1])
     uniform = (sums[0] / counts[0], sums[1] / counts[1])
     slopes = (means[0] - target, means[1] - target)
-    ridges = [ridge / part for part in totals]
+    ridges = [size / part for part in totals]
     found = partitions.run(smallest_gradients, [*names, "split"], fitted=fitted, slopes=slopes, ridges=ridges)
     gaps = []
     for arm in (0, 1):
-        squares = float(found[f"squares{arm}"]) / totals[arm] ** 2
-        inner = float((means[arm] * slopes[arm]).sum()) + ridge * squares
-        reference = (float((uniform[arm] - target).square().sum()) + ridge / counts[arm]) / 2
-        gaps.append(max(inner - float(found[f"gradient{arm}"].lower), 0.0) / reference)
+        inner = (means[arm] * slopes[arm]).sum(1) + ridge * found[f"squares{arm}"] / totals[arm] ** 2
+        spread = torch.full_like(ridge, 1 / counts[arm])
+        reference = objective_from_sums((uniform[arm] - target).norm(dim=1), spread, ridge)
+        gaps.append(float(gap_from_sums(inner, found[f"gradient{arm}"].lower, reference)))
     return Balanced(target, totals, means, uniform, max(gaps))
 
 

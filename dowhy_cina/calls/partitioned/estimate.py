@@ -12,7 +12,6 @@ import dask
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.balance import Balanced, Split, arm_features, solve
@@ -22,15 +21,16 @@ from dowhy_cina.calls.partitioned.partitions import Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.result import PartitionedResult
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
-from dowhy_cina.estimating.estimation import Estimates, Moments
-from dowhy_cina.estimating.variance import t_inference, unclipped
+from dowhy_cina.estimating.estimation import Effect, Moments, augmented
+from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
+from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sums, t_inference
 from dowhy_cina.mathematics.kernels import block_rows, places_of
+from dowhy_cina.model.checkpoint import load_model
+from dowhy_cina.model.outcome import Response
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import EffectiveSampleSize
 from dowhy_cina.results.effect import Plan
-from dowhy_cina.tables.preparation import load_model
 
-TARGETS = ("ate", "att", "atc")
 _CPU = torch.device("cpu")
 
 
@@ -72,7 +72,7 @@ def residual_sums(part: EncodedPart, state: RowState, split: Split, fitted: Fitt
     for arm in (0, 1):
         rows, own = arm_rows(part, arm), places_of(arm_rows(part, arm))
         features = outcome_features(part, state.propensity, fitted, arm, own)
-        sums[f"features{arm}"] = features.mean(balancing.gather(1, own))
+        sums[f"moment{arm}"] = features.mean(balancing.gather(1, own))
         sums[f"loo{arm}"] = (rows * balancing * state.loo_residuals).sum(1)
         sums[f"squares{arm}"] = (rows * state.loo_residuals.square()).sum(1)
         sums[f"kish{arm}"] = (rows * balancing.square()).sum(1)
@@ -85,27 +85,25 @@ def contribution_sums(
     split: Split,
     fitted: Fitted,
     weights: Weights,
-    estimates: Estimates,
-    solved: list[Tensor],
+    effect: Effect,
+    responses: list[Response],
     loo: list[Tensor],
 ) -> Sums:
-    """Squares of each row's contribution to the error, and the features that the outcome weights leave."""
+    """Squares of each row's contribution to the error, and the features that the outcome weights reach."""
     if is_empty(part):
         return {}
-    assert fitted.outcomes is not None
-    balancing, share = weights.balancing(part, split), estimates.shrinkage[:, None]
+    balancing = weights.balancing(part, split)
     sums: Sums = {}
     balance = arm_features(part, state, fitted)
     scatter = torch.zeros_like(balancing)
-    for arm, model in enumerate(fitted.outcomes):
-        places, fit = places_of(arm_rows(part, arm)), model.fit
+    for arm, response in enumerate(responses):
+        places = places_of(arm_rows(part, arm))
         features = outcome_features(part, state.propensity, fitted, arm, places)
-        level = (1 - share) / fit.count[:, None] - (fit.centre * solved[arm]).sum(1, keepdim=True)
-        inside = share * balancing.gather(1, places) + level + features.times(solved[arm])
+        inside = effect.shrinkage[:, None] * balancing.gather(1, places) + response.of(features)
         own = torch.zeros_like(balancing).scatter(1, places, inside)
         sums[f"outcome{arm}"], sums[f"balance{arm}"] = features.mean(inside), balance.mean(own)
         scatter = scatter + (2 * arm - 1) * own * (state.loo_residuals - loo[arm][:, None])
-    deviation = weights.target(part) * (state.means[1] - state.means[0] - estimates.plug_in[:, None])
+    deviation = weights.target(part) * (state.means[1] - state.means[0] - effect.plug_in[:, None])
     squares = scatter.square()
     return {
         **sums,
@@ -113,22 +111,6 @@ def contribution_sums(
         "scatter": squares.sum(1),
         "fourth": squares.square().sum(1),
     }
-
-
-def bias_of_sums(fitted: Fitted, moments: Moments, estimates: Estimates, sums: Sums) -> Float[Tensor, "1 K"]:
-    """:func:`dowhy_cina.estimating.variance.bias_parts`, from sums over all partitions."""
-    assert fitted.outcomes is not None
-    assert fitted.balance_kernel is not None
-    regression, balance = torch.zeros_like(estimates.value), torch.zeros_like(estimates.value)
-    for arm, model in enumerate(fitted.outcomes):
-        missing = (moments.outcome_features[arm] - sums[f"outcome{arm}"]).square().sum(1)
-        regression = regression + model.fit.signal_variance * missing
-        missing = (moments.features - sums[f"balance{arm}"]).square().sum(1)
-        balance = balance + sums[f"squares{arm}"] / model.fit.count * missing / fitted.balance_kernel.diagonal
-    entered = estimates.shrinkage * estimates.correction
-    withheld = estimates.correction - entered
-    clipped = unclipped(fitted.outcomes, moments) - estimates.plug_in
-    return torch.stack([regression, balance, entered.square(), withheld.square(), clipped.square()], 1)
 
 
 def column_sums(raw: pd.DataFrame, part: EncodedPart, split: Split, coding: Coding, weights: Weights) -> Sums:
@@ -195,14 +177,12 @@ def estimate_partitioned(
     found = partitions.run(encode, ["part"], "encoded", coding=coding)
     totals = found["totals"][None]
     counts = (float(totals[0, 0] - totals[0, 1]), float(totals[0, 1]))
-    model = load_model(options, _CPU)
+    model = load_model(options.checkpoint, _CPU)
     pilot = _pilot(found["leaders"].chosen((int(counts[0]), int(counts[1])), options.landmarks))
     with torch.no_grad():
         fitted, moments = forward(partitions, model, pilot, totals)
-        share = {"ate": (1 / sum(counts),) * 2, "att": (0.0, 1 / counts[1]), "atc": (1 / counts[0], 0.0)}[target]
-        ridge = model.config.balance_ridge * fitted.scores.fit.penalty  # type: ignore[union-attr]
-        ridge = ridge * fitted.settings.log_multipliers["balance_ridge"].exp()
-        balanced = solve(partitions, fitted, counts, share, float(ridge))
+        share = arm_shares(target, counts)
+        balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
         weights = Weights(balanced.totals, share)
         result = _effect(partitions, fitted, balanced, weights, moments, counts, coding, confidence_level)
     landmarks = pilot.landmarks.shape[1]
@@ -223,8 +203,8 @@ def estimate_partitioned(
 
 
 def _refuse(target: Any, options: EstimatorOptions, confidence_level: float) -> None:
-    if not isinstance(target, str) or target not in TARGETS:
-        raise NotImplementedError(f"target_units of a Dask DataFrame must be one of {TARGETS}, got {target!r}.")
+    if not isinstance(target, str) or target not in ARMS_OF:
+        raise NotImplementedError(f"target_units of a Dask DataFrame must be one of {tuple(ARMS_OF)}, got {target!r}.")
     for name, default in (("augmentation", "kernel"), ("refine", None), ("memory_limit", None)):
         if getattr(options, name) != default:
             raise NotImplementedError(f"{name}={getattr(options, name)!r} is not available for a Dask DataFrame.")
@@ -236,8 +216,7 @@ def _refuse(target: Any, options: EstimatorOptions, confidence_level: float) -> 
 
 def _pilot(chosen: tuple[Any, Any]) -> TableBatch:
     rows, marks = chosen
-    x, t, y = (torch.from_numpy(np.ascontiguousarray(part))[None] for part in (rows[:, :-2], rows[:, -2], rows[:, -1]))
-    return TableBatch(x, t, y, torch.from_numpy(marks)[None], torch.arange(len(rows))[None])
+    return TableBatch.stack([rows[:, :-2]], [rows[:, -2]], [rows[:, -1]], [marks])
 
 
 def _series(partitions: Partitions, how: tuple[Coding, Weights, str]) -> Any:
@@ -262,37 +241,36 @@ def _effect(
 ) -> dict[str, Any]:
     """Value, inference and balance, by three more passes."""
     names = ["encoded", "state", "split"]
-    assert fitted.outcomes is not None
     found = partitions.run(residual_sums, names, fitted=fitted, weights=weights)
-    square = found["correction"].square()
-    shrinkage = square / (square + found["noise"]).clamp_min(torch.finfo(square.dtype).tiny)
-    empty = square.new_zeros(1, 0)
-    value = found["plug_in"] + shrinkage * found["correction"]
-    estimates = Estimates(value, found["plug_in"], found["correction"], shrinkage, empty, empty, empty)
-    targets = [
+    effect = augmented(found["plug_in"], found["correction"], found["noise"])
+    control, treated = (
         weights.share[0] * means[f"moments{arm}0"] + weights.share[1] * means[f"moments{arm}1"] for arm in (0, 1)
+    )
+    empty = effect.value.new_zeros(1, 0)
+    moments = Moments(balanced.target, (control, treated), empty, empty, True)
+    responses = [
+        regression.response(moments.outcomes[arm], found[f"moment{arm}"], effect.shrinkage)
+        for arm, regression in enumerate(fitted.regressions)
     ]
-    moments = Moments(balanced.target, (targets[0], targets[1]), empty, empty, True)
-    solved = []
-    for arm, model in enumerate(fitted.outcomes):
-        kept = (1 - shrinkage)[:, None]
-        direction = targets[arm] - shrinkage[:, None] * found[f"features{arm}"] - kept * model.fit.centre
-        solved.append(torch.cholesky_solve(direction[..., None], model.fit.factor)[..., 0])
     loo = [found[f"loo{arm}"] for arm in (0, 1)]
-    shared = {"fitted": fitted, "weights": weights, "estimates": estimates, "solved": solved, "loo": loo}
+    shared = {"fitted": fitted, "weights": weights, "effect": effect, "responses": responses, "loo": loo}
     noise = partitions.run(contribution_sums, names, None, **shared)
-    bias = bias_of_sums(fitted, moments, estimates, {**found, **noise})
+    reached = [
+        Reached(noise[f"outcome{arm}"], noise[f"balance{arm}"], found[f"squares{arm}"] / counts[arm]) for arm in (0, 1)
+    ]
+    assert fitted.balance_kernel is not None
+    regressions = (fitted.regressions[0], fitted.regressions[1])
+    bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
     variance = fitted.model.variance(noise["total"], bias, torch.tensor([min(counts)], dtype=torch.float64))
-    tiny = torch.finfo(torch.float64).tiny
-    freedom = float((noise["scatter"].square() / noise["fourth"].clamp_min(tiny) - 1).clamp_min(2))
-    effect, error = float(value) * coding.scale, float(variance.sqrt()) * coding.scale
-    interval, p_value = t_inference(effect, error, freedom, level) if min(counts) > 1 else (None, None)
+    freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))
+    value, error = float(effect.value) * coding.scale, float(variance.sqrt()) * coding.scale
+    interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
     kish = [1 / float(found[f"kish{arm}"]) for arm in (0, 1)]
     distance = [
         sum(float((mean - balanced.target).norm()) for mean in pair) for pair in (balanced.uniform, balanced.means)
     ]
     return {
-        "value": effect,
+        "value": value,
         "standard_error": None if interval is None else error,
         "confidence_interval": interval,
         "p_value": p_value,
@@ -302,7 +280,7 @@ def _effect(
         "duality_gap": balanced.gap,
         "worst_case_bias": distance[1] * coding.scale,
         "worst_case_bias_before": distance[0] * coding.scale,
-        "correction_share": float(shrinkage),
+        "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
     }
 

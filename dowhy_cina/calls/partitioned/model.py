@@ -15,16 +15,10 @@ from torch import Tensor
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows, places_of
-from dowhy_cina.mathematics.ridge import (
-    GramStatistics,
-    RidgeFit,
-    fit_ridge,
-    generalised_cross_validation,
-    gram_statistics,
-    leave_one_out_residuals,
-)
+from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics, leave_one_out_residuals
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import OutcomeModel, ScoreModel, ScorePair, Settings, TableBatch
+from dowhy_cina.model.outcome import OutcomeRegression, OutcomeSpace, leave_one_out
+from dowhy_cina.model.state import ScoreModel, ScorePair, Settings, TableBatch, prognostic_scores
 
 Rows = Float[Tensor, "1 n"]
 
@@ -37,18 +31,19 @@ class Fitted:
     ----------
     model : CinaModel
     settings : Settings
-    marks : Tensor, shape (1, M, D)
-        Covariates of the landmarks.
-    scores, outcomes, pair
+    scores, pair
         As in :class:`dowhy_cina.model.state.ZeroShot`, once they are fitted.
-    balance_kernel : LandmarkKernel, optional
+    spaces : tuple of OutcomeSpace
+        Of the outcome regressions that are still to be fitted.
+    regressions : tuple of OutcomeRegression
+    balance_kernel : LandmarkKernel
     """
 
     model: CinaModel
     settings: Settings
-    marks: Tensor
-    scores: ScoreModel | None = None
-    outcomes: tuple[OutcomeModel, OutcomeModel] | None = None
+    scores: ScoreModel
+    spaces: tuple[OutcomeSpace, OutcomeSpace]
+    regressions: tuple[OutcomeRegression, ...] = ()
     pair: ScorePair | None = None
     balance_kernel: LandmarkKernel | None = None
 
@@ -69,11 +64,6 @@ class RowState:
     propensity: Rows
     means: tuple[Rows, Rows]
     loo_residuals: Rows
-
-
-def fit_of(statistics: GramStatistics, multiplier: Tensor) -> RidgeFit:
-    """Ridge regression with a multiple of the penalty that cross-validation chooses."""
-    return fit_ridge(statistics, generalised_cross_validation(statistics).penalty * multiplier)
 
 
 def is_empty(part: EncodedPart) -> bool:
@@ -109,13 +99,11 @@ def outcome_features(
     part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int, places: Int[Tensor, "1 n"] | None = None
 ) -> RowFeatures:
     """Kernels of a partition's rows, or of some of them, in an outcome regression."""
-    assert fitted.scores is not None
-    assert fitted.outcomes is not None
     covariates, coordinate = part.covariates, fitted.scores.coordinate(propensity)
     if places is not None:
         covariates, coordinate = gather_rows(covariates, places), coordinate.gather(1, places)
-    keys = fitted.model.outcome_keys(covariates, coordinate, fitted.settings, arm)
-    return RowFeatures.of_kernels(fitted.outcomes[arm].kernel, keys)
+    space = fitted.spaces[arm]
+    return RowFeatures.of_kernels(space.kernel, space.keys(covariates, coordinate))
 
 
 def arm_rows(part: EncodedPart, arm: int) -> Rows:
@@ -138,19 +126,16 @@ def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
 def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[RowState, Sums]:
     """Unclipped means of both arms and leave-one-out residuals of each row's own, with what the arms' means span.
 
-    The sums also hold the mean features of each regression over the rows of both arms, ``moments[regression][arm]``.
+    The sums also hold the moments of each regression over the rows of both arms, ``moments[regression][arm]``.
     """
     if is_empty(part):
         return RowState(propensity, (propensity, propensity), propensity), {}
-    assert fitted.outcomes is not None
     sums: Sums = {}
     means, residuals = [], torch.zeros_like(part.outcome)
-    for arm, model in enumerate(fitted.outcomes):
+    for arm, regression in enumerate(fitted.regressions):
         features, rows = outcome_features(part, propensity, fitted, arm), arm_rows(part, arm)
-        found = model.fit.predict(features)
-        own = places_of(rows)
-        leverage = model.fit.leverage(features.take(own), rows.gather(1, own))
-        loo = leave_one_out_residuals(part.outcome, found, torch.zeros_like(rows).scatter(1, own, leverage))
+        places = places_of(rows)
+        found, loo = leave_one_out(regression.fit, features, features.take(places), places, part.outcome, rows)
         residuals = torch.where(rows > 0, loo, residuals)
         means.append(found)
         for other in (0, 1):
@@ -164,23 +149,19 @@ def clipped(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[RowStat
     """Means within the arms' ranges, and the spread of the prognostic scores."""
     if is_empty(part):
         return state, {}
-    assert fitted.outcomes is not None
-    control, treated = (model.clip(mean) for model, mean in zip(fitted.outcomes, state.means, strict=True))
+    control, treated = (model.clip(mean) for model, mean in zip(fitted.regressions, state.means, strict=True))
     state = dataclasses.replace(state, means=(control, treated))
-    return state, {"prognosis": Spread.of(torch.cat(prognostic_scores(part, state)).T)}
+    return state, {"prognosis": Spread.of(torch.cat(_prognosis(part, state)).T)}
 
 
-def prognostic_scores(part: EncodedPart, state: RowState) -> tuple[Rows, Rows]:
-    """Predictions of each row for both arms, its own arm's leave-one-out."""
-    treated, clean = part.treatment > 0, part.outcome - state.loo_residuals
-    return torch.where(treated, state.means[0], clean), torch.where(treated, clean, state.means[1])
+def _prognosis(part: EncodedPart, state: RowState) -> tuple[Rows, Rows]:
+    return prognostic_scores(part.treatment, part.outcome, state.means, state.loo_residuals)
 
 
 def balance_keys(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Tensor, "1 n K"]:
     """Keys of a partition's rows in the balancing layer."""
-    assert fitted.scores is not None
     assert fitted.pair is not None
-    coordinates = fitted.pair.coordinates(prognostic_scores(part, state))
+    coordinates = fitted.pair.coordinates(_prognosis(part, state))
     coordinate = fitted.scores.coordinate(state.propensity)
     return fitted.model.balance_keys(part.covariates, coordinate, coordinates, fitted.settings)
 
@@ -202,48 +183,42 @@ def forward(
     """
     settings = model.settings(pilot, model.pilot(pilot), totals)
     marks = _landmark_part(pilot)
-    log = settings.log_multipliers
     kernel = LandmarkKernel(marks.covariates * settings.treatment_scales[:, None], settings.treatment_amplitudes)
     found = partitions.run(score_sums, ["encoded"], settings=settings, kernel=kernel)
-    fit = fit_of(found["fit"], log["treatment_penalty"].exp())
+    fit = cross_validated_fit(found["fit"], settings.log_multipliers["treatment_penalty"].exp())
     spread = partitions.run(scores_of, ["encoded"], "propensity", settings=settings, kernel=kernel, fit=fit)["scores"]
     share = totals[:, 1:2] / totals[:, :1]
     floor = model.config.propensity_floor * (share * (1 - share)).sqrt()
-    scores = ScoreModel(kernel, fit, spread.mean[None], torch.maximum(spread.sd[None], floor))
+    scores = ScoreModel.of(kernel, fit, spread.mean[None], spread.sd[None], floor)
     # The landmarks' own states are computed here: they are few, and the next kernels are made of them.
     mark_propensity = scores_of(marks, settings, kernel, fit)[0]
     coordinate = scores.coordinate(mark_propensity)
-    kernels = [
-        LandmarkKernel(model.outcome_keys(marks.covariates, coordinate, settings, arm), settings.outcome_amplitudes)
-        for arm in (0, 1)
-    ]
-    fitted = Fitted(model, settings, marks.covariates, scores, _unfitted(kernels, fit))
+    control, treated = (model.outcome_space(marks.covariates, coordinate, settings, arm) for arm in (0, 1))
+    fitted = Fitted(model, settings, scores, (control, treated))
     found = partitions.run(outcome_sums, ["encoded", "propensity"], fitted=fitted)
-    fits = [fit_of(found[f"fit{arm}"], log[f"{name}_penalty"].exp()) for arm, name in enumerate(("control", "treated"))]
     unbounded = torch.full((1, 1), torch.inf, dtype=torch.float64)
-    models = [OutcomeModel(kernels[arm], fits[arm], -unbounded, unbounded) for arm in (0, 1)]
-    fitted = dataclasses.replace(fitted, outcomes=(models[0], models[1]))
-    found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
-    ranges = [found[f"range{arm}"] for arm in (0, 1)]
-    models = [
-        dataclasses.replace(models[arm], lower=ranges[arm].lower.view(1, 1), upper=ranges[arm].upper.view(1, 1))
-        for arm in (0, 1)
+    regressions = [
+        OutcomeRegression(
+            space,
+            cross_validated_fit(found[f"fit{arm}"], model.outcome_penalty(settings, arm)),
+            -unbounded,
+            unbounded,
+        )
+        for arm, space in enumerate(fitted.spaces)
     ]
+    fitted = dataclasses.replace(fitted, regressions=tuple(regressions))
+    found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
     mark_state = predictions(marks, mark_propensity, fitted)[0]
-    fitted = dataclasses.replace(fitted, outcomes=(models[0], models[1]))
+    ranges = [found[f"range{arm}"] for arm in (0, 1)]
+    bounded = [
+        dataclasses.replace(regression, lower=ends.lower.view(1, 1), upper=ends.upper.view(1, 1))
+        for regression, ends in zip(regressions, ranges, strict=True)
+    ]
+    fitted = dataclasses.replace(fitted, regressions=tuple(bounded))
     spread = partitions.run(clipped, ["encoded", "raw"], "state", fitted=fitted)["prognosis"]
     partitions.forget("raw")
-    divisors = spread.sd.clamp_min(model.config.propensity_floor)
-    centres = spread.mean.view(2, 1, 1).unbind(0)
-    pair = ScorePair((centres[0], centres[1]), (divisors[0].view(1, 1), divisors[1].view(1, 1)))
-    fitted = dataclasses.replace(fitted, pair=pair)
+    moments = list(zip(spread.mean[:, None], spread.sd[:, None], strict=True))
+    fitted = dataclasses.replace(fitted, pair=model.prognosis(moments[0], moments[1]))
     mark_state = clipped(marks, mark_state, fitted)[0]
     balance = LandmarkKernel(balance_keys(marks, mark_state, fitted), settings.treatment_amplitudes)
     return dataclasses.replace(fitted, balance_kernel=balance), {k: v for k, v in found.items() if "moments" in k}
-
-
-def _unfitted(kernels: list[LandmarkKernel], fit: RidgeFit) -> tuple[OutcomeModel, OutcomeModel]:
-    """Outcome models of which only the kernels are known."""
-    zero = torch.zeros(1, 1, dtype=torch.float64)
-    models = [OutcomeModel(kernel, fit, zero, zero) for kernel in kernels]
-    return models[0], models[1]

@@ -15,15 +15,13 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from dowhy_cina.estimating.estimation import augmented, moments_in_table
-from dowhy_cina.estimating.variance import bias_parts, degrees_of_freedom, sampling_variance, smaller_arm
-from dowhy_cina.estimating.weighting import balance_arms
+from dowhy_cina.estimating.pipeline import Estimation
+from dowhy_cina.estimating.targets import Target
 from dowhy_cina.learning.simulators import draw_table
-from dowhy_cina.learning.training.tables import stratified_rows
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import TableBatch
+from dowhy_cina.tables.preparation import CanonicalTable, table_batch
 
 #: Rows and columns of the samples, drawn log-uniformly between these.
 ROWS, COLUMNS = (100, 3000), (2, 60)
@@ -86,24 +84,14 @@ def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landm
     scale = float(y.std())
     if min(t.sum(), rows - t.sum()) < SMALLEST_ARM or not scale > 0:
         return None
-    members = population.propensity if rng.random() < 0.25 else np.ones(len(population.treatment))
+    of_treated = bool(rng.random() < 0.25)
+    members = population.propensity if of_treated else np.ones(len(population.treatment))
     effect = float(np.average(population.mu1 - population.mu0, weights=members)) / scale
-    target = t / t.sum() if members is population.propensity else np.full(rows, 1 / rows)
-    x = standardise(population.covariates[chosen].T)[0].T
-    marks = torch.from_numpy(stratified_rows(rng, t, landmarks))[None]
-    tensors = [torch.from_numpy(np.ascontiguousarray(a))[None] for a in (x, t, (y - y.mean()) / scale)]
-    table = TableBatch(tensors[0], tensors[1], tensors[2], marks, torch.arange(rows)[None])
+    sample = CanonicalTable.of(standardise(population.covariates[chosen].T)[0].T, t, y)
+    table = table_batch([sample], landmarks, torch.device("cpu"))
     state = model(table)
-    moments = moments_in_table(state, torch.from_numpy(target)[None])
-    weights = balance_arms(model, table, state, moments.features).weights
-    estimates = augmented(table, state, moments, weights)
-    return (
-        estimates.value - effect,
-        sampling_variance(estimates, True, None),
-        bias_parts(table, state, moments, estimates),
-        smaller_arm(table),
-        degrees_of_freedom(estimates.scatter, None),
-    )
+    found = Estimation(model, table, state, Target.named("att" if of_treated else "ate", table, state))
+    return found.effect.value - effect, found.sampling, found.bias, found.smaller_arm, found.degrees_of_freedom
 
 
 def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -> None:

@@ -20,9 +20,10 @@ from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping
 from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 from dowhy_cina.learning.training.objectives import TrainingBatch
-from dowhy_cina.learning.training.tables import BATCH_ROWS, stack_tables, stratified_rows
+from dowhy_cina.learning.training.tables import BATCH_ROWS, stack_tables
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
+from dowhy_cina.tables.preparation import stratified_rows
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -138,7 +139,7 @@ class Folder:
             x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
             t.append(table.treatment[chosen])
             q.append(np.full(rows, 1 / rows))
-            marks.append(stratified_rows(rng, t[-1], config.landmarks))
+            marks.append(stratified_rows(t[-1], config.landmarks, rng))
             if known is not None:
                 outcome, label = _labelled(known[0][chosen], t[-1], known[1])
                 y.append(outcome)

@@ -10,24 +10,22 @@ the supervised variant ZS-S.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.config import TrainingConfig
-from dowhy_cina.estimating.estimation import augmented, moments_in_table
+from dowhy_cina.estimating.estimation import weighted_effect
+from dowhy_cina.estimating.pipeline import Estimation
+from dowhy_cina.estimating.targets import Target
 from dowhy_cina.mathematics.balancing import primal_objective
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import TableBatch
+from dowhy_cina.model.state import TableBatch, each_tensor
 
 logger = logging.getLogger(__name__)
-
-Tensors = TypeVar("Tensors", "TableBatch", "Labels")
 
 #: Errors beyond this many attainable standard errors count linearly.
 HUBER = 2.0
@@ -78,14 +76,7 @@ class TrainingBatch:
 
     def to(self, device: torch.device) -> TrainingBatch:
         """Return the batch on a device."""
-        labels = None if self.labels is None else _moved(self.labels, device)
-        return TrainingBatch(_moved(self.table, device), self.target.to(device), labels)
-
-
-def _moved(tensors: Tensors, device: torch.device) -> Tensors:
-    fields = {field.name: getattr(tensors, field.name) for field in dataclasses.fields(tensors)}
-    moved: dict[str, Any] = {name: value.to(device) for name, value in fields.items() if isinstance(value, Tensor)}
-    return dataclasses.replace(tensors, **moved)
+        return each_tensor([self], lambda tensors: tensors[0].to(device))
 
 
 def estimates(model: CinaModel, batch: TrainingBatch) -> dict[str, Float[Tensor, " B"]]:
@@ -98,21 +89,19 @@ def estimates(model: CinaModel, batch: TrainingBatch) -> dict[str, Float[Tensor,
         row; and, where effects are known, the estimates: ``augmented``, ``weights_only``, ``regression``, and ``paper``
         (arm against arm).
     """
-    table, target = batch.table, batch.target
+    table = batch.table
     state = model(table)
     values = model.values(table, state)
     hinge = primal_objective(state.balance_features, values.alpha, table.signs, model.regularisation(state))
     figures = {"gap": values.duality_gap, "hinge": hinge / table.signs.shape[1]}
     if batch.labels is None:
         return figures
-    moments = moments_in_table(state, target)
-    weights = model.weights(table, state, moments.features)
-    estimate = augmented(table, state, moments, weights)
+    found = Estimation(model, table, state, Target("rows", batch.target))
     return {
-        "augmented": estimate.value,
-        "weights_only": (weights * table.signs * table.outcome).sum(1),
-        "regression": estimate.plug_in,
-        "paper": (values.weights * table.signs * table.outcome).sum(1),
+        "augmented": found.effect.value,
+        "weights_only": weighted_effect(table, found.weighting.weights).value,
+        "regression": found.effect.plug_in,
+        "paper": weighted_effect(table, values.weights).value,
         **figures,
     }
 

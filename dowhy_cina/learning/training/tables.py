@@ -6,7 +6,6 @@ Letters: B tables, N rows, D covariates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 from dowhy_cina.learning.training.objectives import Labels, TrainingBatch
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.model.state import TableBatch
+from dowhy_cina.tables.preparation import stratified_rows
 
 #: Rows of a batch's tables together at most.
 BATCH_ROWS = 8000
@@ -72,15 +72,6 @@ def target_population(
     return (1 - t) / controls, (np.full(n, 1 / controls), (1 - e) / e / controls)
 
 
-def stratified_rows(rng: np.random.Generator, treatment: FloatArray, size: int) -> IntArray:
-    """At most ``size`` rows, half from each arm where both have enough."""
-    if len(treatment) <= size:
-        return np.arange(len(treatment))
-    arms = [rng.permutation(np.flatnonzero(treatment == arm)) for arm in (0, 1)]
-    treated = max(min(len(arms[1]), size // 2), size - len(arms[0]))
-    return np.concatenate([arms[0][: size - treated], arms[1][:treated]])
-
-
 def simulated_batch(rng: np.random.Generator, config: TrainingConfig, families: Sequence[str]) -> TrainingBatch:
     """Draw tables of one shape from simulators, standardised; with labels unless outcomes are not to be read."""
     rows, columns, count = draw_shape(rng, config)
@@ -91,7 +82,7 @@ def simulated_batch(rng: np.random.Generator, config: TrainingConfig, families: 
         x.append(standardise(table.covariates.T)[0].T)
         t.append(table.treatment)
         q.append(target)
-        marks.append(stratified_rows(rng, table.treatment, config.landmarks))
+        marks.append(stratified_rows(table.treatment, config.landmarks, rng))
         if config.outcomes:
             scale = float(table.outcome.std())
             y.append((table.outcome - table.outcome.mean()) / scale)
@@ -108,17 +99,7 @@ def stack_tables(
     landmarks: Sequence[IntArray],
 ) -> TrainingBatch:
     """Stack standardised tables of one shape; without outcomes these are zero, and there are no labels."""
-    treatment = _stack(treatments)
-    count, rows = treatment.shape
-    table = TableBatch(
-        _stack(covariates),
-        treatment,
-        _stack(outcomes) if outcomes else torch.zeros_like(treatment),
-        torch.from_numpy(np.stack(landmarks)),
-        torch.arange(rows).expand(count, rows),
-    )
-    return TrainingBatch(table, _stack(targets), Labels(*_stack(labels).unbind(1)) if labels else None)
-
-
-def _stack(parts: Sequence[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(parts).astype(np.float64))
+    outcomes = outcomes or [np.zeros(len(treatment)) for treatment in treatments]
+    table = TableBatch.stack(covariates, treatments, outcomes, landmarks)
+    target, known = torch.from_numpy(np.stack(targets)), torch.tensor(labels, dtype=torch.float64)
+    return TrainingBatch(table, target, Labels(*known.unbind(1)) if labels else None)

@@ -9,7 +9,7 @@ from dowhy.causal_refuters import add_unobserved_common_cause as host
 
 from dowhy_cina.adapter.refutation import simulations
 from dowhy_cina.adapter.refutation.refuters import REFUTERS
-from dowhy_cina.calls.batch import estimate_encoded
+from dowhy_cina.calls.batch import values_encoded
 from dowhy_cina.errors import InputError
 
 
@@ -120,9 +120,9 @@ def test_hidden_cause_needs_an_observed_one(wide):
 def test_encoded_refit_is_the_estimate_from_its_frame(refuter, setting):
     """What a batch is given says the same as the frame that DoWhy would hand to the estimator."""
     table = refuter.plan(setting, 9).draw(3, generator(5))
-    (batched,) = estimate_encoded([setting.encode(table)], setting.options)
-    assert batched.value == pytest.approx(setting.estimate(table), abs=1e-6)
-    assert batched.value != pytest.approx(setting.estimate(setting.table), abs=1e-9)
+    (batched,) = values_encoded([setting.encode(table)], setting.options)
+    assert batched == pytest.approx(setting.estimate(table), abs=1e-6)
+    assert batched != pytest.approx(setting.estimate(setting.table), abs=1e-9)
 
 
 def test_frame_holds_what_dowhy_would_give(setting):

@@ -15,23 +15,19 @@ from torch.utils.data import DataLoader
 
 from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import InputError
+from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.learning.simulators import REGISTRY, draw_table
 from dowhy_cina.learning.training import objectives, pretrain
 from dowhy_cina.learning.training.collections import Mixture, Simulators, as_collection, training_families
 from dowhy_cina.learning.training.objectives import ESTIMATES, FLOOR, HUBER, Objective, estimates, huber, losses
 from dowhy_cina.learning.training.state import new_run
 from dowhy_cina.learning.training.stream import TableStream, draw_batch
-from dowhy_cina.learning.training.tables import (
-    BATCH_ROWS,
-    draw_shape,
-    label,
-    stratified_rows,
-    target_population,
-)
+from dowhy_cina.learning.training.tables import BATCH_ROWS, draw_shape, label, target_population
 from dowhy_cina.learning.training.trainer import learning_rate
 from dowhy_cina.learning.training.validation import validate, validation_batches
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.tables.preparation import stratified_rows
 
 RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "cina-small.toml"
 SMALL = ModelConfig(width=8, layers=1, heads=2)
@@ -162,7 +158,7 @@ def test_ate_label_is_the_simulators_own_oracle():
 @pytest.mark.parametrize(("treated", "size", "expected"), [(50, 20, 10), (4, 20, 4), (96, 20, 16), (50, 100, 50)])
 def test_landmarks_are_of_both_arms(treated, size, expected):
     treatment = np.random.default_rng(0).permutation(np.arange(100) < treated).astype(float)
-    rows = stratified_rows(np.random.default_rng(1), treatment, size)
+    rows = stratified_rows(treatment, size, np.random.default_rng(1))
     assert len(set(rows.tolist())) == size
     assert treatment[rows].sum() == expected
 
@@ -228,7 +224,7 @@ def test_estimates_by_hand(model):
         result = estimates(model, batch)
         state = model(batch.table)
         target = (batch.target[..., None] * state.balance_features).sum(1)
-        weights = model.weights(batch.table, state, target).numpy()
+        weights = balance_arms(model, batch.table, state, target).weights.numpy()
     t, y, q = batch.table.treatment.numpy(), batch.table.outcome.numpy(), batch.target.numpy()
     mu0, mu1 = (mean.numpy() for mean in state.means)
     np.testing.assert_allclose(result["regression"], (q * (mu1 - mu0)).sum(1))

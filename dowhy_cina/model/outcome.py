@@ -1,0 +1,226 @@
+"""The outcome regression of an arm, as the few things that an estimate asks of it.
+
+Whatever a regression averages over a population is its *moment* of that population, shape (B, K): linear in the rows'
+weights, so that moments add up over parts of a table, and read by the regression alone.
+
+Letters: B tables, N rows of a table, n of any rows, D covariates, M landmarks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage, places_of
+from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_ridge, leave_one_out_residuals
+
+Rows = Float[Tensor, "B N"]
+Tables = Float[Tensor, " B"]
+Moment = Float[Tensor, "B K"]
+
+#: Arms, in the order of every pair.
+ARMS = ("control", "treated")
+
+
+@dataclass(frozen=True)
+class OutcomeSpace:
+    """Where a regression looks for likeness of rows: in their scaled covariates and propensity score.
+
+    Attributes
+    ----------
+    scales : Tensor, shape (B, D)
+        Factors of the covariates.
+    score_scale : Tensor, shape (B, 1)
+        Factor of the propensity score's coordinate.
+    kernel : LandmarkKernel
+    """
+
+    scales: Float[Tensor, "B D"]
+    score_scale: Float[Tensor, "B 1"]
+    kernel: LandmarkKernel
+
+    @classmethod
+    def spanned(
+        cls,
+        scales: Float[Tensor, "B D"],
+        score_scale: Float[Tensor, "B 1"],
+        amplitudes: Float[Tensor, "B H"],
+        covariates: Float[Tensor, "B M D"],
+        coordinate: Float[Tensor, "B M"],
+    ) -> OutcomeSpace:
+        """Space whose kernel landmarks with these covariates and propensity coordinates span."""
+        return cls(scales, score_scale, LandmarkKernel(_keys(covariates, coordinate, scales, score_scale), amplitudes))
+
+    def keys(self, covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"]) -> Float[Tensor, "B n K"]:
+        """Keys of rows."""
+        return _keys(covariates, coordinate, self.scales, self.score_scale)
+
+
+def _keys(
+    covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"], scales: Tensor, score_scale: Tensor
+) -> Float[Tensor, "B n K"]:
+    return torch.cat([covariates * scales[:, None], (score_scale * coordinate)[..., None]], -1)
+
+
+@dataclass(frozen=True)
+class Response:
+    """How a prediction weighs the outcome of each row that it was fitted to: ``level + slope . phi(x)``."""
+
+    level: Float[Tensor, "B 1"]
+    slope: Float[Tensor, "B M"]
+
+    def of(self, rows: RowFeatures) -> Float[Tensor, "B n"]:
+        """Weights of the outcomes of rows of sampling weight one."""
+        return self.level + rows.times(self.slope)
+
+
+@dataclass(frozen=True)
+class OutcomeRegression:
+    """Kernel ridge regression of one arm's outcome in every table of a batch.
+
+    Attributes
+    ----------
+    space : OutcomeSpace
+    fit : RidgeFit
+    lower, upper : Tensor, shape (B, 1)
+        Range of the fitted values in the arm.
+    """
+
+    space: OutcomeSpace
+    fit: RidgeFit
+    lower: Float[Tensor, "B 1"]
+    upper: Float[Tensor, "B 1"]
+
+    def rows(self, covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"]) -> RowFeatures:
+        """Rows that are not in the table, as the regression sees them."""
+        return RowFeatures.build(self.space.kernel, self.space.keys(covariates, coordinate))
+
+    def clip(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """Predictions within the arm's fitted range: no extrapolation beyond what the arm shows."""
+        return torch.minimum(torch.maximum(fitted, self.lower), self.upper)
+
+    def predict(self, rows: RowFeatures) -> Float[Tensor, "B n"]:
+        """Mean outcome of rows."""
+        return self.clip(self.fit.predict(rows))
+
+    def mean(self, moment: Moment) -> Tables:
+        """Mean outcome of a population, were no prediction clipped."""
+        return self.fit.intercept + ((moment - self.fit.centre) * self.fit.coefficients).sum(1)
+
+    def response(self, target: Moment, weighted: Moment, share: Tables) -> Response:
+        """How the mean outcome of a target, less a share of that of the arm's weighted rows, weighs the arm's outcomes.
+
+        With the share s, of row i: ``(1 - s) / n + (phi_i - centre)' (G + penalty)^-1 m`` where
+        ``m = target - s weighted - (1 - s) centre``. Where s is the share of the weighted residuals that an augmented
+        estimate takes in, s times the row's own weight completes its weight in that estimate.
+        """
+        share = share[:, None]
+        direction = target - share * weighted - (1 - share) * self.fit.centre
+        slope = self.fit.solve(direction)
+        level = (1 - share) / self.fit.count[:, None] - (self.fit.centre * slope).sum(1, keepdim=True)
+        return Response(level, slope)
+
+    def missed(self, target: Moment, reached: Moment) -> Tables:
+        """Variance of the regression function's difference between a target and what weights of outcomes reach.
+
+        That is their squared imbalance times the function's variance under the ridge's Gaussian process.
+        """
+        return self.fit.signal_variance * (target - reached).square().sum(1)
+
+    def posterior_variance(self, rows: RowFeatures) -> Float[Tensor, "B n"]:
+        """Variance of the regression function at rows, with the kernel scaled to the data's most likely process.
+
+        ``s^2 [kappa(x, x) - |phi|^2 + penalty (phi - centre)' (G + penalty)^-1 (phi - centre)] + s^2 penalty / n``.
+
+        References
+        ----------
+        Rasmussen and Williams (2006), Gaussian processes for machine learning, Eq. 2.26 and 8.27.
+        """
+        fit, parts = self.fit, []
+        centre = torch.linalg.solve_triangular(fit.factor, fit.centre[..., None], upper=False)
+        for _, block in rows.blocks():
+            half = torch.linalg.solve_triangular(fit.factor, block.transpose(-1, -2), upper=False) - centre
+            unseen = (self.space.kernel.diagonal[:, None] - block.square().sum(2)).clamp_min(0)
+            parts.append(unseen + fit.penalty[:, None] * (half.square().sum(1) + 1 / fit.count[:, None]))
+        return fit.signal_variance[:, None] * torch.cat(parts, 1)
+
+
+@dataclass(frozen=True)
+class FittedOutcome:
+    """An outcome regression and what it says of the rows of its table.
+
+    Attributes
+    ----------
+    regression : OutcomeRegression
+    rows : RowFeatures
+        Every row of the table.
+    means : Tensor, shape (B, N)
+        Predicted mean outcomes.
+    loo_residuals : Tensor, shape (B, N)
+        Errors of predictions by all other rows of the arm; of the other arm's rows, plain errors.
+    """
+
+    regression: OutcomeRegression
+    rows: RowFeatures
+    means: Rows
+    loo_residuals: Rows
+
+    def moment(self, weights: Rows) -> Moment:
+        """Moment of a population of the table's rows."""
+        return self.rows.mean(weights)
+
+    def without_rows(self) -> FittedOutcome:
+        """The same without what belongs to the table's rows."""
+        empty = self.means[:, :0].clone()  # a slice would keep all rows alive
+        space = replace(self.regression.space, kernel=self.regression.space.kernel.compact())
+        rows = RowFeatures(space.kernel, self.rows.keys[:, :0].clone(), None)
+        return FittedOutcome(replace(self.regression, space=space), rows, empty, empty)
+
+
+def fit_outcome(
+    space: OutcomeSpace,
+    keys: Float[Tensor, "B N K"],
+    outcome: Rows,
+    arm: Rows,
+    multiplier: Tables,
+    storage: Storage,
+    name: str,
+) -> FittedOutcome:
+    """Fit the regression of one arm.
+
+    Parameters
+    ----------
+    space : OutcomeSpace
+    keys : Tensor, shape (B, N, K)
+        Of the table's rows.
+    outcome, arm : Tensor, shape (B, N)
+        Outcomes, and sampling weights of the arm's rows, zero for the others.
+    multiplier : Tensor, shape (B,)
+        Of the penalty that generalised cross-validation chooses.
+    storage : Storage
+    name : str
+        The arm's among the kernels that may be kept.
+    """
+    rows = RowFeatures.of_kernels(space.kernel, keys, name in storage.kept, storage.block_entries)
+    # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
+    places = places_of(arm)
+    own, inside = rows.take(places).with_features(), arm.gather(1, places)
+    fit = cross_validated_ridge(own, outcome.gather(1, places), inside, multiplier)
+    fitted, loo = leave_one_out(fit, rows, own, places, outcome, arm)
+    outside = arm <= 0
+    lower = fitted.masked_fill(outside, torch.inf).amin(1, keepdim=True)
+    upper = fitted.masked_fill(outside, -torch.inf).amax(1, keepdim=True)
+    regression = OutcomeRegression(space, fit, lower, upper)
+    return FittedOutcome(regression, rows, regression.clip(fitted), loo)
+
+
+def leave_one_out(
+    fit: RidgeFit, rows: RowFeatures, own: RowFeatures, places: Int[Tensor, "B n"], outcome: Rows, arm: Rows
+) -> tuple[Rows, Rows]:
+    """Unclipped predictions of all rows, and their errors: leave-one-out in the arm, whose rows are ``own``."""
+    leverage = torch.zeros_like(arm).scatter(1, places, fit.leverage(own, arm.gather(1, places)))
+    fitted = fit.predict(rows)
+    return fitted, leave_one_out_residuals(outcome, fitted, leverage)
