@@ -25,7 +25,7 @@ from dowhy_cina.mathematics.devices import threads_for
 from dowhy_cina.mathematics.memory import rows_of_a_block
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.state import ZeroShot, without_rows
-from dowhy_cina.results.diagnostics import balance_table, effective_sample_size, overlap_verdict, overlap_warnings
+from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.tables.preparation import PreparedTable
 
@@ -161,7 +161,8 @@ class Analysis:
         weights, target = (part[0].cpu().numpy() for part in (found.weighting.weights, found.target.weights))
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
         balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights)
-        verdict = overlap_verdict(treatment, weights, target, propensity, balance)
+        arms = sum_arms(treatment, weights, target, propensity)
+        verdict = grade_overlap(arms, balance)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
         interval, p_value, standard_error = None, None, None
@@ -181,7 +182,7 @@ class Analysis:
             propensity=self._in_table_order(propensity, np.nan),
             outcome_scale=scale,
             balance=balance,
-            effective_sample_size=effective_sample_size(weights, treatment),
+            arms=arms,
             duality_gap=float(certificate.gap),
             refinement_steps=found.weighting.steps,
             minimised_bias=float(certificate.imbalance) * scale,
@@ -189,7 +190,7 @@ class Analysis:
             worst_case_bias=float(after) * scale,
             worst_case_bias_before=float(before) * scale,
             plan=self.plan,
-            warnings=overlap_warnings(treatment, verdict) + self._unsolved(found.weighting),
+            warnings=overlap_warnings(arms, verdict) + self._unsolved(found.weighting),
             rows_set_aside=int((~prepared.keep).sum()),
             checkpoint=self.options.checkpoint,
             augmentation=self.options.augmentation,

@@ -5,6 +5,7 @@ Letters: N rows, D covariates.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -53,6 +54,37 @@ class EffectiveSampleSize(NamedTuple):
 
     treated: float
     control: float
+
+
+class Arm(NamedTuple):
+    """What the rows of an arm add up to.
+
+    Attributes
+    ----------
+    rows : int
+    effective_size : float
+        Kish's effective sample size, in rows.
+    largest_weight : float
+        Of a row, as a share of the arm's weights.
+    outside : int
+        Rows without a counterpart in the other arm, as :func:`outside_support` finds them.
+    target, target_outside : float
+        Weight in the target population, of all rows and of those without a counterpart; any scale.
+    """
+
+    rows: int
+    effective_size: float
+    largest_weight: float
+    outside: int
+    target: float
+    target_outside: float
+
+
+class Arms(NamedTuple):
+    """Both arms."""
+
+    treated: Arm
+    control: Arm
 
 
 def standardised_mean_differences(covariates: Array, treatment: Array, weights: Array) -> tuple[Array, Array]:
@@ -169,12 +201,50 @@ def outside_support(treatment: Array, propensity: Array) -> npt.NDArray[np.bool_
     treated = treatment > 0.5
     outside = np.zeros(len(treated), dtype=np.bool_)
     for own, chance_of_other in ((treated, 1 - propensity), (~treated, propensity)):
-        others, chance = np.sort(chance_of_other[~own]), chance_of_other[own]
-        counterparts = np.searchsorted(others, chance, side="right")
-        needed = min(COUNTERPARTS, COUNTERPART_SHARE * len(others))
-        little = min(EXTREME_PROPENSITY, EXTREME_FRACTION * len(others) / len(treated))
-        outside[own] = (chance < little) & (counterparts < needed)
+        others = chance_of_other[~own]
+        outside[own] = chance_of_other[own] < support_limit(others, len(others), len(treated))
     return outside
+
+
+def support_limit(chances: Array, others: float, rows: float) -> float:
+    """Chance of the other arm below which a row has no counterpart there.
+
+    Fewer than k rows of the other arm have a chance no larger than a row's own if and only if that is below the k-th
+    smallest of theirs.
+
+    Parameters
+    ----------
+    chances : ndarray
+        Chances that rows of the other arm had of their treatment; its :data:`COUNTERPARTS` smallest suffice.
+    others, rows : float
+        Rows of the other arm and of both.
+    """
+    needed = math.ceil(min(COUNTERPARTS, COUNTERPART_SHARE * others))
+    little = min(EXTREME_PROPENSITY, EXTREME_FRACTION * others / rows)
+    return float(min([little, *np.sort(chances)[needed - 1 : needed]]))
+
+
+def sum_arms(treatment: Array, weights: Array, target_weights: Array, propensity: Array) -> Arms:
+    """Add up the rows of each arm.
+
+    Parameters
+    ----------
+    treatment, weights, target_weights, propensity : ndarray, shape (N,)
+        As in :func:`overlap_verdict`.
+    """
+    treated, outside = treatment > 0.5, outside_support(treatment, propensity)
+    arms = [
+        Arm(
+            int(own.sum()),
+            _kish(weights[own]),
+            float(weights[own].max() / max(weights[own].sum(), np.finfo(np.float64).tiny)),
+            int(outside[own].sum()),
+            float(target_weights[own].sum()),
+            float(target_weights[own & outside].sum()),
+        )
+        for own in (treated, ~treated)
+    ]
+    return Arms(*arms)
 
 
 def overlap_verdict(
@@ -193,55 +263,35 @@ def overlap_verdict(
     balance : DataFrame
         From `balance_table`.
     """
-    treated = treatment > 0.5
-    outside = outside_support(treatment, propensity)
-    share = _share(outside, target_weights)
-    found: list[tuple[int, str]] = [
-        (
-            _exceeds(share, "outside"),
-            f"{100 * share:.0f} % of the target population have no counterpart in the other arm",
-        )
-    ]
-    sizes = effective_sample_size(weights, treatment)._asdict()
-    for arm, rows in (("treated", treated), ("control", ~treated)):
-        found.append(_weight_reason(arm, weights[rows], sizes[arm]))
+    return grade_overlap(sum_arms(treatment, weights, target_weights, propensity), balance)
+
+
+def grade_overlap(arms: Arms, balance: pd.DataFrame) -> OverlapVerdict:
+    """:func:`overlap_verdict` from what the rows of each arm add up to."""
+    share = _outside_share(arms)
+    text = f"{100 * share:.0f} % of the target population have no counterpart in the other arm"
+    found = [(_exceeds(share, "outside"), text)]
+    found += [_weight_reason(name, arm) for name, arm in arms._asdict().items()]
     worst = balance["after"].abs()
     if len(worst):
         name, size = worst.idxmax(), float(worst.max())
-        found.append(
-            (
-                _exceeds(size, "imbalance"),
-                f"the arms still differ by {size:.2f} standard deviations in {name} after weighting",
-            )
-        )
+        text = f"the arms still differ by {size:.2f} standard deviations in {name} after weighting"
+        found.append((_exceeds(size, "imbalance"), text))
     found = sorted((reason for reason in found if reason[0]), key=lambda reason: -reason[0])
     if not found:
         return OverlapVerdict("good", (), "")
-    # An arm that is itself the target lacks nothing: the other one does.
-    in_target = {"treated": target_weights[treated].any(), "control": target_weights[~treated].any()}
-    thin = min(sizes, key=lambda arm: (in_target["treated"] != in_target["control"] and in_target[arm], sizes[arm]))
-    return OverlapVerdict(
-        GRADES[found[0][0]], tuple(text for _, text in found), _advice(treated, outside, target_weights, thin)
-    )
+    return OverlapVerdict(GRADES[found[0][0]], tuple(text for _, text in found), _advice(arms))
 
 
-def overlap_warnings(treatment: Array, verdict: OverlapVerdict) -> tuple[str, ...]:
+def overlap_warnings(arms: Arms, verdict: OverlapVerdict) -> tuple[str, ...]:
     """Say in plain words what makes an estimate doubtful, and what can be done.
-
-    Parameters
-    ----------
-    treatment : ndarray, shape (N,)
-        1 in treated, 0 in control rows.
-    verdict : OverlapVerdict
 
     Returns
     -------
     tuple of str
         Empty if nothing is amiss.
     """
-    treated = treatment > 0.5
-    arms = (("treated", int(treated.sum())), ("control", int((~treated).sum())))
-    warnings = [_sample_warning(arm, rows) for arm, rows in arms]
+    warnings = [_sample_warning(name, arm.rows) for name, arm in arms._asdict().items()]
     if verdict.reasons:
         reasons = "; ".join(verdict.reasons)
         head = "The data are strained" if verdict.grade == "strained" else "The data do not answer this"
@@ -265,36 +315,39 @@ def _exceeds(value: float, measure: str) -> int:
     return int(value > getattr(_STRAINED, measure)) + int(value > getattr(_UNANSWERABLE, measure))
 
 
-def _weight_reason(arm: str, weights: Array, size: float) -> tuple[int, str]:
+def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     """Grade how few rows of an arm carry the estimate; a small arm whose rows all carry it is no more than strained."""
-    rows, largest = len(weights), float(weights.max() / max(weights.sum(), np.finfo(np.float64).tiny))
-    uneven = size < rows / 2
+    size, largest = arm.effective_size, arm.largest_weight
+    uneven = size < arm.rows / 2
     grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
-    text = f"the weights of the {rows} {arm} rows are worth {size:.3g} equally weighted rows"
+    text = f"the weights of the {arm.rows} {name} rows are worth {size:.3g} equally weighted rows"
     if largest > _STRAINED.weight:
         text += f", the heaviest carries {100 * largest:.0f} %"
     return (grade if uneven else min(grade, 1)), text
 
 
-def _share(rows: npt.NDArray[np.bool_], target_weights: Array) -> float:
-    total = float(target_weights.sum())
-    return float(target_weights[rows].sum()) / total if total > 0 else 0.0
+def _outside_share(arms: Arms) -> float:
+    """Share of the target population without a counterpart; none of a population that is not in the table."""
+    total = sum(arm.target for arm in arms)
+    return sum(arm.target_outside for arm in arms) / total if total > 0 else 0.0
 
 
-def _advice(
-    treated: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_], target_weights: Array, thin_arm: str
-) -> str:
+def _advice(arms: Arms) -> str:
     """Name a target with counterparts if there is one, or trimming; and the arm that lacks rows."""
-    share = _share(outside, target_weights)
-    others = {"att": treated, "atc": ~treated}
-    shares = {name: float(outside[rows].mean()) for name, rows in others.items() if target_weights[~rows].any()}
+    share, (treated, control) = _outside_share(arms), arms
+    pairs = {"att": (treated, control), "atc": (control, treated)}
+    shares = {name: own.outside / own.rows for name, (own, other) in pairs.items() if other.target > 0}
     better = min(shares, key=lambda name: shares[name], default="")
     advice = []
     if better and share > OUTSIDE_SHARE and shares[better] < share / 2:
         advice.append(f"ask for {better!r} instead, where {100 * shares[better]:.0f} % lack a counterpart")
-    if target_weights.any():
+    if shares:
         advice.append("trim to the rows where both arms are comparable (target_units='overlap')")
-    advice.append(f"add {thin_arm} rows that resemble the target population")
+    # An arm that is itself the target lacks nothing: the other one does.
+    thin = min(
+        arms._asdict().items(), key=lambda item: (len(shares) == 1 and item[1].target > 0, item[1].effective_size)
+    )
+    advice.append(f"add {thin[0]} rows that resemble the target population")
     text = ", or ".join(advice)
     return f"{text[0].upper()}{text[1:]}."
 

@@ -5,9 +5,11 @@ Letters: N rows, D covariates.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import math
 import textwrap
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +17,12 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import CinaError
-from dowhy_cina.results.diagnostics import EffectiveSampleSize, OverlapVerdict
+from dowhy_cina.results.diagnostics import Arms, EffectiveSampleSize, OverlapVerdict
 from dowhy_cina.results.heterogeneity import VaryingEffect
 from dowhy_cina.results.sensitivity import Sensitivity, sensitivity
 
+#: The lowest bias is the root of a difference of squares: below this share of the bias it is rounding.
+_ROUNDING = 1e-7
 _POPULATIONS = {
     "ate": "all rows (ATE)",
     "att": "the treated (ATT)",
@@ -50,7 +54,7 @@ class Plan:
     block_rows : int
         Rows whose features are computed at once.
     kept_kernels : int
-        Kernels, of three, whose features of all rows were kept in memory instead of computed again by each pass.
+        Kernels whose features of all rows were kept in memory instead of computed again by each pass.
     memory : int
         Estimated bytes at the peak, beside the user's table.
     """
@@ -61,14 +65,14 @@ class Plan:
     columns: int
     device: str
     dtype: str
-    block_rows: int = 0
-    kept_kernels: int = 3
-    memory: int = 0
+    block_rows: int
+    kept_kernels: int
+    memory: int
 
 
-@dataclasses.dataclass(frozen=True)
-class EffectResult(VaryingEffect):
-    """An estimated average effect.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class AverageEffect:
+    """An estimated average effect: what every result says, wherever its rows are. Compared by identity.
 
     Attributes
     ----------
@@ -78,21 +82,13 @@ class EffectResult(VaryingEffect):
         From the influence function; None if an arm has a single row.
     confidence_interval : tuple of float or None
         ``(lower, upper)`` at ``confidence_level``.
-    target : {"ate", "att", "atc", "rows"}
-    weights : ndarray, shape (N,)
-        Balancing weights: not negative, summing to one in each arm, zero for rows set aside.
-    target_weights : ndarray, shape (N,)
-        Weight of each row in the target population; all zero if its rows are not in the table.
-    treatment : ndarray of int8, shape (N,)
-        1 treated, 0 control, -1 set aside.
-    propensity : ndarray, shape (N,)
-        Leave-one-out propensity in [0, 1], NaN for rows set aside.
+    target : {"ate", "att", "atc", "rows", "overlap"}
     outcome_scale : float
         Standard deviation of the outcome.
     balance : DataFrame
         A row per covariate; columns ``before`` and ``after``: standardised mean differences of the arms.
-    effective_sample_size : EffectiveSampleSize
-        Kish's, per arm, in rows.
+    arms : Arms
+        What the rows of each arm add up to: their number, largest weight, rows without a counterpart.
     duality_gap : float
         Relative duality gap of the balancing problem that gave the weights; zero only at its exact solution.
     refinement_steps : int
@@ -116,18 +112,12 @@ class EffectResult(VaryingEffect):
         Share of the weighted residuals that entered the estimate, in [0, 1]: the rest was within their noise.
     degrees_of_freedom : float
         Of the t distribution behind interval and p-value: the effective number of rows that carry the noise, less one.
-    pseudo_outcomes : ndarray, shape (N,)
-        Doubly robust scores: their mean is the effect, their spread its sampling error. NaN for rows set aside, and if
-        the target is not in the table.
     overlap : OverlapVerdict
         Whether the table can answer for the target population.
-    covariates : DataFrame or ndarray of N rows, or None
-        As the user gave them, for effects by group; left out of pickles and of :meth:`to_dict`, like ``function``.
-    cluster : ndarray, shape (N,), or None
-        Labels of clusters.
-    function : EffectFunction or None
-        The outcome regressions; left out of pickles and of :meth:`to_dict`.
     """
+
+    #: Fields that :meth:`to_dict` leaves out.
+    left_out: ClassVar[tuple[str, ...]]
 
     value: float
     standard_error: float | None
@@ -135,13 +125,9 @@ class EffectResult(VaryingEffect):
     p_value: float | None
     confidence_level: float
     target: str
-    weights: npt.NDArray[np.float64]
-    target_weights: npt.NDArray[np.float64]
-    treatment: npt.NDArray[np.int8]
-    propensity: npt.NDArray[np.float64]
     outcome_scale: float
     balance: pd.DataFrame
-    effective_sample_size: EffectiveSampleSize
+    arms: Arms
     duality_gap: float
     refinement_steps: int
     minimised_bias: float
@@ -155,35 +141,35 @@ class EffectResult(VaryingEffect):
     augmentation: str
     correction_share: float
     degrees_of_freedom: float
-    pseudo_outcomes: npt.NDArray[np.float64]
     overlap: OverlapVerdict
-    covariates: Any = dataclasses.field(repr=False, compare=False)
-    cluster: npt.NDArray[Any] | None = dataclasses.field(repr=False, compare=False)
-    function: EffectFunction | None = dataclasses.field(repr=False, compare=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "function": None, "covariates": None}
 
     def __repr__(self) -> str:
         error = _number(self.standard_error)
-        return f"EffectResult(value={self.value:.6g}, standard_error={error}, target={self.target!r})"
+        return f"{type(self).__name__}(value={self.value:.6g}, standard_error={error}, target={self.target!r})"
+
+    @property
+    def effective_sample_size(self) -> EffectiveSampleSize:
+        """Kish's effective sample size of each arm, in rows."""
+        return EffectiveSampleSize(*(arm.effective_size for arm in self.arms))
 
     @property
     def largest_weight(self) -> float:
         """Largest weight of a row, as a share of its arm."""
-        return float(self.weights.max())
+        return max(arm.largest_weight for arm in self.arms)
 
     def summary(self) -> str:
         """Aligned text for people: the effect, for whom, how many rows stand behind it, and what is doubtful."""
-        treated, control = int((self.treatment == 1).sum()), int((self.treatment == 0).sum())
-        size = self.effective_sample_size
         lines = [
             ("effect", f"{_number(self.value)} (standard error {_number(self.standard_error)})"),
             (f"{100 * self.confidence_level:g} % interval", self._interval_text()),
             ("p-value", "none" if self.p_value is None else f"{self.p_value:.3g}"),
             ("population", f"{_POPULATIONS[self.target]}"),
-            ("treated", f"{treated} rows, effective sample size {size.treated:.1f}"),
-            ("control", f"{control} rows, effective sample size {size.control:.1f}"),
+        ]
+        lines += [
+            (name, f"{arm.rows} rows, effective sample size {arm.effective_size:.1f}")
+            for name, arm in self.arms._asdict().items()
+        ]
+        lines += [
             ("largest weight", f"{100 * self.largest_weight:.2g} % of its arm"),
         ]
         if self.rows_set_aside:
@@ -220,26 +206,15 @@ class EffectResult(VaryingEffect):
         if not self.minimised_bias > 0:
             return "nothing: there is no imbalance left"
         reached = f"worst-case bias {_number(self.minimised_bias)}"
-        if not self.lowest_bias > 0:
+        if not self.lowest_bias > _ROUNDING * self.minimised_bias:
             return f"{reached}; how much lower an exact solution comes, refine=1e-3 tells"
         return f"{reached}, which weights as spread out cannot bring below {_number(self.lowest_bias)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON-ready values: rows set aside have the propensity None."""
-        left_out = ("function", "covariates", "cluster")
-        names = [field.name for field in dataclasses.fields(self) if field.name not in left_out]
-        content = {name: getattr(self, name) for name in names}
-        content["balance"] = self.balance.reset_index(names="covariate").to_dict("records")
-        content["effective_sample_size"] = self.effective_sample_size._asdict()
-        content["plan"] = dataclasses.asdict(self.plan)
-        content["overlap"] = dataclasses.asdict(self.overlap)
-        content["warnings"] = list(self.warnings)
-        content["confidence_interval"] = None if self.confidence_interval is None else list(self.confidence_interval)
-        for name in ("weights", "target_weights", "treatment"):
-            content[name] = content[name].tolist()
-        for name in ("propensity", "pseudo_outcomes"):
-            content[name] = [None if np.isnan(value) else value for value in content[name].tolist()]
-        return content
+        """Everything as JSON-ready values but the fields :attr:`left_out`; None where there is no number."""
+        size = self.effective_sample_size
+        content = {**vars(self), "effective_sample_size": size}
+        return {name: plain(value) for name, value in content.items() if name not in self.left_out}
 
     def sensitivity(self) -> Sensitivity | None:
         """How strong a hidden confounder would have to be to explain the estimate away.
@@ -254,10 +229,59 @@ class EffectResult(VaryingEffect):
             self.standard_error,
             self.confidence_interval,
             self.outcome_scale,
-            int((self.treatment >= 0).sum()),
+            self.plan.rows,
             self.plan.columns,
             self.confidence_level,
         )
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class EffectResult(AverageEffect, VaryingEffect):
+    """An estimated average effect of a table in memory: figures as in :class:`AverageEffect`, and the rows behind them.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (N,)
+        Balancing weights: not negative, summing to one in each arm, zero for rows set aside.
+    target_weights : ndarray, shape (N,)
+        Weight of each row in the target population; all zero if its rows are not in the table.
+    treatment : ndarray of int8, shape (N,)
+        1 treated, 0 control, -1 set aside.
+    propensity : ndarray, shape (N,)
+        Leave-one-out propensity in [0, 1], NaN for rows set aside.
+    pseudo_outcomes : ndarray, shape (N,)
+        Doubly robust scores: their mean is the effect, their spread its sampling error. NaN for rows set aside, and if
+        the target is not in the table.
+    covariates : DataFrame or ndarray of N rows, or None
+        As the user gave them, for effects by group; left out of pickles and of :meth:`to_dict`, like ``function``, and
+        shared by copies.
+    cluster : ndarray, shape (N,), or None
+        Labels of clusters; left out of :meth:`to_dict`.
+    function : EffectFunction or None
+        The outcome regressions; left out of pickles and of :meth:`to_dict`, and shared by copies.
+    """
+
+    left_out = ("function", "covariates", "cluster")
+
+    weights: npt.NDArray[np.float64]
+    target_weights: npt.NDArray[np.float64]
+    treatment: npt.NDArray[np.int8]
+    propensity: npt.NDArray[np.float64]
+    pseudo_outcomes: npt.NDArray[np.float64]
+    covariates: Any
+    cluster: npt.NDArray[Any] | None
+    function: EffectFunction | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "function": None, "covariates": None}
+
+    def __copy__(self) -> EffectResult:
+        return dataclasses.replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EffectResult:
+        # Neither ever changes, and DoWhy copies results where nobody asked for a second table.
+        memo.update({id(shared): shared for shared in (self.function, self.covariates)})
+        return dataclasses.replace(self, **copy.deepcopy(vars(self), memo))
 
     def conditional_effects(self, at: Any) -> pd.DataFrame:
         """Modelled effects at given covariates.
@@ -290,6 +314,21 @@ class EffectResult(VaryingEffect):
         index = at.index if isinstance(at, pd.DataFrame) else None
         columns = {"effect": effects, "standard_error": errors, "lower": effects - half, "upper": effects + half}
         return pd.DataFrame(columns, index=index)
+
+
+def plain(value: Any) -> Any:
+    """A field of a result as JSON has it: mappings, lists, and None where there is no number."""
+    if dataclasses.is_dataclass(value):
+        return plain(vars(value))
+    if isinstance(value, dict):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, pd.DataFrame):
+        return plain(value.reset_index().to_dict("records"))
+    if isinstance(value, np.ndarray):
+        return [None if math.isnan(number) else number for number in value.tolist()]
+    if isinstance(value, tuple | list):
+        return plain(value._asdict()) if hasattr(value, "_asdict") else [plain(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _number(value: float | None) -> str:

@@ -18,6 +18,7 @@ from dowhy_cina.results.diagnostics import (
     overlap_verdict,
     overlap_warnings,
     standardised_mean_differences,
+    sum_arms,
 )
 
 
@@ -132,6 +133,21 @@ class TestOutsideSupport:
         assert not (outside & ~lonely).any()
         assert (outside & lonely).sum() > 0.9 * lonely.sum()
 
+    @settings(max_examples=100, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(2, 90), st.sampled_from([1, 5, 40]))
+    def test_counterparts_counted_one_by_one(self, seed, rows, levels):
+        """The definition, row by row, with ties between the arms and arms of which 30 % is no whole number."""
+        rng = np.random.default_rng(seed)
+        treatment = (rng.permutation(rows) < rng.integers(1, rows)).astype(float)
+        propensity = rng.integers(0, levels + 1, rows) / (100 * levels)
+        propensity = np.where(rng.random(rows) < 0.5, propensity, 1 - propensity)
+        expected = []
+        for arm, chance in zip(treatment, np.where(treatment == 1, 1 - propensity, propensity), strict=True):
+            others = (1 - propensity if arm else propensity)[treatment != arm]
+            little = min(0.02, 0.2 * len(others) / rows)
+            expected.append(chance < little and (others <= chance).sum() < min(20, 0.3 * len(others)))
+        assert outside_support(treatment, propensity).tolist() == expected
+
     def test_single_rows(self):
         assert outside_support(np.array([1.0, 0, 0]), np.array([1.0, 0.0, 0.5])).tolist() == [True, True, False]
 
@@ -237,26 +253,30 @@ class TestVerdict(Case):
         assert overlap_verdict(**case).grade == "good"
 
 
+def warned(case):
+    """Warnings of a table."""
+    columns = [case[name] for name in ("treatment", "weights", "target_weights", "propensity")]
+    return overlap_warnings(sum_arms(*columns), overlap_verdict(**case))
+
+
 class TestWarnings(Case):
     def test_nothing_amiss(self):
-        assert overlap_warnings(self.case()["treatment"], overlap_verdict(**self.case())) == ()
+        assert warned(self.case()) == ()
 
     def test_the_verdict_is_a_warning(self):
         case = self.with_lonely_controls(60)
         verdict = overlap_verdict(**case)
-        (warning,) = overlap_warnings(case["treatment"], verdict)
+        (warning,) = warned(case)
         assert warning.startswith("The data are strained: 15 % of the target")
         assert warning.endswith(verdict.advice)
         case["balance"].loc["age", "after"] = 1.2
-        assert overlap_warnings(case["treatment"], overlap_verdict(**case))[0].startswith(
-            "The data do not answer this: "
-        )
+        assert warned(case)[0].startswith("The data do not answer this: ")
 
     def test_single_row_and_few_rows(self):
         treatment = np.r_[1.0, np.zeros(5)]
         flat = np.full(6, 1 / 6)
         found = overlap_verdict(treatment, flat, flat, flat, self.case()["balance"])
-        single, few, verdict = overlap_warnings(treatment, found)
+        single, few, verdict = overlap_warnings(sum_arms(treatment, flat, flat, flat), found)
         assert "The treated arm has a single row" in single
         assert "no standard error" in single
         assert "The control arm has 5 rows only" in few

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 
@@ -77,13 +78,32 @@ class TestResult:
         assert result.pseudo_outcomes.mean() == pytest.approx(result.value, rel=1e-9)
 
     def test_pickles_without_the_regressions(self, result):
-        copy = pickle.loads(pickle.dumps(result))
-        assert copy.function is None
+        loaded = pickle.loads(pickle.dumps(result))
+        assert loaded.function is None
+        assert loaded.covariates is None
         assert result.function is not None
-        assert copy.to_dict() == result.to_dict()
+        assert loaded.to_dict() == result.to_dict()
         assert len(pickle.dumps(result)) < 200_000
         with pytest.raises(CinaError, match="pickles leave out"):
-            copy.conditional_effects(np.zeros((1, 4)))
+            loaded.conditional_effects(np.zeros((1, 4)))
+
+    @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+    def test_copies_keep_the_regressions(self, table, result, duplicate):
+        other = duplicate(result)
+        assert other is not result
+        assert other.to_dict() == result.to_dict()
+        assert other.covariates is result.covariates
+        pd.testing.assert_frame_equal(other.conditional_effects(table[0]), result.conditional_effects(table[0]))
+        assert (other.weights is result.weights) == (duplicate is copy.copy)
+
+    def test_identity_is_what_is_compared(self, result):
+        other = copy.deepcopy(result)
+        assert result == result
+        assert result != other
+        assert len({result, other, result}) == 2
+        groups = result.group_effects(np.arange(600) % 2)
+        assert groups in {groups}
+        assert groups != copy.copy(groups)
 
     def test_representation_is_short(self, result):
         assert repr(result).startswith("EffectResult(value=")

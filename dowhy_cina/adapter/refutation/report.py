@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dowhy_cina.results.effect import plain
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -23,7 +25,7 @@ COLUMNS = ("refuter", "estimated_effect", "new_effect", "p_value", "verdict", "m
 _WIDTH = 100
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Refutation:
     """What one refuter found.
 
@@ -68,7 +70,7 @@ class Refutation:
     planned: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class RefutationReport:
     """What a battery of refuters found about an estimate.
 
@@ -108,16 +110,8 @@ class RefutationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-ready values, the effects of single refits too; None where there is no number."""
-        fields = dataclasses.fields(Refutation)
-        rows = [{field.name: _plain(getattr(row, field.name)) for field in fields} for row in self.refutations]
-        interval = self.confidence_interval
-        return {
-            "estimated_effect": self.estimated_effect,
-            "confidence_interval": None if interval is None else list(interval),
-            "confidence_level": self.confidence_level,
-            "refutations": rows,
-            "interrupted": list(self.interrupted),
-        }
+        content: dict[str, Any] = plain(self)
+        return content
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the estimate, its interval and each refuter's distribution.
@@ -160,9 +154,3 @@ class RefutationReport:
 
 def _figure(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -14,7 +14,7 @@ from torch import Tensor
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, balance_keys, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
-from dowhy_cina.mathematics.balancing import gap_from_sums, objective_from_sums
+from dowhy_cina.mathematics.balancing import gap_from_sums, lowest_imbalance, objective_from_sums
 from dowhy_cina.mathematics.kernels import RowFeatures, places_of
 
 #: Step of the splitting, in multiples of the ridge: that of :meth:`dowhy_cina.model.attention.CinaLayer.balance_to`.
@@ -50,7 +50,8 @@ class ArmStep:
 class Balanced:
     """Weights of both arms and what is known of their problem.
 
-    The weights are the states ``split`` divided by ``totals`` of each row's arm.
+    The weights are the states ``split`` divided by ``totals`` of each row's arm. ``lowest`` is the imbalance that the
+    gap leaves open, as in :class:`dowhy_cina.estimating.weighting.Certificate`.
     """
 
     target: Float[Tensor, "1 M"]
@@ -58,6 +59,7 @@ class Balanced:
     means: tuple[Float[Tensor, "1 M"], Float[Tensor, "1 M"]]
     uniform: tuple[Float[Tensor, "1 M"], Float[Tensor, "1 M"]]
     gap: float
+    lowest: float
 
 
 def arm_features(part: EncodedPart, state: RowState, fitted: Fitted) -> RowFeatures:
@@ -163,13 +165,15 @@ def solve(
     slopes = (means[0] - target, means[1] - target)
     ridges = [size / part for part in totals]
     found = partitions.run(smallest_gradients, [*names, "split"], fitted=fitted, slopes=slopes, ridges=ridges)
-    gaps = []
+    gaps, lowest = [], 0.0
     for arm in (0, 1):
         inner = (means[arm] * slopes[arm]).sum(1) + ridge * found[f"squares{arm}"] / totals[arm] ** 2
         spread = torch.full_like(ridge, 1 / counts[arm])
         reference = objective_from_sums((uniform[arm] - target).norm(dim=1), spread, ridge)
-        gaps.append(float(gap_from_sums(inner, found[f"gradient{arm}"].lower, reference)))
-    return Balanced(target, totals, means, uniform, max(gaps))
+        gap = gap_from_sums(inner, found[f"gradient{arm}"].lower, reference)
+        gaps.append(float(gap))
+        lowest += float(lowest_imbalance(slopes[arm].norm(dim=1), gap * reference))
+    return Balanced(target, totals, means, uniform, max(gaps), lowest)
 
 
 class _Arm:

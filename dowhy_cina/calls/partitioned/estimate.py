@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dowhy_cina.calls.partitioned.balance import Balanced, Split, arm_features, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
-from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, forward, is_empty, outcome_features
-from dowhy_cina.calls.partitioned.partitions import Partitions, Spread, Sums
+from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, chance, forward, is_empty, outcome_features
+from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.result import PartitionedResult
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
@@ -28,7 +28,7 @@ from dowhy_cina.mathematics.kernels import block_rows, places_of
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.outcome import Response
 from dowhy_cina.model.state import TableBatch
-from dowhy_cina.results.diagnostics import EffectiveSampleSize
+from dowhy_cina.results.diagnostics import Arm, Arms, grade_overlap, overlap_warnings, support_limit
 from dowhy_cina.results.effect import Plan
 
 _CPU = torch.device("cpu")
@@ -58,8 +58,13 @@ class Weights:
         return torch.where(part.treatment > 0, self.share[1], self.share[0]).to(part.outcome.dtype)
 
 
-def residual_sums(part: EncodedPart, state: RowState, split: Split, fitted: Fitted, weights: Weights) -> Sums:
-    """Weighted residuals, their noise, the modelled effect, and what each arm's weights make of its features."""
+def residual_sums(
+    part: EncodedPart, state: RowState, split: Split, fitted: Fitted, weights: Weights, limits: list[float]
+) -> Sums:
+    """Weighted residuals, their noise, the modelled effect, and what each arm's weights make of its features.
+
+    The sums also hold each arm's rows without a counterpart, whose chance of the other arm is below its limit.
+    """
     if is_empty(part):
         return {}
     balancing, signs = weights.balancing(part, split), 2 * part.treatment - 1
@@ -76,6 +81,8 @@ def residual_sums(part: EncodedPart, state: RowState, split: Split, fitted: Fitt
         sums[f"loo{arm}"] = (rows * balancing * state.loo_residuals).sum(1)
         sums[f"squares{arm}"] = (rows * state.loo_residuals.square()).sum(1)
         sums[f"kish{arm}"] = (rows * balancing.square()).sum(1)
+        sums[f"weights{arm}"] = Extremes((rows * balancing).amin(), (rows * balancing).amax())
+        sums[f"outside{arm}"] = (rows * (chance(state.propensity, 1 - arm) < limits[arm])).sum(1)
     return sums
 
 
@@ -194,6 +201,7 @@ def estimate_partitioned(
         confidence_level=confidence_level,
         target=target,
         plan=Plan(route, landmarks, rows, columns, "dask", "float64", block_rows(landmarks), 0, 0),
+        refinement_steps=0,
         rows_set_aside=found["aside"],
         checkpoint=options.checkpoint,
         augmentation=options.augmentation,
@@ -239,9 +247,10 @@ def _effect(
     coding: Coding,
     level: float,
 ) -> dict[str, Any]:
-    """Value, inference and balance, by three more passes."""
+    """Value, inference, balance and overlap, by three more passes."""
     names = ["encoded", "state", "split"]
-    found = partitions.run(residual_sums, names, fitted=fitted, weights=weights)
+    limits = [support_limit(means[f"chances{1 - k}"].least.numpy(), counts[1 - k], sum(counts)) for k in (0, 1)]
+    found = partitions.run(residual_sums, names, fitted=fitted, weights=weights, limits=limits)
     effect = augmented(found["plug_in"], found["correction"], found["noise"])
     control, treated = (
         weights.share[0] * means[f"moments{arm}0"] + weights.share[1] * means[f"moments{arm}1"] for arm in (0, 1)
@@ -265,7 +274,6 @@ def _effect(
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))
     value, error = float(effect.value) * coding.scale, float(variance.sqrt()) * coding.scale
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
-    kish = [1 / float(found[f"kish{arm}"]) for arm in (0, 1)]
     distance = [
         sum(float((mean - balanced.target).norm()) for mean in pair) for pair in (balanced.uniform, balanced.means)
     ]
@@ -275,14 +283,36 @@ def _effect(
         "confidence_interval": interval,
         "p_value": p_value,
         "outcome_scale": coding.scale,
-        "balance": _balance(partitions, coding, weights),
-        "effective_sample_size": EffectiveSampleSize(kish[1], kish[0]),
         "duality_gap": balanced.gap,
+        "minimised_bias": distance[1] * coding.scale,
+        "lowest_bias": balanced.lowest * coding.scale,
         "worst_case_bias": distance[1] * coding.scale,
         "worst_case_bias_before": distance[0] * coding.scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
+        **_overlap(_sum_arms(found, weights, counts), _balance(partitions, coding, weights)),
     }
+
+
+def _sum_arms(found: Sums, weights: Weights, counts: tuple[float, float]) -> Arms:
+    """What each arm adds up to, from :func:`residual_sums`."""
+    control, treated = (
+        Arm(
+            int(counts[arm]),
+            1 / float(found[f"kish{arm}"]),
+            float(found[f"weights{arm}"].upper),
+            int(found[f"outside{arm}"]),
+            counts[arm] * weights.share[arm],
+            float(found[f"outside{arm}"]) * weights.share[arm],
+        )
+        for arm in (0, 1)
+    )
+    return Arms(treated, control)
+
+
+def _overlap(arms: Arms, balance: pd.DataFrame) -> dict[str, Any]:
+    verdict = grade_overlap(arms, balance)
+    return {"arms": arms, "balance": balance, "overlap": verdict, "warnings": overlap_warnings(arms, verdict)}
 
 
 def _balance(partitions: Partitions, coding: Coding, weights: Weights) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
+from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Smallest, Spread, Sums
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows, places_of
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics, leave_one_out_residuals
 from dowhy_cina.model.network import CinaModel
@@ -111,6 +111,12 @@ def arm_rows(part: EncodedPart, arm: int) -> Rows:
     return part.treatment if arm else 1 - part.treatment
 
 
+def chance(propensity: Rows, arm: int) -> Rows:
+    """Chance that rows had of being in an arm."""
+    bounded = propensity.clamp(0, 1)
+    return bounded if arm else 1 - bounded
+
+
 def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
     """Statistics of both outcome regressions; none of an arm that has no row here."""
     sums: Sums = {}
@@ -126,7 +132,8 @@ def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
 def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[RowState, Sums]:
     """Unclipped means of both arms and leave-one-out residuals of each row's own, with what the arms' means span.
 
-    The sums also hold the moments of each regression over the rows of both arms, ``moments[regression][arm]``.
+    The sums also hold the moments of each regression over the rows of both arms, ``moments[regression][arm]``, and the
+    smallest chances that rows of each arm had of their treatment.
     """
     if is_empty(part):
         return RowState(propensity, (propensity, propensity), propensity), {}
@@ -142,6 +149,7 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ro
             sums[f"moments{arm}{other}"] = features.mean(arm_rows(part, other))
         if rows.any():
             sums[f"range{arm}"] = Extremes(found[rows > 0].amin(), found[rows > 0].amax())
+            sums[f"chances{arm}"] = Smallest(chance(propensity, arm)[rows > 0])
     return RowState(propensity, (means[0], means[1]), residuals), sums
 
 
@@ -179,7 +187,7 @@ def forward(
     """Fit scores, outcome models and the balancing space by passes over the partitions.
 
     They keep the states ``propensity`` and ``state``. The numbers are those of :meth:`CinaModel.forward`; the sums
-    beside them are the features of each outcome regression over the rows of each arm.
+    beside them are those of :func:`predictions`.
     """
     settings = model.settings(pilot, model.pilot(pilot), totals)
     marks = _landmark_part(pilot)
@@ -221,4 +229,4 @@ def forward(
     fitted = dataclasses.replace(fitted, pair=model.prognosis(moments[0], moments[1]))
     mark_state = clipped(marks, mark_state, fitted)[0]
     balance = LandmarkKernel(balance_keys(marks, mark_state, fitted), settings.treatment_amplitudes)
-    return dataclasses.replace(fitted, balance_kernel=balance), {k: v for k, v in found.items() if "moments" in k}
+    return dataclasses.replace(fitted, balance_kernel=balance), found

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.devices import freed_memory_kept
 from dowhy_cina.model.state import each_tensor
+from dowhy_cina.results.diagnostics import COUNTERPARTS
 
 #: Sums that one task joins; a tree of them keeps the partitions' sums off the client.
 FAN_IN = 8
@@ -68,6 +69,21 @@ class Extremes:
 
     def __add__(self, other: Extremes) -> Extremes:
         return Extremes(torch.minimum(self.lower, other.lower), torch.maximum(self.upper, other.upper))
+
+
+class Smallest:
+    """Smallest values, as many as :func:`dowhy_cina.results.diagnostics.support_limit` needs; adding joins two sets.
+
+    Parameters
+    ----------
+    values : Tensor, shape (n,)
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.least = values.sort()[0][:COUNTERPARTS]
+
+    def __add__(self, other: Smallest) -> Smallest:
+        return Smallest(torch.cat([self.least, other.least]))
 
 
 def add_sums(parts: Sequence[Sums]) -> Sums:

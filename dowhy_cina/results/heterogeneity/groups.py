@@ -27,9 +27,9 @@ from dowhy_cina.results.heterogeneity.scores import (
 MOST_LEVELS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroupEffects:
-    """Average effects by group, with a test that they are all the same.
+    """Average effects by group, with a test that they are all the same. Compared by identity.
 
     Attributes
     ----------

@@ -12,6 +12,7 @@ from dowhy.causal_refuter import test_significance as significance_in_dowhy
 from dowhy_cina.adapter.refutation.refits import Tally
 from dowhy_cina.adapter.refutation.refuters import REFUTERS, Refits
 from dowhy_cina.adapter.refutation.verdicts import judge, judge_overlap, p_value
+from dowhy_cina.results.diagnostics import overlap_verdict
 
 BY_NAME = {refuter.name: refuter for refuter in REFUTERS}
 
@@ -99,6 +100,7 @@ def test_overlap_is_judged_by_the_rows_without_a_counterpart(problem):
     result = problem[2].cina_result
     assert judge_overlap(result).verdict == "pass"
     apart = np.where(result.treatment == 1, 0.999, 0.001)
-    row = judge_overlap(dataclasses.replace(result, propensity=apart))
+    columns = (result.treatment, result.weights, result.target_weights, apart, result.balance)
+    row = judge_overlap(dataclasses.replace(result, overlap=overlap_verdict(*columns)))
     assert row.verdict == "fail"
     assert "100 % of the target population have no counterpart" in row.meaning

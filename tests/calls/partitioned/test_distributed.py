@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -191,3 +192,60 @@ def test_two_workers_one_of_which_dies(kill, monkeypatch, tmp_path):
         ours = dowhy_cina.estimate_effect(dd.read_parquet(tmp_path), "t", "y")
         assert len(died) == kill
         same(ours, whole)
+
+
+def apart(pull, rare=0.0, rows=1200, seed=3):
+    """A table whose arms are the further apart, the stronger the pull; treatment is rare on request."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 3))
+    t = (rng.random(rows) < 1 / (1 + np.exp(rare - pull * x[:, 0]))).astype(int)
+    y = x @ [2.0, 1.0, 0.0] + t + rng.normal(size=rows)
+    return pd.DataFrame(x, columns=list("abc")).assign(t=t, y=y)
+
+
+TABLES = {
+    "good": apart(0.5),
+    "poor": apart(6.0),
+    "rare": apart(1.0, rare=5.5),
+    "rare and poor": apart(4.0, rare=6.0),
+    "five": apart(1.0).groupby("t").head(5),
+    "set aside": apart(3.0).assign(t=lambda f: f["t"].where(f.index > 9, 2)),
+}
+GRADES_OF_ALL = dict.fromkeys(TABLES, "the data do not") | {"good": "good", "set aside": "strained"}
+
+
+def close(ours, whole):
+    """Equal, numbers to rounding: what a Dask result says is part of what is said of the table in memory."""
+    if isinstance(ours, dict):
+        for name, value in ours.items():
+            close(value, whole[name])
+    elif isinstance(ours, list):
+        assert len(ours) == len(whole)
+        for pair in zip(ours, whole, strict=True):
+            close(*pair)
+    elif isinstance(ours, float):
+        assert ours == pytest.approx(whole, rel=1e-5, abs=1e-7)
+    else:
+        assert ours == whole
+
+
+@pytest.mark.parametrize("target", ["ate", "att", "atc"])
+@pytest.mark.parametrize("name", TABLES)
+def test_the_verdict_on_the_whole_table(name, target):
+    table, named = TABLES[name], {"target_units": target, "treatment_value": 1, "control_value": 0}
+    whole = dowhy_cina.estimate_effect(table, "t", "y", **named)
+    assert target != "ate" or whole.overlap.grade.startswith(GRADES_OF_ALL[name])
+    for partitions in (1, 3, 7):
+        cuts = np.linspace(0, len(table), partitions + 1).astype(int)[1:-1]
+        ours = dowhy_cina.estimate_effect(split(table, *cuts), "t", "y", **named)
+        assert (ours.overlap, ours.warnings) == (whole.overlap, whole.warnings)
+        assert [arm[3] for arm in ours.arms] == [arm.outside for arm in whole.arms]
+        ours_said, whole_said = (found.summary().splitlines() for found in (ours, whole))
+        # Where it was computed is all that differs.
+        assert [text for text in ours_said if "computed" not in text] == [
+            text for text in whole_said if "computed" not in text
+        ]
+        close(ours.to_dict() | {"plan": None}, whole.to_dict() | {"plan": None})
+        assert (
+            json.loads(json.dumps(ours.to_dict(), allow_nan=False))["arms"]["treated"]["rows"] == ours.arms.treated.rows
+        )
