@@ -6,16 +6,17 @@ Letters: N rows, D covariates, M target rows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.calls.analysis import Analysis
+from dowhy_cina.calls.signature import DaskFrame, EffectOptions
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError
-from dowhy_cina.results.effect import EffectResult
+from dowhy_cina.results.effect import AverageEffect, EffectResult
 from dowhy_cina.tables import (
     Preprocessor,
     check_cluster,
@@ -24,6 +25,11 @@ from dowhy_cina.tables import (
     encode_treatment,
 )
 from dowhy_cina.tables.preparation import PreparedTable
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of typing itself from Python 3.11 on
+
+    from dowhy_cina.calls.partitioned import PartitionedResult
 
 __all__ = ["Analysis", "EffectResult", "analyse", "estimate_effect"]
 
@@ -138,6 +144,12 @@ def _rows(values: Any, keep: npt.NDArray[np.bool_]) -> Any:
     return values.loc[keep] if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)[keep]
 
 
+@overload
+def estimate_effect(
+    X: DaskFrame, treatment: Any, outcome: Any, **options: Unpack[EffectOptions]
+) -> PartitionedResult: ...
+@overload
+def estimate_effect(X: Any, treatment: Any, outcome: Any, **options: Unpack[EffectOptions]) -> EffectResult: ...
 def estimate_effect(
     X: Any,
     treatment: Any,
@@ -155,7 +167,8 @@ def estimate_effect(
     cluster: Any = None,
     refine: float | None = None,
     memory_limit: str | None = None,
-) -> EffectResult:
+    landmarks: int = EstimatorOptions.landmarks,
+) -> AverageEffect:
     """Average effect of a binary treatment, zero-shot: one forward pass, nothing is fitted by gradient descent.
 
     Parameters
@@ -192,12 +205,15 @@ def estimate_effect(
     memory_limit : str, optional
         Most memory that the estimate plans with beside the table, for example "4GB"; half of what is free by default.
         With less, long tables take more passes.
+    landmarks : int
+        Rows that span the kernels, at least 2: a table with no more of them is computed exactly, a longer one the
+        closer to it, and the slower, the more there are. At most 4,096 of a Dask DataFrame.
 
     Returns
     -------
     EffectResult
         For a Dask DataFrame a :class:`~dowhy_cina.calls.partitioned.PartitionedResult`, whose weights stay on the
-        workers.
+        workers. Both are :class:`~dowhy_cina.results.effect.AverageEffect`.
 
     Raises
     ------
@@ -212,15 +228,19 @@ def estimate_effect(
     arXiv:2310.00809.
     """
     options = EstimatorOptions(
-        checkpoint=checkpoint, device=device, augmentation=augmentation, refine=refine, memory_limit=memory_limit
+        checkpoint=checkpoint,
+        device=device,
+        augmentation=augmentation,
+        landmarks=landmarks,
+        refine=refine,
+        memory_limit=memory_limit,
     )
     if is_partitioned(X):
         refused = {"sample_weight": sample_weight, "cluster": cluster}
         values = (treatment_value, control_value)
-        result: EffectResult = _of_partitions(
+        return _of_partitions(
             X, treatment, outcome, covariates, values, target_units, options, confidence_level, refused
         )
-        return result
     prepared = prepare_columns(
         X, (treatment, outcome, sample_weight, cluster), covariates, (treatment_value, control_value), options
     )
@@ -255,7 +275,7 @@ def prepare_columns(
     return prepare(X, treatment, outcome, values, options, sample_weight, cluster)
 
 
-def is_partitioned(X: Any) -> bool:
+def is_partitioned(X: Any) -> TypeGuard[DaskFrame]:
     """Whether a table is a Dask DataFrame."""
     return type(X).__module__.split(".")[0].startswith("dask")
 
@@ -270,7 +290,7 @@ def _of_partitions(
     options: EstimatorOptions,
     confidence_level: float,
     other_columns: Mapping[str, Any],
-) -> Any:
+) -> PartitionedResult:
     """Estimate from a Dask DataFrame."""
     from dowhy_cina.calls.partitioned import Roles, estimate_partitioned
 

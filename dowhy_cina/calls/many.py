@@ -8,19 +8,25 @@ import os
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
 from dowhy_cina.calls.analysis import Analysis
 from dowhy_cina.calls.direct import estimate_effect, is_partitioned, prepare_columns
 from dowhy_cina.calls.forward import forward_together
+from dowhy_cina.calls.signature import DaskFrame, EffectOptions
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.mathematics.devices import one_thread_each
 from dowhy_cina.model.state import ZeroShot
-from dowhy_cina.results.effect import EffectResult
+from dowhy_cina.results.effect import AverageEffect, EffectResult
 from dowhy_cina.tables.preparation import PreparedTable
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of typing itself from Python 3.11 on
+
+    from dowhy_cina.calls.partitioned import PartitionedResult
 
 #: Most tables, and most rows in all, that a thread takes at once: tables of one shape share a forward pass, and threads
 #: wait less for the interpreter between its operations.
@@ -34,9 +40,31 @@ _OPTIONS = {
 }
 
 
+@overload
+def estimate_effects(
+    tables: Iterable[tuple[DaskFrame, Any, Any]],
+    *,
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[EffectOptions],
+) -> list[PartitionedResult]: ...
+@overload
+def estimate_effects(
+    tables: Iterable[tuple[DaskFrame, Any, Any]], *, on_error: Literal["return"], **options: Unpack[EffectOptions]
+) -> list[PartitionedResult | Exception]: ...
+@overload
+def estimate_effects(
+    tables: Iterable[tuple[Any, Any, Any]],
+    *,
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[EffectOptions],
+) -> list[EffectResult]: ...
+@overload
+def estimate_effects(
+    tables: Iterable[tuple[Any, Any, Any]], *, on_error: Literal["return"], **options: Unpack[EffectOptions]
+) -> list[EffectResult | Exception]: ...
 def estimate_effects(
     tables: Iterable[tuple[Any, Any, Any]], *, on_error: Literal["raise", "return"] = "raise", **options: Any
-) -> list[EffectResult | Exception]:
+) -> list[Any]:
     """Estimate the effects of many tables in one call: the same numbers as one by one, on all cores.
 
     Parameters
@@ -51,7 +79,8 @@ def estimate_effects(
     Returns
     -------
     list of EffectResult
-        In the order of the tables; with ``on_error="return"`` errors stand in the place of results.
+        In the order of the tables; :class:`~dowhy_cina.calls.partitioned.PartitionedResult` for those of Dask. With
+        ``on_error="return"`` errors stand in the place of results.
 
     Raises
     ------
@@ -64,10 +93,10 @@ def estimate_effects(
     if on_error not in ("raise", "return"):
         raise InputError(f"on_error must be 'raise' or 'return', got {on_error!r}.")
     check_known(options, _OPTIONS, "option of estimate_effects")
-    results: list[EffectResult | Exception] = []
+    results: list[AverageEffect | Exception] = []
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
     with one_thread_each(), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
-        waiting: deque[Future[list[EffectResult | Exception]]] = deque()
+        waiting: deque[Future[list[AverageEffect | Exception]]] = deque()
         try:
             for chunk in _chunks(tables, threads):
                 waiting.append(pool.submit(_estimate, chunk, options))
@@ -107,11 +136,11 @@ def _rows(table: Any) -> int:
         return 0
 
 
-def _estimate(tables: list[Any], options: dict[str, Any]) -> list[EffectResult | Exception]:
+def _estimate(tables: list[Any], options: dict[str, Any]) -> list[AverageEffect | Exception]:
     """Results of some tables, errors in their places; those of one shape share a forward pass."""
     given = {name: parameter.default for name, parameter in _OPTIONS.items()} | options
     found: dict[int, PreparedTable] = {}
-    results: dict[int, EffectResult | Exception] = {}
+    results: dict[int, AverageEffect | Exception] = {}
     for place, table in enumerate(tables):
         try:
             covariates, treatment, outcome = _parts(table)
@@ -165,7 +194,7 @@ def _shared(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
 
 
 def _collect(
-    future: Future[list[EffectResult | Exception]], results: list[EffectResult | Exception], on_error: str
+    future: Future[list[AverageEffect | Exception]], results: list[AverageEffect | Exception], on_error: str
 ) -> None:
     """Add the results of a chunk; the first error is raised, and says whose it is, unless errors are to be returned."""
     for result in future.result():

@@ -212,8 +212,7 @@ class AverageEffect:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-ready values but the fields :attr:`left_out`; None where there is no number."""
-        size = self.effective_sample_size
-        content = {**vars(self), "effective_sample_size": size}
+        content = {**vars(self), "effective_sample_size": self.effective_sample_size}
         return {name: plain(value) for name, value in content.items() if name not in self.left_out}
 
     def sensitivity(self) -> Sensitivity | None:

@@ -91,6 +91,16 @@ class TestValue:
         assert worst["after"] < worst["before"] / 4
         assert result.worst_case_bias < result.worst_case_bias_before
 
+    def test_number_of_landmarks(self):
+        x, t, y = linear_table(rows=300)
+        few = dowhy_cina.estimate_effect(x, t, y, landmarks=40)
+        assert (few.plan.route, few.plan.landmarks) == ("landmarks", 40)
+        assert few.value == analyse(x, t, y, options=EstimatorOptions(landmarks=40)).effect().value
+        assert dowhy_cina.estimate_effect(x, t, y, landmarks=300).plan.route == "exact"
+        assert dowhy_cina.estimate_effects([(x, t, y)], landmarks=40)[0].value == few.value
+        with pytest.raises(InputError, match="landmarks must be a whole number of at least 2"):
+            dowhy_cina.estimate_effect(x, t, y, landmarks=1)
+
     def test_landmarks_and_exact_agree(self):
         x, t, y = linear_table(rows=500)
         landmarks, exact = (

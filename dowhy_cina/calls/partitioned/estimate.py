@@ -30,6 +30,7 @@ from dowhy_cina.model.outcome import Response
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import Arm, Arms, grade_overlap, overlap_warnings, support_limit
 from dowhy_cina.results.effect import Plan
+from dowhy_cina.tables.preparation import PILOT_ROWS
 
 _CPU = torch.device("cpu")
 
@@ -218,6 +219,10 @@ def _refuse(target: Any, options: EstimatorOptions, confidence_level: float) -> 
             raise NotImplementedError(f"{name}={getattr(options, name)!r} is not available for a Dask DataFrame.")
     if options.checkpoint == "exact" or options.device not in ("auto", "cpu"):
         raise NotImplementedError("checkpoint='exact' and GPUs are not available for a Dask DataFrame.")
+    if options.landmarks > PILOT_ROWS:
+        raise NotImplementedError(
+            f"landmarks of a Dask DataFrame must be at most {PILOT_ROWS}, the rows that lead, got {options.landmarks}."
+        )
     if not 0 < confidence_level < 1:
         raise InputError(f"confidence_level must be in (0, 1), got {confidence_level!r}; for example 0.95.")
 

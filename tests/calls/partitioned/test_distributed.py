@@ -67,6 +67,14 @@ def test_a_table_whose_rows_are_all_landmarks():
     same(dowhy_cina.estimate_effect(split(table, 30), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
 
 
+def test_number_of_landmarks():
+    table = frame()
+    for landmarks in (40, 900):
+        ours, whole = (dowhy_cina.estimate_effect(X, "t", "y", landmarks=landmarks) for X in (split(table, 200), table))
+        same(ours, whole)
+        assert (ours.plan.route, ours.plan.landmarks) == (whole.plan.route, whole.plan.landmarks)
+
+
 def test_odd_partitions_and_set_aside_rows():
     """Empty ones, one without treated rows, one with rows of another level only, and columns in any order."""
     table = frame().sort_values("t", kind="stable").reset_index(drop=True)
@@ -132,7 +140,7 @@ def test_what_allows_no_estimate():
     )
     refused(InputError, "at least one covariate that varies", split(frame().assign(a=1.0), 300), covariates=["a"])
     options = {"target_units": "overlap", "augmentation": "none", "refine": 1e-3, "cluster": "a", "sample_weight": "a"}
-    options |= {"memory_limit": "4GB", "checkpoint": "exact", "device": "cuda"}
+    options |= {"landmarks": 4097, "memory_limit": "4GB", "checkpoint": "exact", "device": "cuda"}
     for name, value in options.items():
         refused(NotImplementedError, "Dask", **{name: value})
 
