@@ -15,14 +15,14 @@ import pandas as pd
 import torch
 
 from dowhy_cina.calls.conditional import ConditionalEffects
-from dowhy_cina.calls.forward import forward_alone
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import NAMED, Target
 from dowhy_cina.estimating.variance import t_inference
 from dowhy_cina.estimating.weighting import Balancing, Weighting, with_kernel_of_all_rows
 from dowhy_cina.mathematics.devices import threads_for
-from dowhy_cina.mathematics.memory import rows_of_a_block
+from dowhy_cina.mathematics.kernels import Storage
+from dowhy_cina.mathematics.memory import rows_of_a_block, with_smaller_blocks
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.state import ZeroShot, without_rows
 from dowhy_cina.results.diagnostics import balance_table, effective_sample_size, overlap_verdict, overlap_warnings
@@ -30,6 +30,25 @@ from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.tables.preparation import PreparedTable
 
 Array = npt.NDArray[np.float64]
+
+
+@torch.no_grad()
+def _forward(prepared: PreparedTable) -> tuple[ZeroShot, Storage]:
+    """One forward pass of one table, and what it kept.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If a GPU lacks memory with the smallest blocks too.
+    """
+
+    def run(storage: Storage) -> ZeroShot:
+        state: ZeroShot = model(replace(prepared.batch, storage=storage))
+        return state
+
+    model = load_model(prepared.options.checkpoint, prepared.device)
+    with threads_for(prepared.threaded_rows):
+        return with_smaller_blocks(run, prepared.memory.storage)
 
 
 class Analysis:
@@ -45,13 +64,13 @@ class Analysis:
         ----------
         prepared : PreparedTable
         state : ZeroShot, optional
-            What :func:`~dowhy_cina.calls.forward.forward_together` gave for the table.
+            What :func:`~dowhy_cina.calls.batch.forward_together` gave for the table.
         """
         self.options, self.columns, self._prepared = prepared.options, prepared.encoded.shape[1], prepared
         self._model = load_model(prepared.options.checkpoint, prepared.device)
         self._rows, table = prepared.rows, prepared.batch
         if state is None:
-            state, storage = forward_alone(prepared)
+            state, storage = _forward(prepared)
             table = replace(table, storage=storage)
         bandwidth = None
         if prepared.is_exact:

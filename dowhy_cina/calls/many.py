@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 
 from dowhy_cina.calls.analysis import Analysis
+from dowhy_cina.calls.batch import forward_together
 from dowhy_cina.calls.direct import estimate_effect, is_partitioned, prepare_columns
-from dowhy_cina.calls.forward import forward_together
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.mathematics.devices import one_thread_each
