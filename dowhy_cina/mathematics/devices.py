@@ -7,7 +7,8 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -40,7 +41,8 @@ _LIMITING = threading.Lock()
 def one_blas_thread() -> Iterator[None]:
     """Let the BLAS of numpy and scipy compute with one thread; where somebody sees to that already, nothing is done.
 
-    A thread that it wakes for a small product keeps a core busy with waiting for the next one.
+    A thread that it wakes for a small product keeps a core busy with waiting for the next one. Who has limited it sets
+    it back, even if others are still inside: threadpoolctl ignores other threads, or OpenMP has a number for each.
     """
     if not _LIMITING.acquire(blocking=False):
         yield
@@ -52,16 +54,64 @@ def one_blas_thread() -> Iterator[None]:
         _LIMITING.release()
 
 
+class _Inside:
+    """Who is to compute with one thread: how many Python threads, since torch had so many for new ones."""
+
+    lock = threading.Lock()
+    count = 0
+    torch_threads = 0
+
+
+class _OfThisThread(threading.local):
+    is_inside = False
+
+
+_THIS_THREAD = _OfThisThread()
+
+
+def _in_a_new_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call torch where it has no number of threads but the one for new Python threads."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let every Python thread compute with one thread; the settings are put back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Let every Python thread compute with one thread; the settings are put back afterwards.
+
+    Torch has a number of threads for each Python thread that has used it, and one for new ones. The former is put back
+    when the Python thread leaves, the latter when the last one does. Inside already, nothing is done.
+    """
+    if _THIS_THREAD.is_inside:
+        yield
+        return
+    with _Inside.lock:
+        own = torch.get_num_threads()
+        if not _Inside.count:
+            _Inside.torch_threads = _in_a_new_thread(torch.get_num_threads)
+        elif own == 1:  # as those inside have made it, if this thread is new to torch
+            own = _Inside.torch_threads
+        torch.set_num_threads(1)
+        _Inside.count += 1
+    _THIS_THREAD.is_inside = True
     try:
         with one_blas_thread():
             yield
     finally:
-        torch.set_num_threads(before)
+        _THIS_THREAD.is_inside = False
+        with _Inside.lock:
+            _Inside.count -= 1
+            torch.set_num_threads(own)
+            of_new_threads = 1 if _Inside.count else _Inside.torch_threads
+            if of_new_threads != own:
+                _in_a_new_thread(torch.set_num_threads, of_new_threads)
+
+
+def stay_inside() -> None:
+    """Initialise a worker of a pool that is used inside :func:`one_thread_each`."""
+    _THIS_THREAD.is_inside = True
+    with _Inside.lock:  # who holds it may have set another number for a moment
+        torch.get_num_threads()
 
 
 @contextmanager
