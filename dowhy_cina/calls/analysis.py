@@ -154,7 +154,7 @@ class Analysis:
                 estimates = augmented(self._table, self._state, moments, weighting.weights)
             error, freedom = self._uncertainty(moments, estimates)
             worst = worst_case(self._table, self._state, moments, weighting.weights)
-        return self._result(target, weighting, estimates, error, freedom, confidence_level, worst)
+        return self._result(target, weighting, estimates, error, freedom, float(confidence_level), worst)
 
     def _uncertainty(self, moments: Moments, estimates: Estimates) -> tuple[float, float]:
         """Standard error in sd of the outcome and its degrees of freedom."""

@@ -204,14 +204,14 @@ def estimate_partitioned(
         ridge = ridge * fitted.settings.log_multipliers["balance_ridge"].exp()
         balanced = solve(partitions, fitted, counts, share, float(ridge))
         weights = Weights(balanced.totals, share)
-        result = _effect(partitions, fitted, balanced, weights, moments, counts, coding, confidence_level)
+        result = _effect(partitions, fitted, balanced, weights, moments, counts, coding, float(confidence_level))
     landmarks = pilot.landmarks.shape[1]
     rows = int(sum(counts))
     route = "exact" if landmarks == rows else "landmarks"
     columns = len(coding.preprocessor.names_out)
     return PartitionedResult(
         **result,
-        confidence_level=confidence_level,
+        confidence_level=float(confidence_level),
         target=target,
         plan=Plan(route, landmarks, rows, columns, "dask", "float64", block_rows(landmarks), 0, 0),
         rows_set_aside=found["aside"],
