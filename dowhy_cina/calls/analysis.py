@@ -130,7 +130,7 @@ class Analysis:
         if not 0 < confidence_level < 1:
             raise InputError(f"confidence_level must be in (0, 1), got {confidence_level!r}; for example 0.95.")
         with torch.no_grad(), threads_for(self._prepared.threaded_rows):
-            return self._result(self._estimation(target_units), confidence_level)
+            return self._result(self._estimation(target_units), float(confidence_level))
 
     def _estimation(self, units: Any) -> Estimation:
         """Estimation for target units; that of a population with a name is kept for the next time."""

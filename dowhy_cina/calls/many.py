@@ -17,7 +17,7 @@ from dowhy_cina.calls.batch import forward_together
 from dowhy_cina.calls.direct import estimate_effect, is_partitioned, prepare_columns
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
-from dowhy_cina.mathematics.devices import one_thread_each
+from dowhy_cina.mathematics.devices import one_thread_each, stay_inside
 from dowhy_cina.model.state import ZeroShot
 from dowhy_cina.results.effect import EffectResult
 from dowhy_cina.tables.preparation import PreparedTable
@@ -66,7 +66,7 @@ def estimate_effects(
     check_known(options, _OPTIONS, "option of estimate_effects")
     results: list[EffectResult | Exception] = []
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
-    with one_thread_each(), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
+    with one_thread_each(), ThreadPoolExecutor(threads, "dowhy-cina", stay_inside) as pool:
         waiting: deque[Future[list[EffectResult | Exception]]] = deque()
         try:
             for chunk in _chunks(tables, threads):

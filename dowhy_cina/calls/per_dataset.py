@@ -6,6 +6,7 @@ Letters: N rows.
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -171,5 +172,5 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
             raise InputError(f"regularisation must be positive and finite, got {self.regularisation!r}; try 0.1.")
         if not 0 < self.tolerance < 1:
             raise InputError(f"tolerance must be a relative duality gap in (0, 1), got {self.tolerance!r}; try 1e-6.")
-        if self.bandwidth != "median" and not (isinstance(self.bandwidth, int | float) and 0 < self.bandwidth < np.inf):
+        if self.bandwidth != "median" and not (isinstance(self.bandwidth, Real) and 0 < self.bandwidth < np.inf):
             raise InputError(f"bandwidth must be 'median' or a positive number, got {self.bandwidth!r}.")
