@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 from dowhy_cina.simulators import REGISTRY, draw_table
 from dowhy_cina.training import Simulators
+from dowhy_cina.training.collections import draw_batch
 from dowhy_cina.training.objectives import TrainingBatch
-from dowhy_cina.training.stream import draw_batch
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 from tables import COLLECTIONS, realisations

@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from dowhy_cina.learning.simulators.assembly import assemble, draw_switches, views
-from dowhy_cina.learning.simulators.covariates import mixed_covariates
+from dowhy_cina.learning.simulators.covariates import mixed_covariates, real_covariates
 from dowhy_cina.learning.simulators.mechanisms import random_function, unit
-from dowhy_cina.learning.simulators.real_covariates import real_covariates
 from dowhy_cina.learning.simulators.table import FloatArray, SimulatedTable
 
 

@@ -20,7 +20,7 @@ from dowhy_cina.learning.evaluation.classical import (
     kernel_ridge,
     linear_regression,
 )
-from dowhy_cina.learning.evaluation.problems import folder_problems
+from dowhy_cina.learning.evaluation.measure import folder_problems
 
 EFFECT = 1.5
 OWN = ("checkpoint", "checkpoint, weights alone", "exact", "exact, weights alone")
