@@ -10,7 +10,6 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -19,10 +18,9 @@ from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.estimating.weighting import EXACT_GAP, EXACT_REGULARISATION, solve_table
 from dowhy_cina.mathematics.balancing import values_from_alpha, weights_from_alpha
 from dowhy_cina.mathematics.kernels import gaussian_gram, median_bandwidth
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.mathematics.solvers import check_rows
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
-
-Array = npt.NDArray[np.float64]
 
 
 class CinaPerDataset(BaseEstimator):  # type: ignore[misc]

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from scipy import LowLevelCallable
@@ -26,8 +25,7 @@ from scipy.linalg import cython_lapack, lapack
 from torch import Tensor
 
 from dowhy_cina.mathematics.devices import one_blas_thread
-
-Array = npt.NDArray[np.float64]
+from dowhy_cina.mathematics.scaling import Array
 
 #: Columns of LAPACK's workspace: the width of its blocks.
 _WORKSPACE = 32

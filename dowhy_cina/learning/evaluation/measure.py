@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 from tqdm import tqdm
@@ -23,8 +22,7 @@ from dowhy_cina.errors import InputError
 from dowhy_cina.learning.evaluation.classical import METHODS
 from dowhy_cina.learning.simulators import REGISTRY, draw_table
 from dowhy_cina.learning.training import Folder
-
-Array = npt.NDArray[np.float64]
+from dowhy_cina.mathematics.scaling import Array
 
 
 @dataclass(frozen=True)
