@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 from dowhy_cina.simulators import REGISTRY, draw_table
 from dowhy_cina.training import Simulators
+from dowhy_cina.training.collections import draw_batch
 from dowhy_cina.training.objectives import TrainingBatch
-from dowhy_cina.training.stream import draw_batch
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 from tables import COLLECTIONS, realisations
@@ -31,8 +31,9 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions, TrainingConfig
 from dowhy_cina.estimating.weighting import (
     EXACT_REGULARISATION,
-    arm_against_arm_exact,
-    arm_to_target,
+    Balancing,
+    arm_against_arm,
+    balance_arms,
     with_kernel_of_all_rows,
 )
 from dowhy_cina.mathematics.solvers import factorise, solve_dual, solve_dual_svc
@@ -127,17 +128,11 @@ def balancing_errors(batch: TrainingBatch) -> dict[tuple[str, str], float]:
         gaussian, bandwidth = with_kernel_of_all_rows(table, analysis._state)
         for kernel, state in (("predicted kernel", analysis._state), ("Gaussian, median", gaussian)):
             target = state.balance_features.mean(1)
-            arms = [arm_to_target(model, state, arm, target, 1e-6) for arm in (1 - table.treatment, table.treatment)]
-            if state is gaussian:
-                against = arm_against_arm_exact(table, state, bandwidth).weights
-            else:
-                features, penalty = state.balance_features, model.regularisation(state)
-                alpha = solve_dual(features, table.signs, penalty, tolerance=1e-6).alpha
-                against = alpha / (alpha.sum() / 2)
+            how = Balancing(1e-6, bandwidth if state is gaussian else None)
             modelled = float((state.means[1] - state.means[0]).mean())
             for problem, weights in (
-                ("arm against arm", against),
-                ("to the target", arms[0].weights + arms[1].weights),
+                ("arm against arm", arm_against_arm(model, table, state, how).weights),
+                ("to the target", balance_arms(model, table, state, target, 1e-6).weights),
             ):
                 signed = weights * table.signs
                 found[kernel, problem, "alone"] = abs(float((signed * table.outcome).sum()) - truth)

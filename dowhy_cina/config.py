@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from dowhy_cina.errors import InputError, check_known
@@ -53,6 +54,13 @@ def _typed(value: Any, default: Any, what: str) -> Any:
     return value
 
 
+def _make_plain(config: Any) -> None:
+    """Turn numbers that are not Python's own, such as numpy's, into those, which files and messages write alike."""
+    for name, value in vars(config).items():
+        if isinstance(value, Real) and not isinstance(value, bool):
+            object.__setattr__(config, name, int(value) if isinstance(value, Integral) else float(value))
+
+
 def _check_least(config: Any, least: Mapping[str, int]) -> None:
     """Raise unless every named whole number is at least its bound."""
     for name, bound in least.items():
@@ -81,6 +89,7 @@ class ModelConfig:
     target_layers: int = 8  #: iterations of the target-balancing layer in one forward pass
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         _check_least(self, {"width": 1, "layers": 1, "heads": 1, "dual_layers": 1, "target_layers": 1})
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads, got {self.width} and {self.heads}.")
@@ -98,6 +107,7 @@ class EstimatorOptions:
     memory_limit: str | None = None  #: for example "4GB"
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if self.augmentation not in ("kernel", "none"):
             raise InputError(f"augmentation must be 'kernel' or 'none', got {self.augmentation!r}.")
         if not (isinstance(self.landmarks, int) and self.landmarks >= 2):
@@ -144,6 +154,7 @@ class TrainingConfig:
     tensorboard: bool = False  #: write TensorBoard's files beside the checkpoint too
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if not 20 <= self.min_rows <= self.max_rows:
             raise InputError(f"expected 20 <= min_rows <= max_rows, got {self.min_rows} and {self.max_rows}.")
         if not 0 < self.seconds < math.inf:
@@ -172,6 +183,7 @@ class CollectionConfig:
     weight: float = 1.0  #: chance of a batch from this collection, relative to the others
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if bool(self.simulators) == bool(self.path):
             raise InputError(
                 f"a collection must name either simulators or the path of a folder, got simulators = "

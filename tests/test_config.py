@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dowhy_cina.config import EstimatorOptions, ModelConfig, TrainingConfig, from_mapping
+from dowhy_cina.config import CollectionConfig, EstimatorOptions, ModelConfig, TrainingConfig, from_mapping
 from dowhy_cina.errors import InputError, UnknownOptionError
 
 CONFIGS = [ModelConfig, EstimatorOptions, TrainingConfig]
@@ -87,3 +88,39 @@ def test_not_a_table(values):
 def test_impossible_values(cls, values, message):
     with pytest.raises(InputError, match=message):
         cls(**values)
+
+
+@pytest.mark.parametrize("cls", [*CONFIGS, CollectionConfig])
+def test_numpys_numbers_are_pythons(cls):
+    """In every field that holds a number, so that a new one cannot be forgotten."""
+    kinds = {int: np.int64, float: np.float64}
+    filled = {"simulators": ("scm",)} if cls is CollectionConfig else {}
+    plain = cls(**filled)
+    numbers = {
+        field.name: kinds[type(field.default)](field.default)
+        for field in dataclasses.fields(cls)
+        if type(field.default) in kinds
+    }
+    assert numbers
+    config = cls(**numbers, **filled)
+    assert config == plain
+    assert hash(config) == hash(plain)
+    assert repr(config) == repr(plain)
+    assert json.dumps(dataclasses.asdict(config)) == json.dumps(dataclasses.asdict(plain))
+
+
+def test_options_that_are_none_take_numpys_numbers_too():
+    options = EstimatorOptions(landmarks=np.int64(64), refine=np.float32(1e-3))
+    assert repr(options) == repr(EstimatorOptions(landmarks=64, refine=float(np.float32(1e-3))))
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.float64(64), "64", None])
+def test_landmarks_are_whole_numbers(value):
+    with pytest.raises(InputError, match="landmarks must be a whole number of at least 2"):
+        EstimatorOptions(landmarks=value)
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.int64(1), np.float32("nan")])
+def test_a_gap_is_a_share(value):
+    with pytest.raises(InputError, match="refine must be a relative duality gap"):
+        EstimatorOptions(refine=value)

@@ -189,7 +189,6 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         self._forget_answer()
         self._analyses = {}
         self.reset_encoders()
-        self._fit_params = fit_params
         self._set_effect_modifiers(data, None if effect_modifier_names is None else list(effect_modifier_names))
         adjustment_set = self._target_estimand.get_adjustment_set() or []
         covariates = dict.fromkeys([*adjustment_set, *self._effect_modifier_names])

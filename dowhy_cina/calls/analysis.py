@@ -5,31 +5,103 @@ Letters: N rows, D covariates, M target rows.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
-from dowhy_cina.calls.conditional import ConditionalEffects
-from dowhy_cina.calls.forward import forward_alone
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import NAMED, Target
 from dowhy_cina.estimating.variance import t_inference
 from dowhy_cina.estimating.weighting import Balancing, Weighting, with_kernel_of_all_rows
 from dowhy_cina.mathematics.devices import threads_for
-from dowhy_cina.mathematics.memory import rows_of_a_block
+from dowhy_cina.mathematics.kernels import Storage
+from dowhy_cina.mathematics.memory import rows_of_a_block, with_smaller_blocks
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
+from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, without_rows
 from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
+from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import PreparedTable
 
-Array = npt.NDArray[np.float64]
+
+@dataclass(frozen=True)
+class ConditionalEffects:
+    """The two outcome regressions of an analysed table, ready for new rows; the table's own rows are not kept.
+
+    Attributes
+    ----------
+    model : CinaModel
+    state : ZeroShot
+        Of one table.
+    preprocessor : Preprocessor
+    scale : float
+        Standard deviation of the outcome, in its unit.
+    columns : int
+        Encoded columns; without any the effect is the same everywhere.
+    """
+
+    model: CinaModel
+    state: ZeroShot
+    preprocessor: Preprocessor
+    scale: float
+    columns: int
+
+    @torch.no_grad()
+    def at(self, covariates: Any) -> tuple[Array, Array]:
+        """Effects and standard errors at covariate rows, in the outcome's unit.
+
+        The variance is that of the Gaussian process whose mean the ridge regression is, arm by arm: it grows towards
+        the prior's where an arm has no rows.
+
+        Parameters
+        ----------
+        covariates : DataFrame or ndarray of n rows
+            With the covariates of the table.
+
+        Returns
+        -------
+        effects, standard_errors : ndarray, shape (n,)
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If the rows do not have the table's covariates, or there is none.
+        """
+        encoded = self.preprocessor.transform(covariates)
+        keys = torch.from_numpy(encoded if self.columns else np.zeros((len(encoded), 1)))[None]
+        rows = self.model.foreign_rows(self.state, keys.to(self.state.propensity.device))
+        effects = rows.means[1] - rows.means[0]
+        variance = sum(
+            fitted.regression.posterior_variance(own)
+            for fitted, own in zip(self.state.outcomes, rows.outcome_rows, strict=True)
+        )
+        return self.scale * effects[0].cpu().numpy(), self.scale * torch.as_tensor(variance).sqrt()[0].cpu().numpy()
+
+
+@torch.no_grad()
+def _forward(prepared: PreparedTable) -> tuple[ZeroShot, Storage]:
+    """One forward pass of one table, and what it kept.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If a GPU lacks memory with the smallest blocks too.
+    """
+
+    def run(storage: Storage) -> ZeroShot:
+        state: ZeroShot = model(replace(prepared.batch, storage=storage))
+        return state
+
+    model = load_model(prepared.options.checkpoint, prepared.device)
+    with threads_for(prepared.threaded_rows):
+        return with_smaller_blocks(run, prepared.memory.storage)
 
 
 class Analysis:
@@ -45,13 +117,13 @@ class Analysis:
         ----------
         prepared : PreparedTable
         state : ZeroShot, optional
-            What :func:`~dowhy_cina.calls.forward.forward_together` gave for the table.
+            What :func:`~dowhy_cina.calls.batch.forward_together` gave for the table.
         """
         self.options, self.columns, self._prepared = prepared.options, prepared.encoded.shape[1], prepared
         self._model = load_model(prepared.options.checkpoint, prepared.device)
         self._rows, table = prepared.rows, prepared.batch
         if state is None:
-            state, storage = forward_alone(prepared)
+            state, storage = _forward(prepared)
             table = replace(table, storage=storage)
         bandwidth = None
         if prepared.is_exact:
@@ -111,7 +183,7 @@ class Analysis:
         if not 0 < confidence_level < 1:
             raise InputError(f"confidence_level must be in (0, 1), got {confidence_level!r}; for example 0.95.")
         with torch.no_grad(), threads_for(self._prepared.threaded_rows):
-            return self._result(self._estimation(target_units), confidence_level)
+            return self._result(self._estimation(target_units), float(confidence_level))
 
     def _estimation(self, units: Any) -> Estimation:
         """Estimation for target units; that of a population with a name is kept for the next time."""

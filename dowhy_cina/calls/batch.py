@@ -19,8 +19,8 @@ from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import Balancing
 from dowhy_cina.mathematics.devices import resolve_device, threads_for
 from dowhy_cina.model.checkpoint import load_model
-from dowhy_cina.model.state import Settings, TableBatch, ZeroShot
-from dowhy_cina.tables.preparation import CanonicalTable, table_batch
+from dowhy_cina.model.state import Settings, TableBatch, ZeroShot, one_table
+from dowhy_cina.tables.preparation import CanonicalTable, PreparedTable, table_batch
 
 Array = npt.NDArray[np.float64]
 
@@ -121,6 +121,27 @@ def values_encoded(
         scaled = effect.value.cpu().numpy() * np.array([row.scale for row in rows])
         results.update(zip(places, scaled.tolist(), strict=True))
     return [results[place] for place in range(len(tables))]
+
+
+@torch.no_grad()
+def forward_together(tables: Sequence[PreparedTable]) -> list[ZeroShot]:
+    """One forward pass of several tables.
+
+    Parameters
+    ----------
+    tables : sequence of PreparedTable
+        With the same :attr:`PreparedTable.company`, which is not None.
+
+    Returns
+    -------
+    list of ZeroShot
+        What each gives alone, up to rounding.
+    """
+    first = tables[0]
+    batch = table_batch([table.rows for table in tables], first.options.landmarks, first.device)
+    with threads_for(first.threaded_rows):
+        state = load_model(first.options.checkpoint, first.device)(batch)
+    return [one_table(state, place) for place in range(len(tables))]
 
 
 def _passes(

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 
 from dowhy_cina.calls.analysis import Analysis
+from dowhy_cina.calls.batch import forward_together
 from dowhy_cina.calls.direct import estimate_effect, is_partitioned, prepare_columns
-from dowhy_cina.calls.forward import forward_together
 from dowhy_cina.calls.signature import DaskFrame, EffectOptions
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
-from dowhy_cina.mathematics.devices import one_thread_each
+from dowhy_cina.mathematics.devices import one_thread_each, stay_inside
 from dowhy_cina.model.state import ZeroShot
 from dowhy_cina.results.effect import AverageEffect, EffectResult
 from dowhy_cina.tables.preparation import PreparedTable
@@ -95,7 +95,7 @@ def estimate_effects(
     check_known(options, _OPTIONS, "option of estimate_effects")
     results: list[AverageEffect | Exception] = []
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
-    with one_thread_each(), ThreadPoolExecutor(threads, "dowhy-cina") as pool:
+    with one_thread_each(), ThreadPoolExecutor(threads, "dowhy-cina", stay_inside) as pool:
         waiting: deque[Future[list[AverageEffect | Exception]]] = deque()
         try:
             for chunk in _chunks(tables, threads):

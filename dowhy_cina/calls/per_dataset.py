@@ -6,10 +6,10 @@ Letters: N rows.
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
@@ -18,10 +18,9 @@ from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.estimating.weighting import EXACT_GAP, EXACT_REGULARISATION, solve_table
 from dowhy_cina.mathematics.balancing import values_from_alpha, weights_from_alpha
 from dowhy_cina.mathematics.kernels import gaussian_gram, median_bandwidth
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.mathematics.solvers import check_rows
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
-
-Array = npt.NDArray[np.float64]
 
 
 class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
@@ -171,5 +170,5 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
             raise InputError(f"regularisation must be positive and finite, got {self.regularisation!r}; try 0.1.")
         if not 0 < self.tolerance < 1:
             raise InputError(f"tolerance must be a relative duality gap in (0, 1), got {self.tolerance!r}; try 1e-6.")
-        if self.bandwidth != "median" and not (isinstance(self.bandwidth, int | float) and 0 < self.bandwidth < np.inf):
+        if self.bandwidth != "median" and not (isinstance(self.bandwidth, Real) and 0 < self.bandwidth < np.inf):
             raise InputError(f"bandwidth must be 'median' or a positive number, got {self.bandwidth!r}.")

@@ -20,17 +20,14 @@ import pandas as pd
 from dowhy import CausalModel
 from tqdm import tqdm
 
+from dowhy_cina.adapter.refutation import refute
 from dowhy_cina.results.plots import save_plots
 from dowhy_cina.tables.data import COVARIATES, OUTCOME, TREATMENT, Comparison, load_nsw
 
 CINA = "cina"
 NAMES: dict[Comparison, str] = {"psid": "PSID", "cps": "CPS"}
 
-_REFUTERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "random_common_cause": ("stay", {}),
-    "placebo_treatment_refuter": ("be near 0", {"placebo_type": "permute"}),
-    "data_subset_refuter": ("stay", {"subset_fraction": 0.8}),
-}
+_REFUTERS = ("random_common_cause", "placebo_treatment_refuter", "data_subset_refuter")
 
 # DoWhy clips propensities to 0.05 ... 0.95, which decides the answer where few rows are treated; so both are shown.
 _WEIGHTING = "backdoor.propensity_score_weighting"
@@ -132,31 +129,13 @@ def _compare(table: pd.DataFrame, simulations: int) -> tuple[Outcome, Any]:
         _say(str(estimate))
         _say(estimate.cina_result.summary())
         _say("\nRefuters (DoWhy's, on the estimate above)")
-        _say(_refute(model, estimand, estimate, simulations))
+        _say(str(refute(model, estimand, estimate, refuters=_REFUTERS, simulations=simulations, random_state=0)))
         estimates = {
             "difference in means": _difference(table),
             **{name: _classical(table, method, options) for name, (method, options) in _CLASSICAL.items()},
             CINA: float(estimate.value),
         }
     return Outcome(estimates, estimate.cina_result.confidence_interval), estimate.cina_result
-
-
-def _refute(model: CausalModel, estimand: Any, estimate: Any, simulations: int) -> str:
-    lines = [f"  {'refuter':28s}{'estimate':>10s}{'new effect':>12s}{'p-value':>9s}   new effect should"]
-    bar = tqdm(_REFUTERS.items(), desc="refuting", leave=False, disable=None)
-    for method, (expected, options) in bar:
-        bar.set_postfix_str(method)
-        refutation = model.refute_estimate(
-            estimand,
-            estimate,
-            method_name=method,
-            num_simulations=simulations,
-            random_state=np.random.RandomState(0),
-            **options,
-        )
-        p_value = float(refutation.refutation_result["p_value"])
-        lines.append(f"  {method:28s}{estimate.value:10,.0f}{refutation.new_effect:12,.0f}{p_value:9.2f}   {expected}")
-    return "\n".join(lines)
 
 
 def _difference(table: pd.DataFrame) -> float:

@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dowhy_cina.cli.arguments import DEFAULTS, add_model, add_table, confidence_level, read_problem
-from dowhy_cina.cli.tables import value_of
+from dowhy_cina.cli.arguments import DEFAULTS, add_model, add_table, confidence_level, read_problem, value_of
 
 if TYPE_CHECKING:
     from dowhy_cina.results.effect import EffectResult

@@ -8,8 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dowhy_cina.cli.arguments import add_model, add_table, read_problem
-from dowhy_cina.cli.tables import value_of
+from dowhy_cina.cli.arguments import add_model, add_table, read_problem, value_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -96,11 +96,6 @@ class Convention(Enum):
 DEFAULT_CONVENTION = Convention.QUERIES
 
 
-def balanced_features(features: Features, normaliser: Rows, convention: Convention = DEFAULT_CONVENTION) -> Features:
-    """Features of the Gram that the layer balances."""
-    return features if convention is Convention.QUERIES else scale_rows(features, 1 / normaliser)
-
-
 def values_from_alpha(
     alpha: Rows,
     signs: Rows,

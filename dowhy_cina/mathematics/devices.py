@@ -40,7 +40,8 @@ _LIMITING = threading.Lock()
 def one_blas_thread() -> Iterator[None]:
     """Let the BLAS of numpy and scipy compute with one thread; where somebody sees to that already, nothing is done.
 
-    A thread that it wakes for a small product keeps a core busy with waiting for the next one.
+    A thread that it wakes for a small product keeps a core busy with waiting for the next one. Who has limited it sets
+    it back, even if others are still inside: threadpoolctl ignores other threads, or OpenMP has a number for each.
     """
     if not _LIMITING.acquire(blocking=False):
         yield
@@ -52,16 +53,54 @@ def one_blas_thread() -> Iterator[None]:
         _LIMITING.release()
 
 
+class _Inside:
+    """Python threads that are to compute with one thread: their number, and torch's setting before the first."""
+
+    lock = threading.Lock()
+    count = 0
+    before = 1
+
+
+class _OfThisThread(threading.local):
+    is_inside = False
+
+
+_THIS_THREAD = _OfThisThread()
+
+
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let every Python thread compute with one thread; the settings are put back afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Let every Python thread compute with one thread; the settings are put back afterwards.
+
+    Torch has a number of threads for each Python thread that has used it, and gives new ones the number that was set
+    last. Inside already, nothing is done.
+    """
+    if _THIS_THREAD.is_inside:
+        yield
+        return
+    with _Inside.lock:
+        own = torch.get_num_threads()
+        if not _Inside.count:
+            _Inside.before = own
+        elif own == 1:  # as those inside have made it, if this thread is new to torch
+            own = _Inside.before
+        torch.set_num_threads(1)
+        _Inside.count += 1
+    _THIS_THREAD.is_inside = True
     try:
         with one_blas_thread():
             yield
     finally:
-        torch.set_num_threads(before)
+        _THIS_THREAD.is_inside = False
+        with _Inside.lock:
+            _Inside.count -= 1
+            torch.set_num_threads(own)
+
+
+def stay_inside() -> None:
+    """Initialise a worker of a pool that is used inside :func:`one_thread_each`."""
+    _THIS_THREAD.is_inside = True
+    torch.set_num_threads(1)
 
 
 @contextmanager

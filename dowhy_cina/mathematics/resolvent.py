@@ -13,22 +13,24 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
-from scipy.linalg import cython_lapack
+from scipy import LowLevelCallable
+from scipy.linalg import cython_lapack, lapack
 from torch import Tensor
 
 from dowhy_cina.mathematics.devices import one_blas_thread
-
-Array = npt.NDArray[np.float64]
+from dowhy_cina.mathematics.scaling import Array
 
 #: Columns of LAPACK's workspace: the width of its blocks.
 _WORKSPACE = 32
+#: C's type of dsytrd where LAPACK's integers are int: uplo, n, a, lda, d, e, tau, work, lwork, info, all by address.
+_SIGNATURE = re.compile(r"void \(char \*, int \*, (double|\w+_d) \*, int \*, (\1 \*, ){4}int \*, int \*\)")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ def resolvent_sums(
     vectors : Tensor, shape (B, M)
     shifts : sequence of S floats
         Positive, and well above the rounding of the matrices.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If LAPACK refuses a matrix.
     """
     if matrices.device.type == "cpu":
         return _by_tridiagonal_form(matrices, vectors, np.asarray(shifts))
@@ -109,33 +116,48 @@ def _tridiagonal(matrices: Array) -> tuple[Array, Array]:
     matrices = np.ascontiguousarray(matrices, dtype=np.float64)
     count, size = matrices.shape[:2]
     diagonal, off = np.empty((count, size)), np.empty((count, max(size - 1, 0)))
-    reflectors, workspace = np.empty(size), np.empty(_WORKSPACE * size)
-    lower, order, room, status = ctypes.c_char(b"L"), ctypes.c_int(size), ctypes.c_int(len(workspace)), ctypes.c_int()
-    reduce_symmetric, address = _dsytrd(), ctypes.addressof
+    reduce_symmetric = _unlocked_dsytrd() or _dsytrd
     with one_blas_thread():
         for matrix, own_diagonal, own_off in zip(matrices, diagonal, off, strict=True):
-            arrays = (part.ctypes.data for part in (own_diagonal, own_off, reflectors, workspace))
-            scalars = address(room), address(status)
-            reduce_symmetric(address(lower), address(order), matrix.ctypes.data, address(order), *arrays, *scalars)
+            status = reduce_symmetric(matrix, own_diagonal, own_off)
+            if status:
+                raise np.linalg.LinAlgError(f"LAPACK's dsytrd refused a matrix of {size} rows with info = {status}.")
     return diagonal, np.square(off)
 
 
-@functools.cache
-def _dsytrd() -> Callable[..., None]:
-    """LAPACK's dsytrd, from scipy's interface for Cython.
+def _dsytrd(matrix: Array, diagonal: Array, off: Array) -> int:
+    """LAPACK's dsytrd: fill the diagonals of a matrix's tridiagonal form, lose the matrix, and return info."""
+    _, diagonal[:], off[:], _, info = lapack.dsytrd(matrix.T, lower=1, lwork=_WORKSPACE * len(matrix), overwrite_a=1)
+    return int(info)
 
-    Unlike ``scipy.linalg.lapack.dsytrd`` it runs without the interpreter's lock, which saves two threads of refits a
-    twentieth of their time.
+
+@functools.cache
+def _unlocked_dsytrd() -> Callable[[Array, Array, Array], int] | None:
+    """The same from scipy's interface for Cython; None where that is not as it is known, with integers of C.
+
+    It runs without the interpreter's lock, which saves two threads of refits a twentieth of their time.
     """
-    name_of = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", ctypes.pythonapi))
+    try:
+        found = LowLevelCallable.from_cython(cython_lapack, "dsytrd")
+    except ValueError:
+        return None
+    if not _SIGNATURE.fullmatch(found.signature):
+        return None
     pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
         ("PyCapsule_GetPointer", ctypes.pythonapi)
     )
-    capsule = cython_lapack.__pyx_capi__["dsytrd"]
-    pointer = pointer_of(capsule, name_of(capsule))
-    # uplo, n, a, lda, d, e, tau, work, lwork, info: all by address.
-    found: Callable[..., None] = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 10)(pointer)
-    return found
+    routine = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 10)(pointer_of(found.function, found.signature.encode()))
+
+    def reduce_symmetric(matrix: Array, diagonal: Array, off: Array) -> int:
+        size = len(matrix)
+        reflectors, workspace = np.empty(size), np.empty(_WORKSPACE * size)
+        lower, order, room, info = ctypes.c_char(b"L"), ctypes.c_int(size), ctypes.c_int(len(workspace)), ctypes.c_int()
+        arrays = (part.ctypes.data for part in (diagonal, off, reflectors, workspace))
+        n, lwork, status = (ctypes.byref(number) for number in (order, room, info))
+        routine(ctypes.byref(lower), n, matrix.ctypes.data, n, *arrays, lwork, status)
+        return info.value
+
+    return reduce_symmetric
 
 
 def _first_entries(diagonal: Array, off: Array, shifts: Array) -> tuple[Array, Array, Array]:

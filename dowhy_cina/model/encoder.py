@@ -83,26 +83,18 @@ COLUMN_FEATURES = 3 + 18 + 5
 TABLE_FEATURES = 12
 
 
-def table_features(
-    t: Float[Tensor, "B N"],
-    y: Float[Tensor, "B N"],
-    columns: int,
-    explained: Float[Tensor, "B 3"],
-    freedom: Float[Tensor, "B 3"],
-) -> Float[Tensor, "B G"]:
-    """Sizes of the table and its arms, what the pilot fits explain, and the outcome's shape."""
-    return features_of_totals(table_totals(t, y), columns, explained, freedom)
-
-
 def table_totals(t: Float[Tensor, "B N"], y: Float[Tensor, "B N"]) -> Float[Tensor, "B 4"]:
     """All that :func:`table_features` asks of the rows: their sums of 1, t, y^4 and |y|."""
     return torch.stack([torch.full_like(t[:, 0], t.shape[1]), t.sum(1), (y**4).sum(1), y.abs().sum(1)], -1)
 
 
-def features_of_totals(
+def table_features(
     totals: Float[Tensor, "B 4"], columns: int, explained: Float[Tensor, "B 3"], freedom: Float[Tensor, "B 3"]
 ) -> Float[Tensor, "B G"]:
-    """:func:`table_features` from :func:`table_totals`."""
+    """Sizes of the table and its arms, what the pilot fits explain, and the outcome's shape.
+
+    ``totals`` are the :func:`table_totals`.
+    """
     n, treated, fourth, absolute = totals.unbind(-1)
     width = torch.full_like(n, columns + 1)
     sizes = [torch.log(n) - 6, torch.log(treated) - 5, torch.log(n - treated) - 5, torch.log(width) - 2.5]

@@ -29,8 +29,8 @@ from dowhy_cina.mathematics.ridge import (
     ridge_coefficients,
 )
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
-from dowhy_cina.model.encoder import ColumnEncoder, column_features, features_of_totals, table_totals
-from dowhy_cina.model.outcome import ARMS, FittedOutcome, OutcomeSpace, fit_outcome
+from dowhy_cina.model.encoder import ColumnEncoder, column_features, table_features, table_totals
+from dowhy_cina.model.outcome import ARMS, FittedOutcome, OutcomeSpace, fit_outcome, outcome_keys
 from dowhy_cina.model.state import (
     ForeignRows,
     Pilot,
@@ -126,7 +126,7 @@ class CinaModel(nn.Module):
         x, t, y = (gather_rows(v, table.pilot) for v in (table.covariates, table.treatment, table.outcome))
         columns = column_features(x, t, y, pilot.shares)
         totals = table_totals(table.treatment, table.outcome) if totals is None else totals
-        summary = features_of_totals(totals, x.shape[2], pilot.explained, pilot.freedom)
+        summary = table_features(totals, x.shape[2], pilot.explained, pilot.freedom)
         corrections, log = self.encoder(columns, summary)
         counts = (totals[:, :1] - totals[:, 1:2], totals[:, 1:2])
         own = (pilot.shares[..., 1], pilot.shares[..., 2])
@@ -191,7 +191,8 @@ class CinaModel(nn.Module):
         multiplier = settings.log_multipliers["propensity_in_outcome"].exp()[:, None]
         scale = self.config.propensity_scale / self.config.key_width * multiplier
         scales = settings.outcome_scales[arm]
-        return OutcomeSpace.spanned(scales, scale, settings.outcome_amplitudes, covariates, coordinate)
+        landmarks = outcome_keys(covariates, coordinate, scales, scale)
+        return OutcomeSpace(scales, scale, LandmarkKernel(landmarks, settings.outcome_amplitudes))
 
     def outcome_penalty(self, settings: Settings, arm: int) -> Float[Tensor, " B"]:
         """Multiple of the cross-validated penalty of one arm's outcome regression."""

@@ -42,26 +42,18 @@ class OutcomeSpace:
     score_scale: Float[Tensor, "B 1"]
     kernel: LandmarkKernel
 
-    @classmethod
-    def spanned(
-        cls,
-        scales: Float[Tensor, "B D"],
-        score_scale: Float[Tensor, "B 1"],
-        amplitudes: Float[Tensor, "B H"],
-        covariates: Float[Tensor, "B M D"],
-        coordinate: Float[Tensor, "B M"],
-    ) -> OutcomeSpace:
-        """Space whose kernel landmarks with these covariates and propensity coordinates span."""
-        return cls(scales, score_scale, LandmarkKernel(_keys(covariates, coordinate, scales, score_scale), amplitudes))
-
     def keys(self, covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"]) -> Float[Tensor, "B n K"]:
         """Keys of rows."""
-        return _keys(covariates, coordinate, self.scales, self.score_scale)
+        return outcome_keys(covariates, coordinate, self.scales, self.score_scale)
 
 
-def _keys(
-    covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"], scales: Tensor, score_scale: Tensor
+def outcome_keys(
+    covariates: Float[Tensor, "B n D"],
+    coordinate: Float[Tensor, "B n"],
+    scales: Float[Tensor, "B D"],
+    score_scale: Float[Tensor, "B 1"],
 ) -> Float[Tensor, "B n K"]:
+    """Scaled covariates and propensity score of rows."""
     return torch.cat([covariates * scales[:, None], (score_scale * coordinate)[..., None]], -1)
 
 

@@ -33,7 +33,7 @@ _POPULATIONS = {
 
 
 class EffectFunction(Protocol):
-    """Modelled effects at any covariates, such as :class:`dowhy_cina.calls.conditional.ConditionalEffects`."""
+    """Modelled effects at any covariates, such as :class:`dowhy_cina.calls.analysis.ConditionalEffects`."""
 
     def at(self, covariates: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Effects and standard errors (n,) at covariate rows, in the outcome's unit."""

@@ -1,9 +1,8 @@
 """From the user's table to arrays: arms, outcome, encoded covariates in an order that no permutation changes."""
 
-from dowhy_cina.tables.arms import TreatmentCoding, check_outcome, encode_treatment
 from dowhy_cina.tables.canonical import canonical_row_key
 from dowhy_cina.tables.covariates import Preprocessor
-from dowhy_cina.tables.sampling import check_cluster, check_sample_weight
+from dowhy_cina.tables.roles import TreatmentCoding, check_cluster, check_outcome, check_sample_weight, encode_treatment
 
 __all__ = [
     "Preprocessor",

@@ -17,8 +17,7 @@ import pandas as pd
 from dowhy_cina.errors import CinaError
 from dowhy_cina.mathematics.scaling import Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
-from dowhy_cina.tables.columns import column_levels, indicators, level_names
-from dowhy_cina.tables.reading import Table, read_table
+from dowhy_cina.tables.reading import Table, column_levels, indicators, level_names, read_table
 
 Array = npt.NDArray[np.float64]
 

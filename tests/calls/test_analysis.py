@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -163,3 +165,15 @@ def test_one_forward_pass_serves_all_targets(table, monkeypatch):
     analysis.effect().conditional_effects(table[0])
     assert len(passes) == 1
     assert analysis.effect().value == dowhy_cina.estimate_effect(*table).value
+
+
+def test_numpys_numbers_are_as_good_as_pythons(table):
+    level = np.float32(0.9)
+    ours = analyse(*table, options=EstimatorOptions(refine=np.float32(1e-3), landmarks=np.int64(64)))
+    plain = analyse(*table, options=EstimatorOptions(refine=np.float32(1e-3).item(), landmarks=64))
+    ours, expected = ours.effect(confidence_level=level), plain.effect(confidence_level=level.item())
+    assert json.dumps(ours.to_dict()) == json.dumps(expected.to_dict())
+    assert repr(ours.confidence_level) == repr(level.item())
+    groups, of_plain = ours.group_effects("x0", bins=np.int64(3)), expected.group_effects("x0", bins=3)
+    pd.testing.assert_frame_equal(groups.table, of_plain.table)
+    assert repr(groups.level) == repr(of_plain.level)

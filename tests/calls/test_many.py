@@ -11,7 +11,7 @@ import torch
 
 import dowhy_cina
 from dowhy_cina.calls import many
-from dowhy_cina.calls.forward import forward_together
+from dowhy_cina.calls.batch import forward_together
 from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
 
 

@@ -56,6 +56,14 @@ def test_the_bundled_data_with_rows_that_occur_many_times():
     assert (groups.max() - groups.min()).max() < 1e-15
 
 
+def test_numpys_numbers_are_as_good_as_pythons(table):
+    settings = {"bandwidth": np.int64(2), "regularisation": np.float32(0.1), "tolerance": np.float32(1e-4)}
+    ours = CinaPerDataset(**settings).fit(*table[:2])
+    expected = CinaPerDataset(**{name: value.item() for name, value in settings.items()}).fit(*table[:2])
+    np.testing.assert_array_equal(ours.weights_, expected.weights_)
+    assert repr(ours.bandwidth_) == "2.0"
+
+
 def test_the_values_are_a_support_vector_machine_in_an_attention_layer(table, fitted):
     """Attention of the fitted values plus the intercept is the decision function of scikit-learn's SVC."""
     x, t, _ = table

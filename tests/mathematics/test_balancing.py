@@ -16,7 +16,6 @@ from dowhy_cina.mathematics.balancing import (
     alpha_from_values,
     apply,
     arms_imbalance,
-    balanced_features,
     combine,
     dual_objective,
     exact_intercept,
@@ -30,6 +29,7 @@ from dowhy_cina.mathematics.balancing import (
     primal_objective,
     relative_duality_gap,
     relative_target_gap,
+    scale_rows,
     target_imbalance,
     target_objective,
     values_from_alpha,
@@ -41,6 +41,11 @@ N = 40
 LAMBDA = torch.tensor([0.1, 1.0], dtype=torch.float64)
 RIDGE = torch.tensor([0.01, 0.5], dtype=torch.float64)
 STEP = torch.tensor([2.0, 2.0], dtype=torch.float64)
+
+
+def balanced_features(features, normaliser, convention):
+    """Features of the Gram that the layer balances: what is normalised over rows is divided by the normaliser."""
+    return features if convention is Convention.QUERIES else scale_rows(features, 1 / normaliser)
 
 
 def target_weights(features, arm, target, ridge, step, iterations):

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from threadpoolctl import threadpool_info
 
 from dowhy_cina.errors import InputError
-from dowhy_cina.mathematics.devices import available_devices, one_blas_thread, one_thread_each, resolve_device
+from dowhy_cina.mathematics.devices import (
+    available_devices,
+    one_blas_thread,
+    one_thread_each,
+    resolve_device,
+    stay_inside,
+)
 
 
 @pytest.fixture
@@ -88,6 +96,96 @@ def test_only_who_limits_the_blas_puts_it_back():
     in_another_thread()
     assert set(inside) == {1}
     assert blas_threads() == threads
+
+
+@pytest.fixture
+def three_threads():
+    """A process in which torch has more than one thread, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def elsewhere(look):
+    """What a new thread sees."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(look).result()
+
+
+class User:
+    """A thread that goes in and out when told."""
+
+    def __init__(self, has_used_torch):
+        self._pool = ThreadPoolExecutor(1)
+        if has_used_torch:
+            self.threads()
+
+    def _do(self, act):
+        return self._pool.submit(act).result(timeout=60)
+
+    def threads(self):
+        return self._do(torch.get_num_threads)
+
+    def set_threads(self, number):
+        self._do(lambda: torch.set_num_threads(number))
+
+    def enter(self):
+        self._block = one_thread_each()
+        self._do(self._block.__enter__)
+
+    def leave(self):
+        self._do(lambda: self._block.__exit__(None, None, None))
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("has_used_torch", [True, False])
+@pytest.mark.parametrize("leaving", list(itertools.permutations(range(3))))
+def test_the_last_one_out_puts_the_threads_back(has_used_torch, leaving):
+    of_blas, users = blas_threads(), [User(has_used_torch) for _ in range(3)]
+    for user in users:
+        user.enter()
+        assert user.threads() == 1
+        assert set(blas_threads()) == {1}
+    for place in leaving:
+        users[place].leave()
+        assert users[place].threads() == 3
+    assert elsewhere(torch.get_num_threads) == 3
+    assert blas_threads() == of_blas
+    assert [user.threads() for user in users] == [3, 3, 3]
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("leaving", [(0, 1), (1, 0)])
+def test_a_threads_own_number_is_its_own(leaving):
+    users = [User(True), User(True)]
+    users[0].set_threads(2)  # the process's number too, which the next line sets back
+    torch.set_num_threads(3)
+    for user in users:
+        user.enter()
+    for place in leaving:
+        users[place].leave()
+    assert [user.threads() for user in users] == [2, 3]
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_inside_again_and_in_a_pool_that_was_started_inside():
+    def again():
+        seen = [torch.get_num_threads()]
+        with one_thread_each():
+            seen.append(torch.get_num_threads())
+        return [*seen, torch.get_num_threads()]
+
+    other = User(True)
+    other.enter()
+    with one_thread_each(), ThreadPoolExecutor(1, "test", stay_inside) as pool:
+        assert set(again()) == {1}
+        assert set(pool.submit(again).result()) == {1}
+        other.leave()
+        assert set(pool.submit(again).result()) == {1}
+        assert set(again()) == {1}
+    assert torch.get_num_threads() == elsewhere(torch.get_num_threads) == 3
 
 
 def test_mps_is_refused():

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from dowhy_cina.mathematics import resolvent
 from dowhy_cina.mathematics.resolvent import _by_eigenvectors, _by_tridiagonal_form, resolvent_sums
 
+KNOWN = "void (char *, int *, T_d *, int *, T_d *, T_d *, T_d *, T_d *, int *, int *)"
 SHIFTS = (1e-3, 0.5, 1e4)
 
 
@@ -82,6 +84,56 @@ def test_nothing_of_the_callers_is_changed_or_traced():
     sums = resolvent_sums(matrices, vectors, SHIFTS)
     assert not sums.trace.requires_grad
     torch.testing.assert_close(matrices.detach(), before, rtol=0, atol=0)
+
+
+@pytest.fixture
+def interface(monkeypatch):
+    """Have scipy's interface for Cython hold something else: a function of another C type, or nothing."""
+
+    class Capsule:
+        function = None
+
+        def __init__(self, signature):
+            self.signature = signature
+
+    def change(signature):
+        def found(module, name):
+            if signature is None:
+                raise ValueError(f"No function {name!r} found in __pyx_capi__ of the module")
+            return Capsule(signature)
+
+        monkeypatch.setattr(resolvent, "LowLevelCallable", type("Changed", (), {"from_cython": staticmethod(found)}))
+
+    resolvent._unlocked_dsytrd.cache_clear()
+    yield change
+    resolvent._unlocked_dsytrd.cache_clear()
+
+
+def test_scipys_interface_is_as_known():
+    """Or refits on threads wait for each other, and nobody sees it."""
+    assert resolvent._unlocked_dsytrd() is not None
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [None, "", KNOWN.replace("int *", "int64_t *"), KNOWN.replace("int *", "long *"), KNOWN.replace("T_d", "T_s")],
+)
+def test_another_interface_is_not_called(interface, signature):
+    parts = [draw(size, 50) for size in (1, 2, 40)]
+    expected = [tridiagonal(*part) for part in parts]
+    resolvent._unlocked_dsytrd.cache_clear()
+    interface(signature)
+    assert resolvent._unlocked_dsytrd() is None
+    for part, sums in zip(parts, expected, strict=True):
+        found = tridiagonal(*part)
+        for name in ("trace", "linear", "square"):
+            np.testing.assert_allclose(getattr(found, name), getattr(sums, name), rtol=1e-10)
+
+
+def test_what_lapack_refuses_raises(monkeypatch):
+    monkeypatch.setattr(resolvent, "_WORKSPACE", 0)  # lwork, its ninth argument, must be at least 1
+    with pytest.raises(np.linalg.LinAlgError, match=r"dsytrd refused a matrix of 6 rows with info = -9"):
+        tridiagonal(*draw(6, 20))
 
 
 @pytest.mark.gpu

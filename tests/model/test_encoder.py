@@ -14,7 +14,6 @@ from dowhy_cina.model.encoder import (
     TABLE_OUTPUTS,
     ColumnEncoder,
     column_features,
-    features_of_totals,
     table_features,
     table_totals,
 )
@@ -108,10 +107,10 @@ def test_features_of_constants_are_finite(data):
 def test_table_features(data):
     _, t, y, _ = data
     pilot = torch.rand(B, 3, generator=torch.Generator().manual_seed(0)).double()
-    features = table_features(t, y, D, pilot, 1 + pilot)
+    features = table_features(table_totals(t, y), D, pilot, 1 + pilot)
     assert features.shape == (B, TABLE_FEATURES)
     assert torch.isfinite(features).all()
-    torch.testing.assert_close(table_features(t, -y, D, pilot, 1 + pilot), features)
+    torch.testing.assert_close(table_features(table_totals(t, -y), D, pilot, 1 + pilot), features)
     torch.testing.assert_close(features[:, 0], torch.full((B,), np.log(N) - 6).double())
 
 
@@ -131,7 +130,7 @@ def test_table_features_by_hand():
         [np.log(n) - 6, np.log(treated) - 5, np.log(control) - 5, np.log(8) - 2.5, np.log(shape) - 1, size]
         for n, treated, control, shape, size in ((100, 30, 70, 3.5, 0.2), (2000, 1900, 100, 5.5, 0.25))
     ]
-    features = features_of_totals(totals, 7, explained, freedom).numpy()
+    features = table_features(totals, 7, explained, freedom).numpy()
     np.testing.assert_allclose(features[:, :6], expected, rtol=1e-12)
     np.testing.assert_array_equal(features[:, 6:9], explained)
     np.testing.assert_allclose(features[:, 9:], freedom.log(), rtol=1e-12)
@@ -141,7 +140,7 @@ def test_table_features_are_those_of_its_totals(data):
     _, t, y, _ = data
     pilot = torch.full((B, 3), 0.5).double()
     n, treated = float(N), t.numpy().sum(1)
-    features = table_features(t, y, D, pilot, 1 + pilot).numpy()
+    features = table_features(table_totals(t, y), D, pilot, 1 + pilot).numpy()
     np.testing.assert_allclose(features[:, 1], np.log(treated) - 5, rtol=1e-12)
     np.testing.assert_allclose(features[:, 2], np.log(n - treated) - 5, rtol=1e-12)
     np.testing.assert_allclose(features[:, 4], np.log1p((y.numpy() ** 4).mean(1)) - 1, rtol=1e-12)

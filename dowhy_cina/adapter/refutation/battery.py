@@ -15,9 +15,8 @@ from tqdm.auto import tqdm
 from dowhy_cina.adapter.estimator import CinaEstimator
 from dowhy_cina.adapter.refutation.refits import Tally, batches, run
 from dowhy_cina.adapter.refutation.refuters import NAMES, REFUTERS, Refuter
-from dowhy_cina.adapter.refutation.report import Refutation, RefutationReport
+from dowhy_cina.adapter.refutation.report import Refutation, RefutationReport, judge, judge_overlap
 from dowhy_cina.adapter.refutation.tables import RefitSetting, read_setting
-from dowhy_cina.adapter.refutation.verdicts import judge, judge_overlap
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.results.effect import EffectResult
 

@@ -16,7 +16,7 @@ import numpy as np
 from dowhy_cina.adapter.refutation.refuters import Refits
 from dowhy_cina.adapter.refutation.tables import RefitSetting, RefitTable
 from dowhy_cina.calls.batch import values_encoded
-from dowhy_cina.mathematics.devices import one_thread_each
+from dowhy_cina.mathematics.devices import one_thread_each, stay_inside
 
 #: Entries (rows times columns) of the tables in a batch, and the most tables in one: what a batch needs of memory stays
 #: small, and it ends within the second in which an interrupted battery should stop.
@@ -96,7 +96,7 @@ def run(setting: RefitSetting, work: Sequence[Batch], entropy: int, n_jobs: int)
 
 
 def _on_threads(one: Callable[[Batch], Outcome], work: Sequence[Batch], n_jobs: int) -> Generator[Outcome, None, None]:
-    pool = ThreadPoolExecutor(n_jobs, thread_name_prefix="dowhy-cina-refute")
+    pool = ThreadPoolExecutor(n_jobs, "dowhy-cina-refute", stay_inside)
     with one_thread_each():
         try:
             futures: list[Future[Outcome]] = [pool.submit(one, batch) for batch in work]

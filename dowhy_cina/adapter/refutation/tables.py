@@ -22,8 +22,7 @@ from dowhy_cina.calls.batch import EncodedTable, HeldSettings
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
 from dowhy_cina.tables import Preprocessor, check_outcome
-from dowhy_cina.tables.columns import column_levels
-from dowhy_cina.tables.reading import read_table
+from dowhy_cina.tables.reading import column_levels, read_table
 
 #: Target populations by name that a batch takes.
 BATCHED_TARGETS = ("ate", "att", "atc")

@@ -192,14 +192,14 @@ def estimate_partitioned(
         share = arm_shares(target, counts)
         balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
         weights = Weights(balanced.totals, share)
-        result = _effect(partitions, fitted, balanced, weights, moments, counts, coding, confidence_level)
+        result = _effect(partitions, fitted, balanced, weights, moments, counts, coding, float(confidence_level))
     landmarks = pilot.landmarks.shape[1]
     rows = int(sum(counts))
     route = "exact" if landmarks == rows else "landmarks"
     columns = len(coding.preprocessor.names_out)
     return PartitionedResult(
         **result,
-        confidence_level=confidence_level,
+        confidence_level=float(confidence_level),
         target=target,
         plan=Plan(route, landmarks, rows, columns, "dask", "float64", block_rows(landmarks), 0, 0),
         refinement_steps=0,

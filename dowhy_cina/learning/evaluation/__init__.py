@@ -1,7 +1,6 @@
 """Checkpoints beside exact and classical methods, on simulators and on a user's own tables."""
 
 from dowhy_cina.learning.evaluation.classical import METHODS
-from dowhy_cina.learning.evaluation.measure import evaluate
-from dowhy_cina.learning.evaluation.problems import Problem, folder_problems, simulated_problems
+from dowhy_cina.learning.evaluation.measure import Problem, evaluate, folder_problems, simulated_problems
 
 __all__ = ["METHODS", "Problem", "evaluate", "folder_problems", "simulated_problems"]

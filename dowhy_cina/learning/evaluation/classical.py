@@ -10,14 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-Array = npt.NDArray[np.float64]
+from dowhy_cina.mathematics.scaling import Array
+
 #: Effect and standard error; the latter NaN where the method has none.
 Estimate = tuple[float, float]
 
@@ -28,6 +30,8 @@ TREES_CLIP = 0.05
 #: Rows of an arm that the kernel ridge regression uses at most, and penalties that it chooses from.
 MOST_ROWS = 2000
 PENALTIES = 10.0 ** np.arange(-4, 3, 0.5)
+#: Far above the rounding of a kernel of so many rows, far below the penalties.
+_ROUNDING = 1e-8
 NAN = float("nan")
 
 
@@ -40,13 +44,12 @@ def difference_in_means(x: Array, t: Array, y: Array) -> Estimate:
 
 def linear_regression(x: Array, t: Array, y: Array) -> Estimate:
     """Coefficient of the treatment beside all covariates, with the robust standard error (HC1)."""
-    design = np.column_stack([np.ones_like(t), t, x])
-    inverse = np.linalg.pinv(design.T @ design)
-    coefficients = inverse @ design.T @ y
-    residuals = y - design @ coefficients
-    influence = residuals * (design @ inverse[1])
-    freedom = max(1, len(y) - np.linalg.matrix_rank(design))
-    return float(coefficients[1]), float(np.sqrt(np.sum(influence**2) * len(y) / freedom))
+    import statsmodels.api as sm  # half a second that nobody else should wait for
+
+    with warnings.catch_warnings():  # a covariate may be a combination of others; the treatment's coefficient stays
+        warnings.simplefilter("ignore")
+        fit = sm.OLS(y, np.column_stack([np.ones_like(t), t, x])).fit(cov_type="HC1")
+    return float(fit.params[1]), float(fit.bse[1])
 
 
 def inverse_propensity(x: Array, t: Array, y: Array) -> Estimate:
@@ -63,27 +66,21 @@ def inverse_propensity(x: Array, t: Array, y: Array) -> Estimate:
 
 
 def kernel_ridge(x: Array, t: Array, y: Array) -> Estimate:
-    """Gaussian kernel ridge regression of the outcome in each arm, penalty by leave-one-out, averaged over all rows."""
-    z = StandardScaler().fit_transform(x)
-    effects = np.zeros_like(y)
-    for arm, sign in ((0, -1.0), (1, 1.0)):
+    """Gaussian kernel ridge regression of the outcome in each arm, penalty by leave-one-out, averaged over all rows.
+
+    The kernel's bandwidth is the square root of the number of columns, in standard deviations of a column.
+    """
+    z, width = StandardScaler().fit_transform(x), 0.5 / x.shape[1]
+    means = []
+    for arm in (0, 1):
         rows = np.random.default_rng(0).permutation(np.flatnonzero(t == arm))[:MOST_ROWS]
-        centre, (values, vectors) = y[rows].mean(), np.linalg.eigh(_gaussian(z[rows], z[rows]))
-        best, coefficients = np.inf, np.zeros(len(rows))
-        for penalty in PENALTIES:
-            inverse = vectors / (values.clip(0) + penalty)
-            solved = inverse @ (vectors.T @ (y[rows] - centre))
-            error = np.mean((solved / (inverse * vectors).sum(1)) ** 2)
-            if error < best:
-                best, coefficients = error, solved
-        effects += sign * (centre + _gaussian(z, z[rows]) @ coefficients)
-    return float(effects.mean()), NAN
-
-
-def _gaussian(left: Array, right: Array) -> Array:
-    """Gaussian kernel of standardised rows, its bandwidth the square root of their number of columns."""
-    squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
-    return np.asarray(np.exp(-squares.clip(0) / (2 * left.shape[1])))
+        centre, kernel = y[rows].mean(), rbf_kernel(z[rows], gamma=width)
+        # A ridge regression on a root of the kernel is the one on the kernel; equal rows would leave it without a root.
+        root = np.linalg.cholesky(kernel + _ROUNDING * np.eye(len(rows)))
+        penalty = RidgeCV(PENALTIES, fit_intercept=False).fit(root, y[rows] - centre).alpha_
+        model = KernelRidge(alpha=penalty, kernel="rbf", gamma=width).fit(z[rows], y[rows] - centre)
+        means.append(centre + model.predict(z).mean())
+    return float(means[1] - means[0]), NAN
 
 
 def t_learner(x: Array, t: Array, y: Array) -> Estimate:

@@ -11,10 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dowhy_cina.learning.simulators.designs import kang_schafer, rare_treated, simulation_a, surface, targeted
-from dowhy_cina.learning.simulators.families import additive, linear, mixed, networks, trees
-from dowhy_cina.learning.simulators.observational import far_controls, records, semi_synthetic
-from dowhy_cina.learning.simulators.structural import structural
+from dowhy_cina.learning.simulators.designs import (
+    far_controls,
+    kang_schafer,
+    rare_treated,
+    records,
+    semi_synthetic,
+    simulation_a,
+    surface,
+    targeted,
+)
+from dowhy_cina.learning.simulators.families import additive, linear, mixed, networks, structural, trees
 from dowhy_cina.learning.simulators.table import SimulatedTable, Simulator
 
 __all__ = ["DEFAULT_WEIGHTS", "REGISTRY", "SimulatedTable", "Simulator", "draw_table"]

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import torch
 
 from dowhy_cina.config import TrainingConfig
-from dowhy_cina.learning.training.collections import Collection, Simulators
+from dowhy_cina.learning.training.collections import Collection, Simulators, draw_batch
 from dowhy_cina.learning.training.objectives import FLOOR, TrainingBatch, estimates
-from dowhy_cina.learning.training.stream import draw_batch
 from dowhy_cina.model.network import CinaModel
 
 #: Added to the seed of training: validation tables come from another stream.

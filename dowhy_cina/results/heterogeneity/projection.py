@@ -169,12 +169,10 @@ def _knots(values: Array) -> Array:
 
 def _spline(values: Array, knots: Array) -> Array:
     """Basis of a natural cubic spline without its constant, linear beyond the outer knots, shape (n, K - 1)."""
-    width = knots[-1] - knots[0]
-    x, t = (values - knots[0]) / width, (knots - knots[0]) / width
-    line: Array = x[:, None]
+    from patsy import cr  # statsmodels brings it, as late
+
+    line: Array = ((values - knots[0]) / (knots[-1] - knots[0]))[:, None]
     if len(knots) < 3:
         return line
-    cubes = np.maximum(line - t, 0) ** 3
-    last = (cubes[:, -2:-1] * (t[-1] - t[:-2]) - cubes[:, -1:] * (t[-2] - t[:-2])) / (t[-1] - t[-2])
-    basis: Array = np.column_stack([line, cubes[:, :-2] - last])
-    return basis
+    basis: Array = cr(values, knots=knots[1:-1], lower_bound=knots[0], upper_bound=knots[-1])
+    return basis[:, 1:]  # its columns sum to one, and the constant stands before them

@@ -56,9 +56,10 @@ def test_the_numbers_of_the_whole_table(target):
     table = frame()
     whole = dowhy_cina.estimate_effect(table, "t", "y", target_units=target, confidence_level=0.9)
     ours = dowhy_cina.estimate_effect(
-        split(table, 200, 450), treatment="t", outcome="y", target_units=target, confidence_level=0.9
+        split(table, 200, 450), treatment="t", outcome="y", target_units=target, confidence_level=np.float64(0.9)
     )
     same(ours, whole)
+    assert repr(ours.confidence_level) == "0.9"
     assert (ours.plan.rows, ours.plan.landmarks) == (whole.plan.rows, whole.plan.landmarks)
 
 

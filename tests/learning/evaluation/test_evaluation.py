@@ -14,11 +14,13 @@ from dowhy_cina import cli
 from dowhy_cina.errors import InputError
 from dowhy_cina.learning.evaluation import METHODS, evaluate, simulated_problems
 from dowhy_cina.learning.evaluation.classical import (
+    PENALTIES,
     difference_in_means,
     inverse_propensity,
+    kernel_ridge,
     linear_regression,
 )
-from dowhy_cina.learning.evaluation.problems import folder_problems
+from dowhy_cina.learning.evaluation.measure import folder_problems
 
 EFFECT = 1.5
 OWN = ("checkpoint", "checkpoint, weights alone", "exact", "exact, weights alone")
@@ -54,6 +56,43 @@ def test_plain_methods_agree_with_references():
     p = p.predict_proba(StandardScaler().fit_transform(x))[:, 1]
     means = [np.average(y, weights=weights) for weights in ((1 - t) / (1 - p), t / p)]
     assert inverse_propensity(x, t, y)[0] == pytest.approx(means[1] - means[0])
+
+
+def test_linear_regression_takes_columns_that_are_combinations_of_others():
+    x, t, y = table(1, 300)
+    more = np.column_stack([x, x[:, 0] - 2 * x[:, 1], np.ones(300)])
+    assert linear_regression(more, t, y) == pytest.approx(linear_regression(x, t, y))
+
+
+def gaussian(left, right):
+    return np.exp(-((left[:, None] - right) ** 2).sum(2) / (2 * left.shape[1]))
+
+
+def arm_mean(z, rows, y):
+    """Mean prediction of the kernel ridge regression whose every row is left out in turn, for each penalty."""
+    kernel, centred = gaussian(z[rows], z[rows]), y[rows] - y[rows].mean()
+
+    def error(penalty):
+        total = 0.0
+        for out in range(len(rows)):
+            kept = np.arange(len(rows)) != out
+            solved = np.linalg.solve(kernel[np.ix_(kept, kept)] + penalty * np.eye(kept.sum()), centred[kept])
+            total += (centred[out] - kernel[out, kept] @ solved) ** 2
+        return total
+
+    solved = np.linalg.solve(kernel + min(PENALTIES, key=error) * np.eye(len(rows)), centred)
+    return y[rows].mean() + (gaussian(z, z[rows]) @ solved).mean()
+
+
+def test_kernel_ridge_leaves_rows_out_for_its_penalty():
+    """Also where rows are equal, so that the kernel has no root."""
+    x, t, y = table(3, 80)
+    x[1::2] = x[::2]
+    z = StandardScaler().fit_transform(x)
+    means = [arm_mean(z, np.flatnonzero(t == arm), y) for arm in (0, 1)]
+    value, error = kernel_ridge(x, t, y)
+    assert value == pytest.approx(means[1] - means[0], rel=1e-6)
+    assert np.isnan(error)
 
 
 def test_problems_are_reproducible_and_of_the_asked_size():

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.fingerprints import suspicions
 from dowhy_cina.learning.simulators import DEFAULT_WEIGHTS, REGISTRY, draw_table
-from dowhy_cina.learning.simulators.real_covariates import REAL_TABLES, real_table
+from dowhy_cina.learning.simulators.covariates import REAL_TABLES, real_table
 from dowhy_cina.learning.training import Folder
 from dowhy_cina.learning.training.recipes import build_collection, parse_recipe
 from dowhy_cina.tables.data import COVARIATES, load_nsw

@@ -18,10 +18,16 @@ from dowhy_cina.errors import InputError
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.learning.simulators import REGISTRY, draw_table
 from dowhy_cina.learning.training import objectives, pretrain
-from dowhy_cina.learning.training.collections import Mixture, Simulators, as_collection, training_families
+from dowhy_cina.learning.training.collections import (
+    Mixture,
+    Simulators,
+    TableStream,
+    as_collection,
+    draw_batch,
+    training_families,
+)
 from dowhy_cina.learning.training.objectives import ESTIMATES, FLOOR, HUBER, Objective, estimates, huber, losses
 from dowhy_cina.learning.training.state import new_run
-from dowhy_cina.learning.training.stream import TableStream, draw_batch
 from dowhy_cina.learning.training.tables import BATCH_ROWS, draw_shape, label, target_population
 from dowhy_cina.learning.training.trainer import learning_rate
 from dowhy_cina.learning.training.validation import validate, validation_batches

@@ -7,8 +7,7 @@ import dataclasses
 import pytest
 
 from dowhy_cina.config import TrainingConfig
-from dowhy_cina.learning.training.collections import Simulators
-from dowhy_cina.learning.training.stream import draw_batch
+from dowhy_cina.learning.training.collections import Simulators, draw_batch
 from dowhy_cina.learning.training.validation import validation_batches
 
 FAMILIES = ("mixed", "linear")

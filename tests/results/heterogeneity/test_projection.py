@@ -110,6 +110,32 @@ def test_curve_has_no_unit(scored):
     np.testing.assert_allclose(other["effect"], one["effect"], rtol=1e-5)
 
 
+def truncated_powers(x, knots):
+    """Natural cubic splines as textbooks write them (Hastie, Tibshirani and Friedman, eq. 5.4 and 5.5)."""
+    unit = (x - knots[0]) / np.ptp(knots)
+    cubes = np.maximum(unit[:, None] - (knots - knots[0]) / np.ptp(knots), 0) ** 3
+    slopes = (cubes[:, :-1] - cubes[:, -1:]) * (np.ptp(knots) / (knots[-1] - knots[:-1]))
+    return np.column_stack([np.ones(len(x)), unit, slopes[:, :-1] - slopes[:, -1:]])
+
+
+@pytest.mark.parametrize("rows", [60, 300, 3000])
+@pytest.mark.parametrize("kind", ["normal", "skew", "tied"])
+def test_curve_is_the_natural_spline_of_the_textbooks(rows, kind):
+    rng = np.random.default_rng(rows)
+    x = {"normal": rng.normal(size=rows), "skew": rng.gamma(2, size=rows), "tied": rng.integers(0, 30, rows) / 3}[kind]
+    scores = np.sin(2 * x) + rng.normal(size=rows)
+    quantiles = {60: [0.1, 0.5, 0.9], 300: [0.05, 0.35, 0.65, 0.95], 3000: [0.05, 0.275, 0.5, 0.725, 0.95]}[rows]
+    knots = np.quantile(x, quantiles)
+    fit = sm.OLS(scores, truncated_powers(x, knots)).fit(cov_type="HC3", use_t=True)
+    curve = effect_curve(scores, x)
+    assert curve.index[0] < knots[0]
+    assert curve.index[-1] > knots[-1]
+    expected = fit.get_prediction(truncated_powers(curve.index.to_numpy(), knots))
+    np.testing.assert_allclose(curve["effect"], expected.predicted_mean, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(curve["standard_error"], expected.se_mean, rtol=1e-8)
+    np.testing.assert_allclose(curve[["lower", "upper"]], expected.conf_int(alpha=0.05), rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.parametrize("target", ["ate", "att"])
 def test_curve_of_two_values_is_the_line_through_their_effects(scored, target):
     table = scored(300, 2, target)

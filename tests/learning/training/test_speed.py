@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dowhy_cina.config import ModelConfig, TrainingConfig
-from dowhy_cina.learning.training.precision import speed_up, use_bfloat16
+from dowhy_cina.learning.training.processes import speed_up, use_bfloat16
 from dowhy_cina.model.network import CinaModel
 
 CPU = torch.device("cpu")
