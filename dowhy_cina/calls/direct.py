@@ -212,7 +212,7 @@ def estimate_effect(
     Returns
     -------
     EffectResult
-        For a Dask DataFrame a :class:`~dowhy_cina.calls.partitioned.PartitionedResult`, whose weights stay on the
+        For a Dask DataFrame a :class:`~dowhy_cina.results.effect.PartitionedResult`, whose weights stay on the
         workers. Both are :class:`~dowhy_cina.results.effect.AverageEffect`.
 
     Raises

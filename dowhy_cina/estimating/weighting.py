@@ -268,7 +268,7 @@ def with_kernel_of_all_rows(table: TableBatch, state: ZeroShot) -> tuple[ZeroSho
     check_rows(table.covariates.shape[1], "checkpoint='exact'")
     bandwidth = median_bandwidth(table.covariates[0])
     one_head = state.settings.treatment_amplitudes.new_tensor([[0.0, 1.0, 0.0]])
-    kernel = LandmarkKernel.build(table.covariates / bandwidth, one_head)
+    kernel = LandmarkKernel(table.covariates / bandwidth, one_head)
     features = kernel.features(table.covariates / bandwidth)
     ridge = EXACT_REGULARISATION * kernel.diagonal
     exact = dataclasses.replace(state, balance_kernel=kernel, balance_features=features, balance_ridge=ridge)

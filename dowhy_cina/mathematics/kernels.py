@@ -107,11 +107,6 @@ class LandmarkKernel:
     landmarks: Float[Tensor, "B M D"]
     amplitudes: Float[Tensor, "B H"]
 
-    @classmethod
-    def build(cls, landmarks: Float[Tensor, "B M D"], amplitudes: Float[Tensor, "B H"]) -> LandmarkKernel:
-        """Take the landmarks as they are."""
-        return cls(landmarks, amplitudes)
-
     @cached_property
     def factor(self) -> Float[Tensor, "B M M"]:
         """Lower Cholesky factor of the landmarks' Gram, with the jitter on its diagonal; computed on first use."""

@@ -95,7 +95,7 @@ class CinaModel(nn.Module):
         x, t, y = (gather_rows(part, table.pilot) for part in (table.covariates, table.treatment, table.outcome))
         divisor = self.config.key_width * math.sqrt(x.shape[2])
         landmarks = gather_rows(table.covariates, table.landmarks) / divisor
-        kernel = LandmarkKernel.build(landmarks, self._amplitudes(x.new_zeros(2, x.shape[0])))
+        kernel = LandmarkKernel(landmarks, self._amplitudes(x.new_zeros(2, x.shape[0])))
         keys = x / divisor
         terms = heads(squared_distances(keys, landmarks))
         features = RowFeatures(kernel, keys, kernel.whitened(mixed(terms, kernel.amplitudes)))
@@ -170,7 +170,7 @@ class CinaModel(nn.Module):
     def fit_scores(self, table: TableBatch, settings: Settings) -> tuple[ScoreModel, Rows]:
         """Propensity score of every row by kernel ridge, leave-one-out."""
         keys = table.covariates * settings.treatment_scales[:, None]
-        kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
+        kernel = LandmarkKernel(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
         # The scores' features are gone before the balancing layer's are there: they need no memory of their own.
         features = RowFeatures.build(kernel, keys, "balance" in table.storage.kept, table.storage.block_entries)
         multiplier = settings.log_multipliers["treatment_penalty"].exp()
@@ -231,7 +231,7 @@ class CinaModel(nn.Module):
     ) -> RowFeatures:
         """Features of the balancing layer for every row."""
         keys = self.balance_keys(table.covariates, coordinate, prognosis, settings)
-        kernel = LandmarkKernel.build(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
+        kernel = LandmarkKernel(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
         return RowFeatures.build(kernel, keys, "balance" in table.storage.kept, table.storage.block_entries)
 
     def regularisation(self, state: ZeroShot) -> Float[Tensor, " B"]:

@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import math
 import textwrap
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -332,3 +333,20 @@ def plain(value: Any) -> Any:
 
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class PartitionedResult(AverageEffect):
+    """An estimated average effect of a table in partitions: figures as in ``AverageEffect``, and rows left in place.
+
+    Attributes
+    ----------
+    weights, propensity : Dask Series, shape (N,)
+        A partition for each of the table's, with its index; computed when they are asked for, and left out of
+        ``to_dict()``. Weights are zero and propensities NaN for rows set aside.
+    """
+
+    left_out = ("weights", "propensity")
+
+    weights: Any
+    propensity: Any

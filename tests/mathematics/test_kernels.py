@@ -53,7 +53,7 @@ def test_kernel_is_the_sum_of_scikit_learns():
 
 def test_features_are_exact_when_every_row_is_a_landmark():
     x = keys(40)
-    features = LandmarkKernel.build(x, AMPLITUDES).features(x)
+    features = LandmarkKernel(x, AMPLITUDES).features(x)
     for table in range(2):
         product = features[table] @ features[table].T
         expected = reference(x[table], x[table], AMPLITUDES[table])
@@ -63,7 +63,7 @@ def test_features_are_exact_when_every_row_is_a_landmark():
 
 def test_features_are_the_nystrom_approximation():
     x = keys(50)
-    kernel = LandmarkKernel.build(x[:, :15], AMPLITUDES)
+    kernel = LandmarkKernel(x[:, :15], AMPLITUDES)
     product = kernel.features(x) @ kernel.features(x).transpose(1, 2)
     for table in range(2):
         inner = reference(x[table, :15], x[table, :15], AMPLITUDES[table])
@@ -75,13 +75,13 @@ def test_features_are_the_nystrom_approximation():
 
 def test_repeated_landmarks_can_be_factorised():
     x = keys(10)
-    features = LandmarkKernel.build(x.repeat(1, 3, 1), AMPLITUDES).features(x)
+    features = LandmarkKernel(x.repeat(1, 3, 1), AMPLITUDES).features(x)
     assert torch.isfinite(features).all()
 
 
 def row_features(keep, rows=33):
     x = keys(rows)
-    return RowFeatures.build(LandmarkKernel.build(x[:, :10], AMPLITUDES), x, keep=keep)
+    return RowFeatures.build(LandmarkKernel(x[:, :10], AMPLITUDES), x, keep=keep)
 
 
 @pytest.mark.parametrize("entries", [1, 100, 2**18])
@@ -158,7 +158,7 @@ def test_slope_is_the_derivative_in_the_squared_distance():
 
 def test_mean_squared_gradients_are_autograds():
     x, landmarks = keys(25), keys(12, seed=3)
-    kernel = LandmarkKernel.build(landmarks, AMPLITUDES)
+    kernel = LandmarkKernel(landmarks, AMPLITUDES)
     coefficients = torch.from_numpy(np.random.default_rng(4).normal(size=(2, 12, 3)))
     ours = kernel.mean_squared_gradients(x, heads(squared_distances(x, landmarks)), coefficients)
     assert ours.shape == (2, 4, 3)

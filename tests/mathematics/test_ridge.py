@@ -31,7 +31,7 @@ def case():
     response = torch.sin(keys[..., 0]) + 5 + 0.3 * torch.from_numpy(rng.normal(size=(2, N)))
     rows = torch.from_numpy((rng.random((2, N)) < 0.7).astype(float))
     amplitudes = torch.tensor([[0.1, 1.0, 10.0]], dtype=torch.float64).expand(2, 3)
-    return response, rows, RowFeatures.build(LandmarkKernel.build(keys[:, :8], amplitudes), keys)
+    return response, rows, RowFeatures.build(LandmarkKernel(keys[:, :8], amplitudes), keys)
 
 
 def dense(features):
@@ -241,7 +241,7 @@ def test_gradients_reach_keys_and_penalty(case):
     keys = features.keys.clone().requires_grad_()
     penalty = torch.ones(2, dtype=torch.float64, requires_grad=True)
     amplitudes = torch.tensor([[0.1, 1.0, 10.0]], dtype=torch.float64).expand(2, 3)
-    features = RowFeatures.build(LandmarkKernel.build(keys[:, :8], amplitudes), keys)
+    features = RowFeatures.build(LandmarkKernel(keys[:, :8], amplitudes), keys)
     fit = fit_ridge(gram_statistics(features, response, rows), penalty)
     fit.predict(features).square().mean().backward()
     for gradient in (keys.grad, penalty.grad):

@@ -14,6 +14,6 @@ things stay apart, because they need all rows in one place where they stand else
 
 from dowhy_cina.calls.partitioned.columns import Roles
 from dowhy_cina.calls.partitioned.estimate import estimate_partitioned
-from dowhy_cina.calls.partitioned.result import PartitionedResult
+from dowhy_cina.results.effect import PartitionedResult
 
 __all__ = ["PartitionedResult", "Roles", "estimate_partitioned"]

@@ -5,7 +5,6 @@ Letters: n rows of a partition, D encoded columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,16 +62,6 @@ class Coding:
     scale: float = 1.0
 
 
-class Frames:
-    """Pieces of a table; adding joins them."""
-
-    def __init__(self, frames: Sequence[pd.DataFrame]) -> None:
-        self.frames = list(frames)
-
-    def __add__(self, other: Frames) -> Frames:
-        return Frames([*self.frames, *other.frames])
-
-
 def check_partition(part: pd.DataFrame, roles: Roles) -> pd.DataFrame:
     """Return the columns of a partition; categories as what they stand for, since each partition may have its own.
 
@@ -99,7 +88,7 @@ def scan(part: pd.DataFrame, roles: Roles) -> Sums:
     return {
         "rows": len(part),
         "missing": int(values.isna().sum()),
-        "levels": Frames([part[[roles.treatment]].drop_duplicates()]),
+        "levels": [part[[roles.treatment]].drop_duplicates()],
     }
 
 
@@ -119,7 +108,7 @@ def find_arms(partitions: Partitions, roles: Roles, treatment_value: Any, contro
             f"treatment: expected a value in every row, got {found['missing']} missing of {found['rows']}. "
             "Leave these rows out."
         )
-    levels = pd.concat([frame for frame in found["levels"].frames if len(frame)])[roles.treatment].drop_duplicates()
+    levels = pd.concat([frame for frame in found["levels"] if len(frame)])[roles.treatment].drop_duplicates()
     coding = encode_treatment(levels, treatment_value, control_value)[2]
     return found["rows"], coding.treated, coding.control
 
@@ -136,7 +125,7 @@ def arms_only(part: pd.DataFrame, coding: Coding) -> tuple[pd.DataFrame, npt.NDA
 def sample(part: pd.DataFrame, coding: Coding, share: float) -> Sums:
     """Rows that :func:`choose_rows` takes of a partition, which hold those that it takes of the table."""
     rows, _, _ = arms_only(part, coding)
-    return {"sample": Frames([choose_rows(rows, coding.roles, share)])}
+    return {"sample": [choose_rows(rows, coding.roles, share)]}
 
 
 def choose_rows(rows: pd.DataFrame, roles: Roles, share: float) -> pd.DataFrame:
@@ -184,7 +173,7 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     """
     rows, treated, control = find_arms(partitions, roles, *values)
     coding = Coding(roles, treated, control, Preprocessor())
-    frames = partitions.run(sample, ["part"], coding=coding, share=SAMPLE_ROWS / rows)["sample"].frames
+    frames = partitions.run(sample, ["part"], coding=coding, share=SAMPLE_ROWS / rows)["sample"]
     table = choose_rows(pd.concat([frame for frame in frames if len(frame)] or frames), roles, SAMPLE_ROWS / rows)
     preprocessor = Preprocessor()
     encoded = preprocessor.fit_transform(table[roles.covariates])

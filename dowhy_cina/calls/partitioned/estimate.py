@@ -18,7 +18,6 @@ from dowhy_cina.calls.partitioned.balance import Balanced, Split, arm_features, 
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
 from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, chance, forward, is_empty, outcome_features
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
-from dowhy_cina.calls.partitioned.result import PartitionedResult
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
@@ -29,7 +28,7 @@ from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.outcome import Response
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import Arm, Arms, grade_overlap, overlap_warnings, support_limit
-from dowhy_cina.results.effect import Plan
+from dowhy_cina.results.effect import PartitionedResult, Plan
 from dowhy_cina.tables.preparation import PILOT_ROWS
 
 _CPU = torch.device("cpu")

@@ -10,10 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dowhy_cina.learning.simulators.laws import (
+    ADDITIVE_KINDS,
+    KINDS,
+    assign,
+    bent_index,
+    merge,
+    noise_sd,
+    outcome_laws,
+    propensities,
+)
 from dowhy_cina.learning.simulators.mechanisms import random_function, standard_view, unit
-from dowhy_cina.learning.simulators.outcome import ADDITIVE_KINDS, KINDS, merge, noise_sd, outcome_laws
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray, SimulatedTable
-from dowhy_cina.learning.simulators.treatment import assign, bent_index, propensities
 
 HETEROGENEITY = ("constant", "weak", "smooth", "separate", "score", "flat")
 NULL_SHARE = 0.15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import math
 import pickle
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import CheckpointError, InputError
-from dowhy_cina.learning.training.blindness import blind_to_outcomes
 from dowhy_cina.model import checkpoint
+from dowhy_cina.model.encoder import COLUMN_FEATURES, TABLE_FEATURES, ColumnEncoder
 from dowhy_cina.model.network import CinaModel
 
 #: Settings that a resumed run may have otherwise: how long it goes on, and what does not change a step.
@@ -198,3 +200,84 @@ def _check_fits(
             f"the recipe does not fit the run to resume: {path} was trained on {', '.join(content['collections'])}, "
             f"the recipe names {', '.join(collections)}. Set it back, or start anew without --resume."
         )
+
+
+#: Inputs of the encoder that outcomes enter: a column's gradient shares and associations in either arm, ...
+COLUMN_OUTCOME_INPUTS = (1, 2, *range(9, 21))
+#: ... and the outcome's shape, what its pilot fits explain, and their degrees of freedom.
+TABLE_OUTCOME_INPUTS = (4, 5, 7, 8, 10, 11)
+
+
+def blind_to_outcomes(encoder: ColumnEncoder) -> None:
+    """Take away every input that an outcome enters, now and in all training to come.
+
+    Settings then follow from covariates and treatment alone, also where the model is used with an outcome; the outcome
+    models and prognostic scores stay closed forms with the settings of the fixed rule.
+    """
+    _take_away(encoder.column_input, COLUMN_OUTCOME_INPUTS, COLUMN_FEATURES)
+    _take_away(encoder.table_input, TABLE_OUTCOME_INPUTS, TABLE_FEATURES)
+
+
+def _take_away(layer: nn.Linear, inputs: tuple[int, ...], size: int) -> None:
+    kept = torch.ones(size, dtype=layer.weight.dtype, device=layer.weight.device)
+    kept[list(inputs)] = 0.0
+    with torch.no_grad():
+        layer.weight.mul_(kept)
+    layer.weight.register_hook(lambda gradient: gradient * kept)  # type: ignore[no-untyped-call]
+
+
+class RunLog:
+    """CSV with a row for each validation, at ``path``.
+
+    Parameters
+    ----------
+    path : Path
+    kept : float
+        Rows of earlier runs are kept that stand before this step.
+    tensorboard : bool
+        Write TensorBoard's event files into the folder beside it too.
+
+    Raises
+    ------
+    ImportError
+        If TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, path: Path, kept: float, tensorboard: bool = False) -> None:
+        self.path = path
+        rows = [row for row in self._read() if int(row["steps"]) < kept]
+        self._write(rows)
+        self._board = _summary_writer(path.with_suffix(".tensorboard")) if tensorboard else None
+
+    def add(self, run: dict[str, Any], figures: dict[str, dict[str, float]]) -> None:
+        """Add the row of a validation."""
+        row = {**run, **{f"{part}_{name}": value for part, values in figures.items() for name, value in values.items()}}
+        self._write([*self._read(), row])
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, run["steps"])
+            self._board.flush()
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        def write(path: Path) -> None:
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[-1]) if rows else [], restval="", extrasaction="ignore")
+                if rows:
+                    writer.writeheader()
+                writer.writerows(rows)
+
+        checkpoint.write_atomically(self.path, write)
+
+
+def _summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError("tensorboard = true needs TensorBoard: pip install tensorboard.") from error
+    return SummaryWriter(folder)

@@ -22,10 +22,9 @@ from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import RunStoppedError
 from dowhy_cina.learning.training import state
 from dowhy_cina.learning.training.collections import Collection, Prefetched, TableStream, as_collection
-from dowhy_cina.learning.training.log import RunLog
 from dowhy_cina.learning.training.objectives import Objective, TrainingBatch
 from dowhy_cina.learning.training.processes import ProcessGroup, StopRequest, speed_up
-from dowhy_cina.learning.training.state import Run
+from dowhy_cina.learning.training.state import Run, RunLog
 from dowhy_cina.learning.training.validation import score, validate, validation_parts
 from dowhy_cina.mathematics.devices import resolve_device
 from dowhy_cina.model import checkpoint

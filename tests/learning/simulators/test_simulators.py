@@ -10,9 +10,8 @@ from sklearn.ensemble import RandomForestRegressor
 
 from dowhy_cina.learning.simulators import DEFAULT_WEIGHTS, REGISTRY, SimulatedTable, draw_table
 from dowhy_cina.learning.simulators.covariates import REAL_TABLES, real_covariates, real_table
+from dowhy_cina.learning.simulators.laws import KINDS, assign, outcome_laws, propensities
 from dowhy_cina.learning.simulators.mechanisms import MECHANISMS, random_function
-from dowhy_cina.learning.simulators.outcome import KINDS, outcome_laws
-from dowhy_cina.learning.simulators.treatment import assign, propensities
 
 SHAPES = [(50, 1), (60, 250), (300, 5), (1000, 23)]
 

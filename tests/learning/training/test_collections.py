@@ -14,10 +14,10 @@ from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig
 from dowhy_cina.errors import InputError, UnknownOptionError
 from dowhy_cina.learning.simulators import draw_table
 from dowhy_cina.learning.training import Folder, Mixture, Simulators, main, pretrain
-from dowhy_cina.learning.training.blindness import blind_to_outcomes
 from dowhy_cina.learning.training.collections import draw_batch
 from dowhy_cina.learning.training.objectives import Objective, estimates, losses
 from dowhy_cina.learning.training.recipes import build_collection, parse_recipe
+from dowhy_cina.learning.training.state import blind_to_outcomes
 from dowhy_cina.learning.training.validation import score, validate, validation_parts
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
