@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import InspectLoader, Loader
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from types import CodeType, ModuleType
+from types import ModuleType
 
 #: Room of each package that is public under a name of its own.
 ROOM_OF = {
@@ -49,11 +49,6 @@ class _Alias(Loader):
         """Nothing is left to run; the module's own name and place, over which the import has written, are put back."""
         assert module.__spec__ is not None
         module.__spec__ = module.__spec__.loader_state
-
-    def get_code(self, fullname: str) -> CodeType | None:
-        """Code of the module, for ``python -m``."""
-        found = find_spec(str(_home(fullname)))
-        return found.loader.get_code(found.name) if found and isinstance(found.loader, InspectLoader) else None
 
 
 def register() -> None:

@@ -12,14 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.estimating.targets import Target
-from dowhy_cina.mathematics.balancing import combine, imbalance
+from dowhy_cina.mathematics.balancing import Rows, Tables, combine, imbalance
 from dowhy_cina.mathematics.kernels import RowFeatures
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import Moment
 from dowhy_cina.model.state import TableBatch, ZeroShot
-
-Rows = Float[Tensor, "B N"]
-Tables = Float[Tensor, " B"]
 
 
 @dataclass(frozen=True)

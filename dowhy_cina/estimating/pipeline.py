@@ -34,10 +34,9 @@ from dowhy_cina.estimating.variance import (
     smaller_arm,
 )
 from dowhy_cina.estimating.weighting import Balancing, Weighting, arm_against_arm, balance_arms, uniform
+from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import TableBatch, ZeroShot
-
-Tables = Float[Tensor, " B"]
 
 
 @dataclass(frozen=True)

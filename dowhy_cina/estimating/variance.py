@@ -13,12 +13,9 @@ from scipy import stats
 from torch import Tensor
 
 from dowhy_cina.estimating.estimation import Contributions, Effect, Moments
-from dowhy_cina.mathematics.balancing import combine
+from dowhy_cina.mathematics.balancing import Rows, Tables, combine
 from dowhy_cina.model.outcome import Moment, OutcomeRegression
 from dowhy_cina.model.state import TableBatch, ZeroShot
-
-Rows = Float[Tensor, "B N"]
-Tables = Float[Tensor, " B"]
 
 
 def sampling_variance(contributions: Contributions, in_table: bool, cluster: Int[Tensor, "B N"] | None) -> Tables:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.config import ModelConfig
+from dowhy_cina.mathematics.balancing import Rows
 from dowhy_cina.mathematics.kernels import (
     LandmarkKernel,
     RowFeatures,
@@ -34,7 +35,6 @@ from dowhy_cina.model.outcome import ARMS, FittedOutcome, OutcomeSpace, fit_outc
 from dowhy_cina.model.state import (
     ForeignRows,
     Pilot,
-    Rows,
     ScoreModel,
     ScorePair,
     Settings,
@@ -170,9 +170,8 @@ class CinaModel(nn.Module):
     def fit_scores(self, table: TableBatch, settings: Settings) -> tuple[ScoreModel, Rows]:
         """Propensity score of every row by kernel ridge, leave-one-out."""
         keys = table.covariates * settings.treatment_scales[:, None]
-        kernel = LandmarkKernel(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
-        # The scores' features are gone before the balancing layer's are there: they need no memory of their own.
-        features = RowFeatures.build(kernel, keys, "balance" in table.storage.kept, table.storage.block_entries)
+        # These are gone before the balancing layer's are there: they need no memory of their own.
+        features = self._balancing_rows(table, settings, keys)
         multiplier = settings.log_multipliers["treatment_penalty"].exp()
         # Without sampling weights: weighted, leaving out a heavy row would shift its score more, and the score would
         # tell what the weights depend on.
@@ -182,7 +181,7 @@ class CinaModel(nn.Module):
         propensity = table.treatment - residuals
         floor = self.config.propensity_floor * table.treatment.std(1, unbiased=False, keepdim=True)
         mean, sd = propensity.mean(1, keepdim=True), propensity.std(1, unbiased=False, keepdim=True)
-        return ScoreModel.of(kernel, fit, mean, sd, floor), propensity
+        return ScoreModel.of(features.kernel, fit, mean, sd, floor), propensity
 
     def outcome_space(
         self, covariates: Float[Tensor, "B M D"], coordinate: Float[Tensor, "B M"], settings: Settings, arm: int
@@ -231,6 +230,9 @@ class CinaModel(nn.Module):
     ) -> RowFeatures:
         """Features of the balancing layer for every row."""
         keys = self.balance_keys(table.covariates, coordinate, prognosis, settings)
+        return self._balancing_rows(table, settings, keys)
+
+    def _balancing_rows(self, table: TableBatch, settings: Settings, keys: Float[Tensor, "B N K"]) -> RowFeatures:
         kernel = LandmarkKernel(gather_rows(keys, table.landmarks), settings.treatment_amplitudes)
         return RowFeatures.build(kernel, keys, "balance" in table.storage.kept, table.storage.block_entries)
 

@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage, places_of
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_ridge, leave_one_out_residuals
 
-Rows = Float[Tensor, "B N"]
-Tables = Float[Tensor, " B"]
 Moment = Float[Tensor, "B K"]
 
 #: Arms, in the order of every pair.

@@ -15,13 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.balancing import Features
+from dowhy_cina.mathematics.balancing import Features, Rows
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.model.outcome import FittedOutcome
 
 Arrays = Sequence[npt.NDArray[Any]]
-Rows = Float[Tensor, "B N"]
 Part = TypeVar("Part")
 
 

@@ -236,27 +236,18 @@ class AverageEffect:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class EffectResult(AverageEffect, VaryingEffect):
+class EffectResult(VaryingEffect, AverageEffect):
     """An estimated average effect of a table in memory: figures as in :class:`AverageEffect`, and the rows behind them.
 
     Attributes
     ----------
     weights : ndarray, shape (N,)
         Balancing weights: not negative, summing to one in each arm, zero for rows set aside.
-    target_weights : ndarray, shape (N,)
-        Weight of each row in the target population; all zero if its rows are not in the table.
-    treatment : ndarray of int8, shape (N,)
-        1 treated, 0 control, -1 set aside.
     propensity : ndarray, shape (N,)
         Leave-one-out propensity in [0, 1], NaN for rows set aside.
-    pseudo_outcomes : ndarray, shape (N,)
-        Doubly robust scores: their mean is the effect, their spread its sampling error. NaN for rows set aside, and if
-        the target is not in the table.
-    covariates : DataFrame or ndarray of N rows, or None
-        As the user gave them, for effects by group; left out of pickles and of :meth:`to_dict`, like ``function``, and
-        shared by copies.
-    cluster : ndarray, shape (N,), or None
-        Labels of clusters; left out of :meth:`to_dict`.
+    treatment, target_weights, pseudo_outcomes, covariates, cluster
+        As in :class:`~dowhy_cina.results.heterogeneity.VaryingEffect`. The last two are left out of :meth:`to_dict`;
+        the covariates of pickles too, and copies share them.
     function : EffectFunction or None
         The outcome regressions; left out of pickles and of :meth:`to_dict`, and shared by copies.
     """
@@ -264,12 +255,7 @@ class EffectResult(AverageEffect, VaryingEffect):
     left_out = ("function", "covariates", "cluster")
 
     weights: npt.NDArray[np.float64]
-    target_weights: npt.NDArray[np.float64]
-    treatment: npt.NDArray[np.int8]
     propensity: npt.NDArray[np.float64]
-    pseudo_outcomes: npt.NDArray[np.float64]
-    covariates: Any
-    cluster: npt.NDArray[Any] | None
     function: EffectFunction | None
 
     def __getstate__(self) -> dict[str, Any]:

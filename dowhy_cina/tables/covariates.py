@@ -15,11 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import CinaError
-from dowhy_cina.mathematics.scaling import Scaling, fit_scaling
+from dowhy_cina.mathematics.scaling import Array, Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
 from dowhy_cina.tables.reading import Table, column_levels, indicators, level_names, read_table
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

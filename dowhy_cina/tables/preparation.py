@@ -19,12 +19,10 @@ from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.mathematics.devices import THREADED_ROWS, resolve_device
 from dowhy_cina.mathematics.kernels import KERNELS
 from dowhy_cina.mathematics.memory import MemoryPlan, plan_memory
-from dowhy_cina.mathematics.scaling import standardise
+from dowhy_cina.mathematics.scaling import Array, standardise
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.tables.canonical import canonical_row_key
 from dowhy_cina.tables.covariates import Preprocessor
-
-Array = npt.NDArray[np.float64]
 
 #: Rows from which the pilot learns column scales.
 PILOT_ROWS = 4096

@@ -5,6 +5,7 @@ Letters: N rows.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,24 @@ from dowhy_cina.results.heterogeneity.projection import best_linear_projection, 
 from dowhy_cina.results.heterogeneity.scores import Array, select_modifiers
 
 
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class VaryingEffect:
-    """Methods of a result that has doubly robust scores.
+    """What a result knows of each row, and how the effect varies over them.
 
     Attributes
     ----------
-    pseudo_outcomes, target_weights : ndarray, shape (N,)
-    treatment : ndarray, shape (N,)
-        -1 in rows set aside.
+    pseudo_outcomes : ndarray, shape (N,)
+        Doubly robust scores: their mean is the effect, their spread its sampling error. NaN for rows set aside, and if
+        the target is not in the table.
+    target_weights : ndarray, shape (N,)
+        Weight of each row in the target population; all zero if its rows are not in the table.
+    treatment : ndarray of int8, shape (N,)
+        1 treated, 0 control, -1 set aside.
     confidence_level : float
     covariates : DataFrame or ndarray of N rows, or None
-        As the user gave them.
+        As the user gave them, for effects by group.
     cluster : ndarray, shape (N,), or None
+        Labels of clusters.
     """
 
     pseudo_outcomes: Array
@@ -36,7 +43,7 @@ class VaryingEffect:
     treatment: npt.NDArray[np.int8]
     confidence_level: float
     covariates: Any
-    cluster: Any
+    cluster: npt.NDArray[Any] | None
 
     def group_effects(self, by: Any, bins: int = 4) -> GroupEffects:
         """Average effects by group, with a joint test that they are equal.

@@ -74,7 +74,7 @@ def recipe(tmp_path):
     return path
 
 
-def start(*arguments, launcher=("-m", "dowhy_cina.training")):
+def start(*arguments, launcher=("-m", "dowhy_cina.cli", "pretrain")):
     # As many threads as this process has: sums in another order have other last bits.
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, *launcher, *map(str, arguments)]
@@ -114,13 +114,13 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, recipe):
     assert not list(tmp_path.glob("*.partial"))
 
 
-#: ``-m dowhy_cina.training``; threads of a process group that outlives the run can abort the interpreter's end.
+#: ``-m dowhy_cina.cli pretrain``; threads of a process group that outlives the run can abort the interpreter's end.
 RUN_AND_LEAVE_NO_GROUP = """
 import sys
 from pathlib import Path
-from dowhy_cina.learning.training.__main__ import run
+from dowhy_cina.cli import main
 
-code = run()
+code = main(["pretrain", *sys.argv[1:]])
 sys.exit(code or any("gloo" in task.read_text() for task in Path("/proc/self/task").glob("*/comm")))
 """
 
