@@ -125,11 +125,11 @@ class Analysis:
         if state is None:
             state, storage = _forward(prepared)
             table = replace(table, storage=storage)
-        bandwidth = None
+        balancing = Balancing(self.options.refine)
         if prepared.is_exact:
             with torch.no_grad(), threads_for(prepared.threaded_rows):
-                state, bandwidth = with_kernel_of_all_rows(table, state)
-        self._table, self._state, self._balancing = table, state, Balancing(self.options.refine, bandwidth)
+                state, balancing = with_kernel_of_all_rows(table, state)
+        self._table, self._state, self._balancing = table, state, balancing
         self._named: dict[str, Estimation] = {}
         rows, landmarks = table.covariates.shape[1], table.landmarks.shape[1]
         landmarks = rows if prepared.is_exact else landmarks
@@ -280,13 +280,13 @@ class Analysis:
         if weighting.converged:
             return ()
         return (
-            f"The balancing problem was not solved to the relative duality gap {self._balancing.goal:g}: "
+            f"The balancing problem was not solved to the relative duality gap {self._balancing.refine:g}: "
             f"{float(weighting.certificate.gap):.2g} was reached in {weighting.steps} steps. Ask for a larger gap.",
         )
 
     def _pseudo_outcomes(self, found: Estimation) -> Array:
         """Doubly robust scores of the rows, whose mean is the estimate; NaN where the target is not in the table."""
-        if not found.moments.in_table:
+        if found.target.foreign is not None:
             return np.full(len(self._prepared.keep), np.nan)
         parts = found.contributions
         scores = len(self._rows.treatment) * (parts.deviation + parts.scatter)[0].cpu().numpy()

@@ -13,10 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.calls.analysis import Analysis
-from dowhy_cina.calls.signature import DaskFrame, EffectOptions
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError
-from dowhy_cina.results.effect import AverageEffect, EffectResult
+from dowhy_cina.results.effect import AverageEffect, EffectResult, PartitionedResult
 from dowhy_cina.tables import (
     Preprocessor,
     check_cluster,
@@ -28,8 +27,35 @@ from dowhy_cina.tables.preparation import PreparedTable
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing itself from Python 3.11 on
+from typing import Protocol, TypedDict
 
-    from dowhy_cina.calls.partitioned import PartitionedResult
+
+class DaskFrame(Protocol):
+    """A Dask DataFrame as far as it has to be told from other tables: Dask is not typed."""
+
+    @property
+    def npartitions(self) -> int: ...
+
+    def to_delayed(self) -> Any: ...
+
+
+class EffectOptions(TypedDict, total=False):
+    """Keyword arguments of :func:`dowhy_cina.estimate_effect`, which documents them."""
+
+    covariates: Sequence[str] | None
+    treatment_value: Any
+    control_value: Any
+    target_units: Any
+    augmentation: str
+    checkpoint: str
+    device: str
+    confidence_level: float
+    sample_weight: Any
+    cluster: Any
+    refine: float | None
+    memory_limit: str | None
+    landmarks: int
+
 
 __all__ = ["Analysis", "EffectResult", "analyse", "estimate_effect"]
 

@@ -14,19 +14,16 @@ import torch
 
 from dowhy_cina.calls.analysis import Analysis
 from dowhy_cina.calls.batch import forward_together
-from dowhy_cina.calls.direct import estimate_effect, is_partitioned, prepare_columns
-from dowhy_cina.calls.signature import DaskFrame, EffectOptions
+from dowhy_cina.calls.direct import DaskFrame, EffectOptions, estimate_effect, is_partitioned, prepare_columns
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.mathematics.devices import one_thread_each, stay_inside
 from dowhy_cina.model.state import ZeroShot
-from dowhy_cina.results.effect import AverageEffect, EffectResult
+from dowhy_cina.results.effect import AverageEffect, EffectResult, PartitionedResult
 from dowhy_cina.tables.preparation import PreparedTable
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing itself from Python 3.11 on
-
-    from dowhy_cina.calls.partitioned import PartitionedResult
 
 #: Most tables, and most rows in all, that a thread takes at once: tables of one shape share a forward pass, and threads
 #: wait less for the interpreter between its operations.

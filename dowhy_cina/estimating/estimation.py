@@ -31,15 +31,12 @@ class Moments:
         Moments in the outcome regressions of the control and of the treated arm.
     effects, weights : Tensor, shape (B, n)
         Modelled effects of the target's rows, and the rows' weights, which sum to one.
-    in_table : bool
-        Whether the target's rows are those of the table, n = N.
     """
 
     features: Float[Tensor, "B M"]
     outcomes: tuple[Moment, Moment]
     effects: Float[Tensor, "B n"]
     weights: Float[Tensor, "B n"]
-    in_table: bool
 
 
 def moments_of(model: CinaModel, state: ZeroShot, target: Target, bandwidth: float | None = None) -> Moments:
@@ -51,13 +48,13 @@ def moments_of(model: CinaModel, state: ZeroShot, target: Target, bandwidth: flo
     if target.foreign is None:
         control, treated = (fitted.moment(target.weights) for fitted in state.outcomes)
         features = combine(state.balance_features, target.weights)
-        return Moments(features, (control, treated), state.means[1] - state.means[0], target.weights, True)
+        return Moments(features, (control, treated), state.means[1] - state.means[0], target.weights)
     rows = model.foreign_rows(state, target.foreign)
     weights = torch.full_like(rows.means[0], 1 / target.foreign.shape[1])
     control, treated = (features.mean(weights) for features in rows.outcome_rows)
     keys = rows.balance_keys if bandwidth is None else target.foreign / bandwidth
     features = RowFeatures(state.balance_kernel, keys, None).mean(weights)
-    return Moments(features, (control, treated), rows.means[1] - rows.means[0], weights, False)
+    return Moments(features, (control, treated), rows.means[1] - rows.means[0], weights)
 
 
 @dataclass(frozen=True)

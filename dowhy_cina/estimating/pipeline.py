@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -31,7 +32,6 @@ from dowhy_cina.estimating.variance import (
     degrees_of_freedom,
     reached_by,
     sampling_variance,
-    smaller_arm,
 )
 from dowhy_cina.estimating.weighting import Balancing, Weighting, arm_against_arm, balance_arms, uniform
 from dowhy_cina.mathematics.balancing import Tables
@@ -81,7 +81,7 @@ class Estimation:
             return arm_against_arm(self.model, self.table, self.state, self.balancing)
         untouched = self.target.name if self.alone else None
         features = self.moments.features
-        return balance_arms(self.model, self.table, self.state, features, self.balancing.goal, untouched)
+        return balance_arms(self.model, self.table, self.state, features, self.balancing.refine, untouched)
 
     @cached_property
     def effect(self) -> Effect:
@@ -101,7 +101,7 @@ class Estimation:
     @cached_property
     def sampling(self) -> Tables:
         """Variance by sampling."""
-        return sampling_variance(self.contributions, self.moments.in_table, self.cluster)
+        return sampling_variance(self.contributions, self.target.foreign is None, self.cluster)
 
     @cached_property
     def bias(self) -> Float[Tensor, "B K"]:
@@ -113,7 +113,8 @@ class Estimation:
     @property
     def smaller_arm(self) -> Tables:
         """Rows of the smaller arm."""
-        return smaller_arm(self.table)
+        treated = self.table.treatment.sum(1)
+        return torch.minimum(treated, self.table.treatment.shape[1] - treated)
 
     @cached_property
     def variance(self) -> Tables:

@@ -49,12 +49,6 @@ def _of_units(rows: Rows, cluster: Int[Tensor, "B N"] | None) -> Float[Tensor, "
     return rows.new_zeros(rows.shape[0], int(cluster.max()) + 1).scatter_add_(1, cluster, rows)
 
 
-def smaller_arm(table: TableBatch) -> Tables:
-    """Rows of the smaller arm."""
-    treated = table.treatment.sum(1)
-    return torch.minimum(treated, table.treatment.shape[1] - treated)
-
-
 def t_inference(value: float, standard_error: float, freedom: float, level: float) -> tuple[tuple[float, float], float]:
     """Interval and two-sided p-value by Student's t; they agree on whether zero is excluded."""
     half = float(stats.t.ppf(0.5 + level / 2, freedom)) * standard_error
@@ -100,7 +94,7 @@ def bias_parts(
     effect: Effect,
     reached: tuple[Reached, Reached],
 ) -> Float[Tensor, "B K"]:
-    """Squares that speak of bias that smoothing left, one for each of :data:`~dowhy_cina.model.variance.BIAS_PARTS`.
+    """Squares that speak of bias that smoothing left, one for each of :data:`~dowhy_cina.model.network.BIAS_PARTS`.
 
     - ``regression``: what the outcome weights miss of the target in the outcome regressions; summed over arms.
     - ``balance``: their squared imbalance in the balancing layer's kernel, whose diagonal is given, times the variance

@@ -42,7 +42,7 @@ class Balancing:
     Attributes
     ----------
     refine : float, optional
-        Relative duality gap to refine the zero-shot weights to.
+        Relative duality gap to reach; that of the zero-shot weights by default.
     bandwidth : float, optional
         Of the Gaussian kernel of the covariates in which the problem is solved exactly, see
         :func:`with_kernel_of_all_rows`; without one, weights are those of the model's own balancing layer.
@@ -50,11 +50,6 @@ class Balancing:
 
     refine: float | None = None
     bandwidth: float | None = None
-
-    @property
-    def goal(self) -> float | None:
-        """Relative duality gap that the weights have to reach, if any."""
-        return self.refine if self.bandwidth is None else EXACT_GAP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +124,7 @@ def arm_against_arm(model: CinaModel, table: TableBatch, state: ZeroShot, how: B
     if how.bandwidth is not None:
         regularisation = torch.full_like(table.treatment[:, 0], EXACT_REGULARISATION)
         gram = gaussian_gram(table.covariates, how.bandwidth)
-        solution = solve_table(table.covariates, gram, table.signs, regularisation, EXACT_GAP)
+        solution = solve_table(table.covariates, gram, table.signs, regularisation, how.refine or EXACT_GAP)
         return _of_dual(table, state, solution, regularisation)
     values, regularisation = model.values(table, state), model.regularisation(state)
     if how.refine is None or bool((values.duality_gap <= how.refine).all()):
@@ -251,14 +246,14 @@ def balance_arms(
     return arms[0] + arms[1]
 
 
-def with_kernel_of_all_rows(table: TableBatch, state: ZeroShot) -> tuple[ZeroShot, float]:
+def with_kernel_of_all_rows(table: TableBatch, state: ZeroShot) -> tuple[ZeroShot, Balancing]:
     """Replace the balancing space by that of a Gaussian kernel of the covariates, exact for every row.
 
     Returns
     -------
     ZeroShot
-    float
-        Bandwidth of the kernel: the median distance of two rows.
+    Balancing
+        An exact one; the bandwidth is the median distance of two rows.
 
     Raises
     ------
@@ -272,4 +267,4 @@ def with_kernel_of_all_rows(table: TableBatch, state: ZeroShot) -> tuple[ZeroSho
     features = kernel.features(table.covariates / bandwidth)
     ridge = EXACT_REGULARISATION * kernel.diagonal
     exact = dataclasses.replace(state, balance_kernel=kernel, balance_features=features, balance_ridge=ridge)
-    return exact, bandwidth
+    return exact, Balancing(EXACT_GAP, bandwidth)

@@ -61,11 +61,7 @@ class _Inside:
     before = 1
 
 
-class _OfThisThread(threading.local):
-    is_inside = False
-
-
-_THIS_THREAD = _OfThisThread()
+_THIS_THREAD = threading.local()
 
 
 @contextmanager
@@ -75,7 +71,7 @@ def one_thread_each() -> Iterator[None]:
     Torch has a number of threads for each Python thread that has used it, and gives new ones the number that was set
     last. Inside already, nothing is done.
     """
-    if _THIS_THREAD.is_inside:
+    if getattr(_THIS_THREAD, "is_inside", False):
         yield
         return
     with _Inside.lock:

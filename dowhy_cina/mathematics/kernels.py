@@ -212,32 +212,24 @@ class RowFeatures:
         keys: Float[Tensor, "B N D"],
         keep: bool | None = None,
         block_entries: int | None = None,
+        whiten: bool = True,
     ) -> RowFeatures:
-        """Compute the features if they are to be kept; by default that depends on their number."""
-        features = cls(kernel, keys, None, block_entries)
-        return replace(features, kept=features.together()) if features._few(keep) else features
+        """Compute the features if they are to be kept, or without ``whiten`` the kernels with the landmarks.
 
-    @classmethod
-    def of_kernels(
-        cls,
-        kernel: LandmarkKernel,
-        keys: Float[Tensor, "B N D"],
-        keep: bool | None = None,
-        block_entries: int | None = None,
-    ) -> RowFeatures:
-        """Compute the kernels with the landmarks, not the features, if they are to be kept."""
-        features = cls(kernel, keys, None, block_entries)
-        return replace(features, similar=features._joined(features._kernels())) if features._few(keep) else features
+        By default that depends on their number.
+        """
+        rows = cls(kernel, keys, None, block_entries)
+        if keep is None:
+            keep = keys.shape[0] * keys.shape[1] * rows.size <= KEPT_ENTRIES
+        if not keep:
+            return rows
+        return replace(rows, kept=rows.together()) if whiten else replace(rows, similar=rows._joined(rows._kernels()))
 
     def with_features(self) -> RowFeatures:
         """Compute the features from kernels that are kept, and drop those."""
         if self.similar is None:
             return self
         return replace(self, kept=self._joined(self.blocks()), similar=None, scale=None)
-
-    def _few(self, keep: bool | None) -> bool:
-        entries = self.keys.shape[0] * self.keys.shape[1] * self.size
-        return entries <= KEPT_ENTRIES if keep is None else keep
 
     def together(self) -> Float[Tensor, "B N M"]:
         """Features of all rows in one tensor."""

@@ -195,7 +195,7 @@ def fit_outcome(
     name : str
         The arm's among the kernels that may be kept.
     """
-    rows = RowFeatures.of_kernels(space.kernel, keys, name in storage.kept, storage.block_entries)
+    rows = RowFeatures.build(space.kernel, keys, name in storage.kept, storage.block_entries, whiten=False)
     # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
     places = places_of(arm)
     own, inside = rows.take(places).with_features(), arm.gather(1, places)

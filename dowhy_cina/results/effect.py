@@ -6,10 +6,9 @@ Letters: N rows, D covariates.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -41,7 +40,7 @@ class EffectFunction(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Plan:
     """How an estimate was computed.
 
@@ -71,7 +70,7 @@ class Plan:
     memory: int
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class AverageEffect:
     """An estimated average effect: what every result says, wherever its rows are. Compared by identity.
 
@@ -170,9 +169,7 @@ class AverageEffect:
             (name, f"{arm.rows} rows, effective sample size {arm.effective_size:.1f}")
             for name, arm in self.arms._asdict().items()
         ]
-        lines += [
-            ("largest weight", f"{100 * self.largest_weight:.2g} % of its arm"),
-        ]
+        lines.append(("largest weight", f"{100 * self.largest_weight:.2g} % of its arm"))
         if self.rows_set_aside:
             lines.append(("set aside", f"{self.rows_set_aside} rows with another treatment value"))
         if len(self.balance):
@@ -235,7 +232,7 @@ class AverageEffect:
         )
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class EffectResult(VaryingEffect, AverageEffect):
     """An estimated average effect of a table in memory: figures as in :class:`AverageEffect`, and the rows behind them.
 
@@ -262,12 +259,12 @@ class EffectResult(VaryingEffect, AverageEffect):
         return {**self.__dict__, "function": None, "covariates": None}
 
     def __copy__(self) -> EffectResult:
-        return dataclasses.replace(self)
+        return replace(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EffectResult:
         # Neither ever changes, and DoWhy copies results where nobody asked for a second table.
         memo.update({id(shared): shared for shared in (self.function, self.covariates)})
-        return dataclasses.replace(self, **copy.deepcopy(vars(self), memo))
+        return replace(self, **copy.deepcopy(vars(self), memo))
 
     def conditional_effects(self, at: Any) -> pd.DataFrame:
         """Modelled effects at given covariates.
@@ -304,7 +301,7 @@ class EffectResult(VaryingEffect, AverageEffect):
 
 def plain(value: Any) -> Any:
     """A field of a result as JSON has it: mappings, lists, and None where there is no number."""
-    if dataclasses.is_dataclass(value):
+    if is_dataclass(value):
         return plain(vars(value))
     if isinstance(value, dict):
         return {name: plain(part) for name, part in value.items()}

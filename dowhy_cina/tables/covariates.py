@@ -6,8 +6,7 @@ Letters: N rows, C raw covariates, E encoded columns, D columns that remain.
 from __future__ import annotations
 
 import copy
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -210,7 +209,7 @@ class Preprocessor:
         """
         assert self._scaling is not None
         other, old = copy.copy(self), self._scaling
-        other._scaling = dataclasses.replace(old, mean=old.mean + mean * old.sd, sd=old.sd * sd)
+        other._scaling = replace(old, mean=old.mean + mean * old.sd, sd=old.sd * sd)
         return other
 
     def readable(self, covariates: Any) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dowhy_cina
-from dowhy_cina.calls.signature import EffectOptions
+from dowhy_cina.calls.direct import EffectOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS = """

@@ -85,7 +85,6 @@ def test_moments_are_means_over_the_population(model, case):
             phi = fitted.rows.kernel.features(fitted.rows.keys)
             torch.testing.assert_close(ours, (population[..., None] * phi).sum(1), atol=1e-9, rtol=0)
         torch.testing.assert_close(moments.effects, state.means[1] - state.means[0])
-        assert moments.in_table
 
 
 def test_other_rows_count_the_same(model, case):
@@ -94,7 +93,6 @@ def test_other_rows_count_the_same(model, case):
     moments = moments_of(model, state, Target.elsewhere(rows, table))
     alone = [moments_of(model, state, Target.elsewhere(rows[:, k : k + 1], table)) for k in range(7)]
     assert moments.effects.shape == moments.weights.shape == (2, 7)
-    assert not moments.in_table
     torch.testing.assert_close(moments.features, torch.stack([m.features for m in alone]).mean(0))
     torch.testing.assert_close(moments.effects, torch.cat([m.effects for m in alone], 1))
     for arm in (0, 1):

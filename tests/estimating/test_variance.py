@@ -12,10 +12,9 @@ from scipy import stats
 from dowhy_cina.estimating.estimation import Contributions
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
-from dowhy_cina.estimating.variance import degrees_of_freedom, sampling_variance, smaller_arm, t_inference
-from dowhy_cina.model.network import CinaModel
+from dowhy_cina.estimating.variance import degrees_of_freedom, sampling_variance, t_inference
+from dowhy_cina.model.network import BIAS_PARTS, CinaModel
 from dowhy_cina.model.state import TableBatch
-from dowhy_cina.model.variance import BIAS_PARTS
 
 
 def contributions(rows=30, target=30, tables=2, seed=0):
@@ -148,9 +147,9 @@ def case():
 
 
 def test_smaller_arm(case):
-    table = case[0]
+    table, found = case[0], case[2]
     treated = table.treatment.sum(1).tolist()
-    assert smaller_arm(table).tolist() == [min(count, 70 - count) for count in treated]
+    assert found.smaller_arm.tolist() == [min(count, 70 - count) for count in treated]
 
 
 def test_imbalance_of_the_outcome_weights_by_grams(case):

@@ -108,7 +108,7 @@ def test_features_of_rows_are_the_kernels_in_any_blocks(monkeypatch, entries, ke
 def test_kernels_kept_instead_of_features_give_the_same(monkeypatch, keep):
     monkeypatch.setattr(kernels, "BLOCK_ENTRIES", 70)
     built = row_features(keep)
-    ours = RowFeatures.of_kernels(built.kernel, built.keys, keep)
+    ours = RowFeatures.build(built.kernel, built.keys, keep, whiten=False)
     assert ours.kept is None
     assert (ours.similar is not None) == keep
     generator = np.random.default_rng(5)

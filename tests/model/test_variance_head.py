@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dowhy_cina.model.variance import BIAS_PARTS, LARGEST_ARM, REFERENCE_ROWS, VarianceHead
+from dowhy_cina.model.network import BIAS_PARTS, LARGEST_ARM, REFERENCE_ROWS, VarianceHead
 
 N, D = 80, 4
 

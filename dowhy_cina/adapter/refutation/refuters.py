@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class Refits:
         if self.landmarks is None or options.augmentation == "none":
             return options
         enough = math.ceil(self.landmarks * max(1.0, rows / 1000))
-        return dataclasses.replace(options, landmarks=min(enough, options.landmarks))
+        return replace(options, landmarks=min(enough, options.landmarks))
 
 
 @dataclass(frozen=True)

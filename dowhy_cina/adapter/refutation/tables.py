@@ -6,9 +6,8 @@ Letters: N rows of the model's data, n rows of a refit, C covariates of numbers,
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -63,7 +62,7 @@ class RefitTable:
 
     def take(self, at: Positions) -> RefitTable:
         """Take rows by position, with repetition."""
-        return dataclasses.replace(
+        return replace(
             self,
             rows=self.rows[at],
             numbers=self.numbers[:, at],

@@ -65,7 +65,7 @@ class Balanced:
 def arm_features(part: EncodedPart, state: RowState, fitted: Fitted) -> RowFeatures:
     """Kernels of a partition's rows in the balancing layer."""
     assert fitted.balance_kernel is not None
-    return RowFeatures.of_kernels(fitted.balance_kernel, balance_keys(part, state, fitted))
+    return RowFeatures.build(fitted.balance_kernel, balance_keys(part, state, fitted), whiten=False)
 
 
 def begin(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[Split, Sums]:

@@ -260,7 +260,7 @@ def _effect(
         weights.share[0] * means[f"moments{arm}0"] + weights.share[1] * means[f"moments{arm}1"] for arm in (0, 1)
     )
     empty = effect.value.new_zeros(1, 0)
-    moments = Moments(balanced.target, (control, treated), empty, empty, True)
+    moments = Moments(balanced.target, (control, treated), empty, empty)
     responses = [
         regression.response(moments.outcomes[arm], found[f"moment{arm}"], effect.shrinkage)
         for arm, regression in enumerate(fitted.regressions)

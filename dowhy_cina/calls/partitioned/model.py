@@ -5,8 +5,7 @@ Letters: n rows of a partition, D covariates, M landmarks. Every tensor has a fi
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -73,7 +72,7 @@ def is_empty(part: EncodedPart) -> bool:
 
 def score_features(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> RowFeatures:
     """Kernels of a partition's rows in the propensity regression."""
-    return RowFeatures.of_kernels(kernel, part.covariates * settings.treatment_scales[:, None])
+    return RowFeatures.build(kernel, part.covariates * settings.treatment_scales[:, None], whiten=False)
 
 
 def score_sums(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> Sums:
@@ -103,7 +102,7 @@ def outcome_features(
     if places is not None:
         covariates, coordinate = gather_rows(covariates, places), coordinate.gather(1, places)
     space = fitted.spaces[arm]
-    return RowFeatures.of_kernels(space.kernel, space.keys(covariates, coordinate))
+    return RowFeatures.build(space.kernel, space.keys(covariates, coordinate), whiten=False)
 
 
 def arm_rows(part: EncodedPart, arm: int) -> Rows:
@@ -158,7 +157,7 @@ def clipped(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[RowStat
     if is_empty(part):
         return state, {}
     control, treated = (model.clip(mean) for model, mean in zip(fitted.regressions, state.means, strict=True))
-    state = dataclasses.replace(state, means=(control, treated))
+    state = replace(state, means=(control, treated))
     return state, {"prognosis": Spread.of(torch.cat(_prognosis(part, state)).T)}
 
 
@@ -214,19 +213,19 @@ def forward(
         )
         for arm, space in enumerate(fitted.spaces)
     ]
-    fitted = dataclasses.replace(fitted, regressions=tuple(regressions))
+    fitted = replace(fitted, regressions=tuple(regressions))
     found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
     mark_state = predictions(marks, mark_propensity, fitted)[0]
     ranges = [found[f"range{arm}"] for arm in (0, 1)]
     bounded = [
-        dataclasses.replace(regression, lower=ends.lower.view(1, 1), upper=ends.upper.view(1, 1))
+        replace(regression, lower=ends.lower.view(1, 1), upper=ends.upper.view(1, 1))
         for regression, ends in zip(regressions, ranges, strict=True)
     ]
-    fitted = dataclasses.replace(fitted, regressions=tuple(bounded))
+    fitted = replace(fitted, regressions=tuple(bounded))
     spread = partitions.run(clipped, ["encoded", "raw"], "state", fitted=fitted)["prognosis"]
     partitions.forget("raw")
     moments = list(zip(spread.mean[:, None], spread.sd[:, None], strict=True))
-    fitted = dataclasses.replace(fitted, pair=model.prognosis(moments[0], moments[1]))
+    fitted = replace(fitted, pair=model.prognosis(moments[0], moments[1]))
     mark_state = clipped(marks, mark_state, fitted)[0]
     balance = LandmarkKernel(balance_keys(marks, mark_state, fitted), settings.treatment_amplitudes)
-    return dataclasses.replace(fitted, balance_kernel=balance), found
+    return replace(fitted, balance_kernel=balance), found

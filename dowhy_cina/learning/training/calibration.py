@@ -21,6 +21,7 @@ from dowhy_cina.learning.simulators import draw_table
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.state import each_tensor
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
 
 #: Rows and columns of the samples, drawn log-uniformly between these.
@@ -71,11 +72,10 @@ def collect(model: CinaModel, families: Sequence[str], samples: int, landmarks: 
         one = _draw(model, np.random.default_rng([seed, index]), list(families), landmarks)
         if one is not None:
             found.append(one)
-    columns = [torch.cat(parts) for parts in zip(*found, strict=True)]
-    return Ingredients(*columns)
+    return each_tensor(found, torch.cat)
 
 
-def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landmarks: int) -> tuple[Tensor, ...] | None:
+def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landmarks: int) -> Ingredients | None:
     """Ingredients of one sample; none if an arm is too small or the outcome constant."""
     rows, columns = (int(np.exp(rng.uniform(*np.log(bounds)))) for bounds in (ROWS, COLUMNS))
     population = draw_table(rng, max(POPULATION * rows, SMALLEST_POPULATION), columns, families=families)
@@ -91,7 +91,8 @@ def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landm
     table = table_batch([sample], landmarks, torch.device("cpu"))
     state = model(table)
     found = Estimation(model, table, state, Target.named("att" if of_treated else "ate", table, state))
-    return found.effect.value - effect, found.sampling, found.bias, found.smaller_arm, found.degrees_of_freedom
+    error = found.effect.value - effect
+    return Ingredients(error, found.sampling, found.bias, found.smaller_arm, found.degrees_of_freedom)
 
 
 def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -> None:
@@ -140,8 +141,8 @@ def calibrate(model: CinaModel, families: Sequence[str], samples: int, landmarks
     """
     every = collect(model, families, samples, landmarks, seed)
     held = torch.arange(len(every.error)) % 5 == 0
-    fit_variance(model, _part(every, ~held))
-    rest = _part(every, held)
+    fit_variance(model, each_tensor([every], lambda parts: parts[0][~held]))
+    rest = each_tensor([every], lambda parts: parts[0][held])
     return {"coverage": rest.coverage(model), "samples": len(rest.error)}
 
 
@@ -153,8 +154,3 @@ def calibrate_checkpoint(
     figures = calibrate(model, families, samples, landmarks, seed)
     checkpoint.write(path, model, {**header, "calibration": figures})
     return figures
-
-
-def _part(ingredients: Ingredients, chosen: Tensor) -> Ingredients:
-    values = (ingredients.error, ingredients.sampling, ingredients.bias, ingredients.smaller, ingredients.freedom)
-    return Ingredients(*(value[chosen] for value in values))

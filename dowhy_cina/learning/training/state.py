@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import math
 import pickle
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -127,8 +126,8 @@ def save(run: Run, config: TrainingConfig, collections: tuple[str, ...], output:
         If it cannot be written; an earlier state is left as it was.
     """
     content = {
-        "recipe": dataclasses.asdict(config),
-        "model_config": dataclasses.asdict(run.model.config),
+        "recipe": asdict(config),
+        "model_config": asdict(run.model.config),
         "collections": list(collections),
         "model": run.model.state_dict(),
         "average": run.average.state_dict(),
@@ -185,9 +184,9 @@ def _check_fits(
     path: Path,
 ) -> None:
     """Raise unless the state belongs to the recipe."""
-    pairs = [("training", content["recipe"], dataclasses.asdict(config))]
+    pairs = [("training", content["recipe"], asdict(config))]
     if model_config is not None:
-        pairs.append(("model", content["model_config"], dataclasses.asdict(model_config)))
+        pairs.append(("model", content["model_config"], asdict(model_config)))
     for table, saved, asked in pairs:
         for name in asked:
             if name not in FREE and saved.get(name) != asked[name]:

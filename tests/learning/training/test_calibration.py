@@ -15,8 +15,7 @@ from dowhy_cina.learning.training.calibration import (
     fit_variance,
 )
 from dowhy_cina.model import checkpoint
-from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.variance import BIAS_PARTS, LARGEST_ARM
+from dowhy_cina.model.network import BIAS_PARTS, LARGEST_ARM, CinaModel
 
 
 @pytest.fixture
