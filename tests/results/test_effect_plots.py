@@ -1,5 +1,7 @@
 """Pictures of the effect against a covariate and by group show the numbers they are asked for."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,17 +17,28 @@ from dowhy_cina.results.heterogeneity import VaryingEffect
 ROWS = 300
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawn(VaryingEffect):
+    value: float
+    target: str
+
+
 @pytest.fixture(scope="module")
 def result():
     """What the pictures read of a result; the scores rise with age."""
     rng = np.random.default_rng(0)
-    found = VaryingEffect()
-    found.covariates = pd.DataFrame({"age": rng.uniform(20, 60, ROWS), "wed": np.tile([1, 0, 0], ROWS // 3)})
-    found.pseudo_outcomes = 0.1 * found.covariates["age"].to_numpy() + rng.normal(size=ROWS)
-    found.target_weights, found.treatment = np.full(ROWS, 1 / ROWS), np.tile([1, 0], ROWS // 2).astype(np.int8)
-    found.confidence_level, found.cluster = 0.9, None
-    found.value, found.target = found.pseudo_outcomes.mean(), "ate"
-    return found
+    covariates = pd.DataFrame({"age": rng.uniform(20, 60, ROWS), "wed": np.tile([1, 0, 0], ROWS // 3)})
+    scores = 0.1 * covariates["age"].to_numpy() + rng.normal(size=ROWS)
+    return Drawn(
+        pseudo_outcomes=scores,
+        target_weights=np.full(ROWS, 1 / ROWS),
+        treatment=np.tile([1, 0], ROWS // 2).astype(np.int8),
+        confidence_level=0.9,
+        covariates=covariates,
+        cluster=None,
+        value=scores.mean(),
+        target="ate",
+    )
 
 
 @pytest.fixture

@@ -11,13 +11,15 @@ from dowhy_cina.results.heterogeneity import VaryingEffect, best_linear_projecti
 
 
 def result(table, **changes):
-    found = VaryingEffect()
-    found.pseudo_outcomes, found.target_weights = table.scores, table.target
-    found.treatment, found.confidence_level = table.treatment.astype(np.int8), 0.9
-    found.covariates, found.cluster = table.covariates, None
-    for name, value in changes.items():
-        setattr(found, name, value)
-    return found
+    fields = {
+        "pseudo_outcomes": table.scores,
+        "target_weights": table.target,
+        "treatment": table.treatment.astype(np.int8),
+        "confidence_level": 0.9,
+        "covariates": table.covariates,
+        "cluster": None,
+    }
+    return VaryingEffect(**fields | changes)
 
 
 @pytest.fixture
