@@ -294,6 +294,17 @@ def test_info_shows_measured_figures(tmp_path, capsys):
     assert re.search(r"goal of the day +0\.1235\n", capsys.readouterr().out)
 
 
+def test_info_says_how_long_training_took(tmp_path, capsys):
+    model, header = read("cina-small")
+    run = {"model": header["model"], "tables": 27_000, "steps": 1_500, "seconds": 9_000.0, "waiting_share": 0.125}
+    write(tmp_path / "x.safetensors", model, run)
+    assert cli.main(["info", str(tmp_path / "x.safetensors")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"trained on +27,000 tables in 1,500 steps\n", printed)
+    assert re.search(r"time +2\.50 hours, 3\.0 tables a second\n", printed)
+    assert re.search(r"waiting for data +12\.5% of the time\n", printed)
+
+
 def test_pretrain_hands_its_arguments_on(monkeypatch, tmp_path):
     from dowhy_cina import training
 

@@ -197,6 +197,8 @@ class TestSolved:
         inside = dowhy_cina.estimate_effect(x, t, y, checkpoint="exact", target_units=rows)
         foreign = dowhy_cina.estimate_effect(x, t, y, checkpoint="exact", target_units=pd.DataFrame(x[rows]))
         assert foreign.value == pytest.approx(inside.value, abs=0.1)
+        # The arms are balanced to the same population; only predictions know no row's own outcome here.
+        assert np.abs(foreign.weights - inside.weights).max() < 1e-6 * inside.weights.max()
 
     def test_exact_refuses_a_long_table(self, table, monkeypatch):
         monkeypatch.setattr("dowhy_cina.mathematics.solvers.MAX_ROWS", 500)

@@ -65,6 +65,21 @@ def test_nobody_limited_the_memory(monkeypatch):
     assert plan_memory(10**6, 10, 128, CPU, None).storage.kept == KERNELS
 
 
+@pytest.mark.parametrize(
+    ("limit", "used", "free"),
+    [("3000000000", 10**9, 2 * 10**9), ("max", 10**9, 8_192_000_000), ("3000000000", 4 * 10**9, 0)],
+)
+def test_free_memory_is_what_the_control_group_leaves_of_it(monkeypatch, tmp_path, limit, used, free):
+    group = tmp_path / "sys" / "fs" / "cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text(f"{limit}\n")
+    (group / "memory.current").write_text(f"{used}\n")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n")
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / name.lstrip("/"))
+    assert memory.free_memory(CPU) == free
+
+
 def table(rows=3000):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, 4))

@@ -149,6 +149,19 @@ def test_batch_of_different_sizes_is_one_by_one():
         assert float(found.intercept[k]) == pytest.approx(intercept, abs=5e-3)
 
 
+def test_a_table_that_is_there_does_not_move_on_with_its_batch():
+    grams, signs = (np.stack(parts) for parts in zip(problem(60, 0), problem(60, 1), strict=True))
+    features, w = factorise(torch.from_numpy(grams)), torch.from_numpy(signs)
+    # The first table's problem is the easier one by far: it waits for the second.
+    penalties, tolerance = torch.tensor([30.0, 0.01], dtype=torch.float64), 1e-3
+    both = solve_dual(features, w, penalties, tolerance=tolerance)
+    alone = [solve_dual(features[k : k + 1], w[k : k + 1], penalties[k : k + 1], tolerance=tolerance) for k in (0, 1)]
+    assert both.converged
+    assert alone[0].iterations < both.iterations == alone[1].iterations
+    assert both.alpha[0].numpy() == pytest.approx(alone[0].alpha[0].numpy(), abs=1e-12)
+    assert float(both.gap[0]) == pytest.approx(float(alone[0].gap), rel=1e-6)
+
+
 def test_a_solver_is_continued():
     gram, signs = problem(150, 3)
     features, w = factorise(torch.from_numpy(gram)[None]), torch.from_numpy(signs)[None]

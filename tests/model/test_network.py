@@ -359,6 +359,30 @@ def test_predictions_stay_in_the_arms_range(model):
             assert (means <= outcome.regression.upper).all()
 
 
+@pytest.mark.parametrize("sampling", [False, True])
+def test_the_arms_range_is_that_of_the_fitted_values_of_its_own_rows(model, sampling):
+    """Rows without a sampling weight are in no arm; far rows of the other arm are clipped."""
+    table = batch(tables=2)
+    if sampling:
+        weights = weighted(table).weights.clone()
+        weights[:, ::5] = 0
+        table = dataclasses.replace(table, weights=weights * (N / weights.sum(1, keepdim=True)))
+    with torch.no_grad():
+        state = model(table)
+    clipped = 0
+    for arm, outcome in enumerate(state.outcomes):
+        fitted = outcome.regression.fit.predict(outcome.rows)
+        for one in range(2):
+            own = fitted[one][table.arm(arm)[one] > 0]
+            assert len(own) < N
+            assert outcome.regression.lower[one].tolist() == [float(own.min())]
+            assert outcome.regression.upper[one].tolist() == [float(own.max())]
+            expected = fitted[one].clamp(own.min(), own.max())
+            torch.testing.assert_close(outcome.means[one], expected, atol=0, rtol=0)
+            clipped += int((expected != fitted[one]).sum())
+    assert clipped > 0
+
+
 # The variance head
 
 

@@ -202,6 +202,15 @@ class TestVerdict(Case):
         treated = (case["treatment"] == 1) / 200
         assert overlap_verdict(**{**case, "target_weights": treated}).grade == "good"
 
+    @pytest.mark.parametrize(("lonely", "named"), [(80, False), (51, False), (37, True)])
+    def test_another_target_is_named_only_if_it_lacks_half_as_much(self, lonely, named):
+        case = self.with_lonely_controls(120)
+        case["propensity"][0 : 2 * lonely : 2] = 0.999
+        verdict = overlap_verdict(**case)
+        assert verdict.reasons[0].startswith(f"{(120 + lonely) / 4:.0f} % of the target")
+        assert ("'att'" in verdict.advice) == named
+        assert (f"where {lonely / 2:.0f} % lack a counterpart" in verdict.advice) == named
+
     @pytest.mark.parametrize(("arm", "start"), [("treated", 0), ("control", 1)])
     @pytest.mark.parametrize(("carriers", "grade"), [(40, 0), (20, 1), (4, 2), (2, 2)])
     def test_few_rows_carry_the_estimate(self, arm, start, carriers, grade):

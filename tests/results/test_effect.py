@@ -13,6 +13,7 @@ from scipy import stats
 
 import dowhy_cina
 from dowhy_cina.errors import CinaError, InputError, InputTypeError
+from dowhy_cina.results.sensitivity import sensitivity
 
 
 def linear_table(rows=600, columns=4, seed=0, effect=2.0):
@@ -76,6 +77,17 @@ class TestResult:
     def test_pseudo_outcomes_have_the_mean_of_the_effect(self, result):
         assert result.pseudo_outcomes.shape == (600,)
         assert result.pseudo_outcomes.mean() == pytest.approx(result.value, rel=1e-9)
+
+    def test_sensitivity_counts_the_rows_that_are_compared(self, result, table):
+        x, t, y = table
+        more = np.r_[x, x], np.r_[t, np.full(600, 2)], np.r_[y, y]
+        found = dowhy_cina.estimate_effect(*more, treatment_value=1, control_value=0)
+        assert found.rows_set_aside == 600
+        expected = sensitivity(
+            found.value, found.standard_error, found.confidence_interval, found.outcome_scale, rows=600, columns=4
+        )
+        assert found.sensitivity() == expected
+        assert expected.robustness_value == pytest.approx(result.sensitivity().robustness_value, rel=1e-9)
 
     def test_pickles_without_the_regressions(self, result):
         loaded = pickle.loads(pickle.dumps(result))

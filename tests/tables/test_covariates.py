@@ -13,6 +13,7 @@ import pytest
 from dowhy_cina.errors import CinaError, InputError, InputTypeError
 from dowhy_cina.mathematics.scaling import CLIP
 from dowhy_cina.tables import Preprocessor, canonical_row_key
+from dowhy_cina.tables.reading import MAX_LEVELS, column_levels, read_table
 
 
 def refused(error, *words):
@@ -53,6 +54,13 @@ class TestPreprocessor:
         assert "duplicate of 'age" in "".join(prepared.dropped.values())
         readable.loc[0, "age"] = -1.0
         assert frame["age"][0] != -1.0
+
+    def test_as_many_levels_as_are_allowed_are_taken_and_one_more_is_not(self):
+        table = read_table(pd.DataFrame({"id": [f"u{place}" for place in range(MAX_LEVELS)] * 2 + [None]}))
+        assert len(column_levels(table.text[0], "id")) == MAX_LEVELS + 1  # missing is not counted
+        table = read_table(pd.DataFrame({"id": [f"u{place}" for place in range(MAX_LEVELS + 1)]}))
+        with refused(InputError, f"at most {MAX_LEVELS} levels", f"got {MAX_LEVELS + 1} in {MAX_LEVELS + 1} rows"):
+            column_levels(table.text[0], "id")
 
     def test_two_levels_give_one_indicator(self):
         frame = pd.DataFrame({"sex": ["f", "m", "m"], "one": ["a", "a", "a"], "gap": ["x", None, "x"]})

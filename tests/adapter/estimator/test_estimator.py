@@ -311,6 +311,24 @@ def test_conditional_estimates_add_up_to_the_overlap_effect(frame, problem):
     assert np.abs(groups.to_numpy() - truth).max() < 0.8
 
 
+def test_conditional_estimates_of_the_overlap_leave_out_rows_set_aside(frame, make_model):
+    more = pd.concat([frame, frame.head(100).assign(t=2)], ignore_index=True)
+    model, estimand = make_model(more)
+    estimate = model.estimate_effect(estimand, method_name=METHOD, target_units="overlap")
+    assert estimate.cina_result.rows_set_aside == 100
+    groups, weights = estimate.conditional_estimates, estimate.cina_result.target_weights
+    compared = more.index < len(frame)
+    cut = pd.qcut(more.m[compared], 5).reindex(more.index)
+    shares = [weights[(cut == group).to_numpy()].sum() for group in groups.index]
+    assert sum(shares) == pytest.approx(1)
+    assert (groups * shares).sum() == pytest.approx(estimate.value, rel=1e-9)
+    for group, effect in groups.items():
+        rows = (cut == group).to_numpy()
+        scores = estimate.cina_result.pseudo_outcomes - estimate.value
+        expected = estimate.value + scores[rows].sum() / (len(frame) * weights[rows].sum())
+        assert effect == pytest.approx(expected, rel=1e-9)
+
+
 # --- sampling weights and clusters
 
 

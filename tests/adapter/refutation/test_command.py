@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from dowhy_cina.adapter.refutation.refuters import NAMES
@@ -41,6 +43,27 @@ def test_the_seed_decides(files, capsys):
         return json.loads(path.read_text())["refutations"][0]["effects"]
 
     assert effects("1") == effects("1") != effects("2")
+
+
+@pytest.mark.parametrize("third", [False, True])
+def test_arms_of_any_values(files, frame, capsys, third):
+    """The same answer as of a treatment of 0 and 1; where a third value has to be set aside, the arms are named."""
+    options = ["--covariates", "x", "--refuters", "data_subset_refuter", "--simulations", "2", "--seed", "1"]
+
+    def report(table, *more):
+        table.to_csv(files / "data.csv", index=False)
+        assert call(files, *options, *more, "--json", str(files / "report.json")) == 0
+        return json.loads((files / "report.json").read_text())
+
+    plain, other = report(frame), frame.assign(t=np.where(frame.t == 1, 5, 3))
+    if third:
+        other = pd.concat([other, frame.head(50).assign(t=4)])
+    found = report(other, *(["--treatment-value", "5", "--control-value", "3"] if third else []))
+    assert found["estimated_effect"] == pytest.approx(plain["estimated_effect"], rel=1e-9)
+    effects = [content["refutations"][0]["effects"] for content in (found, plain)]
+    assert len(effects[0]) == len(effects[1]) == 2
+    if not third:
+        assert effects[0] == pytest.approx(effects[1], rel=1e-6)
 
 
 def test_refuses_in_one_line(files, capsys):

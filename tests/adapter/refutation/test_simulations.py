@@ -63,6 +63,20 @@ def test_bootstrap_repeats_rows_and_disturbs_what_dowhy_disturbs(wide):
     assert set(table.changed) == {"x", "flag", "kind"}
 
 
+def test_bootstraps_noise_is_a_tenth_of_the_sample_standard_deviation(make_frame, make_estimate, make_setting):
+    """As pandas has it, n - 1 below, of the values that are there: the draws are those of the generator in turn."""
+    frame = make_frame(60)
+    frame.loc[::7, "z"] = np.nan
+    setting = make_setting(make_estimate(frame, ["x", "z"]))
+    table, same = simulations.bootstrap(setting, generator()), generator()
+    rows = same.integers(60, size=60)
+    np.testing.assert_array_equal(table.rows, rows)
+    for name, disturbed in zip(setting.number_names, table.numbers, strict=True):
+        drawn = frame[name].iloc[rows]
+        expected = drawn + same.normal(scale=0.1 * drawn.std(), size=60)
+        np.testing.assert_allclose(disturbed, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("unit", [2.0**-20, 2.0**10])
 def test_bootstrap_disturbs_in_any_unit_alike(unit, make_frame, make_estimate, make_setting):
     """By a tenth of each column's own standard deviation, so that powers of two pass through without rounding."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
 import dowhy_cina
 from dowhy_cina import cli
 from dowhy_cina.errors import InputError
-from dowhy_cina.learning.evaluation import METHODS, evaluate, simulated_problems
+from dowhy_cina.learning.evaluation import METHODS, classical, evaluate, measure, simulated_problems
 from dowhy_cina.learning.evaluation.classical import (
     PENALTIES,
     difference_in_means,
@@ -62,6 +65,23 @@ def test_linear_regression_takes_columns_that_are_combinations_of_others():
     x, t, y = table(1, 300)
     more = np.column_stack([x, x[:, 0] - 2 * x[:, 1], np.ones(300)])
     assert linear_regression(more, t, y) == pytest.approx(linear_regression(x, t, y))
+
+
+def test_x_learner_trusts_the_controls_imputed_effects_where_treatment_is_likely(monkeypatch):
+    monkeypatch.setattr(classical, "_regression", lambda: KNeighborsRegressor(7))
+    monkeypatch.setattr(classical, "_classification", lambda: LogisticRegression())
+    x, t, y = table(4, 400)
+
+    def fit(rows, values):
+        return KNeighborsRegressor(7).fit(x[rows], values[rows]).predict(x)
+
+    control, treated = fit(t == 0, y), fit(t == 1, y)
+    of_controls, of_treated = fit(t == 0, treated - y), fit(t == 1, y - control)
+    p = LogisticRegression().fit(x, t).predict_proba(x)[:, 1]
+    value, error = classical.x_learner(x, t, y)
+    assert value == pytest.approx(np.mean(p * of_controls + (1 - p) * of_treated), rel=1e-9)
+    assert abs(np.mean((1 - p) * of_controls + p * of_treated) - value) > 0.01
+    assert np.isnan(error)
 
 
 def gaussian(left, right):
@@ -124,6 +144,28 @@ def test_figures_by_hand():
     means = np.array([difference_in_means(p.covariates, p.treatment, p.outcome)[0] for p in problems])
     naive = np.abs(means - effects) / sds
     assert found.loc[("additive", "difference in means"), "error"] == pytest.approx(np.mean(naive))
+
+
+def test_coverage_counts_the_intervals_that_hold_the_effect_from_either_side(monkeypatch):
+    problems = list(simulated_problems("additive", 4, 0, 150, 5))
+    sds = [problem.outcome.std() for problem in problems]
+    # About the effect, in sd of the outcome: an interval around it, one below, a longer one above, and none.
+    intervals = [(-1.0, 1.0), (-3.0, -1.0), (1.0, 5.0), None]
+
+    def known(covariates, treatment, outcome, **options):
+        place = next(k for k, problem in enumerate(problems) if np.array_equal(problem.outcome, outcome))
+        effect, sd, interval = problems[place].effect, sds[place], intervals[place]
+        ends = None if interval is None else (effect + interval[0] * sd, effect + interval[1] * sd)
+        return SimpleNamespace(value=effect - 0.1 * (place + 1) * sd, confidence_interval=ends, duality_gap=place)
+
+    monkeypatch.setattr(measure, "estimate_effect", known)
+    found = evaluate("cina-small", ["additive"], tables=4, rows=150, columns=5, classical=False, progress=False)
+    for _, row in found.iterrows():
+        assert row["coverage"] == pytest.approx(1 / 3)
+        assert row["width"] == pytest.approx(2)
+        assert row["error"] == pytest.approx(0.25)
+        assert row["gap"] == pytest.approx(1.5)
+        assert row["gap_95"] == pytest.approx(2.85)
 
 
 def test_sizes_and_seed_reach_the_tables(tmp_path):

@@ -6,11 +6,12 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
 from dowhy_cina.learning.simulators import DEFAULT_WEIGHTS, REGISTRY, SimulatedTable, draw_table
 from dowhy_cina.learning.simulators.covariates import REAL_TABLES, real_covariates, real_table
-from dowhy_cina.learning.simulators.laws import KINDS, assign, outcome_laws, propensities
+from dowhy_cina.learning.simulators.laws import ADDITIVE_KINDS, KINDS, OutcomeLaw, assign, outcome_laws, propensities
 from dowhy_cina.learning.simulators.mechanisms import MECHANISMS, random_function
 
 SHAPES = [(50, 1), (60, 250), (300, 5), (1000, 23)]
@@ -70,6 +71,38 @@ def test_stated_mean_and_sd_are_those_of_repeated_draws(kind: str, seed: int) ->
     assert np.abs(z).max() < 4.5
     tolerance = 0.35 if kind == "heavy_tailed" else 0.12  # t3 has no fourth moment: its sample sd converges slowly
     np.testing.assert_allclose(sample.std(axis=0), law.sd, rtol=tolerance)
+
+
+def exact_moments(law: OutcomeLaw) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sd of every row, by scipy's distributions and, where the outcome is cut, by a sum over quantiles."""
+    if law.kind == "binary":
+        return law.mean, stats.bernoulli(law.mean).std()
+    if law.kind == "count" and np.isinf(law.shape):
+        return law.mean, stats.poisson(law.mean).std()
+    if law.kind == "count":
+        drawn = stats.nbinom(law.shape, law.shape / (law.shape + law.mean))
+        return drawn.mean(), drawn.std()
+    if law.kind == "zero_inflated":
+        size = stats.gamma(law.shape, scale=law.mean / law.parameter / law.shape)
+        mean, second = law.parameter * size.mean(), law.parameter * (size.var() + size.mean() ** 2)
+        return mean, np.sqrt(second - mean**2)
+    if law.kind == "lognormal":
+        drawn = stats.lognorm(law.shape, scale=law.mean * np.exp(-(law.shape**2) / 2))
+        return drawn.mean(), drawn.std()
+    quantiles = stats.norm.ppf((np.arange(100_000) + 0.5) / 100_000)
+    values = np.clip(law.parameter[:, None] + law.shape * quantiles, *law.bounds)
+    return values.mean(axis=1), np.maximum(values.std(axis=1), 1e-3 * law.shape)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ADDITIVE_KINDS])
+@pytest.mark.parametrize("seed", range(4))
+def test_stated_moments_are_exact(kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    responses = rng.normal(size=(2, 12))
+    for law in outcome_laws(rng, kind, tuple(responses), noise_share=0.85, spread=responses[0]):
+        mean, sd = exact_moments(law)
+        np.testing.assert_allclose(law.mean, mean, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(law.sd, sd, rtol=1e-3)
 
 
 def test_observed_outcomes_agree_with_the_stated_truth(many_tables: list[SimulatedTable]) -> None:

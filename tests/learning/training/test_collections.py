@@ -103,6 +103,21 @@ def test_batches_of_a_folder_are_subsamples_of_one_table(folder):
     assert {columns for _, columns in shapes} == {1, 2, 3, 4, 5, 6}
 
 
+@pytest.mark.parametrize("rare", ["no", "yes"])
+def test_subsamples_keep_ten_rows_of_an_arm_that_is_rare(tmp_path, rare):
+    (tmp_path / "collection.toml").write_text('treatment = "dose"\ntreated = "yes"\ncontrol = "no"\n')
+    table = frame(0)[0].assign(dose="no" if rare == "yes" else "yes")
+    table.loc[::12, "dose"] = rare  # 13 of 150
+    table.to_csv(tmp_path / "0.csv", index=False)
+    found, config = Folder(tmp_path), dataclasses.replace(QUICK, min_rows=40, max_rows=40)
+    for index in range(5):
+        treatment = draw_batch(0, index, config, found).table.treatment
+        assert treatment.shape == (2, 40)
+        assert (treatment == float(rare == "yes")).sum(1).tolist() == [10, 10]
+    config = dataclasses.replace(QUICK, min_rows=150, max_rows=150)
+    assert (draw_batch(0, 0, config, found).table.treatment == float(rare == "yes")).sum(1).tolist() == [13, 13]
+
+
 def test_known_effects_make_labels(folder):
     effects = {}
     for seed in range(3):

@@ -362,6 +362,23 @@ def test_initial_weights_follow_from_the_seed():
     assert not torch.equal(first, other)
 
 
+def test_the_log_has_the_mean_loss_of_the_steps_since_the_last_validation(tmp_path, monkeypatch):
+    calls = itertools.count()
+
+    def numbered(model, batch, config):
+        """As many as there were steps before this one, of two batches each."""
+        no_gradient = sum(parameter.sum() for parameter in model.parameters()) * 0
+        return no_gradient + torch.full((len(batch),), next(calls) // 2)
+
+    monkeypatch.setattr(objectives, "losses", numbered)
+    options = {"steps": 5, "validation_every": 2, "validation_tables": 2, "validation_families": ("additive",)}
+    config = dataclasses.replace(QUICK, **options)
+    pretrain(config, ["linear"], output=tmp_path / "x.safetensors", model_config=SMALL, progress=False)
+    rows = rows_of(tmp_path / "x.csv")
+    assert [int(row["steps"]) for row in rows] == [0, 2, 4, 5]
+    assert [float(row["loss"]) for row in rows] == pytest.approx([math.nan, 0.5, 2.5, 4.0], nan_ok=True)
+
+
 @pytest.mark.parametrize("damage", ["not finite", "no factorisation"])
 def test_a_degenerate_table_does_not_end_a_run(tmp_path, monkeypatch, caplog, damage):
     original, calls = objectives.losses, itertools.count()

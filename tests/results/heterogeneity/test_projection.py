@@ -145,6 +145,21 @@ def test_curve_of_two_values_is_the_line_through_their_effects(scored, target):
     np.testing.assert_allclose(curve["standard_error"].iloc[[0, -1]], groups["standard_error"], rtol=0.02)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.99])
+def test_band_of_a_line_holds_all_of_it_at_the_level(scored, level):
+    """The errors of both ends and of the middle give the law of all t-ratios along the line."""
+    table = scored(300, 2)
+    curve = effect_curve(table.scores, table.covariates["b"], level=level)
+    error = curve["standard_error"].to_numpy()
+    first, middle, last = error[[0, 40, 80]] ** 2
+    joint = 2 * middle - (first + last) / 2
+    ends = np.random.default_rng(1).multivariate_normal([0, 0], [[first, joint], [joint, last]], 50_000)
+    along = np.linspace(0, 1, 81)
+    widest = np.abs((ends[:, :1] * (1 - along) + ends[:, 1:] * along) / error).max(axis=1)
+    half = (curve["band_upper"] - curve["band_lower"]).to_numpy() / 2
+    np.testing.assert_allclose(half / error, np.quantile(widest, level), rtol=0.06)
+
+
 def test_curve_refusals(scored):
     table = scored(300, 2)
     with pytest.raises(InputError, match="varies"):
