@@ -124,12 +124,12 @@ def test_kernels_kept_instead_of_features_give_the_same(monkeypatch, keep):
 
 
 @pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("build", [RowFeatures.build, RowFeatures.of_kernels])
-def test_rows_that_are_taken_keep_their_factor(build, keep):
+@pytest.mark.parametrize("whiten", [True, False])
+def test_rows_that_are_taken_keep_their_factor(whiten, keep):
     built = row_features(keep)
     factor = torch.from_numpy(np.random.default_rng(6).uniform(0.5, 2.0, size=(2, 33)))
     places = torch.tensor([[4, 0, 31], [7, 7, 2]])
-    taken = build(built.kernel, built.keys, keep).scaled(factor).take(places)
+    taken = RowFeatures.build(built.kernel, built.keys, keep, whiten=whiten).scaled(factor).take(places)
     expected = gather_rows(built.together() * factor[..., None], places)
     torch.testing.assert_close(taken.together(), expected, atol=1e-9, rtol=0)
 
