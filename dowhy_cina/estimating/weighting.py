@@ -14,16 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import (
-    Features,
     arms_imbalance,
-    relative_target_gap,
     take_rows,
     target_imbalance,
     weights_from_alpha,
 )
 from dowhy_cina.mathematics.kernels import LandmarkKernel, gaussian_gram, median_bandwidth, places_of
-from dowhy_cina.mathematics.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
-from dowhy_cina.mathematics.splitting import RELAXATION, simplex_weights
+from dowhy_cina.mathematics.newton import ArmProblem, balance_to_target
+from dowhy_cina.mathematics.solvers import DualSolution, check_rows, solve_dual, solve_dual_svc
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import TableBatch, ZeroShot
 
@@ -31,7 +29,7 @@ from dowhy_cina.model.state import TableBatch, ZeroShot
 EXACT_GAP = 1e-6
 #: Lambda of the exact dual and ridge of exact target balancing, in multiples of the kernel's diagonal.
 EXACT_REGULARISATION = 0.1
-#: Iterations after which a refinement gives up, and says so.
+#: Iterations after which a refinement arm against arm gives up, and says so.
 MAX_STEPS = 5000
 
 
@@ -171,23 +169,6 @@ def _of_dual(
     return Weighting(weights, certify, solution.iterations, solution.converged)
 
 
-@dataclasses.dataclass(frozen=True)
-class _ArmProblem:
-    """Balancing of one arm to a target, of which :func:`target_objective` is the objective."""
-
-    features: Features
-    arm: Float[Tensor, "B n"]
-    target: Float[Tensor, "B M"]
-    ridge: Float[Tensor, " B"]
-
-    def gap(self, weights: Float[Tensor, "B n"]) -> Float[Tensor, " B"]:
-        return relative_target_gap(self.features, weights, self.arm, self.target, self.ridge)
-
-    def certify(self, weights: Float[Tensor, "B n"]) -> Certificate:
-        gap = self.gap(weights)
-        return Certificate(gap, *target_imbalance(self.features, weights, self.arm, self.target, self.ridge, gap))
-
-
 def arm_to_target(
     model: CinaModel,
     state: ZeroShot,
@@ -195,25 +176,22 @@ def arm_to_target(
     target: Float[Tensor, "B M"],
     goal: float | None = None,
 ) -> Weighting:
-    """Weights of one arm that reproduce a target's mean features."""
+    """Weights of one arm that reproduce a target's mean features; the solution where they miss a gap as a goal."""
     places = places_of(arm)
     # The rows of the other arm need not be carried along.
-    features, own = take_rows(state.balance_features, places), arm.gather(1, places)
-    problem = _ArmProblem(features, own, target, state.balance_ridge)
-    best, solver = model.layer.balance_to(features, own, target, state.balance_ridge)
-    steps, converged = 0, True
-    if goal is not None:
+    problem = ArmProblem(take_rows(state.balance_features, places), arm.gather(1, places), target, state.balance_ridge)
+    best, steps = model.layer.balance_to(problem.features, problem.arm, target, problem.ridge), 0
+    if goal is not None and bool((missed := problem.gap(best) > goal).any()):
+        # A table that is there already stays, so that its weights do not depend on its company in the batch.
+        solution, steps = balance_to_target(problem)
+        best = torch.where(missed[:, None], solution, best)
+    converged = goal is None or bool((problem.gap(best) <= goal).all())
+
+    def certify() -> Certificate:
         gap = problem.gap(best)
-        while bool((gap > goal).any()) and steps < MAX_STEPS:
-            candidate = simplex_weights(solver.run(CHECK_EVERY, RELAXATION), own)
-            steps += CHECK_EVERY
-            found = problem.gap(candidate)
-            # A table that is there already stays, so that its weights do not depend on its company in the batch.
-            better = (found < gap) & (gap > goal)
-            best, gap = torch.where(better[:, None], candidate, best), torch.where(better, found, gap)
-        converged = bool((gap <= goal).all())
-    weights = torch.zeros_like(arm).scatter(1, places, best)
-    return Weighting(weights, lambda: problem.certify(best), steps, converged)
+        return Certificate(gap, *target_imbalance(problem.features, best, problem.arm, target, problem.ridge, gap))
+
+    return Weighting(torch.zeros_like(arm).scatter(1, places, best), certify, steps, converged)
 
 
 def balance_arms(
