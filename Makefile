@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-coverage clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage clean
 
 install: $(STAMP)
 
@@ -74,6 +74,10 @@ bench-coverage: $(STAMP)
 # The figures that the bundled model is judged by; those on published tables too with DATA=FOLDER.
 bench-accuracy: $(STAMP)
 	$(BIN)/python benchmarks/accuracy.py $(if $(DATA),--data "$(DATA)")
+
+# How well the weights balance, and at what price, beside entropy balancing and others; on published tables too with DATA=FOLDER.
+bench-balance: $(STAMP)
+	$(BIN)/python benchmarks/balance.py --csv docs/measured/balance.csv $(if $(DATA),--data "$(DATA)")
 
 clean:
 	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)

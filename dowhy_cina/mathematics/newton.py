@@ -192,15 +192,17 @@ def solve_dual_of_target(
     sums_at : callable
     """
     point, steps = DualPoint.start(ridge, count, target.shape[1]), 0
-    sums = sums_at(point)
+    sums, lowest, smallest = sums_at(point), torch.full_like(ridge, torch.inf), torch.full_like(ridge, torch.inf)
     while steps < MOST_STEPS:
-        gradient = point.gradient(sums, target)
-        moving = gradient.abs().amax(1) > TOLERANCE
+        gradient, value = point.gradient(sums, target), point.value(sums, target)
+        size = gradient.abs().amax(1)
+        # A table that neither falls nor levels out any more has come as far as its rounding lets it.
+        moving = (size > TOLERANCE) & ((value < lowest) | (size < smallest))
         if not bool(moving.any()):
             break
-        steps += 1
+        steps, lowest, smallest = steps + 1, torch.minimum(value, lowest), torch.minimum(size, smallest)
         direction = newton_direction(gradient, sums, ridge, count)
-        point, sums = line_search(point, direction, target, (point.value(sums, target), gradient, moving), sums_at)
+        point, sums = line_search(point, direction, target, (value, gradient, moving), sums_at)
     return point, steps
 
 
