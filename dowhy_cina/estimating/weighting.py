@@ -21,7 +21,8 @@ from dowhy_cina.mathematics.balancing import (
 )
 from dowhy_cina.mathematics.kernels import LandmarkKernel, gaussian_gram, median_bandwidth, places_of
 from dowhy_cina.mathematics.newton import ArmProblem, balance_to_target
-from dowhy_cina.mathematics.solvers import DualSolution, check_rows, solve_dual, solve_dual_svc
+from dowhy_cina.mathematics.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
+from dowhy_cina.mathematics.splitting import RELAXATION, Splitting, simplex_weights
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import TableBatch, ZeroShot
 
@@ -29,7 +30,7 @@ from dowhy_cina.model.state import TableBatch, ZeroShot
 EXACT_GAP = 1e-6
 #: Lambda of the exact dual and ridge of exact target balancing, in multiples of the kernel's diagonal.
 EXACT_REGULARISATION = 0.1
-#: Iterations after which a refinement arm against arm gives up, and says so.
+#: Iterations of the splitting after which a refinement gives up, and says so.
 MAX_STEPS = 5000
 
 
@@ -180,18 +181,41 @@ def arm_to_target(
     places = places_of(arm)
     # The rows of the other arm need not be carried along.
     problem = ArmProblem(take_rows(state.balance_features, places), arm.gather(1, places), target, state.balance_ridge)
-    best, steps = model.layer.balance_to(problem.features, problem.arm, target, problem.ridge), 0
-    if goal is not None and bool((missed := problem.gap(best) > goal).any()):
-        # A table that is there already stays, so that its weights do not depend on its company in the batch.
-        solution, steps = balance_to_target(problem)
-        best = torch.where(missed[:, None], solution, best)
-    converged = goal is None or bool((problem.gap(best) <= goal).all())
+    best, solver = model.layer.balance_to(problem.features, problem.arm, target, problem.ridge)
+    steps, converged = 0, True
+    if goal is not None:
+        best, steps = _refined(problem, best, solver, goal)
+        converged = bool((problem.gap(best) <= goal).all())
 
     def certify() -> Certificate:
         gap = problem.gap(best)
         return Certificate(gap, *target_imbalance(problem.features, best, problem.arm, target, problem.ridge, gap))
 
     return Weighting(torch.zeros_like(arm).scatter(1, places, best), certify, steps, converged)
+
+
+def _refined(
+    problem: ArmProblem, weights: Float[Tensor, "B N"], solver: Splitting, goal: float
+) -> tuple[Float[Tensor, "B N"], int]:
+    """Weights whose gap is at most a goal, as far as that is reached, and the steps to them.
+
+    A table that is there already stays, so that its weights do not depend on its company in the batch.
+    """
+    gap, steps = problem.gap(weights), 0
+    if not bool((gap > goal).any()):
+        return weights, steps
+    features = problem.features
+    if not isinstance(features, Tensor) or features.shape[2] < features.shape[1]:
+        solution, steps = balance_to_target(problem)
+        return torch.where((gap > goal)[:, None], solution, weights), steps
+    # As many features as rows, those of an exact kernel: Newton's systems would be larger than the splitting's work.
+    while bool((gap > goal).any()) and steps < MAX_STEPS:
+        candidate = simplex_weights(solver.run(CHECK_EVERY, RELAXATION), problem.arm)
+        steps += CHECK_EVERY
+        found = problem.gap(candidate)
+        better = (found < gap) & (gap > goal)
+        weights, gap = torch.where(better[:, None], candidate, weights), torch.where(better, found, gap)
+    return weights, steps
 
 
 def balance_arms(

@@ -94,11 +94,11 @@ class CinaLayer(nn.Module):
         arm: Float[Tensor, "B N"],
         target: Float[Tensor, "B M"],
         ridge: Float[Tensor, " B"],
-    ) -> Float[Tensor, "B N"]:
-        """Weights of one arm that reproduce a target's mean features.
+    ) -> tuple[Float[Tensor, "B N"], Splitting]:
+        """Weights of one arm that reproduce a target's mean features, and the solver that can continue from them.
 
         ``arm`` holds the sampling weights of its rows, 1 without, and 0 for all others.
         """
         # The step of the splitting that converges fastest sits a little below the ridge, whatever the kernel.
         solver = Splitting(target_program(features, arm, target, ridge), 0.3 * ridge)
-        return simplex_weights(solver.run(self.target_layers), arm)
+        return simplex_weights(solver.run(self.target_layers), arm), solver

@@ -112,7 +112,7 @@ def test_more_layers_balance_better_to_a_target(table):
     arm, target, ridge = (signs < 0).double(), features.mean(1), torch.tensor([0.1, 1.0]).double()
     gaps = []
     for layers in (1, 8, 500):
-        weights = CinaLayer(16, layers).balance_to(features, arm, target, ridge)
+        weights = CinaLayer(16, layers).balance_to(features, arm, target, ridge)[0]
         np.testing.assert_allclose(weights.sum(1), 1)
         assert (weights[arm == 0] == 0).all()
         gaps.append(relative_target_gap(features, weights, arm, target, ridge).max().item())
