@@ -232,7 +232,8 @@ class Analysis:
         prepared, scale, treatment = self._prepared, self._rows.scale, self._rows.treatment
         weights, target = (part[0].cpu().numpy() for part in (found.weighting.weights, found.target.weights))
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
-        balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights)
+        sampled = self._rows.weights if self._rows.weighted else None
+        balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights, sampled)
         arms = sum_arms(treatment, weights, target, propensity)
         verdict = grade_overlap(arms, balance)
         certificate, (before, after) = found.weighting.certificate, found.worst_case

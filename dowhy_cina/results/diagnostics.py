@@ -87,10 +87,13 @@ class Arms(NamedTuple):
     control: Arm
 
 
-def standardised_mean_differences(covariates: Array, treatment: Array, weights: Array) -> tuple[Array, Array]:
+def standardised_mean_differences(
+    covariates: Array, treatment: Array, weights: Array, sample_weight: Array | None = None
+) -> tuple[Array, Array]:
     """Differences of the arms' means in pooled standard deviations, before and after weighting.
 
-    The unit is sqrt((s1^2 + s0^2) / 2) of the unweighted arms for both, so that weights cannot shrink it. A covariate
+    The unit is sqrt((s1^2 + s0^2) / 2) of the unweighted arms for both, so that weights cannot shrink it, sampling
+    weights neither. A covariate
     that is constant within both arms but not between them is measured in its standard deviation over all rows.
 
     Parameters
@@ -101,6 +104,9 @@ def standardised_mean_differences(covariates: Array, treatment: Array, weights: 
         1 in treated, 0 in control rows.
     weights : ndarray, shape (N,)
         Balancing weights, not negative; any scale within each arm.
+    sample_weight : ndarray, shape (N,), optional
+        Sampling weights, not negative, of the means before weighting: what the balancing weights are compared with is
+        the arms of the population that the sample stands for.
 
     Returns
     -------
@@ -119,19 +125,24 @@ def standardised_mean_differences(covariates: Array, treatment: Array, weights: 
     shifted = np.where(varies, shifted / np.where(varies, spread, 1.0), 0.0)
     pooled = np.sqrt((_variance(shifted[treated]) + _variance(shifted[~treated])) / 2)
     unit = np.where(pooled > _ROUNDING, pooled, np.where(varies, shifted.std(axis=0), 1.0))
-    before = shifted[treated].mean(axis=0) - shifted[~treated].mean(axis=0)
+    if sample_weight is None:
+        before = shifted[treated].mean(axis=0) - shifted[~treated].mean(axis=0)
+    else:
+        before = _weighted_mean(shifted, sample_weight * treated) - _weighted_mean(shifted, sample_weight * ~treated)
     after = _weighted_mean(shifted, weights * treated) - _weighted_mean(shifted, weights * ~treated)
     return before / unit, after / unit
 
 
-def balance_table(covariates: pd.DataFrame, treatment: Array, weights: Array) -> pd.DataFrame:
+def balance_table(
+    covariates: pd.DataFrame, treatment: Array, weights: Array, sample_weight: Array | None = None
+) -> pd.DataFrame:
     """Tabulate standardised mean differences.
 
     Parameters
     ----------
     covariates : DataFrame, N rows
         Numbers without missing values, in any unit.
-    treatment, weights : ndarray, shape (N,)
+    treatment, weights, sample_weight : ndarray, shape (N,)
         As in `standardised_mean_differences`.
 
     Returns
@@ -139,7 +150,8 @@ def balance_table(covariates: pd.DataFrame, treatment: Array, weights: Array) ->
     DataFrame
         A row per covariate (index ``covariate``), columns ``before`` and ``after``.
     """
-    before, after = standardised_mean_differences(covariates.to_numpy(dtype=np.float64), treatment, weights)
+    values = covariates.to_numpy(dtype=np.float64)
+    before, after = standardised_mean_differences(values, treatment, weights, sample_weight)
     index = pd.Index([str(name) for name in covariates.columns], name="covariate", dtype=object)
     return pd.DataFrame({"before": before, "after": after}, index=index)
 

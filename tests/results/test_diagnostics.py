@@ -40,6 +40,16 @@ def test_differences_by_hand():
     np.testing.assert_allclose(after, (one - zero) / unit)
 
 
+def test_sampling_weights_are_in_the_means_before_and_not_in_the_unit():
+    covariates, treatment = np.array([[0.0], [2.0], [4.0], [1.0], [3.0]]), np.array([1.0, 1, 1, 0, 0])
+    sampled = np.array([2.0, 0, 2, 3, 1])  # means 2 and 1.5, variances of the unweighted arms 4 and 2
+    balance = balance_table(pd.DataFrame(covariates, columns=["x"]), treatment, np.ones(5), sampled)
+    assert balance["before"].tolist() == pytest.approx([0.5 / np.sqrt(3)])
+    assert balance["after"].tolist() == pytest.approx([0.0])
+    found = standardised_mean_differences(covariates, treatment, np.ones(5), 7 * sampled)
+    np.testing.assert_allclose(np.ravel(found), balance.to_numpy().ravel())
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([1e-12, 1.0, 1e9, 1e300]), st.floats(-100, 100))
 def test_differences_have_no_unit(seed, scale, shift):
