@@ -25,6 +25,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, without_rows
+from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.tables import Preprocessor
@@ -263,7 +264,7 @@ class Analysis:
             worst_case_bias=float(after) * scale,
             worst_case_bias_before=float(before) * scale,
             plan=self.plan,
-            warnings=overlap_warnings(arms, verdict) + self._unsolved(found.weighting),
+            warnings=overlap_warnings(arms, verdict) + self._copies + self._unsolved(found.weighting),
             rows_set_aside=int((~prepared.keep).sum()),
             checkpoint=self.options.checkpoint,
             augmentation=self.options.augmentation,
@@ -275,6 +276,13 @@ class Analysis:
             cluster=prepared.given[1],
             function=self.function,
         )
+
+    @cached_property
+    def _copies(self) -> tuple[str, ...]:
+        """Warn of copies of rows that no cluster holds together."""
+        if self._prepared.cluster is not None:
+            return ()
+        return copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
 
     def _unsolved(self, weighting: Weighting) -> tuple[str, ...]:
         """Warn of a balancing problem that was not solved to the gap that was asked for."""

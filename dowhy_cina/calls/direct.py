@@ -228,6 +228,7 @@ def estimate_effect(
         Sampling weights: not negative, with a positive sum in each arm; or the name of their column.
     cluster : array-like of shape (N,), or str
         Labels of clusters of rows that may depend on each other, for a cluster-robust standard error; or their column.
+        Without them the result warns where rows are exact copies of others and that is no coincidence.
     memory_limit : str, optional
         Most memory that the estimate plans with beside the table, for example "4GB"; half of what is free by default.
         With less, long tables take more passes.
