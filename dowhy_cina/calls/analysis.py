@@ -30,6 +30,7 @@ from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap
 from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import PreparedTable
+from dowhy_cina.tables.reading import unmasked
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ class Analysis:
             encoded = prepared.preprocessor.transform(units)
             foreign = torch.from_numpy(encoded if self.columns else np.zeros((len(units), 1)))[None]
             return Target.elsewhere(foreign.to(prepared.device), self._table)
-        mask = np.asarray(units)
+        mask = np.asarray(unmasked(units))
         if mask.dtype != np.bool_ or mask.shape != prepared.keep.shape:
             raise InputTypeError(
                 f"target_units: expected 'ate', 'att', 'atc', a DataFrame of covariate rows, or a boolean mask of "
