@@ -26,7 +26,7 @@ from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, without_rows
 from dowhy_cina.results.copies import copies_warning
-from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, sum_arms
+from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import PreparedTable
@@ -237,13 +237,13 @@ class Analysis:
         sampled = self._rows.weights if self._rows.weighted else None
         balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights, sampled)
         arms = sum_arms(treatment, weights, target, propensity)
-        verdict = grade_overlap(arms, balance)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
         interval, p_value, standard_error = None, None, None
         if float(found.smaller_arm) > 1:
             standard_error = float(found.variance.sqrt()) * scale
             interval, p_value = t_inference(value, standard_error, freedom, level)
+        verdict = grade_overlap(arms, balance, relative_width(interval, float(np.ptp(self._rows.outcome)) * scale))
         return EffectResult(
             value=value,
             standard_error=standard_error,

@@ -27,6 +27,8 @@ COUNTERPARTS = 20
 COUNTERPART_SHARE = 0.3
 #: Share of the target population without a counterpart above which the data are strained.
 OUTSIDE_SHARE = 0.1
+#: Ranges of the outcome from which an interval's width says nothing: no effect can lie outside two of them.
+WIDEST_INTERVAL = 2.0
 #: Spread, as a share of a covariate's size, that rounding alone explains.
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
@@ -278,8 +280,17 @@ def overlap_verdict(
     return grade_overlap(sum_arms(treatment, weights, target_weights, propensity), balance)
 
 
-def grade_overlap(arms: Arms, balance: pd.DataFrame) -> OverlapVerdict:
-    """:func:`overlap_verdict` from what the rows of each arm add up to."""
+def relative_width(interval: tuple[float, float] | None, outcome_range: float) -> float:
+    """Width of an interval in ranges of the outcome; 0 where there is no interval, or the outcome is constant."""
+    return (interval[1] - interval[0]) / outcome_range if interval is not None and outcome_range > 0 else 0.0
+
+
+def grade_overlap(arms: Arms, balance: pd.DataFrame, width: float = 0.0) -> OverlapVerdict:
+    """:func:`overlap_verdict` from what the rows of each arm add up to, and the interval's :func:`relative_width`.
+
+    Above a width of 2 the data do not answer: no effect lies further from zero than the range of the outcome, so that
+    such an interval leaves everything open.
+    """
     share = _outside_share(arms)
     text = f"{100 * share:.0f} % of the target population have no counterpart in the other arm"
     found = [(_exceeds(share, "outside"), text)]
@@ -289,6 +300,8 @@ def grade_overlap(arms: Arms, balance: pd.DataFrame) -> OverlapVerdict:
         name, size = worst.idxmax(), float(worst.max())
         text = f"the arms still differ by {size:.2f} standard deviations in {name} after weighting"
         found.append((_exceeds(size, "imbalance"), text))
+    text = f"the interval is {width:.3g} times as wide as the range of the outcome"
+    found.append((2 if width > WIDEST_INTERVAL else 0, text))
     found = sorted((reason for reason in found if reason[0]), key=lambda reason: -reason[0])
     if not found:
         return OverlapVerdict("good", (), "")
