@@ -287,7 +287,7 @@ def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDAr
     InputError
         If the length differs from ``n``, labels are missing, or there is only one cluster.
     """
-    labels = pd.Series(unmasked(cluster)).reset_index(drop=True)
+    labels = pd.Series(cluster).reset_index(drop=True)
     if len(labels) != n:
         raise InputError(f"cluster: expected {n} labels, one for each row, got {len(labels)}.")
     missing = np.flatnonzero(labels.isna())

@@ -51,6 +51,20 @@ def test_equal_rows_of_a_discrete_table_are_coincidence():
     assert copied_rows(coarse[[0, 1]].to_numpy(), coarse[2].to_numpy(), coarse[3].to_numpy()) == 0
 
 
+@pytest.mark.parametrize(("shared", "copies"), [(100, 20), (101, 0)])
+def test_half_of_the_rows_have_an_outcome_of_their_own(shared, copies):
+    covariates, treatment, outcome = sample()
+    outcome[:shared] = 7.0
+    assert (
+        copied_rows(*together((covariates, treatment, outcome), np.r_[np.arange(200), np.arange(180, 200)])) == copies
+    )
+
+
+@pytest.mark.parametrize(("rows", "copies"), [(20, 180), (19, 0)])
+def test_a_handful_of_distinct_rows_is_a_discrete_table(rows, copies):
+    assert copied_rows(*together(sample(rows), np.r_[np.arange(rows), np.zeros(180, dtype=int)])) == copies
+
+
 @pytest.mark.parametrize("comparison", ["experiment", "psid"])
 def test_men_alike_without_earnings_are_no_copies(comparison):
     data = load_nsw(comparison)
