@@ -25,10 +25,12 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, without_rows
-from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, sum_arms
+from dowhy_cina.results.copies import copies_warning
+from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import PreparedTable
+from dowhy_cina.tables.reading import unmasked
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ class Analysis:
             encoded = prepared.preprocessor.transform(units)
             foreign = torch.from_numpy(encoded if self.columns else np.zeros((len(units), 1)))[None]
             return Target.elsewhere(foreign.to(prepared.device), self._table)
-        mask = np.asarray(units)
+        mask = np.asarray(unmasked(units))
         if mask.dtype != np.bool_ or mask.shape != prepared.keep.shape:
             raise InputTypeError(
                 f"target_units: expected 'ate', 'att', 'atc', a DataFrame of covariate rows, or a boolean mask of "
@@ -232,15 +234,16 @@ class Analysis:
         prepared, scale, treatment = self._prepared, self._rows.scale, self._rows.treatment
         weights, target = (part[0].cpu().numpy() for part in (found.weighting.weights, found.target.weights))
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
-        balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights)
+        sampled = self._rows.weights if self._rows.weighted else None
+        balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights, sampled)
         arms = sum_arms(treatment, weights, target, propensity)
-        verdict = grade_overlap(arms, balance)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
         interval, p_value, standard_error = None, None, None
         if float(found.smaller_arm) > 1:
             standard_error = float(found.variance.sqrt()) * scale
             interval, p_value = t_inference(value, standard_error, freedom, level)
+        verdict = grade_overlap(arms, balance, relative_width(interval, float(np.ptp(self._rows.outcome)) * scale))
         return EffectResult(
             value=value,
             standard_error=standard_error,
@@ -262,7 +265,7 @@ class Analysis:
             worst_case_bias=float(after) * scale,
             worst_case_bias_before=float(before) * scale,
             plan=self.plan,
-            warnings=overlap_warnings(arms, verdict) + self._unsolved(found.weighting),
+            warnings=overlap_warnings(arms, verdict) + self._copies + self._unsolved(found.weighting),
             rows_set_aside=int((~prepared.keep).sum()),
             checkpoint=self.options.checkpoint,
             augmentation=self.options.augmentation,
@@ -274,6 +277,13 @@ class Analysis:
             cluster=prepared.given[1],
             function=self.function,
         )
+
+    @cached_property
+    def _copies(self) -> tuple[str, ...]:
+        """Warn of copies of rows that no cluster holds together."""
+        if self._prepared.cluster is not None:
+            return ()
+        return copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
 
     def _unsolved(self, weighting: Weighting) -> tuple[str, ...]:
         """Warn of a balancing problem that was not solved to the gap that was asked for."""

@@ -24,6 +24,7 @@ from dowhy_cina.tables import (
     encode_treatment,
 )
 from dowhy_cina.tables.preparation import PreparedTable
+from dowhy_cina.tables.reading import unmasked
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing itself from Python 3.11 on
@@ -129,6 +130,7 @@ def prepare(
         As :func:`analyse`.
     """
     options = options or EstimatorOptions()
+    X, outcome = unmasked(X), unmasked(outcome)  # before rows are taken, which would lose the mask
     t, keep, _ = encode_treatment(treatment, *values)
     rows = len(X) if hasattr(X, "__len__") else -1
     if rows != len(keep):
@@ -201,7 +203,8 @@ def estimate_effect(
     ----------
     X : ndarray of shape (N, D), or DataFrame of pandas or Dask
         Covariates (numbers, booleans, strings, categories, missing values), aligned with the other arguments by
-        position; or a whole DataFrame if ``treatment`` and ``outcome`` are names of its columns.
+        position; or a whole DataFrame if ``treatment`` and ``outcome`` are names of its columns. Masked entries of
+        numpy's masked arrays are missing values here and in the other arguments.
     treatment : array-like of shape (N,), or str
         Two levels; more need ``treatment_value`` and ``control_value``.
     outcome : array-like of shape (N,), or str
@@ -228,6 +231,7 @@ def estimate_effect(
         Sampling weights: not negative, with a positive sum in each arm; or the name of their column.
     cluster : array-like of shape (N,), or str
         Labels of clusters of rows that may depend on each other, for a cluster-robust standard error; or their column.
+        Without them the result warns where rows are exact copies of others and that is no coincidence.
     memory_limit : str, optional
         Most memory that the estimate plans with beside the table, for example "4GB"; half of what is free by default.
         With less, long tables take more passes.

@@ -27,6 +27,8 @@ COUNTERPARTS = 20
 COUNTERPART_SHARE = 0.3
 #: Share of the target population without a counterpart above which the data are strained.
 OUTSIDE_SHARE = 0.1
+#: Ranges of the outcome from which an interval's width says nothing: no effect can lie outside two of them.
+WIDEST_INTERVAL = 2.0
 #: Spread, as a share of a covariate's size, that rounding alone explains.
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
@@ -87,10 +89,13 @@ class Arms(NamedTuple):
     control: Arm
 
 
-def standardised_mean_differences(covariates: Array, treatment: Array, weights: Array) -> tuple[Array, Array]:
+def standardised_mean_differences(
+    covariates: Array, treatment: Array, weights: Array, sample_weight: Array | None = None
+) -> tuple[Array, Array]:
     """Differences of the arms' means in pooled standard deviations, before and after weighting.
 
-    The unit is sqrt((s1^2 + s0^2) / 2) of the unweighted arms for both, so that weights cannot shrink it. A covariate
+    The unit is sqrt((s1^2 + s0^2) / 2) of the unweighted arms for both, so that weights cannot shrink it, sampling
+    weights neither. A covariate
     that is constant within both arms but not between them is measured in its standard deviation over all rows.
 
     Parameters
@@ -101,6 +106,9 @@ def standardised_mean_differences(covariates: Array, treatment: Array, weights: 
         1 in treated, 0 in control rows.
     weights : ndarray, shape (N,)
         Balancing weights, not negative; any scale within each arm.
+    sample_weight : ndarray, shape (N,), optional
+        Sampling weights, not negative, of the means before weighting: what the balancing weights are compared with is
+        the arms of the population that the sample stands for.
 
     Returns
     -------
@@ -119,19 +127,24 @@ def standardised_mean_differences(covariates: Array, treatment: Array, weights: 
     shifted = np.where(varies, shifted / np.where(varies, spread, 1.0), 0.0)
     pooled = np.sqrt((_variance(shifted[treated]) + _variance(shifted[~treated])) / 2)
     unit = np.where(pooled > _ROUNDING, pooled, np.where(varies, shifted.std(axis=0), 1.0))
-    before = shifted[treated].mean(axis=0) - shifted[~treated].mean(axis=0)
+    if sample_weight is None:
+        before = shifted[treated].mean(axis=0) - shifted[~treated].mean(axis=0)
+    else:
+        before = _weighted_mean(shifted, sample_weight * treated) - _weighted_mean(shifted, sample_weight * ~treated)
     after = _weighted_mean(shifted, weights * treated) - _weighted_mean(shifted, weights * ~treated)
     return before / unit, after / unit
 
 
-def balance_table(covariates: pd.DataFrame, treatment: Array, weights: Array) -> pd.DataFrame:
+def balance_table(
+    covariates: pd.DataFrame, treatment: Array, weights: Array, sample_weight: Array | None = None
+) -> pd.DataFrame:
     """Tabulate standardised mean differences.
 
     Parameters
     ----------
     covariates : DataFrame, N rows
         Numbers without missing values, in any unit.
-    treatment, weights : ndarray, shape (N,)
+    treatment, weights, sample_weight : ndarray, shape (N,)
         As in `standardised_mean_differences`.
 
     Returns
@@ -139,7 +152,8 @@ def balance_table(covariates: pd.DataFrame, treatment: Array, weights: Array) ->
     DataFrame
         A row per covariate (index ``covariate``), columns ``before`` and ``after``.
     """
-    before, after = standardised_mean_differences(covariates.to_numpy(dtype=np.float64), treatment, weights)
+    values = covariates.to_numpy(dtype=np.float64)
+    before, after = standardised_mean_differences(values, treatment, weights, sample_weight)
     index = pd.Index([str(name) for name in covariates.columns], name="covariate", dtype=object)
     return pd.DataFrame({"before": before, "after": after}, index=index)
 
@@ -266,8 +280,17 @@ def overlap_verdict(
     return grade_overlap(sum_arms(treatment, weights, target_weights, propensity), balance)
 
 
-def grade_overlap(arms: Arms, balance: pd.DataFrame) -> OverlapVerdict:
-    """:func:`overlap_verdict` from what the rows of each arm add up to."""
+def relative_width(interval: tuple[float, float] | None, outcome_range: float) -> float:
+    """Width of an interval in ranges of the outcome; 0 where there is no interval, or the outcome is constant."""
+    return (interval[1] - interval[0]) / outcome_range if interval is not None and outcome_range > 0 else 0.0
+
+
+def grade_overlap(arms: Arms, balance: pd.DataFrame, width: float = 0.0) -> OverlapVerdict:
+    """:func:`overlap_verdict` from what the rows of each arm add up to, and the interval's :func:`relative_width`.
+
+    Above a width of 2 the data do not answer: no effect lies further from zero than the range of the outcome, so that
+    such an interval leaves everything open.
+    """
     share = _outside_share(arms)
     text = f"{100 * share:.0f} % of the target population have no counterpart in the other arm"
     found = [(_exceeds(share, "outside"), text)]
@@ -277,6 +300,8 @@ def grade_overlap(arms: Arms, balance: pd.DataFrame) -> OverlapVerdict:
         name, size = worst.idxmax(), float(worst.max())
         text = f"the arms still differ by {size:.2f} standard deviations in {name} after weighting"
         found.append((_exceeds(size, "imbalance"), text))
+    text = f"the interval is {width:.3g} times as wide as the range of the outcome"
+    found.append((2 if width > WIDEST_INTERVAL else 0, text))
     found = sorted((reason for reason in found if reason[0]), key=lambda reason: -reason[0])
     if not found:
         return OverlapVerdict("good", (), "")

@@ -86,7 +86,8 @@ class AverageEffect:
     outcome_scale : float
         Standard deviation of the outcome.
     balance : DataFrame
-        A row per covariate; columns ``before`` and ``after``: standardised mean differences of the arms.
+        A row per covariate; columns ``before`` and ``after``: standardised mean differences of the arms, before with
+        the sampling weights if there are any; in standard deviations of the unweighted arms.
     arms : Arms
         What the rows of each arm add up to: their number, largest weight, rows without a counterpart.
     duality_gap : float

@@ -23,6 +23,22 @@ _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", 
 _DATES = {"datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "period", "interval"}
 
 
+def unmasked(values: Any) -> Any:
+    """Return a masked array of numpy as a plain one, what is masked as missing values; anything else as it came.
+
+    Without this numpy hands out the numbers under the mask as if they were data.
+    """
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    mask = np.broadcast_to(values.mask, values.shape)  # a single False where nothing is masked
+    if not mask.any():
+        return np.asarray(values)
+    is_number = values.dtype.kind in "biuf"
+    plain = np.array(values.data, dtype=np.float64 if is_number else object)
+    plain[mask] = np.nan if is_number else None
+    return plain
+
+
 def holds_numbers(series: pd.Series[Any], what: str) -> bool:
     """Tell numbers and booleans (True) from labels, that is text and categories (False).
 
@@ -156,7 +172,7 @@ def read_table(
     Parameters
     ----------
     covariates : array_like, DataFrame or Series, shape (N, C) or (N,)
-        Numbers, booleans, text or categories; missing values allowed.
+        Numbers, booleans, text or categories; missing values allowed, which are also what numpy's arrays mask.
     labels
         The columns of the fitted table: frames may hold them in any order and beside others, arrays must have as many.
     numeric
@@ -194,6 +210,7 @@ def read_table(
 
 
 def _as_array_or_frame(covariates: Any) -> Any:
+    covariates = unmasked(covariates)
     if isinstance(covariates, pd.Series):
         return covariates.to_frame("x0" if covariates.name is None else covariates.name)
     if isinstance(covariates, pd.DataFrame):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError, first_rows
-from dowhy_cina.tables.reading import holds_numbers, number_column
+from dowhy_cina.tables.reading import holds_numbers, number_column, unmasked
 
 #: Levels that a message lists before it stops.
 LISTED_LEVELS = 10
@@ -56,7 +56,7 @@ def encode_treatment(
     Raises
     ------
     InputError
-        If values are missing or infinite, an arm has no row, or the two arms cannot be told.
+        If values are missing (or masked) or infinite, an arm has no row, or the two arms cannot be told.
     InputTypeError
         If the column holds neither numbers, booleans, text nor categories.
     """
@@ -100,7 +100,7 @@ def check_outcome(outcome: Any, n: int) -> npt.NDArray[np.float64]:
     Raises
     ------
     InputError
-        If the length differs from `n`, or values are missing or infinite.
+        If the length differs from `n`, or values are missing (or masked) or infinite.
     InputTypeError
         If the outcome is text, dates or anything else that is not a number.
     """
@@ -126,6 +126,7 @@ def check_outcome(outcome: Any, n: int) -> npt.NDArray[np.float64]:
 
 def _as_series(values: Any, what: str) -> pd.Series[Any]:
     """Return a column as a pandas Series; a single column in two dimensions is taken as that column."""
+    values = unmasked(values)
     if isinstance(values, pd.DataFrame):
         values = values.iloc[:, 0] if values.shape[1] == 1 else values.to_numpy()
     if isinstance(values, pd.Series):
@@ -255,7 +256,7 @@ def check_sample_weight(sample_weight: Any, n: int) -> npt.NDArray[np.float64]:
         If they are no numbers.
     """
     try:
-        weights = np.array(sample_weight, dtype=np.float64)
+        weights = np.array(unmasked(sample_weight), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputTypeError(f"sample_weight: expected numbers, got values that are none ({error}).") from error
     if weights.shape != (n,):

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import dowhy_cina
 from dowhy_cina.calls.direct import analyse
@@ -165,6 +166,28 @@ def test_one_forward_pass_serves_all_targets(table, monkeypatch):
     analysis.effect().conditional_effects(table[0])
     assert len(passes) == 1
     assert analysis.effect().value == dowhy_cina.estimate_effect(*table).value
+
+
+def test_an_interval_of_more_than_two_ranges_is_no_answer():
+    """The same twelve rows at the levels whose interval is just below and above twice the outcome's range."""
+    rng = np.random.default_rng(0)
+    covariates, treatment = rng.normal(size=(12, 2)), np.arange(12) % 2
+    outcome = 1e3 * (covariates[:, 0] + rng.normal(size=12))
+    table = analyse(covariates, treatment, outcome)
+    plain = table.effect()
+    found = {}
+    for share in (0.99, 1.01):
+        level = 2 * stats.t.cdf(share * np.ptp(outcome) / plain.standard_error, plain.degrees_of_freedom) - 1
+        found[share] = table.effect(confidence_level=level)
+        low, high = found[share].confidence_interval
+        assert high - low == pytest.approx(2 * share * np.ptp(outcome))  # never cut
+    assert "the interval is" not in str(found[0.99].overlap)
+    assert found[1.01].overlap.grade == "the data do not answer this"
+    reason = "the interval is 2.02 times as wide as the range of the outcome"
+    assert reason in found[1.01].overlap.reasons
+    assert reason in " ".join(found[1.01].warnings)
+    assert found[1.01].value == plain.value
+    assert found[1.01].standard_error == plain.standard_error
 
 
 def test_numpys_numbers_are_as_good_as_pythons(table):

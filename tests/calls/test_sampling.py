@@ -103,6 +103,15 @@ class TestWeights:
         )
         assert grouped.standard_error > 1.2 * copies.standard_error  # copies of a row are a cluster
 
+    def test_balance_before_is_of_the_arms_with_their_sampling_weights(self, table):
+        x, t, y, weights = table
+        found = dowhy_cina.estimate_effect(x, t, y, sample_weight=weights)
+        means = [np.average(x[t == arm], axis=0, weights=weights[t == arm]) for arm in (0, 1)]
+        unit = np.sqrt((x[t == 0].var(axis=0, ddof=1) + x[t == 1].var(axis=0, ddof=1)) / 2)
+        before = np.ravel((means[1] - means[0]) / unit)
+        np.testing.assert_allclose(found.balance["before"], before)
+        assert f"{np.abs(before).max():.3f} before" in found.summary()
+
     def test_rows_of_no_weight_do_not_count(self, table):
         x, t, y, weights = table
         weights = np.where(np.arange(400) % 5 == 0, 0.0, weights)

@@ -14,9 +14,11 @@ from dowhy_cina.results.diagnostics import (
     OverlapVerdict,
     balance_table,
     effective_sample_size,
+    grade_overlap,
     outside_support,
     overlap_verdict,
     overlap_warnings,
+    relative_width,
     standardised_mean_differences,
     sum_arms,
 )
@@ -38,6 +40,16 @@ def test_differences_by_hand():
     one = np.average(treated, axis=0, weights=weights[treatment == 1])
     zero = np.average(control, axis=0, weights=weights[treatment == 0])
     np.testing.assert_allclose(after, (one - zero) / unit)
+
+
+def test_sampling_weights_are_in_the_means_before_and_not_in_the_unit():
+    covariates, treatment = np.array([[0.0], [2.0], [4.0], [1.0], [3.0]]), np.array([1.0, 1, 1, 0, 0])
+    sampled = np.array([2.0, 0, 2, 3, 1])  # means 2 and 1.5, variances of the unweighted arms 4 and 2
+    balance = balance_table(pd.DataFrame(covariates, columns=["x"]), treatment, np.ones(5), sampled)
+    assert balance["before"].tolist() == pytest.approx([0.5 / np.sqrt(3)])
+    assert balance["after"].tolist() == pytest.approx([0.0])
+    found = standardised_mean_differences(covariates, treatment, np.ones(5), 7 * sampled)
+    np.testing.assert_allclose(np.ravel(found), balance.to_numpy().ravel())
 
 
 @settings(max_examples=50, deadline=None)
@@ -244,6 +256,22 @@ class TestVerdict(Case):
         assert verdict.grade == GRADES[grade]
         if grade:
             assert f"{abs(after):.2f} standard deviations in age" in verdict.reasons[0]
+
+    @pytest.mark.parametrize(("width", "grade"), [(0.0, 0), (1.99, 0), (2.01, 2), (np.inf, 2)])
+    def test_an_interval_wider_than_every_effect(self, width, grade):
+        case = self.case()
+        arms = sum_arms(*(case[name] for name in ("treatment", "weights", "target_weights", "propensity")))
+        verdict = grade_overlap(arms, case["balance"], width)
+        assert verdict.grade == GRADES[grade]
+        assert len(verdict.reasons) == grade // 2
+        if grade:
+            assert verdict.reasons[0] == f"the interval is {width:.3g} times as wide as the range of the outcome"
+            assert verdict.advice
+
+    def test_width_in_ranges(self):
+        assert relative_width((-1.0, 5.0), 2.0) == 3
+        assert relative_width(None, 2.0) == 0
+        assert relative_width((-1e-9, 1e-9), 0.0) == 0
 
     def test_the_worst_reason_comes_first(self):
         case = self.with_lonely_controls(60)

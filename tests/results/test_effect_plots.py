@@ -107,6 +107,26 @@ def test_a_group_of_one_row_has_a_point(result, ax):
     plots.effect_plot(result, by, Figure().subplots())
 
 
+def test_a_group_lacking_an_arm_is_hollow_and_has_no_bar(result, ax):
+    few = np.flatnonzero(result.treatment == 0)[:12]
+    by = pd.Series(np.where(np.isin(np.arange(ROWS), few), "thin", np.where(np.arange(ROWS) % 4 < 2, "first", "last")))
+    plots.group_plot(result, by, ax)
+    groups = result.group_effects(by).table
+    bars, squares = ax.collections
+    drawn = groups.loc[["first", "last"], ["lower", "upper"]]
+    np.testing.assert_allclose(np.array(bars.get_segments())[:, :, 0], drawn)
+    faces, edges = squares.get_facecolor(), squares.get_edgecolor()
+    assert [tuple(face) for face in faces] == [to_rgba(plots.style.AFTER)] * 2 + [to_rgba("white")]
+    assert all(tuple(edge) == to_rgba(plots.style.AFTER) for edge in edges)
+    assert "thin  (12 rows, no interval)" in [label.get_text() for label in ax.get_yticklabels()]
+    points = Figure().subplots()
+    plots.effect_plot(result, by, points)
+    hollow = next(line for line in points.lines if line.get_label() == "no interval")
+    np.testing.assert_allclose(hollow.get_ydata(), groups["effect"]["thin"])
+    assert hollow.get_markerfacecolor() == "white"
+    assert "no interval" in [text.get_text() for text in points.get_legend().get_texts()]
+
+
 def test_what_is_no_covariate_is_refused(result):
     for draw in (plots.effect_plot, plots.group_plot):
         with pytest.raises(InputError, match=r"\['income'\]"):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from dowhy_cina.calls.partitioned.partitions import Partitions, Spread, Sums
+from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.errors import InputError
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
 from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
@@ -52,6 +52,8 @@ class Coding:
     preprocessor : Preprocessor
     centre, scale : float
         Mean and standard deviation of the outcome.
+    outcome_range : float
+        Largest outcome less the smallest.
     """
 
     roles: Roles
@@ -60,6 +62,7 @@ class Coding:
     preprocessor: Preprocessor
     centre: float = 0.0
     scale: float = 1.0
+    outcome_range: float = 0.0
 
 
 def check_partition(part: pd.DataFrame, roles: Roles) -> pd.DataFrame:
@@ -160,6 +163,7 @@ def moments(part: pd.DataFrame, coding: Coding) -> Sums:
     columns = coding.preprocessor.deviations(rows[coding.roles.covariates])
     return {
         "columns": Spread.of(torch.from_numpy(columns)),
+        "range": Extremes(torch.tensor(outcome.min()), torch.tensor(outcome.max())),
         "outcome": Spread.of(torch.from_numpy(outcome)[:, None]),
         "size": Spread.of(torch.from_numpy(np.abs(outcome + coding.centre))[:, None]),
     }
@@ -187,7 +191,8 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     scale = float(found["outcome"].sd)
     constant = scale <= _ROUNDING * float(found["size"].mean)
     centre = coding.centre + float(found["outcome"].mean)
-    return Coding(roles, treated, control, preprocessor, centre, 1.0 if constant else scale)
+    outcome_range = 0.0 if constant else float(found["range"].upper - found["range"].lower)
+    return Coding(roles, treated, control, preprocessor, centre, 1.0 if constant else scale, outcome_range)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from dowhy_cina.mathematics.kernels import block_rows, places_of
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.outcome import Response
 from dowhy_cina.model.state import TableBatch
-from dowhy_cina.results.diagnostics import Arm, Arms, grade_overlap, overlap_warnings, support_limit
+from dowhy_cina.results.diagnostics import Arm, Arms, grade_overlap, overlap_warnings, relative_width, support_limit
 from dowhy_cina.results.effect import PartitionedResult, Plan
 from dowhy_cina.tables.preparation import PILOT_ROWS
 
@@ -294,7 +294,11 @@ def _effect(
         "worst_case_bias_before": distance[0] * coding.scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
-        **_overlap(_sum_arms(found, weights, counts), _balance(partitions, coding, weights)),
+        **_overlap(
+            _sum_arms(found, weights, counts),
+            _balance(partitions, coding, weights),
+            relative_width(interval, coding.outcome_range),
+        ),
     }
 
 
@@ -314,8 +318,8 @@ def _sum_arms(found: Sums, weights: Weights, counts: tuple[float, float]) -> Arm
     return Arms(treated, control)
 
 
-def _overlap(arms: Arms, balance: pd.DataFrame) -> dict[str, Any]:
-    verdict = grade_overlap(arms, balance)
+def _overlap(arms: Arms, balance: pd.DataFrame, width: float) -> dict[str, Any]:
+    verdict = grade_overlap(arms, balance, width)
     return {"arms": arms, "balance": balance, "overlap": verdict, "warnings": overlap_warnings(arms, verdict)}
 
 

@@ -25,6 +25,9 @@ from dowhy_cina.results.heterogeneity.scores import (
 
 #: Distinct numbers up to which each is a group of its own; more are cut at quantiles.
 MOST_LEVELS = 6
+#: Rows of each arm below which a group has no standard error: its scores then lean on an outcome model that no row of
+#: the thin arm there contradicts, and scatter far less than the effect is uncertain.
+ROWS_PER_ARM = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +38,11 @@ class GroupEffects:
     ----------
     table : DataFrame
         A row per group: ``effect``, ``standard_error``, ``lower``, ``upper`` in the outcome's unit and ``rows``, the
-        group's rows in the target population. A group of a single row (or cluster) has an effect and no interval: NaN.
+        group's rows in the target population; where the treatment is known also ``treated`` and ``control``, the
+        group's rows of each arm, in the target or not. A group of a single row (or cluster), or with fewer than five
+        rows of an arm, has an effect and no interval (NaN), and is left out of the test.
     statistic : float or None
-        Wald statistic of equality; None if fewer than two groups have a standard error.
+        Wald statistic of equal effects in the groups that have a standard error; None if fewer than two have one.
     degrees_of_freedom : int
         Groups compared less one.
     p_value : float or None
@@ -57,7 +62,13 @@ class GroupEffects:
         if self.statistic is None or self.p_value is None:
             return f"{text}\nno test of equality: fewer than two groups have a standard error"
         test = f"Wald statistic {self.statistic:.3g}, {self.degrees_of_freedom} degrees of freedom"
-        return f"{text}\nequal effects: p-value {self.p_value:.3g} ({test})"
+        text += f"\nequal effects: p-value {self.p_value:.3g} ({test})"
+        out = len(self.table) - self.degrees_of_freedom - 1
+        return (
+            f"{text}\nleft out of the test: {out} of {len(self.table)} groups, without a standard error"
+            if out
+            else text
+        )
 
 
 def group_labels(modifiers: pd.DataFrame, bins: int = 4) -> pd.Series[Any]:
@@ -100,6 +111,7 @@ def group_effects(
     level: float = 0.95,
     cluster: Any = None,
     weights: npt.ArrayLike | None = None,
+    treatment: npt.ArrayLike | None = None,
 ) -> GroupEffects:
     """Average effect in each group of rows, and a joint test that they are equal.
 
@@ -115,6 +127,9 @@ def group_effects(
         Labels of clusters of rows that are not independent; they may cross groups.
     weights : array-like, shape (N,), optional
         Weight of each row in the target population, any scale; equal by default.
+    treatment : array-like, shape (N,), optional
+        1 treated, 0 control. Groups with fewer than five rows of either arm then have no standard error. Without it
+        nothing is known of the arms: the table does not count them, and every group of two rows has a standard error.
 
     Returns
     -------
@@ -124,7 +139,7 @@ def group_effects(
     ------
     InputError
         If lengths differ, a weight is negative or none is positive, no group has a row of the target, there is one
-        cluster only, or the level is not in (0, 1).
+        cluster only, the treatment holds another value than 0 and 1, or the level is not in (0, 1).
 
     References
     ----------
@@ -146,6 +161,10 @@ def group_effects(
     code = position[codes[kept]]
     influence = (added[kept] - effect[code] * q[kept]) / share[inside][code]
     covariance, units = _covariance(influence, code, len(effect), None if clusters is None else clusters[kept])
+    arms = {} if treatment is None else _arm_rows(treatment, codes, inside)
+    for rows in arms.values():
+        covariance[rows < ROWS_PER_ARM] = np.nan
+        covariance[:, rows < ROWS_PER_ARM] = np.nan
     error = np.sqrt(np.diag(covariance))
     half = stats.t.ppf(0.5 + level / 2, np.maximum(units - 1, 1)) * error
     table = pd.DataFrame(
@@ -155,6 +174,7 @@ def group_effects(
             "lower": effect - half,
             "upper": effect + half,
             "rows": np.bincount(code, q[kept] > 0, len(effect)).astype(int),
+            **arms,
         },
         index=labels[inside],
     )
@@ -221,6 +241,18 @@ def _group_codes(groups: Any, rows: int) -> tuple[Codes, pd.Index[Any]]:
         codes[codes < 0] = len(labels)
         labels = pd.Index([*labels, "missing"], dtype=object)
     return codes, labels.rename(getattr(values, "name", None) or "group")
+
+
+def _arm_rows(treatment: npt.ArrayLike, codes: Codes, inside: npt.NDArray[np.bool_]) -> dict[str, Codes]:
+    """Treated and control rows (G,) of each group that is inside the target."""
+    values = np.asarray(treatment)
+    if values.shape != codes.shape or not np.isin(values, (0, 1)).all():
+        raise InputError(
+            f"expected a treatment of 0 or 1 for each of {len(codes)} rows, got shape {values.shape} with the values "
+            f"{pd.unique(values.ravel())[:5].tolist()}; leave out rows of other treatments."
+        )
+    arms = {"treated": values == 1, "control": values == 0}
+    return {name: np.bincount(codes[own], minlength=len(inside))[inside] for name, own in arms.items()}
 
 
 def _covariance(influence: Array, code: Codes, count: int, clusters: Codes | None) -> tuple[Array, Array]:

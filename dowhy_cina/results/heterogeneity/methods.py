@@ -48,6 +48,9 @@ class VaryingEffect:
     def group_effects(self, by: Any, bins: int = 4) -> GroupEffects:
         """Average effects by group, with a joint test that they are equal.
 
+        A group with fewer than five rows of an arm has an effect and no standard error: an outcome model alone stands
+        for the rows that lack.
+
         Parameters
         ----------
         by : column name, list of column names, or Series, DataFrame or ndarray of N rows
@@ -67,7 +70,8 @@ class VaryingEffect:
         """
         rows = self._scored()
         labels = group_labels(select_modifiers(self.covariates, by).iloc[rows], bins)
-        return group_effects(**self._scores(rows), groups=labels, level=self.confidence_level)
+        arms = self.treatment[rows]
+        return group_effects(**self._scores(rows), groups=labels, level=self.confidence_level, treatment=arms)
 
     def best_linear_projection(self, columns: Any) -> Any:
         """Regression of the effect on covariates, as statsmodels gives it.

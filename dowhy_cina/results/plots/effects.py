@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def effect_plot(result: EffectResult, modifier: Any, ax: Axes | None = None) -> Axes:
     """Average effect along one covariate, with a band; at each value of a covariate that has few.
 
+    A value without a standard error, such as one with fewer than five rows of an arm, is a hollow mark without a bar.
+
     The dark band holds the effect at one value of the covariate with the result's confidence level, the light one the
     whole curve at once: a horizontal line that fits into the light band is an effect that need not vary.
 
@@ -74,6 +76,8 @@ def effect_plot(result: EffectResult, modifier: Any, ax: Axes | None = None) -> 
 def group_plot(result: EffectResult, by: Any, ax: Axes | None = None, bins: int = 4) -> Axes:
     """Average effects by group with their intervals, as a forest plot.
 
+    A group without a standard error, such as one with fewer than five rows of an arm, is a hollow mark without a bar.
+
     Parameters
     ----------
     result : EffectResult
@@ -102,14 +106,18 @@ def group_plot(result: EffectResult, by: Any, ax: Axes | None = None, bins: int 
     from matplotlib.ticker import MaxNLocator
 
     rows = np.arange(len(table))[::-1]
-    half = ((table["upper"] - table["lower"]) / 2).fillna(0).to_numpy()
+    known = table["standard_error"].notna().to_numpy()
     # A square of the group's size, as in meta-analyses: the eye weighs the large groups.
     size = 20 + 110 * table["rows"].to_numpy() / max(table["rows"].max(), 1)
-    ax.hlines(rows, table["effect"] - half, table["effect"] + half, color=AFTER, linewidth=1.8)
-    ax.scatter(table["effect"], rows, s=size, marker="s", color=AFTER, zorder=3)
+    ax.hlines(rows[known], table["lower"][known], table["upper"][known], color=AFTER, linewidth=1.8)
+    style: dict[str, Any] = {"marker": "s", "edgecolors": AFTER, "zorder": 3}
+    ax.scatter(table["effect"], rows, s=size, c=[AFTER if bar else "white" for bar in known], **style)
     ax.axvline(0, color="black", linewidth=0.8, zorder=0)
     ax.axvline(result.value, color=BEFORE, linestyle="--", linewidth=1, zorder=0)
-    names = [f"{label}  ({count:,} rows)" for label, count in table["rows"].items()]
+    notes = np.where(known, "", ", no interval")
+    names = [
+        f"{label}  ({count:,} rows{note})" for (label, count), note in zip(table["rows"].items(), notes, strict=True)
+    ]
     ax.set_yticks(rows, names)
     ax.set_ylim(-1.1, len(table) - 0.3)  # room for the test
     ax.xaxis.set_major_locator(MaxNLocator(6))
@@ -126,8 +134,12 @@ def group_plot(result: EffectResult, by: Any, ax: Axes | None = None, bins: int 
 def _points(ax: Axes, groups: GroupEffects, label: str) -> None:
     table = groups.table
     position = np.arange(len(table))
-    half = ((table["upper"] - table["lower"]) / 2).fillna(0).to_numpy()
+    known = table["standard_error"].notna().to_numpy()
+    half = ((table["upper"] - table["lower"]) / 2).to_numpy()
     style: dict[str, Any] = {"color": AFTER, "markersize": 7, "linewidth": 1.8, "capsize": 4}
-    ax.errorbar(position, table["effect"], yerr=half, fmt="o", label=label, **style)
+    ax.errorbar(position[known], table["effect"][known], yerr=half[known], fmt="o", label=label, **style)
+    if not known.all():
+        hollow: dict[str, Any] = {"color": AFTER, "markersize": 7, "markerfacecolor": "white", "label": "no interval"}
+        ax.plot(position[~known], table["effect"][~known], "o", **hollow)
     ax.set_xticks(position, [str(name) for name in table.index])
     ax.set_xlim(-0.6, len(table) - 0.4)

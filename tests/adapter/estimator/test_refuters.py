@@ -9,6 +9,7 @@ import warnings
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from dowhy.causal_refuters import refute_data_subset
 
@@ -50,6 +51,21 @@ def test_refuters_by_refits(frame, problem, no_bootstrap, name, options, units):
     assert abs(refutation.new_effect - expected) < 0.5
     assert refutation.estimated_effect == (0 if name.startswith("dummy") else estimate.value)
     assert 0 <= refutation.refutation_result["p_value"] <= 1
+
+
+def test_copies_of_rows_are_told_once_and_never_of_a_resample(make_frame, make_plain_model):
+    frame = make_frame(200)
+    copied = pd.concat([frame, frame[:40]], ignore_index=True)
+    (model, estimand), (other, of_other) = make_plain_model(copied), make_plain_model(frame)
+    with pytest.warns(UserWarning, match="40 of 240 rows are exact copies"):
+        warned = model.estimate_effect(estimand, method_name=METHOD)
+    silent = other.estimate_effect(of_other, method_name=METHOD)  # its resamples are copies
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", category=UserWarning)
+        for estimate in (warned, silent):
+            estimate.get_confidence_intervals(method="bootstrap", num_simulations=3)
+        for name in ("bootstrap_refuter", "data_subset_refuter"):
+            model.refute_estimate(estimand, warned, method_name=name, num_simulations=3)
 
 
 @pytest.mark.parametrize("strength", [0.05, np.array([0.02, 0.05])])

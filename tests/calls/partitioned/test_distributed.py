@@ -51,6 +51,18 @@ def same(ours, whole):
     np.testing.assert_allclose(ours.propensity.compute(), whole.propensity, atol=1e-8)
 
 
+def test_an_interval_of_more_than_two_ranges_is_no_answer():
+    rng = np.random.default_rng(20)
+    table = pd.DataFrame(rng.normal(size=(10, 2)), columns=["a", "b"]).assign(t=np.arange(10) % 2)
+    table["y"] = 50 + table["a"] + rng.normal(size=10)
+    whole = dowhy_cina.estimate_effect(table, "t", "y")
+    low, high = whole.confidence_interval
+    assert high - low > 2 * np.ptp(table["y"])
+    ours = dowhy_cina.estimate_effect(split(table, 4), treatment="t", outcome="y")
+    assert ours.overlap == whole.overlap
+    assert any("as wide as the range of the outcome" in reason for reason in ours.overlap.reasons)
+
+
 @pytest.mark.parametrize("target", ["ate", "att", "atc"])
 def test_the_numbers_of_the_whole_table(target):
     table = frame()

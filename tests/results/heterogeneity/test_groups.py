@@ -118,6 +118,59 @@ def test_a_group_of_one_row_has_an_effect_and_no_interval(table):
     assert "none" in str(found)
 
 
+def test_a_group_lacking_an_arm_has_an_effect_and_no_interval(table):
+    scores, groups = table
+    treatment = np.arange(115) % 2
+    treatment[40:55] = np.r_[np.ones(4), np.zeros(11)]  # four treated rows of group a
+    known, found = group_effects(scores, groups), group_effects(scores, groups, treatment=treatment)
+    assert list(known.table.columns) == ["effect", "standard_error", "lower", "upper", "rows"]
+    assert list(found.table.columns) == [*known.table.columns, "treated", "control"]
+    assert found.table[["treated", "control"]].to_numpy().tolist() == [[4, 11], [30, 30], [20, 20]]
+    assert found.table.loc["a", ["standard_error", "lower", "upper"]].isna().all()
+    pd.testing.assert_frame_equal(found.table.loc[["b", "c"], known.table.columns], known.table.loc[["b", "c"]])
+    np.testing.assert_array_equal(found.table["effect"], known.table["effect"])
+    others = groups != "a"
+    assert found.p_value == pytest.approx(group_effects(scores[others], groups[others]).p_value)
+    assert "left out of the test: 1 of 3 groups" in str(found)
+    assert "left out" not in str(known)
+    treatment[44] = 1  # the fifth
+    enough = group_effects(scores, groups, treatment=treatment)
+    pd.testing.assert_frame_equal(enough.table[known.table.columns], known.table)
+    assert enough.p_value == known.p_value
+
+
+def test_thin_groups_stay_out_with_clusters_and_targets(table):
+    scores, groups = table
+    treatment, cluster = (groups != "a") * (np.arange(115) % 2), np.arange(115) // 4
+    found = group_effects(scores, groups, cluster=cluster, treatment=treatment)
+    others = groups != "a"
+    expected = group_effects(scores, groups, cluster=cluster)
+    assert found.table["standard_error"].isna().tolist() == [True, False, False]
+    assert found.degrees_of_freedom == 1
+    np.testing.assert_array_equal(found.table["upper"][1:], expected.table["upper"][1:])
+    # Rows outside the target count for their arm: they are what the effect on the treated is compared with.
+    att = group_effects(scores, groups, weights=treatment.astype(float), treatment=treatment)
+    assert att.table["rows"].tolist() == att.table["treated"].tolist() == [treatment[groups == g].sum() for g in "bc"]
+    assert att.table["control"].tolist() == [((treatment == 0) & others & (groups == g)).sum() for g in "bc"]
+
+
+def test_the_test_keeps_its_level_beside_thin_groups():
+    """No effect anywhere; in groups of six rows the modelled effect is off, and their scores do not show it."""
+    groups = np.repeat(np.arange(8), [40, 40, 40, 40, 60, 60, 6, 6])
+    chance = np.where(groups < 6, 0.4, 0.05)
+    rejected, blind = [], []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        treatment = (rng.random(len(groups)) < chance).astype(int)
+        modelled = np.where(groups < 6, 0.0, rng.normal(size=8)[groups])
+        residual = 0.5 * rng.normal(size=len(groups))
+        scores = modelled + (treatment / chance - (1 - treatment) / (1 - chance)) * (residual - treatment * modelled)
+        rejected.append(group_effects(scores, groups, treatment=treatment).p_value < 0.05)
+        blind.append(group_effects(scores, groups).p_value < 0.05)
+    assert 0.025 < np.mean(rejected) < 0.085
+    assert np.mean(blind) > 0.3
+
+
 def test_groups_outside_the_target_are_left_out(table):
     scores, groups = table
     found = group_effects(scores, groups, weights=(groups != "a").astype(float))
@@ -153,6 +206,8 @@ def test_order_of_categories_and_missing_labels(table):
         ({"weights": -np.ones(115)}, "not negative"),
         ({"weights": np.zeros(115)}, "not in the table"),
         ({"weights": np.ones(3)}, "weight for each of 115"),
+        ({"treatment": np.arange(115) % 3}, r"treatment of 0 or 1 for each of 115 rows.*\[0, 1, 2\]"),
+        ({"treatment": np.ones(3)}, r"each of 115 rows, got shape \(3,\)"),
         ({"groups": ["a"]}, "group for each of 115 rows, got 1"),
         ({"pseudo_outcomes": np.full(115, np.nan)}, "finite pseudo-outcomes"),
     ],

@@ -29,7 +29,7 @@ def table(scored):
 
 def test_methods_are_the_functions(table):
     found, weights = result(table), {"weights": table.target}
-    expected = group_effects(table.scores, table.covariates["b"], 0.9, **weights)
+    expected = group_effects(table.scores, table.covariates["b"], 0.9, **weights, treatment=table.treatment)
     np.testing.assert_allclose(found.group_effects("b").table, expected.table)
     assert found.group_effects("b").p_value == pytest.approx(expected.p_value)
     projection = best_linear_projection(table.scores, table.covariates, **weights)
@@ -56,7 +56,7 @@ def test_rows_set_aside_do_not_count(table):
 def test_clusters_are_remembered(table):
     cluster = np.arange(240) // 6
     found = result(table, cluster=cluster)
-    expected = group_effects(table.scores, table.covariates["b"], 0.9, cluster, table.target)
+    expected = group_effects(table.scores, table.covariates["b"], 0.9, cluster, table.target, table.treatment)
     np.testing.assert_allclose(found.group_effects("b").table, expected.table)
     assert "cluster" in str(found.best_linear_projection("x").summary())
 
@@ -64,7 +64,9 @@ def test_clusters_are_remembered(table):
 def test_values_of_ones_own_and_arrays(table):
     found = result(table)
     own = pd.Series(np.tile(["u", "v"], 120), name="site", index=np.arange(240)[::-1])
-    by_position = group_effects(table.scores, own.to_numpy(), 0.9, weights=table.target).table
+    by_position = group_effects(
+        table.scores, own.to_numpy(), 0.9, weights=table.target, treatment=table.treatment
+    ).table
     np.testing.assert_allclose(found.group_effects(own).table, by_position)
     assert found.group_effects(own).table.index.name == "site"
     np.testing.assert_allclose(found.group_effects(own.to_numpy()).table, by_position)

@@ -41,8 +41,32 @@ def test_clusters_and_rows_set_aside(table):
     cluster = np.arange(400) // 4
     found = dowhy_cina.estimate_effect(covariates, levels, outcome, treatment_value=1, control_value=0, cluster=cluster)
     kept = found.treatment >= 0
-    by_hand = group_effects(found.pseudo_outcomes[kept], (covariates["b"] > 0)[kept], 0.95, cluster[kept])
+    by_hand = group_effects(
+        found.pseudo_outcomes[kept], (covariates["b"] > 0)[kept], 0.95, cluster[kept], treatment=levels[kept]
+    )
     np.testing.assert_allclose(found.group_effects(covariates["b"] > 0).table, by_hand.table)
+
+
+def test_a_group_without_treated_rows_stays_out_of_the_test():
+    """Far from the others, without scatter of its own: its scores would make it the surest of all groups."""
+    rng = np.random.default_rng(1)
+    site = np.r_[np.repeat(np.arange(23), 30), np.full(6, 23)]
+    thin = site == 23
+    covariates = pd.DataFrame(rng.normal(size=(len(site), 2)), columns=["a", "b"])
+    covariates.loc[thin, "a"] = 6
+    treatment = np.where(thin, 0, rng.integers(0, 2, len(site)))
+    outcome = covariates["a"] + 2 * treatment + np.where(thin, 0.05, 1) * rng.normal(size=len(site))
+    found = dowhy_cina.estimate_effect(covariates, treatment, outcome)
+    labels = pd.Series([f"s{number:02d}" for number in site])
+    blind = group_effects(found.pseudo_outcomes, labels)
+    assert blind.table["standard_error"].idxmin() == "s23"
+    assert blind.p_value < 1e-10
+    groups = found.group_effects(labels)
+    assert groups.p_value > 0.05
+    assert groups.p_value == pytest.approx(group_effects(found.pseudo_outcomes[~thin], labels[~thin]).p_value)
+    assert groups.table.loc["s23", ["treated", "control"]].tolist() == [0, 6]
+    assert groups.table["effect"]["s23"] == pytest.approx(blind.table["effect"]["s23"])
+    assert groups.table["standard_error"].isna().sum() == 1
 
 
 def test_no_covariate_and_foreign_targets(table):
