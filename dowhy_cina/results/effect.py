@@ -174,8 +174,9 @@ class AverageEffect:
         if self.rows_set_aside:
             lines.append(("set aside", f"{self.rows_set_aside} rows with another treatment value"))
         if len(self.balance):
-            worst = self.balance.abs().max()
-            lines.append(("largest imbalance", f"{worst['before']:.3f} before, {worst['after']:.3f} after weighting"))
+            sizes = self.balance.abs()
+            told = [f"{sizes[when].max():.3f} {when} ({sizes[when].idxmax()})" for when in ("before", "after")]
+            lines.append(("largest imbalance", f"{', '.join(told)} weighting, in standard deviations"))
         else:
             lines.append(("covariates", "none that vary: this is the difference in means"))
         lines.append(("overlap", self.overlap.grade))

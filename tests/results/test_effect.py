@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import pickle
 
@@ -35,6 +36,19 @@ def result(table):
 
 
 class TestResult:
+    def test_summary_names_the_covariates_that_differ_most(self, table):
+        x, t, y = table
+        frame = pd.DataFrame(x, columns=["age", "income", "school", "height"])
+        found = dowhy_cina.estimate_effect(frame, t, y)
+        left = found.balance.assign(after=[0.01, 0.02, -0.07, 0.03])
+        (line,) = (
+            line
+            for line in dataclasses.replace(found, balance=left).summary().splitlines()
+            if line.startswith("largest imbalance")
+        )
+        before = abs(found.balance.before["age"])
+        assert line.endswith(f" {before:.3f} before (age), 0.070 after (school) weighting, in standard deviations")
+
     def test_weights_sum_to_one_in_each_arm(self, result, table):
         _, t, _ = table
         assert result.weights.min() >= 0

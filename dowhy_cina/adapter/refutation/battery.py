@@ -156,7 +156,9 @@ class _Battery:
         tally = self.tallies[name]
         if tally.refits is not None and tally.missing == tally.refits.count:
             return None
-        return judge(refuter, tally, self.estimate, self.result.outcome_scale)
+        interval = self.result.confidence_interval
+        distinguishable = interval is None or interval[0] > 0 or interval[1] < 0
+        return judge(refuter, tally, self.estimate, self.result.outcome_scale, distinguishable)
 
 
 def _names(refuters: str | Sequence[str]) -> tuple[str, ...]:

@@ -68,6 +68,8 @@ class Refuter:
         Whether the refits are in the outcome's unit; in standard deviations of a dummy outcome otherwise.
     is_range : bool
         Whether the refits are a range to be looked through, and no sample of one law: there is no p-value then.
+    uninformative : str
+        Why it cannot speak for an estimate that is not distinguishable from zero; empty if it can.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Refuter:
     fails: str
     in_outcome_unit: bool = True
     is_range: bool = False
+    uninformative: str = ""
 
 
 def _plan_of(
@@ -123,6 +126,7 @@ REFUTERS = (
         has_effect=False,
         passes="with the treatment shuffled there is no effect left, as it should be",
         fails="an effect is left although the treatment was shuffled: the estimator finds effects where none are",
+        uninformative="with the treatment shuffled no effect is left, but the estimate cannot be told from zero either",
     ),
     Refuter(
         "data_subset_refuter",
@@ -158,6 +162,7 @@ REFUTERS = (
         passes="a hidden common cause as strong as the observed ones would not bring the effect to zero",
         fails="a hidden common cause as strong as the observed ones could bring the effect to zero",
         is_range=True,
+        uninformative="the estimate cannot be told from zero, without any hidden common cause",
     ),
 )
 

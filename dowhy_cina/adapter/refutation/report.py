@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Refits from which their own distribution is the test's; a normal one stands in for it below, as in DoWhy.
 PERCENTILE_REFITS = 100
 SIGNIFICANCE_LEVEL = 0.05
+#: Refits whose mean has moved from the estimate by more than this share of it have not found it again.
+LARGEST_MOVE = 0.5
 #: Effects this close, in standard deviations of the outcome, are ties: a batch gives an estimate to this precision.
 TIE = 1e-6
 
@@ -55,7 +57,9 @@ def p_value(effects: NDArray[np.float64], expected: float, tolerance: float = 0.
     return float(stats.norm.sf(abs(expected - effects.mean()) / spread))
 
 
-def judge(refuter: Refuter, tally: Tally, estimate: float, outcome_scale: float) -> Refutation:
+def judge(
+    refuter: Refuter, tally: Tally, estimate: float, outcome_scale: float, distinguishable: bool = True
+) -> Refutation:
     """Turn the refits of a refuter into its row of the report.
 
     Parameters
@@ -66,6 +70,8 @@ def judge(refuter: Refuter, tally: Tally, estimate: float, outcome_scale: float)
         In the outcome's unit.
     outcome_scale : float
         Standard deviation of the outcome.
+    distinguishable : bool
+        Whether the estimate can be told from zero; a refuter may have nothing to say about one that cannot.
     """
     effects = np.array([tally.effects[number] for number in sorted(tally.effects)])
     unit = 1.0 if refuter.in_outcome_unit else outcome_scale
@@ -81,12 +87,13 @@ def judge(refuter: Refuter, tally: Tally, estimate: float, outcome_scale: float)
         if refuter.is_range:
             new_effect = float(effects[np.abs(effects).argmin()])
             passes = bool(effects.min() > 0 or effects.max() < 0)
-            span = f" (from {effects.min():.4g} to {effects.max():.4g})"
+            span, moved = f" (from {effects.min():.4g} to {effects.max():.4g})", False
         else:
             new_effect, span = float(effects.mean()), ""
             probability = p_value(effects, expected, TIE * (outcome_scale if refuter.in_outcome_unit else 1.0))
             passes = probability > SIGNIFICANCE_LEVEL
-        verdict, meaning = ("pass", refuter.passes) if passes else ("fail", refuter.fails)
+            moved = refuter.has_effect and abs(new_effect - estimate) > LARGEST_MOVE * abs(estimate)
+        verdict, meaning = _verdict(refuter, passes, moved, distinguishable)
         meaning += span + _shortfall(tally, planned)
     return Refutation(
         refuter.name,
@@ -102,6 +109,18 @@ def judge(refuter: Refuter, tally: Tally, estimate: float, outcome_scale: float)
         failed=len(tally.failures),
         planned=planned,
     )
+
+
+def _verdict(refuter: Refuter, passes: bool, moved: bool, distinguishable: bool) -> tuple[Verdict, str]:
+    """Verdict and meaning, from the test, and from whether there was an effect to be refuted or to be found again."""
+    if not distinguishable and refuter.uninformative and (passes or refuter.is_range):
+        return "uninformative", refuter.uninformative
+    if passes and moved:
+        far = f"by more than {LARGEST_MOVE:.0%} of the estimate"
+        if distinguishable:
+            return "fail", f"{refuter.fails} ({far}, within the spread of the refits)"
+        return "uninformative", f"the effect moves {far}, which cannot be told from zero"
+    return ("pass", refuter.passes) if passes else ("fail", refuter.fails)
 
 
 def _shortfall(tally: Tally, planned: int) -> str:
@@ -129,7 +148,7 @@ def judge_overlap(result: EffectResult) -> Refutation:
     return Refutation(OVERLAP, "overlap", verdict, meaning.rstrip("."))
 
 
-Verdict = Literal["pass", "fail", "not applicable"]
+Verdict = Literal["pass", "fail", "uninformative", "not applicable"]
 
 COLUMNS = ("refuter", "estimated_effect", "new_effect", "p_value", "verdict", "meaning", "seconds")
 _WIDTH = 100
@@ -145,7 +164,8 @@ class Refutation:
         DoWhy's method name.
     label : str
         The same in words.
-    verdict : {"pass", "fail", "not applicable"}
+    verdict : {"pass", "fail", "uninformative", "not applicable"}
+        "uninformative" where the refits cannot speak for an estimate that is not distinguishable from zero.
     meaning : str
         One line in plain words.
     seconds : float

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-_COLOURS = {"pass": AFTER, "fail": TREATED, "not applicable": BEFORE}
+_COLOURS = {"pass": AFTER, "fail": TREATED, "uninformative": BEFORE, "not applicable": BEFORE}
 _BINS = 60  # over all rows
 _HEIGHT = 0.78  # of a row's tallest bar, in rows
 
@@ -21,7 +21,8 @@ def refutation_plot(result: Any, ax: Axes | None = None) -> Axes:
     """The estimate, its interval, and a histogram of each refuter's refits.
 
     Refits with a true effect should gather around the estimate (the solid line), those without one around zero (the
-    dashed line). Refits of a dummy outcome, which has a standard deviation of one, are drawn in the outcome's unit.
+    dashed line). A dot marks the report's new effect. Refits of a dummy outcome, which has a standard deviation of one,
+    are drawn in the outcome's unit.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def refutation_plot(result: Any, ax: Axes | None = None) -> Axes:
         name = f"its {100 * result.confidence_level:g} % interval"
         ax.axvspan(*interval, color=CONTROL, alpha=0.13, linewidth=0, label=name, zorder=0)
     ax.axvline(result.estimated_effect, color=CONTROL, linewidth=1.8, label="estimate", zorder=1)
-    ax.axvline(0, color=BEFORE, linewidth=1, linestyle="--", zorder=1)
+    ax.axvline(0, color=BEFORE, linewidth=1, linestyle="--", label="no effect", zorder=1)
     drawn = [row.unit * np.asarray(row.effects, dtype=float) for row in rows]
     everything = np.concatenate([[0.0, result.estimated_effect], *drawn])
     width = float(np.ptp(everything)) / _BINS or 1.0
@@ -58,6 +59,10 @@ def refutation_plot(result: Any, ax: Axes | None = None) -> Axes:
         )
         if effects.size:
             _histogram(ax, effects, width, bottom, colour)
+    places = [place for place, row in enumerate(rows) if row.effects.size]
+    if places:
+        news, heights = [rows[k].unit * rows[k].new_effect for k in places], [len(rows) - 1 - k for k in places]
+        ax.scatter(news, heights, s=14, color="black", label="new effect", zorder=3, clip_on=False)
     ax.set_yticks(np.arange(len(rows)) + 0.3, [row.label for row in reversed(rows)])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.15, len(rows))
@@ -68,10 +73,9 @@ def refutation_plot(result: Any, ax: Axes | None = None) -> Axes:
 
 
 def _histogram(ax: Axes, effects: NDArray[np.float64], width: float, bottom: float, colour: str) -> None:
-    """Histogram that stands on its row, with bins of the width of every other row's, and a dot at the mean."""
+    """Histogram that stands on its row, with bins of the width of every other row's."""
     first, last = np.floor(effects.min() / width), np.floor(effects.max() / width)
     counts, edges = np.histogram(effects, width * np.arange(first, last + 2))
     heights = _HEIGHT * counts / counts.max()
     ax.stairs(bottom + heights, edges, baseline=bottom, fill=True, color=colour, alpha=0.75, zorder=2)
     ax.plot([edges[0], edges[-1]], [bottom, bottom], color=colour, linewidth=1, zorder=2)
-    ax.scatter([effects.mean()], [bottom], s=14, color="black", zorder=3, clip_on=False)

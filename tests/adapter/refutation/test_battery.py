@@ -50,6 +50,18 @@ def test_every_refuter_has_its_row(report, problem):
     assert not table.meaning.str.contains("\n").any()
 
 
+def test_no_effect_leaves_little_to_refute(make_frame, make_estimate):
+    frame = make_frame(200)
+    frame["y"] = np.random.default_rng(3).permutation(frame.y)
+    problem = make_estimate(frame, ["x", "z"])
+    low, high = problem[2].cina_result.confidence_interval
+    assert low < 0 < high
+    table = quiet(problem).to_frame().set_index("refuter")
+    assert table.verdict["placebo_treatment_refuter"] == "uninformative"
+    assert table.verdict["add_unobserved_common_cause"] == "uninformative"
+    assert table.verdict["dummy_outcome_refuter"] == "pass"
+
+
 def test_public_names():
     assert dowhy_cina.refute is refute
     assert dowhy_cina.RefutationReport.__name__ == "RefutationReport"

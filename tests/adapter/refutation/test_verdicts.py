@@ -65,6 +65,34 @@ def test_hidden_cause_fails_where_its_range_holds_zero(effects, verdict, nearest
     assert f"from {min(effects):.4g} to {max(effects):.4g}" in row.meaning
 
 
+@pytest.mark.parametrize(
+    ("name", "effects", "verdict"),
+    [
+        ("placebo_treatment_refuter", (-0.1, 0.0, 0.1), "uninformative"),
+        ("placebo_treatment_refuter", (0.9, 1.0, 1.1), "fail"),
+        ("dummy_outcome_refuter", (-0.1, 0.0, 0.1), "pass"),
+        ("dummy_outcome_refuter", (0.9, 1.0, 1.1), "fail"),
+        ("add_unobserved_common_cause", (0.1, 0.2), "uninformative"),
+        ("add_unobserved_common_cause", (-0.1, 0.2), "uninformative"),
+        ("bootstrap_refuter", (0.0, 0.3, 0.4), "pass"),
+        ("bootstrap_refuter", (-0.5, 0.1, 0.4), "uninformative"),
+        ("bootstrap_refuter", (4.9, 5.0, 5.1), "fail"),
+    ],
+)
+def test_an_estimate_that_may_be_zero_leaves_some_refuters_nothing_to_say(name, effects, verdict):
+    assert judge(BY_NAME[name], tally(effects), 0.3, 1.0, distinguishable=False).verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["random_common_cause", "data_subset_refuter", "bootstrap_refuter"])
+@pytest.mark.parametrize(("share", "verdict"), [(0.6, "pass"), (1.4, "pass"), (0.4, "fail"), (1.6, "fail")])
+def test_refits_that_move_by_more_than_half_the_effect_have_not_found_it_again(name, share, verdict):
+    effects = 3 * share + np.linspace(-2, 2, 25)
+    row = judge(BY_NAME[name], tally(effects), 3.0, 1.0)
+    assert row.p_value > 0.05
+    assert row.verdict == verdict
+    assert ("by more than 50% of the estimate" in row.meaning) == (verdict == "fail")
+
+
 def test_failed_refits_are_counted_and_the_reason_told():
     row = judge(
         BY_NAME["bootstrap_refuter"],
