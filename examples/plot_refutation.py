@@ -70,12 +70,14 @@ report.plot()
 # %%
 # How to read it
 # --------------
-# A refuter that passes proves nothing; one that fails is a reason to look. A hidden common cause is measured by the
-# observed ones: for each strength up to theirs it flips treatments and shifts the outcome, and what is left of the
-# effect is estimated anew. The range says how far such a cause could carry the estimate.
+# A refuter that passes proves nothing; one that fails is a reason to look; one that is uninformative finds nothing to
+# refute, since the estimate might as well be zero. A hidden common cause is measured by the observed ones: for each
+# strength up to theirs it flips treatments and shifts the outcome, and what is left of the effect is estimated anew.
+# The range says how far such a cause could carry the estimate.
 #
 # The same men have an answer that needs no adjustment: the experiment's own controls, drawn by lot. The estimate falls
-# short of it, and has said how little it knows: a wide interval, strained overlap, two refuters that fail.
+# short of it, and has said how little it knows: a wide interval, strained overlap, refuters left without an effect to
+# refute.
 
 experiment = load_nsw("experiment")
 earnings = experiment.groupby(TREATMENT)[OUTCOME].mean()
