@@ -25,6 +25,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, without_rows
+from dowhy_cina.results.clusters import clusters_of_arms, clusters_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
@@ -240,7 +241,7 @@ class Analysis:
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
         interval, p_value, standard_error = None, None, None
-        if float(found.smaller_arm) > 1:
+        if min(self._units) > 1:
             standard_error = float(found.variance.sqrt()) * scale
             interval, p_value = t_inference(value, standard_error, freedom, level)
         verdict = grade_overlap(arms, balance, relative_width(interval, float(np.ptp(self._rows.outcome)) * scale))
@@ -265,7 +266,7 @@ class Analysis:
             worst_case_bias=float(after) * scale,
             worst_case_bias_before=float(before) * scale,
             plan=self.plan,
-            warnings=overlap_warnings(arms, verdict) + self._copies + self._unsolved(found.weighting),
+            warnings=overlap_warnings(arms, verdict) + self._belonging + self._unsolved(found.weighting),
             rows_set_aside=int((~prepared.keep).sum()),
             checkpoint=self.options.checkpoint,
             augmentation=self.options.augmentation,
@@ -279,10 +280,15 @@ class Analysis:
         )
 
     @cached_property
-    def _copies(self) -> tuple[str, ...]:
-        """Warn of copies of rows that no cluster holds together."""
+    def _units(self) -> tuple[int, int]:
+        """Clusters, or rows where there are none, of the control and of the treated arm."""
+        return clusters_of_arms(self._prepared.treatment, self._prepared.cluster)
+
+    @cached_property
+    def _belonging(self) -> tuple[str, ...]:
+        """Warn of arms with few clusters, or of copies of rows that no cluster holds together."""
         if self._prepared.cluster is not None:
-            return ()
+            return clusters_warnings(self._units)
         return copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
 
     def _unsolved(self, weighting: Weighting) -> tuple[str, ...]:

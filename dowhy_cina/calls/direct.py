@@ -145,7 +145,7 @@ def prepare(
     preprocessor = Preprocessor()
     encoded = preprocessor.fit_transform(table)
     readable = preprocessor.readable(table)
-    given = (X, None if cluster is None else np.asarray(cluster))
+    given = (X, None if clusters is None else np.asarray(cluster))
     return PreparedTable(encoded, readable, t, y, keep, preprocessor, options, weights, clusters, given)
 
 
@@ -231,6 +231,7 @@ def estimate_effect(
         Sampling weights: not negative, with a positive sum in each arm; or the name of their column.
     cluster : array-like of shape (N,), or str
         Labels of clusters of rows that may depend on each other, for a cluster-robust standard error; or their column.
+        A label for each row is as good as none; an arm whose rows share one has no standard error.
         Without them the result warns where rows are exact copies of others and that is no coincidence.
     memory_limit : str, optional
         Most memory that the estimate plans with beside the table, for example "4GB"; half of what is free by default.

@@ -79,7 +79,7 @@ class AverageEffect:
     value : float
         Effect in the outcome's unit.
     standard_error, p_value : float or None
-        From the influence function; None if an arm has a single row.
+        From the influence function; None if an arm has a single row or cluster.
     confidence_interval : tuple of float or None
         ``(lower, upper)`` at ``confidence_level``.
     target : {"ate", "att", "atc", "rows", "overlap"}

@@ -270,8 +270,8 @@ def check_sample_weight(sample_weight: Any, n: int) -> npt.NDArray[np.float64]:
     return weights
 
 
-def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Return cluster labels as codes from 0, of the rows that are compared.
+def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:
+    """Return cluster labels as codes from 0, of the rows that are compared; None if each has a label of its own.
 
     Parameters
     ----------
@@ -300,4 +300,4 @@ def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDAr
             f"cluster: expected at least two clusters, got one ({names[0]!r}). Leave cluster at None if the rows are "
             "independent."
         )
-    return codes.astype(np.int64)
+    return None if len(names) == len(codes) else codes.astype(np.int64)

@@ -177,9 +177,39 @@ class TestErrors:
     def test_clusters_of_a_foreign_target_keep_its_own_error(self, table):
         x, t, y, _ = table
         rows = pd.DataFrame(np.random.default_rng(3).normal(scale=3, size=(4, 3)))
+        pair = np.arange(400).clip(1)  # the first two rows share a label
         own = dowhy_cina.estimate_effect(x, t, y + 2 * x[:, 1] * t, target_units=rows)
-        grouped = dowhy_cina.estimate_effect(x, t, y + 2 * x[:, 1] * t, target_units=rows, cluster=np.arange(400))
+        grouped = dowhy_cina.estimate_effect(x, t, y + 2 * x[:, 1] * t, target_units=rows, cluster=pair)
         assert grouped.standard_error == pytest.approx(own.standard_error, rel=0.01)
+
+    def test_a_label_for_each_row_is_as_good_as_none(self, table):
+        x, t, y, _ = table
+        own, plain = (dowhy_cina.estimate_effect(x, t, y, cluster=labels) for labels in (np.arange(400), None))
+        assert own.standard_error == plain.standard_error
+        assert own.to_dict() == plain.to_dict()
+        tables = [found.group_effects(x[:, 0] > 0).table for found in (own, plain)]
+        pd.testing.assert_frame_equal(*tables)
+
+    @pytest.mark.parametrize("arm", [0, 1])
+    def test_an_arm_in_one_cluster_has_no_standard_error(self, table, arm):
+        x, t, y, _ = table
+        village = np.where(t == arm, -1, np.arange(400) // 4)
+        found = dowhy_cina.estimate_effect(x, t, y, cluster=village)
+        assert found.value == dowhy_cina.estimate_effect(x, t, y).value
+        assert (found.standard_error, found.confidence_interval, found.p_value) == (None, None, None)
+        name = ("control", "treated")[arm]
+        assert any(f"the {name} arm are in a single cluster" in warning for warning in found.warnings)
+        assert f"Add clusters with {name} rows" in " ".join(found.summary().split())
+
+    @pytest.mark.parametrize("count", [2, 9, 10])
+    def test_an_arm_in_few_clusters_is_told(self, table, count):
+        x, t, y, _ = table
+        village = np.where(t == 1, -1 - np.arange(400) % count, np.arange(400) // 4)
+        found = dowhy_cina.estimate_effect(x, t, y, cluster=village)
+        assert found.standard_error > 0
+        said = [warning for warning in found.warnings if f"the treated arm are in {count} clusters only" in warning]
+        assert len(said) == (count < 10)
+        assert "control arm" not in " ".join(found.warnings)
 
 
 class TestColumns:

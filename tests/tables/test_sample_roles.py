@@ -74,7 +74,9 @@ def test_labels_of_any_kind(labels):
     assert codes.tolist() == [1, 0, 1, 2]
 
 
-@given(st.lists(st.integers(-20, 20), min_size=2, max_size=30).filter(lambda labels: len(set(labels)) > 1))
+@given(
+    st.lists(st.integers(-20, 20), min_size=2, max_size=30).filter(lambda labels: 1 < len(set(labels)) < len(labels))
+)
 def test_codes_tell_the_same_clusters_apart_whatever_the_order(labels):
     codes = check_cluster(labels, len(labels), np.ones(len(labels), dtype=bool))
     assert sorted(set(codes)) == list(range(len(set(labels))))
@@ -86,6 +88,7 @@ def test_codes_tell_the_same_clusters_apart_whatever_the_order(labels):
 def test_codes_of_the_compared_rows_only():
     keep = np.array([True, False, True, True])
     assert check_cluster(["b", "z", "a", "b"], 4, keep).tolist() == [1, 0, 1]
+    assert check_cluster(["b", "b", "a", "c"], 4, keep) is None  # a label of its own for each of them
     with pytest.raises(InputError, match="got one"):
         check_cluster(["a", "b", "a", "a"], 4, keep)
 

@@ -1,0 +1,55 @@
+"""Arms whose rows come from few clusters, which tell little of how clusters differ.
+
+With few clusters, cluster-robust standard errors lean to the small side (Cameron and Miller 2015, A Practitioner's
+Guide to Cluster-Robust Inference, Journal of Human Resources 50(2), section VI).
+
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dowhy_cina.results.diagnostics import SMALL_ARM
+
+
+def clusters_of_arms(treatment: npt.NDArray[np.float64], cluster: npt.NDArray[np.int64] | None) -> tuple[int, int]:
+    """Count the clusters that controls and treated rows come from, each row a cluster if there are none.
+
+    Parameters
+    ----------
+    treatment : ndarray, shape (N,)
+        1 in treated rows, 0 in controls.
+    cluster : ndarray of int, shape (N,), optional
+    """
+    treated = treatment > 0.5
+    if cluster is None:
+        return int((~treated).sum()), int(treated.sum())
+    return len(np.unique(cluster[~treated])), len(np.unique(cluster[treated]))
+
+
+def clusters_warnings(counts: tuple[int, int]) -> tuple[str, ...]:
+    """Say which arm has rows of few clusters, with what consequence, and what to do.
+
+    Parameters
+    ----------
+    counts : tuple of int
+        As from :func:`clusters_of_arms`, of a table with clusters.
+    """
+    texts = [_warning(arm, count) for arm, count in zip(("control", "treated"), counts, strict=True)]
+    return tuple(text for text in texts if text)
+
+
+def _warning(arm: str, count: int) -> str:
+    if count == 1:
+        return (
+            f"The rows of the {arm} arm are in a single cluster: how clusters differ cannot be told from the effect, "
+            f"so there is no standard error, interval or p-value. Add clusters with {arm} rows."
+        )
+    if count < SMALL_ARM:
+        return (
+            f"The rows of the {arm} arm are in {count} clusters only: standard error and interval are rough, and more "
+            f"likely too small. Add clusters with {arm} rows."
+        )
+    return ""
