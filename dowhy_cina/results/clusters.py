@@ -22,6 +22,11 @@ def clusters_of_arms(treatment: npt.NDArray[np.float64], cluster: npt.NDArray[np
     treatment : ndarray, shape (N,)
         1 in treated rows, 0 in controls.
     cluster : ndarray of int, shape (N,), optional
+
+    Returns
+    -------
+    tuple of int
+        Of controls, of treated rows.
     """
     treated = treatment > 0.5
     if cluster is None:
@@ -36,6 +41,11 @@ def clusters_warnings(counts: tuple[int, int]) -> tuple[str, ...]:
     ----------
     counts : tuple of int
         As from :func:`clusters_of_arms`, of a table with clusters.
+
+    Returns
+    -------
+    tuple of str
+        Empty if both arms have enough.
     """
     texts = [_warning(arm, count) for arm, count in zip(("control", "treated"), counts, strict=True)]
     return tuple(text for text in texts if text)

@@ -282,6 +282,10 @@ def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDAr
     keep : ndarray of bool, shape (N,)
         Rows that are compared.
 
+    Returns
+    -------
+    ndarray of int, shape (rows compared,), or None
+
     Raises
     ------
     InputError

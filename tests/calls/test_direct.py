@@ -18,16 +18,8 @@ from dowhy_cina.errors import CheckpointError, InputError, InputTypeError
 from dowhy_cina.learning.simulators import draw_table
 
 
-def linear_table(rows=600, columns=4, seed=0, effect=2.0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, columns))
-    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
-    y = x @ np.arange(1.0, columns + 1) + effect * t + rng.normal(size=rows)
-    return x, t, y
-
-
 @pytest.fixture(scope="module")
-def table():
+def table(linear_table):
     return linear_table()
 
 
@@ -52,7 +44,7 @@ class TestValue:
         assert found.target_weights == pytest.approx(population / population.sum())
         assert abs(found.value - 2.0) < (0.3 if augmentation == "kernel" else 0.8)
 
-    def test_heterogeneous_effects_tell_the_targets_apart(self):
+    def test_heterogeneous_effects_tell_the_targets_apart(self, linear_table):
         x, t, y = linear_table(rows=2000)
         y = y + 2 * x[:, 0] * t
         values = {units: dowhy_cina.estimate_effect(x, t, y, target_units=units).value for units in ("att", "atc")}
@@ -91,7 +83,7 @@ class TestValue:
         assert worst["after"] < worst["before"] / 4
         assert result.worst_case_bias < result.worst_case_bias_before
 
-    def test_number_of_landmarks(self):
+    def test_number_of_landmarks(self, linear_table):
         x, t, y = linear_table(rows=300)
         few = dowhy_cina.estimate_effect(x, t, y, landmarks=40)
         assert (few.plan.route, few.plan.landmarks) == ("landmarks", 40)
@@ -101,7 +93,7 @@ class TestValue:
         with pytest.raises(InputError, match="landmarks must be a whole number of at least 2"):
             dowhy_cina.estimate_effect(x, t, y, landmarks=1)
 
-    def test_landmarks_and_exact_agree(self):
+    def test_landmarks_and_exact_agree(self, linear_table):
         x, t, y = linear_table(rows=500)
         landmarks, exact = (
             analyse(x, t, y, options=EstimatorOptions(landmarks=count)).effect() for count in (128, 500)
@@ -308,7 +300,7 @@ def test_options_are_frozen():
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_rows():
+def test_a_hundred_thousand_rows(linear_table):
     import resource
     import time
 

@@ -17,16 +17,8 @@ from dowhy_cina.model.network import CinaModel
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
 
 
-def linear_table(rows=600, columns=4, seed=0, effect=2.0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, columns))
-    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
-    y = x @ np.arange(1.0, columns + 1) + effect * t + rng.normal(size=rows)
-    return x, t, y
-
-
 @pytest.fixture(scope="module")
-def table():
+def table(linear_table):
     return linear_table()
 
 
@@ -37,7 +29,7 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def case(model):
+def case(model, linear_table):
     """Two tables, sampling weights included, and what the model says of them."""
     rng = np.random.default_rng(0)
     rows = [linear_table(rows=150, seed=seed) for seed in range(2)]
@@ -114,7 +106,7 @@ class TestArms:
         for b in range(2):
             torch.testing.assert_close(alone[b].weights, together.weights[[b]], atol=1e-9, rtol=0)
 
-    def test_arm_against_arm_in_a_batch_is_one_by_one(self, model):
+    def test_arm_against_arm_in_a_batch_is_one_by_one(self, model, linear_table):
         rows = [linear_table(rows=150, seed=seed) for seed in range(3)]
         tables = [CanonicalTable.of(x, t.astype(float), y) for x, t, y in rows]
         with torch.no_grad():

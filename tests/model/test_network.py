@@ -9,15 +9,12 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
-from dowhy_cina.config import ModelConfig
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, JITTER
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
-from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import TableBatch, prognostic_scores, without_rows
 
 N, D = 80, 4
-SMALL = ModelConfig(width=16, layers=1, heads=2)
 
 
 def batch(tables=1, rows=N, columns=D, seed=0, landmarks=None):
@@ -32,24 +29,6 @@ def batch(tables=1, rows=N, columns=D, seed=0, landmarks=None):
     y = (y - y.mean(1, keepdims=True)) / y.std(1, keepdims=True)
     marks = torch.stack([torch.from_numpy(rng.permutation(rows)[: landmarks or rows]) for _ in range(tables)])
     return TableBatch(*map(torch.from_numpy, (x, t, y)), marks, torch.arange(rows).expand(tables, rows))
-
-
-@pytest.fixture(scope="module")
-def untrained():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return CinaModel(SMALL).double().eval()
-
-
-@pytest.fixture(scope="module")
-def model():
-    """A network that corrects: its output layers are not zero."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = CinaModel(SMALL).double().eval()
-        for output in (network.encoder.column_output, network.encoder.table_output):
-            torch.nn.init.normal_(output.weight, std=0.1)
-    return network
 
 
 def answers(model, table):
@@ -95,10 +74,11 @@ def test_untrained_model_is_the_fixed_rule(untrained):
     pilot = untrained.pilot(table)
     settings = untrained.settings(table, pilot)
     assert all(not value.any() for value in settings.log_multipliers.values())
-    share, width = SMALL.isotropic_share, SMALL.key_width
+    config = untrained.config
+    share, width = config.isotropic_share, config.key_width
     expected = (share / D + (1 - share) * pilot.shares[..., 0]).sqrt() / width
     torch.testing.assert_close(settings.treatment_scales, expected)
-    amplitudes = torch.tensor([SMALL.short_amplitude, 1, SMALL.wide_amplitude]).double().expand(2, 3)
+    amplitudes = torch.tensor([config.short_amplitude, 1, config.wide_amplitude]).double().expand(2, 3)
     torch.testing.assert_close(settings.treatment_amplitudes, amplitudes, atol=1e-7, rtol=0)
     torch.testing.assert_close(settings.outcome_amplitudes, amplitudes, atol=1e-7, rtol=0)
 
@@ -151,16 +131,6 @@ def test_batch_is_one_by_one(model, sampling):
     for index in range(3):
         part = slice(index, index + 1)
         close(answers(model, take(table, part)), {name: value[part] for name, value in together.items()}, 1e-9)
-
-
-def test_arms_carry_the_sampling_weights():
-    plain, table = batch(), weighted(batch())
-    torch.testing.assert_close(plain.arm(0) + plain.arm(1), plain.rows)
-    assert torch.equal(plain.arm(1), plain.treatment)
-    torch.testing.assert_close(table.arm(0) + table.arm(1), table.weights)
-    assert not table.arm(0)[table.treatment == 1].any()
-    assert torch.equal(table.rows, table.weights)
-    assert torch.equal(plain.rows, torch.ones_like(plain.treatment))
 
 
 def test_weights_of_one_change_nothing_and_others_do(model):
@@ -416,6 +386,6 @@ def test_randomised_treatment_has_a_quiet_propensity_coordinate(model):
     random = torch.from_numpy((np.random.default_rng(7).random((1, N)) < 0.5).astype(float))
     with torch.no_grad():
         state = model(dataclasses.replace(table, treatment=random))
-    floor = SMALL.propensity_floor * float(random.std(unbiased=False))
+    floor = model.config.propensity_floor * float(random.std(unbiased=False))
     assert float(state.scores.divisor) >= floor
     assert float(state.scores.coordinate(state.propensity).abs().max()) <= 4

@@ -17,16 +17,8 @@ from dowhy_cina.errors import CinaError, InputError, InputTypeError
 from dowhy_cina.results.sensitivity import sensitivity
 
 
-def linear_table(rows=600, columns=4, seed=0, effect=2.0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, columns))
-    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
-    y = x @ np.arange(1.0, columns + 1) + effect * t + rng.normal(size=rows)
-    return x, t, y
-
-
 @pytest.fixture(scope="module")
-def table():
+def table(linear_table):
     return linear_table()
 
 

@@ -157,7 +157,7 @@ class _Battery:
         if tally.refits is not None and tally.missing == tally.refits.count:
             return None
         interval = self.result.confidence_interval
-        distinguishable = interval is None or interval[0] > 0 or interval[1] < 0
+        distinguishable = interval is not None and (interval[0] > 0 or interval[1] < 0)
         return judge(refuter, tally, self.estimate, self.result.outcome_scale, distinguishable)
 
 

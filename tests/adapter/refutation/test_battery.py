@@ -62,6 +62,15 @@ def test_no_effect_leaves_little_to_refute(make_frame, make_estimate):
     assert table.verdict["dummy_outcome_refuter"] == "pass"
 
 
+def test_an_estimate_without_an_interval_cannot_be_told_from_zero(make_frame, make_estimate):
+    frame = make_frame(200)
+    frame["site"] = np.where(frame.t == 1, 0, 1 + np.arange(200) // 4)
+    problem = make_estimate(frame, ["x", "z"], method_params={"init_params": {"cluster": "site"}})
+    assert problem[2].cina_result.confidence_interval is None
+    (row,) = quiet(problem, refuters="placebo_treatment_refuter").refutations
+    assert row.verdict == "uninformative"
+
+
 def test_public_names():
     assert dowhy_cina.refute is refute
     assert dowhy_cina.RefutationReport.__name__ == "RefutationReport"

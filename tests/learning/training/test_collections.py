@@ -1,8 +1,9 @@
-"""Collections without outcomes: folders of a user's tables, and training that never reads an outcome."""
+"""Collections: folders of a user's tables, mixtures, and training that never reads an outcome."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -317,3 +318,21 @@ def test_the_selfsupervised_recipe_trains_blind(tmp_path):
 def test_a_collection_is_simulators_or_a_folder():
     with pytest.raises(InputError, match="either simulators or the path"):
         CollectionConfig()
+
+
+def test_a_mixture_draws_by_its_weights():
+    class Source:
+        def __init__(self, name):
+            self.names = (name,)
+
+        def batch(self, rng, config):
+            return self.names[0]
+
+    mixture = Mixture((Source("a"), Source("b")), (3.0, 1.0))
+    assert mixture.names == ("a", "b")
+    drawn = [draw_batch(0, index, QUICK, mixture) for index in range(400)]
+    assert drawn == [draw_batch(0, index, QUICK, mixture) for index in range(400)]
+    assert drawn.count("a") == pytest.approx(300, abs=40)
+    for weights in ((1.0,), (1.0, 0.0), (1.0, math.inf), (1.0, math.nan)):
+        with pytest.raises(InputError, match="positive weight for each"):
+            Mixture(mixture.parts, weights)

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +34,6 @@ from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.tables.preparation import stratified_rows
 
-RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "cina-small.toml"
 SMALL = ModelConfig(width=8, layers=1, heads=2)
 CPU = torch.device("cpu")
 QUICK = TrainingConfig(
@@ -195,24 +193,6 @@ def test_collections_of_every_form():
             as_collection([scm, kept], QUICK)
     with pytest.raises(InputError, match=r"training does not see"):
         as_collection(Simulators(("simulation_a",)), QUICK)
-
-
-def test_a_mixture_draws_by_its_weights():
-    class Source:
-        def __init__(self, name):
-            self.names = (name,)
-
-        def batch(self, rng, config):
-            return self.names[0]
-
-    mixture = Mixture((Source("a"), Source("b")), (3.0, 1.0))
-    assert mixture.names == ("a", "b")
-    drawn = [draw_batch(0, index, QUICK, mixture) for index in range(400)]
-    assert drawn == [draw_batch(0, index, QUICK, mixture) for index in range(400)]
-    assert drawn.count("a") == pytest.approx(300, abs=40)
-    for weights in ((1.0,), (1.0, 0.0), (1.0, math.inf), (1.0, math.nan)):
-        with pytest.raises(InputError, match="positive weight for each"):
-            Mixture(mixture.parts, weights)
 
 
 @pytest.mark.parametrize("families", [(), ("ihdp",), tuple(REGISTRY), ("scm", "scm")])
@@ -401,6 +381,3 @@ def test_a_degenerate_table_does_not_end_a_run(tmp_path, monkeypatch, caplog, da
     assert caplog.records[0].message.startswith(expected[damage])
     model, _ = checkpoint.read(tmp_path / "x.safetensors")
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
-
-
-# Recipes
