@@ -83,14 +83,13 @@ class ModelConfig:
     propensity_scale: float = 2.0  #: scale of the propensity score as a key coordinate, in 1 / key_width
     prognostic_scale: float = 0.5  #: scale of the prognostic scores as keys of the balancing layer, in 1 / key_width
     propensity_floor: float = 0.2  #: smallest divisor of the propensity score, in sd of the treatment
-    balance_ridge: float = 3.0  #: ridge of target balancing, in multiples of the treatment fit's penalty
+    balance_ridge: float = 9.0  #: ridge of target balancing, in multiples of the treatment fit's penalty
     regularisation: float = 0.1  #: lambda of the CInA dual, in multiples of the kernel's diagonal (box = 1 / this)
     dual_layers: int = 24  #: iterations of the CInA layer in one forward pass
-    target_layers: int = 8  #: iterations of the target-balancing layer in one forward pass
 
     def __post_init__(self) -> None:
         _make_plain(self)
-        _check_least(self, {"width": 1, "layers": 1, "heads": 1, "dual_layers": 1, "target_layers": 1})
+        _check_least(self, {"width": 1, "layers": 1, "heads": 1, "dual_layers": 1})
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads, got {self.width} and {self.heads}.")
 
