@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from dowhy_cina.simulators import DEFAULT_WEIGHTS, REGISTRY, draw_table
 
-fig, axes = plt.subplots(4, 4, figsize=(10, 9), layout="constrained")
-for ax, family in zip(axes.flat, REGISTRY, strict=False):
+fig, axes = plt.subplots(6, 4, figsize=(10, 13), layout="constrained")
+for ax, family in zip(axes.flat[: len(REGISTRY)], REGISTRY, strict=True):
     table = draw_table(np.random.default_rng(4), rows=1000, columns=10, families=[family])
     colours = np.where(table.treatment == 1, "tab:orange", "tab:blue")
     ax.scatter(table.propensity, table.mu0, s=3, c=colours)
