@@ -30,9 +30,9 @@ def hard_switches(rng: np.random.Generator) -> Switches:
     return replace(
         switches,
         share=1 / (1 + float(np.exp(rng.uniform(-3.9, 3.9)))) if rng.random() < 0.3 else switches.share,
-        overlap=float(rng.choice([0.0, rng.uniform(0.3, 1.2), rng.uniform(1.0, 3.2)], p=[0.04, 0.5, 0.46])),
+        overlap=float(rng.choice([0.0, rng.uniform(0.4, 1.2), rng.uniform(1.0, 3.2)], p=[0.04, 0.4, 0.56])),
         targeting=0.0,
-        noise_share=float(rng.choice(noise, p=[0.2, 0.2, 0.6])),
+        noise_share=float(rng.choice(noise, p=[0.2, 0.1, 0.7])),
     )
 
 
@@ -42,7 +42,7 @@ def paired(rng: np.random.Generator, draw: Callable[[], FloatArray]) -> tuple[Fl
     if rng.random() >= SHARED:
         return index, prognosis
     common = unit(draw())
-    first, second = rng.uniform(0.3, 1.0, 2)
+    first, second = rng.uniform(0.4, 1.0, 2)
     sign = rng.choice([-1.0, 1.0])
     index = unit(first * common + np.sqrt(1 - first**2) * index)
     return index, unit(second * sign * common + np.sqrt(1 - second**2) * prognosis)
@@ -59,9 +59,11 @@ def active_columns(rng: np.random.Generator, view: FloatArray) -> FloatArray:
 
 
 def gaussian_process(rng: np.random.Generator, rows: int, columns: int) -> SimulatedTable:
-    """Gaussian processes in all columns, of any lengthscale, for selection and response."""
+    """Gaussian processes in all columns, mostly, of any lengthscale, for selection and response."""
     covariates = any_covariates(rng, rows, columns)
-    view = active_columns(rng, standard_view(rng, covariates))
+    view = standard_view(rng, covariates)
+    if rng.random() < 0.3:
+        view = active_columns(rng, view)
     index, prognosis = paired(rng, lambda: random_function(rng, view, ("gaussian_process",)))
     return assemble(rng, "gaussian_process", covariates, index, prognosis, hard_switches(rng), view)
 

@@ -178,13 +178,13 @@ def any_covariates(rng: np.random.Generator, rows: int, columns: int, laws: Sequ
     Returns
     -------
     (N, D) array
-        Two tables in five are columns of the law as they are, two get types of their own, one in five is real.
+        Nearly half of the tables have columns of the law as they are, a third give them types, one in five is real.
     """
     style = rng.random()
     if style < 0.2:
         return real_covariates(rng, rows, columns)
     latent = LAWS[laws[int(rng.integers(len(laws)))]](rng, rows, columns)
-    return latent if style < 0.6 else typed_columns(rng, latent)
+    return latent if style < 0.65 else typed_columns(rng, latent)
 
 
 def _draw_kinds(rng: np.random.Generator, columns: int, emphasis: Mapping[str, float] | None) -> IntArray:

@@ -158,14 +158,15 @@ def gaussian_process(rng: np.random.Generator, view: FloatArray) -> FloatArray:
     """Draw from a Gaussian process in all columns by random Fourier features.
 
     The lengthscale is between half and three times the root of the number of columns, about the distance of two rows,
-    with one factor per column in half of the draws; in a third of them a second process has a lengthscale of its own.
+    and mostly near it, with one factor per column in a third of the draws; in a fifth of them a second process has a
+    lengthscale of its own.
     """
     total = np.zeros(view.shape[0])
     narrow = view.astype(np.float32)  # the cosines take a tenth of the time, and their error is far below the noise
-    for _ in range(1 + int(rng.random() < 1 / 3)):
+    for _ in range(1 + int(rng.random() < 0.2)):
         columns = view.shape[1]
-        length = np.sqrt(columns) * np.exp(rng.uniform(np.log(0.5), np.log(3.0)))
-        relevance = np.exp(rng.normal(0, 0.7, columns)) if rng.random() < 0.5 else np.ones(columns)
+        length = np.sqrt(columns) * np.clip(np.exp(rng.normal(0.1, 0.5)), 0.5, 3.0)
+        relevance = np.exp(rng.normal(0, 0.7, columns)) if rng.random() < 1 / 3 else np.ones(columns)
         relevance /= np.sqrt(np.mean(relevance**2))
         frequency = rng.normal(size=(columns, FEATURES)) * (relevance / length)[:, None]
         phase = rng.uniform(0, 2 * np.pi, FEATURES).astype(np.float32)
