@@ -27,13 +27,13 @@ plt.show()
 # What they are.
 
 for family, simulator in REGISTRY.items():
-    print(f"{family:16s}{simulator.__doc__.splitlines()[0]}")
+    print(f"{family:18s}{simulator.__doc__.splitlines()[0]}")
 
 # %%
 # How much they differ: the naive comparison of the arms is wrong by very different amounts, and in some tables the
 # treated are one row in a hundred.
 
-print(f"\n{'':16s}{'treated share':>24s}{'error of the naive comparison / sd(Y)':>42s}")
+print(f"\n{'':18s}{'treated share':>24s}{'error of the naive comparison / sd(Y)':>42s}")
 for family in REGISTRY:
     shares, errors = [], []
     for seed in range(60):
@@ -43,4 +43,4 @@ for family in REGISTRY:
         shares.append(treated.mean())
         errors.append(abs(naive - table.effect) / table.outcome.std())
     low, high = np.quantile(shares, [0.05, 0.95])
-    print(f"{family:16s}{low:15.2f} to {high:.2f}{np.mean(errors):42.2f}")
+    print(f"{family:18s}{low:15.2f} to {high:.2f}{np.mean(errors):42.2f}")
