@@ -144,7 +144,11 @@ class TrainingConfig:
     outcomes: bool = True  #: read outcomes; false leaves the self-supervised objectives alone
     validation_every: int = 100  #: steps between validations
     validation_tables: int = 96  #: tables of a validation
-    validation_families: tuple[str, ...] = ("kang_schafer", "simulation_a")  #: families left out of training
+    validation_families: tuple[str, ...] = (
+        "kang_schafer",
+        "simulation_a",
+        "quadratic_forms",
+    )  #: families left out of training
     calibration_samples: int = 0  #: simulated samples that the variance head is fitted on after the run; 0: it stays
     workers: int = 1  #: processes that draw tables; the order of tables does not depend on it
     device: str = "cpu"  #: "auto", "cpu", "cuda" or "cuda:1"
