@@ -35,7 +35,9 @@ TABLE_OUTPUTS: dict[str, float] = {
 #: Places of the outputs after the arms have changed places.
 _SWAPPED_COLUMN_OUTPUTS = (0, 2, 1)
 _SWAPPED_TABLE_OUTPUTS = tuple(
-    list(TABLE_OUTPUTS).index({"control_penalty": "treated_penalty", "treated_penalty": "control_penalty"}.get(name, name))
+    list(TABLE_OUTPUTS).index(
+        {"control_penalty": "treated_penalty", "treated_penalty": "control_penalty"}.get(name, name)
+    )
     for name in TABLE_OUTPUTS
 )
 #: Largest correction of a column's log-scale.

@@ -51,12 +51,19 @@ def column_order(standardised: Array, ascending: Array, names: Sequence[str]) ->
     columns, rows = standardised.shape
     place = np.linspace(-1.0, 1.0, rows)
     shape = np.round((ascending * (place * place * place)).sum(axis=1) / rows, _STATISTIC_DECIMALS)
-    skew = np.round((ascending * (place * place)).sum(axis=1) / rows, _STATISTIC_DECIMALS)
+    skew = _skewness(ascending)
     rank, signs = _dense_rank(np.abs(skew), shape), np.sign(skew)
     if rank.max(initial=-1) + 1 < columns or not signs.all():
         rank, signs = _refine_rank(rank, signs, standardised, names)
     order = sorted(range(columns), key=lambda column: (rank[column], names[column]))
     return np.array(order, dtype=np.intp), signs
+
+
+def _skewness(ascending: Array) -> Array:
+    """Skewness (D,) of sorted columns that no far value decides; zero for symmetric ones."""
+    place = np.linspace(-1.0, 1.0, ascending.shape[1])
+    mean: Array = (ascending * (place * place)).sum(axis=1) / ascending.shape[1]
+    return np.round(mean, _STATISTIC_DECIMALS)
 
 
 def _dense_rank(minor: npt.NDArray[np.generic], major: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
@@ -101,7 +108,7 @@ def _refine_rank(
 def find_duplicates(standardised: Array, ascending: Array, names: Sequence[str]) -> dict[int, int]:
     """Find columns (D, N) that repeat another one up to sign.
 
-    Which of them is kept depends on their last bits, and on their names where not even those differ.
+    The one whose longer tail is below is kept, of those that point the same way the first by name.
 
     Parameters
     ----------
@@ -126,7 +133,8 @@ def find_duplicates(standardised: Array, ascending: Array, names: Sequence[str])
         kept: list[int] = []
         members = group.tolist()
         if len(members) > 1:
-            members.sort(key=lambda column: (_content(ascending[column]), names[column]))
+            skew = _skewness(ascending[group])
+            members = [members[place] for place in sorted(range(len(skew)), key=lambda k: (skew[k], names[members[k]]))]
         for column in members:
             same = next((other for other in kept if _same_up_to_sign(standardised[column], standardised[other])), None)
             if same is None:
@@ -134,11 +142,6 @@ def find_duplicates(standardised: Array, ascending: Array, names: Sequence[str])
             else:
                 repeats[column] = same
     return repeats
-
-
-def _content(ascending: Array) -> bytes:
-    """Sorted values of a column, the same for its negative."""
-    return min((ascending + 0.0).tobytes(), (0.0 - ascending[::-1]).tobytes())
 
 
 def _same_up_to_sign(left: Array, right: Array) -> bool:

@@ -178,7 +178,8 @@ def stratified_rows(
     """Rows of each arm, half from each where both have enough; all rows of a table no longer than ``size``.
 
     The first of each arm, or random ones with a generator. With ``turns``, see :class:`CanonicalTable`, one row of each
-    distinct kind comes before the second of any. Of an odd number, the last row is of the arm that comes first.
+    distinct kind comes before the second of any. Of an odd number, the last row is of the larger arm, and of the one
+    that comes first if they are equal.
     """
     if len(treatment) <= size:
         return np.arange(len(treatment))
@@ -187,8 +188,6 @@ def stratified_rows(
         control, treated = (arm[np.argsort(turns[arm], kind="stable")] for arm in (control, treated))
     if rng is not None:
         control, treated = rng.permutation(control), rng.permutation(treated)
-    half = size // 2
-    if size % 2 and len(treated) and (not len(control) or treated[0] < control[0]):
-        half += 1
-    share = max(min(len(treated), half), size - len(control))
+    more = len(treated) - len(control) or int(control[0] - treated[0])
+    share = max(min(len(treated), (size + (more > 0)) // 2), size - len(control))
     return np.sort(np.concatenate([control[: size - share], treated[:share]]))
