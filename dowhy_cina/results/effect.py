@@ -170,7 +170,7 @@ class AverageEffect:
             (name, f"{arm.rows} rows, effective sample size {arm.effective_size:.1f}")
             for name, arm in self.arms._asdict().items()
         ]
-        lines.append(("largest weight", f"{100 * self.largest_weight:.2g} % of its arm"))
+        lines.append(("largest weight", f"{round(100 * self.largest_weight, 9):.2g} % of its arm"))
         if self.rows_set_aside:
             lines.append(("set aside", f"{self.rows_set_aside} rows with another treatment value"))
         if len(self.balance):
