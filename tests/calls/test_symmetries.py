@@ -1,4 +1,4 @@
-"""What changes no answer: the names of the arms, signs, units and copies of covariates, and the ways to name a target."""
+"""What changes no answer: names of the arms, signs, units and copies of covariates, and ways to name a target."""
 
 from __future__ import annotations
 
