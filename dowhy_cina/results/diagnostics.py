@@ -31,6 +31,8 @@ OUTSIDE_SHARE = 0.1
 WIDEST_INTERVAL = 2.0
 #: Spread, as a share of a covariate's size, that rounding alone explains.
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
+#: Measures that exceed the bound of a grade by no more than this share of it meet it.
+_TIE = 1e-9
 
 
 Grade = Literal["good", "strained", "the data do not answer this"]
@@ -337,7 +339,9 @@ def _sample_warning(arm: str, rows: int) -> str:
 
 def _exceeds(value: float, measure: str) -> int:
     """Position in `GRADES` of a measure of which more is worse."""
-    return int(value > getattr(_STRAINED, measure)) + int(value > getattr(_UNANSWERABLE, measure))
+    bounds = (getattr(_STRAINED, measure), getattr(_UNANSWERABLE, measure))
+    # Five equal weights are .2 each, whatever their last bits say.
+    return sum(int(value > bound * (1 + _TIE)) for bound in bounds)
 
 
 def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
@@ -346,7 +350,7 @@ def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     uneven = size < arm.rows / 2
     grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
     text = f"the weights of the {arm.rows} {name} rows are worth {size:.3g} equally weighted rows"
-    if largest > _STRAINED.weight:
+    if _exceeds(largest, "weight"):
         text += f", the heaviest carries {100 * largest:.0f} %"
     return (grade if uneven else min(grade, 1)), text
 
