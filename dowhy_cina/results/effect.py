@@ -98,7 +98,8 @@ class AverageEffect:
         Iterations of the solver after the forward pass: 0 unless ``refine`` or an exact solution was asked for.
     minimised_bias : float
         Worst-case bias that the balancing problem minimises, in the outcome's unit: of one arm against the other for
-        the paper's weights, of each arm against the target otherwise.
+        the paper's weights, of each arm against the target otherwise, over functions of the kernel's space and of the
+        columns whose means are balanced beside it.
     lowest_bias : float
         What the duality gap leaves open: no weights as spread out have a minimised bias below this. As spread out means
         no weight above the limit of the problem (paper's weights), or as large an effective sample size (otherwise).
