@@ -19,6 +19,7 @@ from dowhy_cina.config import ModelConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.mathematics.devices import keep_freed_memory
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.variance import ConditionalHead
 
 #: Version of the header and of the tensors' names; a newer one is refused.
 FORMAT_VERSION = 1
@@ -169,6 +170,8 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
     # Without storage no initial weights are drawn: they would be thrown away, and would move the caller's random state.
     with torch.device("meta"):
         model = CinaModel(config)
+    # Checkpoints from before conditional effects were calibrated: the posterior variance as it is.
+    tensors.setdefault("conditional.coefficients", torch.zeros(len(ConditionalHead.TERMS)))
     try:
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:

@@ -6,6 +6,7 @@ Letters: N rows, G groups, U independent units (rows, or clusters of them), A st
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -117,35 +118,35 @@ def uncertainty(
     variance components, Biometrics Bulletin 2.
     """
     arms = [np.ones(len(code), dtype=np.bool_)] if treated is None else [~treated, treated]
-    unit = np.arange(len(code)) if clusters is None else clusters
+    unit = np.arange(len(code)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     cells, cell = np.unique(unit * count + code, return_inverse=True)
-    group = cells % count
-    total, variances, shares = np.zeros(len(cells)), [], []
+    owner, group = cells // count, cells % count
+    total, whole, part = np.zeros(len(cells)), np.zeros(count), np.zeros(count)
     for arm in arms:
         present = np.bincount(cell[arm], minlength=len(cells)) > 0
         units = np.bincount(group[present], minlength=count).astype(np.float64)
         factor = units / np.where(units > 1, units - 1, np.nan)
-        sums = (
-            np.bincount(cell[arm], influence[arm], len(cells)) * (factor if treated is not None else factor**0.5)[group]
-        )
-        total += sums
-        variances.append(np.bincount(group, sums**2, count))
-        spare = np.maximum(units - 1, 1)
+        if treated is None:
+            factor = np.sqrt(factor)
+        sums = np.bincount(cell[arm], influence[arm], len(cells)) * factor[group]
+        variance, spare = np.bincount(group, sums**2, count), np.maximum(units - 1, 1)
         if treated is not None:
-            effective = _effective(variances[-1], np.bincount(group, sums**4, count))
-            spare = np.where(effective - 1 < spare, np.maximum(effective - 1, 1), spare)
-        shares.append(variances[-1] ** 2 / spare)
-    whole, part = np.sum(variances, axis=0), np.sum(shares, axis=0)
+            effective = effective_number(variance, np.bincount(group, sums**4, count))
+            spare = np.minimum(spare, np.maximum(effective - 1, 1))
+        total, whole, part = total + sums, whole + variance, part + variance**2 / spare
     freedom = np.divide(whole**2, part, out=np.ones(count), where=part > 0)
-    if len(np.unique(unit)) == len(cells):
+    if len(cells) == owner.max() + 1:
         return Uncertainty(np.diag(np.bincount(group, total**2, count)), freedom, None)
-    dense = np.zeros((len(np.unique(unit)), count))
-    dense[np.unique(cells // count, return_inverse=True)[1], group] = total
+    dense = np.zeros((int(owner.max()) + 1, count))
+    dense[owner, group] = total
     return Uncertainty(np.asarray(dense.T @ dense), freedom, _joint_freedom(dense, treated is None))
 
 
-def _effective(squares: Array, fourth: Array) -> Array:
-    """Effective number of units from sums of second and fourth powers, as many as there are for equal normal ones."""
+def effective_number(squares: npt.NDArray[Any], fourth: npt.NDArray[Any]) -> Array:
+    """Effective number of units that carry a noise, from sums of second and fourth powers of their contributions.
+
+    About as many as there are for normal contributions of one variance, fewer where some units carry most of the noise.
+    """
     return np.asarray(_NORMAL_KURTOSIS * squares**2 / np.maximum(fourth, np.finfo(float).tiny))
 
 
