@@ -151,7 +151,8 @@ class OutcomeRegression:
         unseen, seen = self._posterior_parts(rows)
         posterior = (unseen + seen).clamp_min(tiny)
         predicted = fit.predict(rows)
-        departure = (predicted - fit.intercept[:, None]).square() / fit.fitted_variance.clamp_min(tiny)[:, None]
+        spread = (fit.fitted_variance[:, None] + seen).clamp_min(tiny)
+        departure = (predicted - fit.intercept[:, None]).square() / spread
         moved = (predicted - self.clip(predicted)).square() / posterior
         return RowError(posterior, (seen / posterior).clamp_min(tiny), fit.evidence, departure, moved)
 

@@ -58,7 +58,8 @@ class RowError:
     evidence : Tensor, shape (B,)
         Share of the process's variance that the outcomes speak for; the rest is a prior's.
     departure : Tensor, shape (B, n)
-        Squared difference of the prediction from the arm's mean, in variances of the arm's fitted values.
+        Squared difference of the prediction from the arm's mean, in units of the variance of the arm's fitted values
+        and the seen part of the posterior variance together.
     clipped : Tensor, shape (B, n)
         Squared distance by which the prediction was moved into the arm's fitted range, in posterior variances.
     """

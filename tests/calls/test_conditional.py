@@ -82,7 +82,8 @@ def test_what_is_said_of_an_error(analysis):
         inside = table.treatment[0].numpy() == arm
         values = model.fit.predict(model.rows(table.covariates, key_coordinate(analysis)))[0].numpy()[inside]
         np.testing.assert_allclose(said.posterior, model.posterior_variance(own))
-        np.testing.assert_allclose(said.departure[0], (raw - values.mean()) ** 2 / values.var(), rtol=1e-6)
+        spread = values.var() + (said.posterior * said.seen)[0].numpy()
+        np.testing.assert_allclose(said.departure[0], (raw - values.mean()) ** 2 / spread, rtol=1e-6)
         moved = raw - raw.clip(values.min(), values.max())
         np.testing.assert_allclose(said.clipped[0], moved**2 / said.posterior[0].numpy(), atol=1e-9)
         # Every row is a landmark: the landmarks represent the kernel wherever there are rows, and not far away.
@@ -178,3 +179,16 @@ def test_weights_alone_have_none():
     assert weights.function is None
     with pytest.raises(CinaError, match="conditional_effects"):
         weights.effect().conditional_effects(np.zeros((1, 2)))
+
+
+def test_an_arm_whose_outcome_never_varies_has_errors():
+    x, t, y = draw()
+    function = analyse(x, t, np.where(t == 1, 3.0, y)).function
+    head = ConditionalHead().double()
+    head.coefficients.data.copy_(torch.ones(5))
+    calibrated = copy.copy(function.model)
+    calibrated._modules = {**function.model._modules, "conditional": head}
+    for model in (function.model, calibrated):
+        errors = replace(function, model=model).at(np.array([[0.0, 0.0], [50.0, 50.0]]))[1]
+        assert (errors > 0).all()
+        assert np.isfinite(errors).all()
