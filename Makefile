@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage symmetries clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying symmetries clean
 
 install: $(STAMP)
 
@@ -70,6 +70,10 @@ bench-refutation: $(STAMP)
 # How often intervals hold the effect, on published tables too with DATA=FOLDER.
 bench-coverage: $(STAMP)
 	$(BIN)/python benchmarks/intervals.py --out docs/measured $(if $(DATA),--data "$(DATA)")
+
+# How far to trust what is said of single rows and of groups; on published tables too with DATA=FOLDER.
+bench-varying: $(STAMP)
+	$(BIN)/python benchmarks/varying.py --out docs/measured $(if $(DATA),--data "$(DATA)")
 
 # The figures that the bundled model is judged by; those on published tables too with DATA=FOLDER.
 bench-accuracy: $(STAMP)

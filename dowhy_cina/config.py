@@ -149,7 +149,7 @@ class TrainingConfig:
         "simulation_a",
         "quadratic_forms",
     )  #: families left out of training
-    calibration_samples: int = 0  #: simulated samples that the variance head is fitted on after the run; 0: it stays
+    calibration_samples: int = 0  #: simulated samples that the variance heads are fitted on after the run; 0: they stay
     workers: int = 1  #: processes that draw tables; the order of tables does not depend on it
     device: str = "cpu"  #: "auto", "cpu", "cuda" or "cuda:1"
     bfloat16: bool = False  #: the transformer in bfloat16, on a CUDA device

@@ -24,7 +24,7 @@ from dowhy_cina.mathematics.memory import rows_of_a_block, with_smaller_blocks
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import ZeroShot, without_rows
+from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
 from dowhy_cina.results.clusters import clusters_of_arms, clusters_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
@@ -61,8 +61,8 @@ class ConditionalEffects:
     def at(self, covariates: Any) -> tuple[Array, Array]:
         """Effects and standard errors at covariate rows, in the outcome's unit.
 
-        The variance is that of the Gaussian process whose mean the ridge regression is, arm by arm: it grows towards
-        the prior's where an arm has no rows.
+        The variance is that of the Gaussian process whose mean the ridge regression is, arm by arm, calibrated on
+        simulated samples, see :class:`dowhy_cina.model.variance.ConditionalHead`. It grows where an arm has no rows.
 
         Parameters
         ----------
@@ -82,11 +82,8 @@ class ConditionalEffects:
         keys = torch.from_numpy(encoded if self.columns else np.zeros((len(encoded), 1)))[None]
         rows = self.model.foreign_rows(self.state, keys.to(self.state.propensity.device))
         effects = rows.means[1] - rows.means[0]
-        variance = sum(
-            fitted.regression.posterior_variance(own)
-            for fitted, own in zip(self.state.outcomes, rows.outcome_rows, strict=True)
-        )
-        return self.scale * effects[0].cpu().numpy(), self.scale * torch.as_tensor(variance).sqrt()[0].cpu().numpy()
+        variance = self.model.conditional(errors_at(self.state, rows))
+        return self.scale * effects[0].cpu().numpy(), self.scale * variance.sqrt()[0].cpu().numpy()
 
 
 @torch.no_grad()

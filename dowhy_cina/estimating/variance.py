@@ -94,7 +94,7 @@ def bias_parts(
     effect: Effect,
     reached: tuple[Reached, Reached],
 ) -> Float[Tensor, "B K"]:
-    """Squares that speak of bias that smoothing left, one for each of :data:`~dowhy_cina.model.network.BIAS_PARTS`.
+    """Squares that speak of bias that smoothing left, one for each of :data:`~dowhy_cina.model.variance.BIAS_PARTS`.
 
     - ``regression``: what the outcome weights miss of the target in the outcome regressions; summed over arms.
     - ``balance``: their squared imbalance in the balancing layer's kernel, whose diagonal is given, times the variance

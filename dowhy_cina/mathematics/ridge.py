@@ -18,6 +18,8 @@ from dowhy_cina.mathematics.resolvent import resolvent_sums
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
 #: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against overfitting.
 GCV_FACTOR = 1.4
+#: Added to the squares from which the variance of a fit's process comes, and one to their number.
+PRIOR_SQUARES = 0.5
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,18 @@ class RidgeFit:
             total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
         return rows * total
 
+    @property
+    def fitted_variance(self) -> Float[Tensor, " B"]:
+        """Variance of the fitted values over the weighted rows."""
+        squares = (self.factor.transpose(-1, -2) @ self.coefficients[..., None])[..., 0].square().sum(1)
+        ridge = self.penalty * self.coefficients.square().sum(1)
+        return ((squares - ridge) / self.count).clamp_min(0)
+
+    @property
+    def evidence(self) -> Float[Tensor, " B"]:
+        """Share of ``signal_variance`` that the responses speak for, at least a millionth; the rest was added to it."""
+        return (1 - PRIOR_SQUARES / ((self.count + 1) * self.signal_variance)).clamp_min(1e-6)
+
     def solve(self, direction: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
         """``(G + penalty)^-1 direction``: how a contrast of the coefficients weighs responses, by their features."""
         return torch.cholesky_solve(direction[..., None], self.factor)[..., 0]
@@ -196,7 +210,7 @@ def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> Ridge
         statistics.count,
         penalty,
         factor,
-        (quadratic + 0.5) / (statistics.count + 1),
+        (quadratic + PRIOR_SQUARES) / (statistics.count + 1),
     )
 
 

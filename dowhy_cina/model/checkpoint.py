@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from dowhy_cina.config import ModelConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.mathematics.devices import keep_freed_memory
-from dowhy_cina.model.network import START_GROWTH, START_WEIGHTS, CinaModel
+from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.variance import START_GROWTH, START_WEIGHTS, ConditionalHead
 
 #: Version of the header and of the tensors' names; a newer one is refused.
 FORMAT_VERSION = 2
@@ -181,8 +182,8 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
 def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple[Any, dict[str, torch.Tensor]]:
     """Model settings and tensors of a checkpoint as this release has them.
 
-    Version 1 counted iterations of target balancing, which is solved since, and its variance head has no part for the
-    adjustment, which gets the weight of an uncalibrated one.
+    Version 1 counted iterations of target balancing, which is solved since; its variance head has no part for the
+    adjustment, which gets the weight of an uncalibrated one, and conditional effects have the posterior variance.
     """
     settings = header["model"]
     if int(header["format_version"]) > 1 or not isinstance(settings, dict):
@@ -191,6 +192,7 @@ def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple
     added = {
         name: torch.cat([tensors[name], torch.tensor([value])]) for name, value in parts.items() if name in tensors
     }
+    added["conditional.coefficients"] = torch.zeros(len(ConditionalHead.TERMS))
     return {name: value for name, value in settings.items() if name != "target_layers"}, {**tensors, **added}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage, places_of
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_ridge, leave_one_out_residuals
+from dowhy_cina.model.variance import RowError
 
 Moment = Float[Tensor, "B K"]
 
@@ -137,13 +138,30 @@ class OutcomeRegression:
         ----------
         Rasmussen and Williams (2006), Gaussian processes for machine learning, Eq. 2.26 and 8.27.
         """
-        fit, parts = self.fit, []
+        unseen, seen = self._posterior_parts(rows)
+        return unseen + seen
+
+    def _posterior_parts(self, rows: RowFeatures) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
+        """Posterior variance that the landmarks cannot represent, the formula's first two terms, and the rest."""
+        fit, unseen, seen = self.fit, [], []
         centre = torch.linalg.solve_triangular(fit.factor, fit.centre[..., None], upper=False)
         for _, block in rows.blocks():
             half = torch.linalg.solve_triangular(fit.factor, block.transpose(-1, -2), upper=False) - centre
-            unseen = (self.space.kernel.diagonal[:, None] - block.square().sum(2)).clamp_min(0)
-            parts.append(unseen + fit.penalty[:, None] * (half.square().sum(1) + 1 / fit.count[:, None]))
-        return fit.signal_variance[:, None] * torch.cat(parts, 1)
+            unseen.append((self.space.kernel.diagonal[:, None] - block.square().sum(2)).clamp_min(0))
+            seen.append(fit.penalty[:, None] * (half.square().sum(1) + 1 / fit.count[:, None]))
+        scale = fit.signal_variance[:, None]
+        return scale * torch.cat(unseen, 1), scale * torch.cat(seen, 1)
+
+    def error_at(self, rows: RowFeatures) -> RowError:
+        """What there is to say of the error of predictions at rows."""
+        fit, tiny = self.fit, torch.finfo(rows.keys.dtype).tiny
+        unseen, seen = self._posterior_parts(rows)
+        posterior = (unseen + seen).clamp_min(tiny)
+        predicted = fit.predict(rows)
+        spread = (fit.fitted_variance[:, None] + seen).clamp_min(tiny)
+        departure = (predicted - fit.intercept[:, None]).square() / spread
+        moved = (predicted - self.clip(predicted)).square() / posterior
+        return RowError(posterior, (seen / posterior).clamp_min(tiny), fit.evidence, departure, moved)
 
 
 @dataclass(frozen=True)

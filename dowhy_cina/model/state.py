@@ -19,6 +19,7 @@ from dowhy_cina.mathematics.balancing import Kernel, Rows
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.model.outcome import FittedOutcome
+from dowhy_cina.model.variance import RowError
 
 Arrays = Sequence[npt.NDArray[Any]]
 Part = TypeVar("Part")
@@ -217,6 +218,14 @@ class ForeignRows:
     means: tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]
     outcome_rows: tuple[RowFeatures, RowFeatures]
     balance_keys: Float[Tensor, "B n K"]
+
+
+def errors_at(state: ZeroShot, rows: ForeignRows) -> tuple[RowError, RowError]:
+    """What there is to say of the error of both arms' predictions at rows."""
+    control, treated = (
+        fitted.regression.error_at(own) for fitted, own in zip(state.outcomes, rows.outcome_rows, strict=True)
+    )
+    return control, treated
 
 
 def each_tensor(parts: Sequence[Part], function: Callable[[list[Tensor]], Tensor]) -> Part:

@@ -282,7 +282,7 @@ class EffectResult(VaryingEffect, AverageEffect):
         return replace(self, **copy.deepcopy(vars(self), memo))
 
     def conditional_effects(self, at: Any) -> pd.DataFrame:
-        """Modelled effects at given covariates.
+        """Modelled effects at given covariates, with intervals for each row by itself.
 
         Parameters
         ----------
@@ -293,7 +293,8 @@ class EffectResult(VaryingEffect, AverageEffect):
         -------
         DataFrame, n rows
             Columns ``effect``, ``standard_error``, ``lower``, ``upper`` (at ``confidence_level``), in the outcome's
-            unit; the index of ``at``.
+            unit; the index of ``at``. Pointwise: many rows' intervals need not hold at once, see `group_effects` for
+            intervals that do.
 
         Raises
         ------

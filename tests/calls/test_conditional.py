@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,8 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import CinaError
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, RowFeatures
+from dowhy_cina.model.state import errors_at
+from dowhy_cina.model.variance import ConditionalHead
 
 N = 90
 
@@ -61,6 +65,43 @@ def test_scikit_learns_gaussian_process(analysis):
         np.testing.assert_allclose(ours.detach(), sd**2, rtol=0.01)  # the jitter of the landmarks' Gram
     np.testing.assert_allclose(effects, function.scale * (means[1] - means[0]), atol=1e-3 * function.scale)
     np.testing.assert_allclose(errors, function.scale * np.sqrt(variances[0] + variances[1]), rtol=0.01)
+
+
+def test_what_is_said_of_an_error(analysis):
+    """Each part from what the process, the arm's outcomes and the predictions say; a head makes them errors."""
+    function = analysis.function
+    rows = np.random.default_rng(1).normal(size=(25, 2)) * 1.5
+    encoded = torch.from_numpy(function.preprocessor.transform(rows))[None]
+    with torch.no_grad():
+        foreign = function.model.foreign_rows(function.state, encoded)
+        arms = errors_at(function.state, foreign)
+    for arm, (fitted, said) in enumerate(zip(function.state.outcomes, arms, strict=True)):
+        model, table = fitted.regression, analysis._table
+        own = foreign.outcome_rows[arm]
+        raw = model.fit.predict(own)[0].numpy()
+        inside = table.treatment[0].numpy() == arm
+        values = model.fit.predict(model.rows(table.covariates, key_coordinate(analysis)))[0].numpy()[inside]
+        np.testing.assert_allclose(said.posterior, model.posterior_variance(own))
+        spread = values.var() + (said.posterior * said.seen)[0].numpy()
+        np.testing.assert_allclose(said.departure[0], (raw - values.mean()) ** 2 / spread, rtol=1e-6)
+        moved = raw - raw.clip(values.min(), values.max())
+        np.testing.assert_allclose(said.clipped[0], moved**2 / said.posterior[0].numpy(), atol=1e-9)
+        # Every row is a landmark: the landmarks represent the kernel wherever there are rows, and not far away.
+        assert (said.seen > 0.95).float().mean() > 0.5
+        far = model.error_at(RowFeatures(model.space.kernel, own.keys + 1e3, None))
+        assert (far.seen < said.seen.min()).all()
+    head = ConditionalHead().double()
+    head.coefficients.data.copy_(torch.tensor([-1.0, 0.5, 0.5, 0.3, 1.0]))
+    calibrated = copy.copy(function.model)
+    calibrated._modules = {**function.model._modules, "conditional": head}
+    errors = replace(function, model=calibrated).at(rows)[1]
+    np.testing.assert_allclose(errors, function.scale * head(arms).sqrt()[0].numpy())
+
+
+def key_coordinate(analysis):
+    """Key coordinate of the table's own propensities, left out as in the fit."""
+    state = analysis._state
+    return state.scores.coordinate(state.propensity)
 
 
 def test_blocks_change_nothing(analysis, monkeypatch):
@@ -138,3 +179,16 @@ def test_weights_alone_have_none():
     assert weights.function is None
     with pytest.raises(CinaError, match="conditional_effects"):
         weights.effect().conditional_effects(np.zeros((1, 2)))
+
+
+def test_an_arm_whose_outcome_never_varies_has_errors():
+    x, t, y = draw()
+    function = analyse(x, t, np.where(t == 1, 3.0, y)).function
+    head = ConditionalHead().double()
+    head.coefficients.data.copy_(torch.ones(5))
+    calibrated = copy.copy(function.model)
+    calibrated._modules = {**function.model._modules, "conditional": head}
+    for model in (function.model, calibrated):
+        errors = replace(function, model=model).at(np.array([[0.0, 0.0], [50.0, 50.0]]))[1]
+        assert (errors > 0).all()
+        assert np.isfinite(errors).all()

@@ -13,8 +13,9 @@ from dowhy_cina.estimating.estimation import Contributions
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.variance import degrees_of_freedom, sampling_variance, t_inference
-from dowhy_cina.model.network import BIAS_PARTS, CinaModel
+from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import TableBatch
+from dowhy_cina.model.variance import BIAS_PARTS
 
 
 def contributions(rows=30, target=30, tables=2, seed=0):

@@ -247,3 +247,29 @@ def test_gradients_reach_keys_and_penalty(case):
     for gradient in (keys.grad, penalty.grad):
         assert torch.isfinite(gradient).all()
         assert (gradient != 0).any()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fitted_variance_and_evidence_by_hand(case, weighted):
+    response, rows, features = case
+    rows = rows * (1 + torch.arange(N) % 3) if weighted else rows
+    fit = fit_ridge(gram_statistics(features, response, rows), PENALTY)
+    fitted = fit.predict(features)
+    for table in range(2):
+        weights, values = rows[table].numpy(), fitted[table].numpy()
+        spread = np.average((values - np.average(values, weights=weights)) ** 2, weights=weights)
+        assert float(fit.fitted_variance[table]) == pytest.approx(spread)
+        count = weights.sum()
+        residual = response[table].numpy() - values
+        # y' (K + penalty)^-1 y is y'(y - f) / penalty: of centred outcomes.
+        centred = response[table].numpy() - np.average(response[table].numpy(), weights=weights)
+        quadratic = (weights * centred * residual).sum() / float(PENALTY[table])
+        assert float(fit.signal_variance[table]) == pytest.approx((quadratic + 0.5) / (count + 1))
+        assert float(fit.evidence[table]) == pytest.approx(quadratic / (quadratic + 0.5))
+
+
+def test_a_constant_response_is_evidence_of_nothing(case):
+    _, rows, features = case
+    fit = fit_ridge(gram_statistics(features, torch.full_like(rows, 3.0), rows), PENALTY)
+    np.testing.assert_allclose(fit.evidence, 1e-6)
+    np.testing.assert_allclose(fit.fitted_variance, 0, atol=1e-12)

@@ -226,3 +226,18 @@ def test_models_are_loaded_once_and_leave_the_random_state_alone():
     assert not trained.training
     assert {p.dtype for p in (*exact.parameters(), *trained.parameters())} == {torch.float64}
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_checkpoint_from_before_the_conditional_head_has_the_posterior_variance(path, model):
+    """Its tensors and their hash are those of its time; what it lacks is neutral, and all else as it was."""
+
+    def earlier(tensors):
+        return {name: tensor for name, tensor in tensors.items() if not name.startswith("conditional.")}
+
+    with safe_open(path, framework="pt") as file:
+        tensors = earlier({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    rewrite(path, lambda header: {**header, "sha256": checkpoint._digest(tensors)}, earlier)
+    read = checkpoint.read(path)[0]
+    assert torch.equal(read.conditional.coefficients, torch.zeros(5, dtype=torch.float64))
+    assert not read.conditional.coefficients.requires_grad
+    assert torch.equal(read.variance.growth, model.variance.growth.float().double())

@@ -1,11 +1,18 @@
-"""The variance head by hand."""
+"""The variance heads by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from dowhy_cina.model.network import BIAS_PARTS, LARGEST_ARM, REFERENCE_ROWS, VarianceHead
+from dowhy_cina.model.variance import (
+    BIAS_PARTS,
+    LARGEST_ARM,
+    REFERENCE_ROWS,
+    ConditionalHead,
+    RowError,
+    VarianceHead,
+)
 
 N, D = 80, 4
 
@@ -25,4 +32,21 @@ def test_variance_head_by_hand():
     expected = np.exp(values["log_sampling"]) * sampling + (weights * bias).sum(1)
     ours = head(*map(torch.from_numpy, (sampling, bias, rows)))
     np.testing.assert_allclose(ours, expected)
+    assert not any(parameter.requires_grad for parameter in head.parameters())
+
+
+def test_conditional_head_by_hand():
+    head = ConditionalHead().double()
+    rng = np.random.default_rng(0)
+    arms, expected = [], 0
+    c = rng.normal(size=5)
+    for _ in range(2):
+        posterior, seen, departure, clipped = rng.random((4, 3, N))
+        evidence = rng.random(3)
+        arms.append(RowError(*map(torch.from_numpy, (posterior, seen, evidence, departure, clipped))))
+        powers = evidence[:, None] ** c[1] * seen ** c[2] * (1 + departure) ** c[3] * (1 + clipped) ** c[4]
+        expected = expected + posterior * np.exp(c[0]) * powers
+    np.testing.assert_array_equal(head((arms[0], arms[1])), arms[0].posterior + arms[1].posterior)
+    head.coefficients.data.copy_(torch.from_numpy(c))
+    np.testing.assert_allclose(head((arms[0], arms[1])), expected)
     assert not any(parameter.requires_grad for parameter in head.parameters())

@@ -99,6 +99,13 @@ def test_group_plot_is_a_forest(result, ax):
     assert f"p = {groups.p_value:.2g}" in ax.texts[0].get_text()
 
 
+def test_group_plot_of_all_groups_at_once(result, ax):
+    plots.group_plot(result, "age", ax, bins=3, simultaneous=True)
+    groups = result.group_effects("age", bins=3, simultaneous=True).table
+    np.testing.assert_allclose(np.array(ax.collections[0].get_segments())[:, :, 0], groups[["lower", "upper"]])
+    assert "90 % intervals, all groups at once" in ax.get_xlabel()
+
+
 def test_a_group_of_one_row_has_a_point(result, ax):
     by = pd.Series(np.r_[["single"], np.repeat("rest", ROWS - 1)])
     plots.group_plot(result, by, ax)

@@ -1,4 +1,4 @@
-"""Calibration of the variance head: simulated samples of known populations, and Student's likelihood of the errors.
+"""Calibration of the variance heads: simulated samples of known populations, and Student's likelihood of the errors.
 
 Letters: B samples, K parts.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.learning.simulators import draw_table
+from dowhy_cina.learning.training.conditional import RowErrors, fit_conditional, row_errors
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
@@ -43,6 +44,8 @@ class Ingredients:
     ----------
     error, sampling, smaller, freedom : Tensor, shape (B,)
     bias : Tensor, shape (B, K)
+    rows : RowErrors, optional
+        Errors of effects of single rows; none where only the average's are known.
     """
 
     error: Float[Tensor, " B"]
@@ -50,6 +53,7 @@ class Ingredients:
     bias: Float[Tensor, "B K"]
     smaller: Float[Tensor, " B"]
     freedom: Float[Tensor, " B"]
+    rows: RowErrors | None = None
 
     def coverage(self, model: CinaModel, level: float = LEVEL) -> float:
         """Share of the intervals that hold the effect."""
@@ -92,7 +96,9 @@ def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landm
     state = model(table)
     found = Estimation(model, table, state, Target.named("att" if of_treated else "ate", table, state))
     error = found.effect.value - effect
-    return Ingredients(error, found.sampling, found.bias, found.smaller_arm, found.degrees_of_freedom)
+    effects = torch.from_numpy((population.mu1 - population.mu0)[chosen][sample.order] / scale)
+    rows_known = row_errors(model, state, table.covariates, effects, rng)
+    return Ingredients(error, found.sampling, found.bias, found.smaller_arm, found.degrees_of_freedom, rows_known)
 
 
 def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -> None:
@@ -122,7 +128,7 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
 
 
 def calibrate(model: CinaModel, families: Sequence[str], samples: int, landmarks: int, seed: int) -> dict[str, float]:
-    """Fit the variance head on four fifths of the samples and tell how often intervals hold the effect in the rest.
+    """Fit the variance heads on four fifths of the samples and tell how often intervals hold the effect in the rest.
 
     Parameters
     ----------
@@ -137,13 +143,19 @@ def calibrate(model: CinaModel, families: Sequence[str], samples: int, landmarks
     Returns
     -------
     dict
-        ``coverage`` of 95 % intervals on the samples that were held out, and their number.
+        ``coverage`` of 95 % intervals on the samples that were held out, ``rows_coverage`` of those of single rows'
+        effects, and the number of samples.
     """
     every = collect(model, families, samples, landmarks, seed)
     held = torch.arange(len(every.error)) % 5 == 0
-    fit_variance(model, each_tensor([every], lambda parts: parts[0][~held]))
+    fitted = each_tensor([every], lambda parts: parts[0][~held])
     rest = each_tensor([every], lambda parts: parts[0][held])
-    return {"coverage": rest.coverage(model), "samples": len(rest.error)}
+    fit_variance(model, fitted)
+    figures = {"coverage": rest.coverage(model), "samples": len(rest.error)}
+    if fitted.rows is not None and rest.rows is not None:
+        fit_conditional(model, fitted.rows)
+        figures["rows_coverage"] = rest.rows.coverage(model)
+    return figures
 
 
 def calibrate_checkpoint(

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.results.heterogeneity.inference import uncertainty
 from dowhy_cina.results.heterogeneity.scores import (
     Array,
     Codes,
@@ -46,9 +46,11 @@ class GroupEffects:
     degrees_of_freedom : int
         Groups compared less one.
     p_value : float or None
-        From Welch's F distribution; with clusters, from F with a degree of freedom less than there are clusters.
+        From Welch's F distribution; where groups share clusters, from Hotelling's.
     level : float
         Of the intervals.
+    simultaneous : bool
+        Whether the intervals hold the effects of all groups at once with this level, or each by itself.
     """
 
     table: pd.DataFrame
@@ -56,9 +58,12 @@ class GroupEffects:
     degrees_of_freedom: int
     p_value: float | None
     level: float
+    simultaneous: bool = False
 
     def __str__(self) -> str:
         text = self.table.to_string(float_format="{:.4g}".format, na_rep="none")
+        if self.simultaneous:
+            text += f"\nthe intervals hold all groups at once, with {100 * self.level:g} %"
         if self.statistic is None or self.p_value is None:
             return f"{text}\nno test of equality: fewer than two groups have a standard error"
         test = f"Wald statistic {self.statistic:.3g}, {self.degrees_of_freedom} degrees of freedom"
@@ -112,6 +117,7 @@ def group_effects(
     cluster: Any = None,
     weights: npt.ArrayLike | None = None,
     treatment: npt.ArrayLike | None = None,
+    simultaneous: bool = False,
 ) -> GroupEffects:
     """Average effect in each group of rows, and a joint test that they are equal.
 
@@ -122,7 +128,9 @@ def group_effects(
     groups : array-like, shape (N,)
         Labels; the order of a categorical is kept, missing labels are a group.
     level : float
-        Of the intervals, in (0, 1); from t distributions with a degree of freedom less than the group has rows.
+        Of the intervals, in (0, 1); from t distributions. With the treatment known a group is two samples, one of each
+        arm: variances by HC3, degrees of freedom by the effective number of rows (clusters) that carry each arm's
+        noise. Otherwise it is one sample, with a degree of freedom less than it has rows (clusters).
     cluster : array-like, shape (N,), optional
         Labels of clusters of rows that are not independent; they may cross groups.
     weights : array-like, shape (N,), optional
@@ -130,6 +138,10 @@ def group_effects(
     treatment : array-like, shape (N,), optional
         1 treated, 0 control. Groups with fewer than five rows of either arm then have no standard error. Without it
         nothing is known of the arms: the table does not count them, and every group of two rows has a standard error.
+    simultaneous : bool
+        Widen the intervals so that they hold the effects of all groups at once. Groups that share no cluster are
+        independent, for which Sidak's level of each interval is exact; for others it is that of the largest of normal
+        ratios with their correlation. Groups without a standard error do not count.
 
     Returns
     -------
@@ -144,7 +156,8 @@ def group_effects(
     References
     ----------
     Semenova & Chernozhukov (2021), Debiased machine learning of conditional average treatment effects and other causal
-    functions, The Econometrics Journal 24.
+    functions, The Econometrics Journal 24. Sidak (1967), Rectangular confidence regions for the means of multivariate
+    normal distributions, Journal of the American Statistical Association 62.
     """
     check_level(level)
     added, q = contributions(pseudo_outcomes, weights)
@@ -160,17 +173,18 @@ def group_effects(
     kept = inside[codes]
     code = position[codes[kept]]
     influence = (added[kept] - effect[code] * q[kept]) / share[inside][code]
-    covariance, units = _covariance(influence, code, len(effect), None if clusters is None else clusters[kept])
     arms = {} if treatment is None else _arm_rows(treatment, codes, inside)
     for rows in arms.values():
-        covariance[rows < ROWS_PER_ARM] = np.nan
-        covariance[:, rows < ROWS_PER_ARM] = np.nan
-    error = np.sqrt(np.diag(covariance))
-    half = stats.t.ppf(0.5 + level / 2, np.maximum(units - 1, 1)) * error
+        influence[(rows < ROWS_PER_ARM)[code]] = np.nan
+    own = None if clusters is None else clusters[kept]
+    found = uncertainty(
+        influence, code, len(effect), own, None if treatment is None else np.asarray(treatment)[kept] == 1
+    )
+    half = found.half_widths(level, simultaneous)
     table = pd.DataFrame(
         {
             "effect": effect,
-            "standard_error": error,
+            "standard_error": found.errors,
             "lower": effect - half,
             "upper": effect + half,
             "rows": np.bincount(code, q[kept] > 0, len(effect)).astype(int),
@@ -178,8 +192,7 @@ def group_effects(
         },
         index=labels[inside],
     )
-    groups_of_cluster = None if clusters is None else len(np.unique(clusters))
-    return GroupEffects(table, *_equality(effect, covariance, units, groups_of_cluster), level)
+    return GroupEffects(table, *found.equality(effect), level, simultaneous)
 
 
 def _levels(column: pd.Series[Any], bins: int) -> pd.Series[Any]:
@@ -253,42 +266,3 @@ def _arm_rows(treatment: npt.ArrayLike, codes: Codes, inside: npt.NDArray[np.boo
         )
     arms = {"treated": values == 1, "control": values == 0}
     return {name: np.bincount(codes[own], minlength=len(inside))[inside] for name, own in arms.items()}
-
-
-def _covariance(influence: Array, code: Codes, count: int, clusters: Codes | None) -> tuple[Array, Array]:
-    """Covariance (G, G) of the groups' effects and the number of independent units of each, rows or clusters.
-
-    A group of one unit has no variance to learn from: NaN on the diagonal.
-    """
-    if clusters is None:
-        units = np.bincount(code, minlength=count).astype(np.float64)
-        covariance = np.asarray(np.diag(np.bincount(code, influence**2, count)))
-    else:
-        sums = np.zeros((int(clusters.max()) + 1, count))
-        np.add.at(sums, (clusters, code), influence)
-        member = np.zeros(sums.shape, dtype=np.bool_)
-        member[clusters, code] = True
-        units = member.sum(axis=0).astype(np.float64)
-        covariance = np.asarray(sums.T @ sums)
-    factor: Array = np.sqrt(units / np.where(units > 1, units - 1, np.nan))
-    return np.asarray(covariance * np.outer(factor, factor), dtype=np.float64), units
-
-
-def _equality(
-    effect: Array, covariance: Array, units: Array, clusters: int | None
-) -> tuple[float | None, int, float | None]:
-    """Wald statistic of equal effects, its degrees of freedom and p-value."""
-    known = np.isfinite(np.diag(covariance)) & (np.diag(covariance) > 0)
-    df = int(known.sum()) - 1
-    if df < 1:
-        return None, 0, None
-    effect, covariance = effect[known], covariance[np.ix_(known, known)]
-    contrast = np.column_stack([-np.ones(df), np.eye(df)])
-    difference = contrast @ effect
-    statistic = float(difference @ np.linalg.pinv(contrast @ covariance @ contrast.T) @ difference)
-    if clusters is not None:
-        return statistic, df, float(stats.f.sf(statistic / df, df, clusters - 1))
-    precision = 1 / np.diag(covariance)
-    spread = float((np.square(1 - precision / precision.sum()) / (units[known] - 1)).sum())
-    scale = 1 + 2 * (df - 1) * spread / (df * (df + 2))
-    return statistic, df, float(stats.f.sf(statistic / (df * scale), df, df * (df + 2) / (3 * spread)))

@@ -45,7 +45,7 @@ class VaryingEffect:
     covariates: Any
     cluster: npt.NDArray[Any] | None
 
-    def group_effects(self, by: Any, bins: int = 4) -> GroupEffects:
+    def group_effects(self, by: Any, bins: int = 4, simultaneous: bool = False) -> GroupEffects:
         """Average effects by group, with a joint test that they are equal.
 
         A group with fewer than five rows of an arm has an effect and no standard error: an outcome model alone stands
@@ -58,6 +58,9 @@ class VaryingEffect:
             are cut at quantiles.
         bins : int
             Groups that a column of numbers is cut into.
+        simultaneous : bool
+            Widen the intervals so that all of them hold at once with the result's confidence level, for whoever looks
+            for the groups that stand out; see :func:`dowhy_cina.results.heterogeneity.group_effects`.
 
         Returns
         -------
@@ -70,8 +73,13 @@ class VaryingEffect:
         """
         rows = self._scored()
         labels = group_labels(select_modifiers(self.covariates, by).iloc[rows], bins)
-        arms = self.treatment[rows]
-        return group_effects(**self._scores(rows), groups=labels, level=self.confidence_level, treatment=arms)
+        return group_effects(
+            **self._scores(rows),
+            groups=labels,
+            level=self.confidence_level,
+            treatment=self.treatment[rows],
+            simultaneous=simultaneous,
+        )
 
     def best_linear_projection(self, columns: Any) -> Any:
         """Regression of the effect on covariates, as statsmodels gives it.

@@ -13,7 +13,8 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import InputError
-from dowhy_cina.results.heterogeneity.scores import Array, check_level, cluster_codes, contributions
+from dowhy_cina.results.heterogeneity.inference import effective_number
+from dowhy_cina.results.heterogeneity.scores import Array, Codes, check_level, cluster_codes, contributions
 
 #: Stands in for the weight zero of a row outside the target, which enters a projection by its residual alone.
 _NO_WEIGHT = 1e-10
@@ -40,8 +41,10 @@ def best_linear_projection(
     Returns
     -------
     statsmodels.regression.linear_model.RegressionResults
-        With HC3 standard errors, or cluster-robust ones. Its ``summary()`` is the usual table; only coefficients,
-        standard errors and tests mean something, not the explained variance of the scores.
+        With HC3 standard errors, or cluster-robust ones, and t distributions with ``df_resid_inference`` degrees of
+        freedom: one less than the effective number of rows (clusters) that carry the noise of the coefficient for which
+        they are fewest. Its ``summary()`` is the usual table; only coefficients, standard errors and tests mean
+        something, not the explained variance of the scores.
 
     Raises
     ------
@@ -52,7 +55,11 @@ def best_linear_projection(
     ----------
     Semenova & Chernozhukov (2021), as for `group_effects`.
     """
-    return _project(pseudo_outcomes, _design(covariates), cluster, weights)
+    fit, codes = _project(pseudo_outcomes, _design(covariates), cluster, weights)
+    # statsmodels' table has room for one number of degrees of freedom: that of the least certain coefficient. On the
+    # wrapper that fit() returns it would not reach intervals and tests.
+    fit._results.df_resid_inference = float(_freedom(fit, codes, np.eye(len(fit.params))).min())
+    return fit
 
 
 def effect_curve(
@@ -92,18 +99,20 @@ def effect_curve(
     if np.ptp(values) == 0:
         raise InputError("expected a covariate that varies along the curve, got a constant one.")
     knots = _knots(values)
-    fit = _project(pseudo_outcomes, pd.DataFrame(_spline(values, knots)), cluster, weights)
+    fit, codes = _project(pseudo_outcomes, pd.DataFrame(_spline(values, knots)), cluster, weights)
     first, last = np.quantile(values, [0.025, 0.975])
     grid = np.linspace(first, last, points)
     basis = np.column_stack([np.ones(points), _spline(grid, knots)])
     covariance = np.asarray(fit.cov_params())
     effect = basis @ np.asarray(fit.params)
     error = np.sqrt(np.einsum("ij,jk,ik->i", basis, covariance, basis))
-    half = stats.t.ppf(0.5 + level / 2, getattr(fit, "df_resid_inference", fit.df_resid)) * error
-    # The largest t-ratio along the grid, of coefficients drawn about their estimate.
+    freedom = _freedom(fit, codes, basis)
+    half = stats.t.ppf(0.5 + level / 2, freedom) * error
+    # The largest ratio along the grid, of coefficients drawn about their estimate, and the level of each that it means.
     draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _BAND_DRAWS)
     widest = np.abs(draws @ basis.T / np.maximum(error, np.finfo(float).tiny)).max(axis=1)
-    band = np.maximum(float(np.quantile(widest, level)) * error, half)
+    each = stats.norm.cdf(np.quantile(widest, level))
+    band = np.maximum(stats.t.ppf(each, freedom) * error, half)
     return pd.DataFrame(
         {
             "effect": effect,
@@ -117,8 +126,13 @@ def effect_curve(
     )
 
 
-def _project(pseudo_outcomes: npt.ArrayLike, design: pd.DataFrame, cluster: Any, weights: Any) -> Any:
-    """Weighted least squares of the scores with robust errors; a constant is put before the design."""
+def _project(
+    pseudo_outcomes: npt.ArrayLike, design: pd.DataFrame, cluster: Any, weights: Any
+) -> tuple[Any, Codes | None]:
+    """Weighted least squares of the scores with robust errors, and the clusters' codes.
+
+    A constant is put before the design.
+    """
     import statsmodels.api as sm  # half a second that nobody else should wait for
 
     added, q = contributions(pseudo_outcomes, weights)
@@ -135,8 +149,26 @@ def _project(pseudo_outcomes: npt.ArrayLike, design: pd.DataFrame, cluster: Any,
     effects = pd.Series(added * len(q) / q, name="effect")
     model = sm.OLS(effects, terms) if np.ptp(q) == 0 else sm.WLS(effects, terms, weights=q)
     if cluster is None:
-        return model.fit(cov_type="HC3", use_t=True)
-    return model.fit(cov_type="cluster", cov_kwds={"groups": cluster_codes(cluster, len(q))}, use_t=True)
+        return model.fit(cov_type="HC3", use_t=True), None
+    codes = cluster_codes(cluster, len(q))
+    return model.fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True), codes
+
+
+def _freedom(fit: Any, clusters: Codes | None, combinations: Array) -> Array:
+    """Degrees of freedom (n,) of combinations (n, P) of the coefficients: their effective number of units, less one."""
+    design, residuals = np.asarray(fit.model.wexog), np.asarray(fit.wresid)
+    reach = design @ np.asarray(fit.normalized_cov_params)
+    most = float(fit.df_resid)
+    if clusters is None:
+        leverage = (reach * design).sum(axis=1)
+        parts = reach * (residuals / np.maximum(1 - leverage, np.finfo(float).eps))[:, None]
+    else:
+        parts = np.zeros((int(clusters.max()) + 1, design.shape[1]))
+        np.add.at(parts, clusters, reach * residuals[:, None])
+        most = len(parts) - 1.0
+    squares = np.square(parts @ combinations.T)
+    effective = effective_number(squares.sum(axis=0), np.square(squares).sum(axis=0))
+    return np.asarray((effective - 1).clip(1, max(most, 1)))
 
 
 def _design(covariates: pd.DataFrame) -> pd.DataFrame:

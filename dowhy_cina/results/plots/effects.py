@@ -73,7 +73,9 @@ def effect_plot(result: EffectResult, modifier: Any, ax: Axes | None = None) -> 
     return ax
 
 
-def group_plot(result: EffectResult, by: Any, ax: Axes | None = None, bins: int = 4) -> Axes:
+def group_plot(
+    result: EffectResult, by: Any, ax: Axes | None = None, bins: int = 4, simultaneous: bool = False
+) -> Axes:
     """Average effects by group with their intervals, as a forest plot.
 
     A group without a standard error, such as one with fewer than five rows of an arm, is a hollow mark without a bar.
@@ -88,6 +90,8 @@ def group_plot(result: EffectResult, by: Any, ax: Axes | None = None, bins: int 
         Where to draw; a new figure if None.
     bins : int
         Groups that a column of numbers is cut into.
+    simultaneous : bool
+        Draw intervals that hold all groups at once, not each by itself.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def group_plot(result: EffectResult, by: Any, ax: Axes | None = None, bins: int 
     InputError
         If a name is not that of a covariate.
     """
-    groups = result.group_effects(by, bins=bins)
+    groups = result.group_effects(by, bins=bins, simultaneous=simultaneous)
     table = groups.table
     ax = axes(ax, height=1.8 + 0.34 * max(len(table), 3))
     from matplotlib.ticker import MaxNLocator
@@ -121,7 +125,8 @@ def group_plot(result: EffectResult, by: Any, ax: Axes | None = None, bins: int 
     ax.set_yticks(rows, names)
     ax.set_ylim(-1.1, len(table) - 0.3)  # room for the test
     ax.xaxis.set_major_locator(MaxNLocator(6))
-    ax.set_xlabel(f"effect, {100 * groups.level:g} % interval (dashed: average)")
+    intervals = "intervals, all groups at once" if groups.simultaneous else "interval"
+    ax.set_xlabel(f"effect, {100 * groups.level:g} % {intervals} (dashed: average)")
     if groups.p_value is not None:
         text = f"equal effects: p = {groups.p_value:.2g}"
         frame = {"facecolor": "white", "edgecolor": "0.9", "boxstyle": "round,pad=0.3"}

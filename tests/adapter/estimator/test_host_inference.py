@@ -150,3 +150,18 @@ def test_nothing_of_the_users_changes(frame, make_model):
     assert surroundings() == before
     pd.testing.assert_frame_equal(table, frame)
     assert params == {"init_params": {"augmentation": "kernel"}}
+
+
+# --- what the estimate says of groups
+
+
+@pytest.mark.parametrize("units", ["ate", "att"])
+def test_groups_of_a_hosts_estimate_hold_at_once(frame, problem, units):
+    model, estimand = problem
+    found = model.estimate_effect(estimand, method_name=METHOD, target_units=units).cina_result
+    alone, together = (found.group_effects("c", simultaneous=both) for both in (False, True))
+    assert together.table.index.tolist() == ["a", "b", "c"]
+    assert (together.table["lower"] < alone.table["lower"]).all()
+    assert (together.table["upper"] > alone.table["upper"]).all()
+    assert together.table["rows"].sum() == (len(frame) if units == "ate" else frame["t"].sum())
+    assert together.p_value == alone.p_value

@@ -15,7 +15,8 @@ from dowhy_cina.learning.training.calibration import (
     fit_variance,
 )
 from dowhy_cina.model import checkpoint
-from dowhy_cina.model.network import BIAS_PARTS, LARGEST_ARM, CinaModel
+from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.variance import BIAS_PARTS, LARGEST_ARM
 
 
 @pytest.fixture
@@ -63,10 +64,11 @@ def test_only_the_head_changes(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     figures = calibrate(model, ["mixed", "linear"], samples=12, landmarks=32, seed=0)
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed
-    assert all(name.startswith("variance.") for name in changed)
+    assert {name.split(".")[0] for name in changed} == {"variance", "conditional"}
     assert 0 <= figures["coverage"] <= 1
-    assert not any(parameter.requires_grad for parameter in model.variance.parameters())
+    assert 0 <= figures["rows_coverage"] <= 1
+    heads = [*model.variance.parameters(), *model.conditional.parameters()]
+    assert not any(parameter.requires_grad for parameter in heads)
 
 
 def test_samples_follow_from_the_seed(model):

@@ -122,21 +122,22 @@ def test_a_group_lacking_an_arm_has_an_effect_and_no_interval(table):
     scores, groups = table
     treatment = np.arange(115) % 2
     treatment[40:55] = np.r_[np.ones(4), np.zeros(11)]  # four treated rows of group a
-    known, found = group_effects(scores, groups), group_effects(scores, groups, treatment=treatment)
-    assert list(known.table.columns) == ["effect", "standard_error", "lower", "upper", "rows"]
-    assert list(found.table.columns) == [*known.table.columns, "treated", "control"]
+    blind, found = group_effects(scores, groups), group_effects(scores, groups, treatment=treatment)
+    assert list(blind.table.columns) == ["effect", "standard_error", "lower", "upper", "rows"]
+    assert list(found.table.columns) == [*blind.table.columns, "treated", "control"]
     assert found.table[["treated", "control"]].to_numpy().tolist() == [[4, 11], [30, 30], [20, 20]]
     assert found.table.loc["a", ["standard_error", "lower", "upper"]].isna().all()
-    pd.testing.assert_frame_equal(found.table.loc[["b", "c"], known.table.columns], known.table.loc[["b", "c"]])
-    np.testing.assert_array_equal(found.table["effect"], known.table["effect"])
+    np.testing.assert_array_equal(found.table["effect"], blind.table["effect"])
     others = groups != "a"
-    assert found.p_value == pytest.approx(group_effects(scores[others], groups[others]).p_value)
+    rest = group_effects(scores[others], groups[others], treatment=treatment[others])
+    assert found.p_value == pytest.approx(rest.p_value)
     assert "left out of the test: 1 of 3 groups" in str(found)
-    assert "left out" not in str(known)
+    assert "left out" not in str(blind)
     treatment[44] = 1  # the fifth
     enough = group_effects(scores, groups, treatment=treatment)
-    pd.testing.assert_frame_equal(enough.table[known.table.columns], known.table)
-    assert enough.p_value == known.p_value
+    pd.testing.assert_frame_equal(enough.table.loc[["b", "c"]], found.table.loc[["b", "c"]])
+    assert enough.table.loc["a", ["standard_error", "lower", "upper"]].notna().all()
+    assert "left out" not in str(enough)
 
 
 def test_thin_groups_stay_out_with_clusters_and_targets(table):
@@ -144,10 +145,11 @@ def test_thin_groups_stay_out_with_clusters_and_targets(table):
     treatment, cluster = (groups != "a") * (np.arange(115) % 2), np.arange(115) // 4
     found = group_effects(scores, groups, cluster=cluster, treatment=treatment)
     others = groups != "a"
-    expected = group_effects(scores, groups, cluster=cluster)
     assert found.table["standard_error"].isna().tolist() == [True, False, False]
     assert found.degrees_of_freedom == 1
-    np.testing.assert_array_equal(found.table["upper"][1:], expected.table["upper"][1:])
+    one_more = np.where(np.arange(115) == 40, 1, treatment)  # still too few treated in a group
+    again = group_effects(scores, groups, cluster=cluster, treatment=one_more)
+    pd.testing.assert_frame_equal(again.table.loc[["b", "c"]], found.table.loc[["b", "c"]])
     # Rows outside the target count for their arm: they are what the effect on the treated is compared with.
     att = group_effects(scores, groups, weights=treatment.astype(float), treatment=treatment)
     assert att.table["rows"].tolist() == att.table["treated"].tolist() == [treatment[groups == g].sum() for g in "bc"]
@@ -159,7 +161,7 @@ def test_the_test_keeps_its_level_beside_thin_groups():
     groups = np.repeat(np.arange(8), [40, 40, 40, 40, 60, 60, 6, 6])
     chance = np.where(groups < 6, 0.4, 0.05)
     rejected, blind = [], []
-    for seed in range(400):
+    for seed in range(1000):
         rng = np.random.default_rng(seed)
         treatment = (rng.random(len(groups)) < chance).astype(int)
         modelled = np.where(groups < 6, 0.0, rng.normal(size=8)[groups])
@@ -167,7 +169,7 @@ def test_the_test_keeps_its_level_beside_thin_groups():
         scores = modelled + (treatment / chance - (1 - treatment) / (1 - chance)) * (residual - treatment * modelled)
         rejected.append(group_effects(scores, groups, treatment=treatment).p_value < 0.05)
         blind.append(group_effects(scores, groups).p_value < 0.05)
-    assert 0.025 < np.mean(rejected) < 0.085
+    assert 0.025 < np.mean(rejected) < 0.065
     assert np.mean(blind) > 0.3
 
 

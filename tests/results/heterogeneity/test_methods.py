@@ -32,6 +32,11 @@ def test_methods_are_the_functions(table):
     expected = group_effects(table.scores, table.covariates["b"], 0.9, **weights, treatment=table.treatment)
     np.testing.assert_allclose(found.group_effects("b").table, expected.table)
     assert found.group_effects("b").p_value == pytest.approx(expected.p_value)
+    at_once = group_effects(
+        table.scores, table.covariates["b"], 0.9, **weights, treatment=table.treatment, simultaneous=True
+    )
+    np.testing.assert_allclose(found.group_effects("b", simultaneous=True).table, at_once.table)
+    assert (at_once.table["upper"] > expected.table["upper"]).all()
     projection = best_linear_projection(table.scores, table.covariates, **weights)
     np.testing.assert_allclose(found.best_linear_projection(["x", "b"]).params, projection.params)
     curve = effect_curve(table.scores, table.covariates["x"], 0.9, **weights)

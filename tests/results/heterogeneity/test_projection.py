@@ -6,9 +6,30 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 from dowhy_cina.errors import InputError
 from dowhy_cina.results.heterogeneity import best_linear_projection, effect_curve, group_effects
+
+
+def freedom(fit, combinations):
+    """Effective number of rows behind each combination of the coefficients, less one, from the fit without each row."""
+    design, outcome = fit.model.exog, fit.model.endog
+    without = [np.delete(np.arange(len(design)), row) for row in range(len(design))]
+    moved = fit.params.to_numpy() if hasattr(fit.params, "to_numpy") else fit.params
+    moved = np.array([np.linalg.lstsq(design[rows], outcome[rows], rcond=None)[0] for rows in without]) - moved
+    squares = (moved @ combinations.T) ** 2
+    return (3 * squares.sum(0) ** 2 / (squares**2).sum(0) - 1).clip(1, fit.df_resid)
+
+
+def test_a_coefficient_of_few_rows_has_few_degrees_of_freedom(scored):
+    table = scored(300, 0)
+    rare = np.arange(300) < 6
+    scores = np.where(rare, 8 * table.scores, table.scores)
+    found = best_linear_projection(scores, pd.DataFrame({"rare": rare}))
+    assert found.df_resid_inference < 20 < freedom(sm.OLS(table.scores, np.ones(300)).fit(), np.eye(1))[0]
+    clusters = best_linear_projection(scores, pd.DataFrame({"rare": rare}), cluster=np.arange(300) // 2)
+    assert clusters.df_resid_inference < 10
 
 
 def test_equal_weights_are_ols_with_hc3(scored):
@@ -17,7 +38,11 @@ def test_equal_weights_are_ols_with_hc3(scored):
     expected = sm.OLS(table.scores, sm.add_constant(table.covariates)).fit(cov_type="HC3", use_t=True)
     np.testing.assert_allclose(found.params, expected.params)
     np.testing.assert_allclose(found.bse, expected.bse)
-    np.testing.assert_allclose(found.pvalues, expected.pvalues)
+    least = freedom(expected, np.eye(3)).min()
+    assert found.df_resid_inference == pytest.approx(least)
+    np.testing.assert_allclose(found.pvalues, 2 * stats.t.sf(np.abs(expected.tvalues), least))
+    half = stats.t.ppf(0.975, least) * expected.bse
+    np.testing.assert_allclose(found.conf_int(), np.column_stack([expected.params - half, expected.params + half]))
     assert list(found.params.index) == ["constant", "x", "b"]
     assert "HC3" in str(found.summary())
 
@@ -130,10 +155,13 @@ def test_curve_is_the_natural_spline_of_the_textbooks(rows, kind):
     curve = effect_curve(scores, x)
     assert curve.index[0] < knots[0]
     assert curve.index[-1] > knots[-1]
-    expected = fit.get_prediction(truncated_powers(curve.index.to_numpy(), knots))
+    basis = truncated_powers(curve.index.to_numpy(), knots)
+    expected = fit.get_prediction(basis)
+    half = stats.t.ppf(0.975, freedom(fit, basis)) * expected.se_mean
     np.testing.assert_allclose(curve["effect"], expected.predicted_mean, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(curve["standard_error"], expected.se_mean, rtol=1e-8)
-    np.testing.assert_allclose(curve[["lower", "upper"]], expected.conf_int(alpha=0.05), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(curve["lower"], expected.predicted_mean - half, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(curve["upper"], expected.predicted_mean + half, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("target", ["ate", "att"])
