@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-trust clean
 
 install: $(STAMP)
 
@@ -78,6 +78,11 @@ bench-accuracy: $(STAMP)
 # How well the weights balance, and at what price, beside entropy balancing and others; on published tables too with DATA=FOLDER.
 bench-balance: $(STAMP)
 	$(BIN)/python benchmarks/balance.py --csv docs/measured/balance.csv $(if $(DATA),--data "$(DATA)")
+
+# What intervals are worth where it is hard, each figure beside its goal; published tables too with DATA=FOLDER, a fifth
+# of the tables with QUICK=1; TABLES=FILE keeps what was found on each, COMPARE=FILE prints the price against an earlier one.
+bench-trust: $(STAMP)
+	$(BIN)/python benchmarks/trust.py --csv docs/measured/trust.csv $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) $(if $(TABLES),--tables "$(TABLES)") $(if $(COMPARE),--compare "$(COMPARE)")
 
 clean:
 	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)

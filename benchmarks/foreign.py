@@ -1,7 +1,7 @@
 """Populations of the foreign simulator: published designs and random functions, with effects that are known.
 
-Written for ``benchmarks/trust.py`` alone, from other people's designs; no simulator of the package is used, and none may
-learn from this one. Letters: N rows, D covariates.
+Written for ``benchmarks/trust.py`` alone, from other people's designs; no simulator of the package is used, and none
+may learn from this one. Letters: N rows, D covariates.
 """
 
 from __future__ import annotations

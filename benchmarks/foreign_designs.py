@@ -138,7 +138,11 @@ def kunzel_3(rng: np.random.Generator, columns: int) -> Design:
         return 2 * _step(x[:, 0], 12, 0.5) * _step(x[:, 1], 12, 0.5)
 
     return Design(
-        autoregressive(float(rng.uniform(0, 0.5)), columns), _constant(0.5), lambda x: -arm(x), lambda x: 2 * arm(x), 1.0
+        autoregressive(float(rng.uniform(0, 0.5)), columns),
+        _constant(0.5),
+        lambda x: -arm(x),
+        lambda x: 2 * arm(x),
+        1.0,
     )
 
 
@@ -162,7 +166,7 @@ def kunzel_5(rng: np.random.Generator, columns: int) -> Design:
 
 
 def beta_confounded(rng: np.random.Generator, columns: int) -> Design:
-    """No effect, a propensity with a bump in the column that drives the outcome: Kunzel's 6, Wager and Athey's first."""
+    """No effect, a bump of the propensity in the column behind the outcome: Kunzel's 6, Wager and Athey's first."""
     bump = stats.beta(2, 4)
     noise = float(rng.choice([0.3, 1.0]))
     return Design(
@@ -180,7 +184,7 @@ def wager_athey_2(rng: np.random.Generator, columns: int) -> Design:
 
 
 def hahn(rng: np.random.Generator, columns: int) -> Design:
-    """Targeted selection: the propensity is a steep function of the outcome's mean; linear or not, constant effect or not."""
+    """Targeted selection: the propensity is steep in the outcome's mean; linear or not, constant effect or not."""
     level = np.array([2.0, -1.0, -4.0])
     nonlinear, varies = rng.random(2) < 0.5
 

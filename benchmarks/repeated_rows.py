@@ -50,8 +50,9 @@ def doubled(index: int, seed: int = 0) -> dict[str, float]:
     Returns
     -------
     dict
-        Relative changes of value and standard error; for copies with a jitter of 1e-6 sd of each column and of the
-        outcome, both changes in standard errors.
+        Changes of value, relative to the larger of value and standard error, and of the standard error, relative to
+        itself; for copies with a jitter of 1e-6 sd of each column and of the outcome, that of the value in standard
+        errors.
     """
     table = foreign_table(index, seed)
     once = dowhy_cina.estimate_effect(table.x, table.t, table.y)
@@ -64,7 +65,7 @@ def doubled(index: int, seed: int = 0) -> dict[str, float]:
         pairs, halves = np.tile(np.arange(len(table.y)), 2), np.full(len(y), 0.5)
         twice = dowhy_cina.estimate_effect(x, np.tile(table.t, 2), y, cluster=pairs, sample_weight=halves)
         assert twice.standard_error is not None
-        scale = once.standard_error if jitter else abs(once.value)
+        scale = once.standard_error if jitter else max(abs(once.value), once.standard_error)
         found[f"value{name}"] = abs(twice.value - once.value) / scale
         found[f"standard error{name}"] = abs(twice.standard_error / once.standard_error - 1)
     return found

@@ -1,4 +1,4 @@
-"""Figures beside their goals: shares with their uncertainty, strata with their tests, and what another version costs."""
+"""Figures beside their goals: shares with their uncertainty, strata with their tests, the price of another version."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Figure:
         size = 4 if abs(self.value) >= 1e-3 or self.value == 0 else 2
         text = f"{self.value:.{size}g}" + (f" ({self.low:.3g} to {self.high:.3g})" if self.low == self.low else "")
         verdict = {None: "", True: "met", False: "MISSED"}[self.met]
-        return f"{self.part:20s}{self.label:58s}{text:>28s}{self.count or '':>6}  {self.goal:24s}{verdict}"
+        return f"{self.part:20s}{self.label:72s}{text:>28s}{self.count or '':>6}  {self.goal:26s}{verdict}"
 
 
 def number(
@@ -106,7 +106,8 @@ def strata(part: str, frame: pd.DataFrame, columns: Sequence[str]) -> list[Figur
     """Coverage in each class of each column, and the worst of them with the goal that none is rejected."""
     found: list[Figure] = []
     for column in columns:
-        for name, group in frame.groupby(column):
+        for name in sorted(frame[column].unique(), key=_place):
+            group = frame[frame[column] == name]
             figure = share(part, f"coverage, {column} {name}", group["covered"])
             if figure.count >= FEWEST_TABLES:
                 covered = int(group["covered"].sum())
@@ -133,20 +134,21 @@ def sampling_figures(part: str, frame: pd.DataFrame, columns: Sequence[str]) -> 
         median(part, "median width / sd(Y)", frame["width"]),
         mean(part, "mean error / sd(Y)", frame["error"]),
         median(part, "median width / attainable", frame["width"] / frame["attainable"]),
-        number(part, "RMSE / attainable", _relative_rmse(frame), count=len(frame)),
+        median(part, "median error / attainable standard error", 2 * 1.96 * frame["error"] / frame["attainable"]),
     ]
 
 
-def _relative_rmse(frame: pd.DataFrame) -> float:
-    """Root mean square of the error in attainable standard errors."""
-    return float(np.sqrt(np.mean((2 * 1.96 * frame["error"] / frame["attainable"]) ** 2)))
+def _place(name: object) -> tuple[float, str]:
+    """Sort classes of numbers by the first of them, and others by name."""
+    first = str(name).split("-")[0]
+    return (float(first) if first.isdigit() else 0.0), str(name)
 
 
 def by_columns(part: str, frame: pd.DataFrame) -> list[Figure]:
     """Width over attainable width by the number of columns, which should not fall with it; random functions only."""
     frame = frame[frame["family"] == "random functions"]
     ratios = frame["width"] / frame["attainable"]
-    classes = sorted(frame["columns"].unique(), key=lambda name: int(name.split("-")[0]))
+    classes = sorted(frame["columns"].unique(), key=_place)
     found = [median(part, f"width / attainable, columns {name}", ratios[frame["columns"] == name]) for name in classes]
     if len(found) > 1:
         ratio = found[-1].value / found[0].value
