@@ -6,20 +6,17 @@ import ast
 import sys
 from pathlib import Path
 
+import foreign
+import foreign_designs
 import numpy as np
 import pandas as pd
 import pytest
-
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(FOLDER))  # its scripts import each other by name, as they do when they are run
-
-import foreign
-import foreign_designs
 import real_surfaces
 import repeated_rows
 import trust
 import trust_figures
 
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 #: Standard errors of a share or of a mean within which a test takes it for what it should be.
 TOLERANCE = 3.5
 
@@ -56,8 +53,7 @@ def test_the_truth_of_a_published_design(name):
     )
     x, t, y = population.sample(rng, 100_000)
     e = population.propensity(x)
-    assert 0 < e.min()
-    assert e.max() < 1
+    assert min(e.min(), (1 - e).min()) > 0
     scores = y * (t / e - (1 - t) / (1 - e))
     assert abs(scores.mean() - population.truth(rng)) < TOLERANCE * scores.std() / np.sqrt(len(y)) + 1e-12
 
@@ -162,7 +158,8 @@ def test_boosted_trees_find_an_effect():
     x = rng.normal(size=(1500, 3))
     t = (rng.random(1500) < 1 / (1 + np.exp(-x[:, 0]))).astype(float)
     value, error = real_surfaces.aipw(x, t, x[:, 0] + 2 * t + rng.normal(size=1500))
-    assert 0.04 < error < 0.12
+    attainable = np.sqrt((2 + 2 * np.exp(0.5)) / 1500)  # the mean of 1 / e + 1 / (1 - e) at noise of variance 1
+    assert attainable < error < 3 * attainable
     assert abs(value - 2) < TOLERANCE * error
 
 
