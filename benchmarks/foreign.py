@@ -24,7 +24,9 @@ HETEROGENEITY = {"none": 0.0, "some": 0.3, "strong": 1.0}
 COLUMN_CLASSES = ((2, 5), (6, 10), (11, 15), (16, 25), (26, 40))
 ROW_CLASSES = ((150, 399), (400, 999), (1000, 3000))
 DRIVER_SHARES = {"linear": 1, "quadratic": 1, "additive splines": 1, "ReLU network": 1, "Gaussian process": 2}
-PUBLISHED_SHARE, NULL_SHARE, SHARED_SHARE, NOISE_COLUMNS_SHARE, BINARY_SHARE = 0.25, 1 / 3, 0.5, 0.25, 0.12
+PUBLISHED_SHARE, NULL_SHARE, NOISE_COLUMNS_SHARE, BINARY_SHARE = 0.25, 1 / 3, 0.25, 0.12
+#: Share of the outcomes whose mean contains the very function that drives the treatment.
+SHARED_SHARE = dict.fromkeys(KINDS, 0.25) | {"Gaussian process": 0.5}
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def random_population(rng: np.random.Generator, columns: int) -> tuple[Populatio
     index = drawn(driver)
     overlap, offset = str(rng.choice(list(OVERLAP))), float(rng.uniform(-0.8, 0.8))
     steepness = OVERLAP[overlap]
-    shared = rng.random() < SHARED_SHARE
+    shared = rng.random() < SHARED_SHARE[driver]
     own = drawn(driver if shared else str(rng.choice(list(KINDS))))
     carried = float(rng.choice([-1, 1]) * rng.uniform(0.5, 1.0)) if shared else 0.0
     null = rng.random() < NULL_SHARE

@@ -49,7 +49,7 @@ class Figure:
         size = 4 if abs(self.value) >= 1e-3 or self.value == 0 else 2
         text = f"{self.value:.{size}g}" + (f" ({self.low:.3g} to {self.high:.3g})" if self.low == self.low else "")
         verdict = {None: "", True: "met", False: "MISSED"}[self.met]
-        return f"{self.part:20s}{self.label:72s}{text:>28s}{self.count or '':>6}  {self.goal:26s}{verdict}"
+        return f"{self.part:20s}{self.label:72s}{text:>28s}{self.count or '':>6}  {self.goal:30s}{verdict}"
 
 
 def number(
@@ -113,7 +113,7 @@ def strata(part: str, frame: pd.DataFrame, columns: Sequence[str]) -> list[Figur
                 covered = int(group["covered"].sum())
                 p = stats.binomtest(covered, figure.count, LEAST_COVERAGE, alternative="less").pvalue
                 met = bool(figure.value >= LEAST_COVERAGE or p >= TEST_LEVEL)
-                goal = f">= {LEAST_COVERAGE:g} or p >= .05" + ("" if p >= TEST_LEVEL else f" ({p:.1g})")
+                goal = f">= {LEAST_COVERAGE:g} or p >= .05" + ("" if p >= TEST_LEVEL else f" ({p:.2g})")
                 figure = Figure(part, figure.label, figure.value, figure.low, figure.high, figure.count, goal, met)
             found.append(figure)
     judged = [figure for figure in found if figure.met is not None]
@@ -152,7 +152,7 @@ def by_columns(part: str, frame: pd.DataFrame) -> list[Figure]:
     found = [median(part, f"width / attainable, columns {name}", ratios[frame["columns"] == name]) for name in classes]
     if len(found) > 1:
         ratio = found[-1].value / found[0].value
-        found.append(number(part, "the last of these / the first", ratio, at_least(1.0)))
+        found.append(number(part, "width / attainable, most columns / fewest", ratio, at_least(1.0)))
     return found
 
 
