@@ -290,7 +290,7 @@ def main() -> int:
         figures += compared(pd.read_csv(arguments.compare, dtype={"table": str}), frame.astype({"table": str}))
     print("\n" + "\n".join(map(str, figures)))
     if arguments.csv:
-        pd.DataFrame([vars(figure) for figure in figures]).round(5).to_csv(arguments.csv, index=False)
+        pd.DataFrame([vars(figure) for figure in figures]).to_csv(arguments.csv, index=False, float_format="%.4g")
     return int(any(figure.met is False for figure in figures))
 
 
