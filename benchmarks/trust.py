@@ -161,7 +161,9 @@ def cluster_part(plan: Plan) -> tuple[list[Figure], pd.DataFrame]:
     return [
         number("clusters", label, errors.mean() / rmse["clusters"], (0.85, 1.25), len(own)),
         share("clusters", "coverage", own["covered"], (0.92, 0.98)),
-        number("clusters", "RMSE / that on cluster means", rmse["clusters"] / rmse["cluster means"], at_most(1.1)),
+        number(
+            "clusters", "RMSE / that on cluster means", rmse["clusters"] / rmse["cluster means"], at_most(1.1), len(own)
+        ),
         number("clusters", "RMSE", rmse["clusters"], count=len(own)),
     ], frame
 
