@@ -36,7 +36,7 @@ class Population:
     Attributes
     ----------
     family, driver : str
-        Name of the design, and what drives the treatment.
+        Name of the design, or of what drives the treatment where functions are random; and what drives the treatment.
     law : callable
         Draws covariates (N, D).
     propensity, base, effect : callable
@@ -142,7 +142,7 @@ def random_population(rng: np.random.Generator, columns: int) -> tuple[Populatio
         return np.full(len(x), level) + (spread * modifier(standard(x[:, active])) if spread else 0.0)
 
     population = Population(
-        "random functions",
+        driver,
         driver,
         law,
         lambda x: expit(offset + steepness * index(standard(x[:, active]))),
