@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying symmetries clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-trust symmetries clean
 
 install: $(STAMP)
 
@@ -86,6 +86,11 @@ bench-balance: $(STAMP)
 # The largest difference that each change makes which ought to make none: arms, signs, units, copies, orders, targets.
 symmetries: $(STAMP)
 	$(BIN)/python benchmarks/symmetries.py
+
+# What intervals are worth where it is hard, each figure beside its goal; published tables too with DATA=FOLDER, a fifth
+# of the tables with QUICK=1; TABLES=FILE keeps what was found on each, COMPARE=FILE prints the price against an earlier one.
+bench-trust: $(STAMP)
+	$(BIN)/python benchmarks/trust.py --csv docs/measured/trust.csv $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) $(if $(TABLES),--tables "$(TABLES)") $(if $(COMPARE),--compare "$(COMPARE)")
 
 clean:
 	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)
