@@ -192,8 +192,6 @@ class Analysis:
         """Estimation for target units; that of a population with a name is kept for the next time."""
         if isinstance(units, str) and units in self._named:
             return self._named[units]
-        cluster = self._prepared.cluster
-        codes = None if cluster is None else torch.from_numpy(cluster[self._rows.order])[None]
         found = Estimation(
             self._model,
             self._table,
@@ -201,7 +199,6 @@ class Analysis:
             self._target(units),
             self._balancing,
             self.options.augmentation == "none",
-            None if codes is None else codes.to(self._prepared.device),
         )
         if isinstance(units, str):
             self._named[units] = found
@@ -237,7 +234,7 @@ class Analysis:
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
         sampled = self._rows.weights if self._rows.weighted else None
         balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights, sampled)
-        arms = sum_arms(treatment, weights, target, propensity)
+        arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
         interval, p_value, standard_error = None, None, None
@@ -281,8 +278,9 @@ class Analysis:
 
     @cached_property
     def _units(self) -> tuple[int, int]:
-        """Clusters, or rows where there are none, of the control and of the treated arm."""
-        return clusters_of_arms(self._prepared.treatment, self._prepared.cluster)
+        """Clusters, or rows where there are none, of the control and of the treated arm that have a weight."""
+        counted, cluster = self._rows.weights > 0, self._rows.cluster
+        return clusters_of_arms(self._rows.treatment[counted], None if cluster is None else cluster[counted])
 
     @cached_property
     def _belonging(self) -> tuple[str, ...]:

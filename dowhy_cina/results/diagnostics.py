@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
 
 #: Rows of an arm below which its standard error is called rough.
 SMALL_ARM = 10
@@ -238,26 +239,28 @@ def support_limit(chances: Array, others: float, rows: float) -> float:
     return float(min([little, *np.sort(chances)[needed - 1 : needed]]))
 
 
-def sum_arms(treatment: Array, weights: Array, target_weights: Array, propensity: Array) -> Arms:
-    """Add up the rows of each arm.
+def sum_arms(
+    treatment: Array, weights: Array, target_weights: Array, propensity: Array, cluster: Codes | None = None
+) -> Arms:
+    """Add up the rows of each arm; effective sizes and largest weights are of clusters, where there are codes of any.
 
     Parameters
     ----------
-    treatment, weights, target_weights, propensity : ndarray, shape (N,)
-        As in :func:`overlap_verdict`.
+    treatment, weights, target_weights, propensity, cluster : ndarray, shape (N,)
+        As in :func:`overlap_verdict`, and codes from 0.
     """
-    treated, outside = treatment > 0.5, outside_support(treatment, propensity)
-    arms = [
-        Arm(
+    treated, outside, arms = treatment > 0.5, outside_support(treatment, propensity), []
+    for own in (treated, ~treated):
+        units = weights[own] if cluster is None else np.bincount(cluster[own], weights[own]).astype(np.float64)
+        arm = Arm(
             int(own.sum()),
-            _kish(weights[own]),
-            float(weights[own].max() / max(weights[own].sum(), np.finfo(np.float64).tiny)),
+            _kish(units),
+            float(units.max() / max(weights[own].sum(), np.finfo(np.float64).tiny)),
             int(outside[own].sum()),
             float(target_weights[own].sum()),
             float(target_weights[own & outside].sum()),
         )
-        for own in (treated, ~treated)
-    ]
+        arms.append(arm)
     return Arms(*arms)
 
 
