@@ -25,7 +25,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, without_rows
-from dowhy_cina.results.clusters import clusters_of_arms, clusters_warnings
+from dowhy_cina.results.clusters import clusters_of_arms, clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
@@ -284,10 +284,12 @@ class Analysis:
 
     @cached_property
     def _belonging(self) -> tuple[str, ...]:
-        """Warn of arms with few clusters, or of copies of rows that no cluster holds together."""
+        """Warn of arms with few clusters, of a single row that counts, or of copies of rows in no cluster."""
         if self._prepared.cluster is not None:
             return clusters_warnings(self._units)
-        return copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
+        rows = clusters_of_arms(self._rows.treatment, None)
+        copies = copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
+        return weights_warnings(self._units, rows) + copies
 
     def _unsolved(self, weighting: Weighting) -> tuple[str, ...]:
         """Warn of a balancing problem that was not solved to the gap that was asked for."""

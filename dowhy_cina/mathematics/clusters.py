@@ -131,45 +131,63 @@ def cluster_statistics(features: RowFeatures, response: Float[Tensor, "1 n"], cl
     return ClusterStatistics(rows, between, (response.shape[1], int((sizes > 0).sum())))
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What ridge fits with each penalty of :data:`~dowhy_cina.mathematics.ridge.PENALTY_GRID` come to, shape (1, S).
+
+    Attributes
+    ----------
+    score, freedom, explained : Tensor
+        To be minimised; degrees of freedom without the intercept; part of the response's squares that is explained.
+    """
+
+    score: Float[Tensor, "1 S"]
+    freedom: Float[Tensor, "1 S"]
+    explained: Float[Tensor, "1 S"]
+
+
 @torch.no_grad()
-def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GCV_FACTOR) -> Gcv:
-    """Penalty that minimises a generalised cross-validation score which leaves out whole clusters.
+def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) -> Scores:
+    """Generalised cross-validation scores that leave out whole clusters.
 
     With n rows in G clusters, of which cluster g has m_g, residuals r and hat matrix H, the score is
 
         ``sum_g m_g mean_g(r)^2 / (1 - factor h_b)^2 + sum_g sum_i (r_i - mean_g(r))^2 / (1 - factor h_w)^2``
 
-    where ``h_b = sum_g 1'H_gg 1 / m_g / G`` is the leverage of the clusters' means, and
+    times the share, where ``h_b = sum_g 1'H_gg 1 / m_g / G`` is the leverage of the clusters' means, and
     ``h_w = (tr H - G h_b) / (n - G)`` that of a direction inside them. It is generalised cross-validation of the rows
     where each is a cluster, of the distinct rows where clusters are copies, and of the clusters' means where the
     features are the clusters'.
     """
-    rows, between = statistics.rows, statistics.between
+    rows, between, (count, clusters) = statistics.rows, statistics.between, statistics.sizes
     grid: Tensor = rows.gram.new_tensor(PENALTY_GRID)
     values, basis = torch.linalg.eigh(rows.gram)
     values = values.clamp_min(0)[:, None]
     inverse = 1 / (values + grid[:, None])
-    cross = rows.cross[:, None] @ basis
-    coefficients = cross * inverse
+    cross, across = rows.cross[:, None] @ basis, between.cross[:, None] @ basis
     inside = basis.mT @ between.gram @ basis
+    coefficients = cross * inverse
     explained = (cross * coefficients).sum(2) + grid * coefficients.square().sum(2)
-    linear = (coefficients * (between.cross[:, None] @ basis)).sum(2)
-    of_means = between.total[:, None] - 2 * linear + ((coefficients @ inside) * coefficients).sum(2)
+    means = between.total[:, None] - 2 * (coefficients * across).sum(2)
+    means = (means + ((coefficients @ inside) * coefficients).sum(2)).clamp_min(LEAST_UNEXPLAINED)
     freedom = (values * inverse).sum(2)
-    freedom_of_means = (inside.diagonal(dim1=1, dim2=2)[:, None] * inverse).sum(2)
-    count, clusters = statistics.sizes
+    shared = (inside.diagonal(dim1=1, dim2=2)[:, None] * inverse).sum(2)
+    score = (clusters / (clusters - factor * (1 + shared)).clamp_min(1e-3)).square() * means
     within = count - clusters
-    score = (clusters / (clusters - factor * (1 + freedom_of_means)).clamp_min(1e-3)) ** 2 * of_means.clamp_min(
-        LEAST_UNEXPLAINED
-    )
     if within:
-        left = (rows.total[:, None] - explained - of_means).clamp_min(0)
-        score = score + (within / (within - factor * (freedom - freedom_of_means)).clamp_min(1e-3)) ** 2 * left
-    best = score.argmin(1, keepdim=True)
+        left = (rows.total[:, None] - explained - means).clamp_min(0)
+        score = score + (within / (within - factor * (freedom - shared)).clamp_min(1e-3)).square() * left
+    return Scores(score, freedom, explained)
+
+
+def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GCV_FACTOR) -> Gcv:
+    """Penalty of the smallest of the :func:`clustered_scores`."""
+    found = clustered_scores(statistics, factor)
+    best = found.score.argmin(1, keepdim=True)
     return Gcv(
-        grid[best[:, 0]],
-        freedom.gather(1, best)[:, 0],
-        explained.gather(1, best)[:, 0] / rows.total.clamp_min(LEAST_UNEXPLAINED),
+        found.score.new_tensor(PENALTY_GRID)[best[:, 0]],
+        found.freedom.gather(1, best)[:, 0],
+        found.explained.gather(1, best)[:, 0] / statistics.rows.total.clamp_min(LEAST_UNEXPLAINED),
     )
 
 

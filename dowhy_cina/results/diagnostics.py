@@ -53,7 +53,7 @@ _UNANSWERABLE = _Bounds(0.5, 10, 0.4, 0.8)
 
 
 class EffectiveSampleSize(NamedTuple):
-    """Kish's effective sample size of each arm, in rows."""
+    """Kish's effective sample size of each arm, in rows, or in clusters where there are any."""
 
     treated: float
     control: float
@@ -65,14 +65,14 @@ class Arm(NamedTuple):
     Attributes
     ----------
     rows : int
-    effective_size : float
-        Kish's effective sample size, in rows.
-    largest_weight : float
-        Of a row, as a share of the arm's weights.
+    effective_size, largest_weight : float
+        Kish's effective sample size, and the largest share in the arm's weights: of rows, or of clusters.
     outside : int
         Rows without a counterpart in the other arm, as :func:`outside_support` finds them.
     target, target_outside : float
         Weight in the target population, of all rows and of those without a counterpart; any scale.
+    clusters : int, optional
+        That hold the rows, where there are any.
     """
 
     rows: int
@@ -81,6 +81,12 @@ class Arm(NamedTuple):
     outside: int
     target: float
     target_outside: float
+    clusters: int | None = None
+
+    @property
+    def held(self) -> str:
+        """Say what holds the rows together."""
+        return f" in {self.clusters} clusters" if self.clusters else ""
 
 
 class Arms(NamedTuple):
@@ -242,13 +248,7 @@ def support_limit(chances: Array, others: float, rows: float) -> float:
 def sum_arms(
     treatment: Array, weights: Array, target_weights: Array, propensity: Array, cluster: Codes | None = None
 ) -> Arms:
-    """Add up the rows of each arm; effective sizes and largest weights are of clusters, where there are codes of any.
-
-    Parameters
-    ----------
-    treatment, weights, target_weights, propensity, cluster : ndarray, shape (N,)
-        As in :func:`overlap_verdict`, and codes from 0.
-    """
+    """Add up the rows of each arm, from what :func:`overlap_verdict` takes and codes of clusters, if there are any."""
     treated, outside, arms = treatment > 0.5, outside_support(treatment, propensity), []
     for own in (treated, ~treated):
         units = weights[own] if cluster is None else np.bincount(cluster[own], weights[own]).astype(np.float64)
@@ -259,6 +259,7 @@ def sum_arms(
             int(outside[own].sum()),
             float(target_weights[own].sum()),
             float(target_weights[own & outside].sum()),
+            None if cluster is None else len(np.unique(cluster[own])),
         )
         arms.append(arm)
     return Arms(*arms)
@@ -346,9 +347,10 @@ def _exceeds(value: float, measure: str) -> int:
 def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     """Grade how few rows of an arm carry the estimate; a small arm whose rows all carry it is no more than strained."""
     size, largest = arm.effective_size, arm.largest_weight
-    uneven = size < arm.rows / 2
+    uneven = size < (arm.clusters or arm.rows) / 2
     grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
-    text = f"the weights of the {arm.rows} {name} rows are worth {size:.3g} equally weighted rows"
+    kind = "clusters" if arm.clusters else "rows"
+    text = f"the weights of the {arm.rows} {name} rows{arm.held} are worth {size:.3g} equally weighted {kind}"
     if largest > _STRAINED.weight:
         text += f", the heaviest carries {100 * largest:.0f} %"
     return (grade if uneven else min(grade, 1)), text
