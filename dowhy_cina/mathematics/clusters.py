@@ -25,6 +25,7 @@ from dowhy_cina.mathematics.ridge import (
     RidgeFit,
     fit_ridge,
     gram_statistics,
+    ridge_coefficients,
 )
 
 
@@ -90,9 +91,9 @@ class ClusterStatistics:
     Attributes
     ----------
     rows : GramStatistics
-        Of the rows, each with its share as weight.
+        Of the rows.
     between : GramStatistics
-        Of the means of the clusters, with the sums of these weights.
+        Of the means of the clusters, with the sums of their rows' weights.
     sizes : tuple of int
         Number of rows and of clusters.
     """
@@ -102,33 +103,37 @@ class ClusterStatistics:
     sizes: tuple[int, int]
 
 
-def cluster_statistics(features: RowFeatures, response: Float[Tensor, "1 n"], clusters: Clusters) -> ClusterStatistics:
-    """Statistics of one table's rows, without sampling weights, streamed in blocks.
+def cluster_statistics(
+    features: RowFeatures, response: Float[Tensor, "1 n"], rows: Float[Tensor, "1 n"], clusters: Clusters
+) -> ClusterStatistics:
+    """Statistics of one table's rows, streamed in blocks.
 
     Parameters
     ----------
     features : RowFeatures
-    response : Tensor, shape (1, n)
+    response, rows : Tensor, shape (1, n)
+        Response, and positive weight of each row.
     clusters : Clusters
         Of the same rows.
     """
-    rows = gram_statistics(features, response, torch.full_like(response, clusters.share))
+    found = gram_statistics(features, response, rows)
     codes, sizes = clusters.codes[0], clusters.sizes
-    centred = response[0] - rows.mean_response
+    centred = response[0] - found.mean_response
     sums = response.new_zeros(clusters.count, features.size + 1)
     for part, block in features.blocks():
-        sums.index_add_(0, codes[part], torch.cat([block[0] - rows.mean_features, centred[part, None]], 1))
-    weight = (clusters.share / sizes.clamp_min(1))[:, None]
-    moments = (sums * weight).mT @ sums
+        values = torch.cat([block[0] - found.mean_features, centred[part, None]], 1)
+        sums.index_add_(0, codes[part], values * rows[0, part, None])
+    weights = rows.new_zeros(clusters.count).index_add_(0, codes, rows[0])
+    moments = (sums / torch.where(sizes > 0, weights, 1)[:, None]).mT @ sums
     between = GramStatistics(
-        rows.count,
-        torch.zeros_like(rows.mean_features),
-        torch.zeros_like(rows.mean_response),
+        found.count,
+        torch.zeros_like(found.mean_features),
+        torch.zeros_like(found.mean_response),
         moments[None, :-1, :-1],
         moments[None, :-1, -1],
         moments[-1:, -1],
     )
-    return ClusterStatistics(rows, between, (response.shape[1], int((sizes > 0).sum())))
+    return ClusterStatistics(found, between, (response.shape[1], int((sizes > 0).sum())))
 
 
 @dataclass(frozen=True)
@@ -154,10 +159,10 @@ def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) 
 
         ``sum_g m_g mean_g(r)^2 / (1 - factor h_b)^2 + sum_g sum_i (r_i - mean_g(r))^2 / (1 - factor h_w)^2``
 
-    times the share, where ``h_b = sum_g 1'H_gg 1 / m_g / G`` is the leverage of the clusters' means, and
-    ``h_w = (tr H - G h_b) / (n - G)`` that of a direction inside them. It is generalised cross-validation of the rows
-    where each is a cluster, of the distinct rows where clusters are copies, and of the clusters' means where the
-    features are the clusters'.
+    with each row's share as its weight, where ``h_b = sum_g 1'H_gg 1 / m_g / G`` is the leverage of the clusters'
+    means, and ``h_w = (tr H - G h_b) / (n - G)`` that of a direction inside them. It is generalised cross-validation of
+    the rows where each is a cluster, of the distinct rows where clusters are copies, and of the clusters' means where
+    the features are the clusters'.
     """
     rows, between, (count, clusters) = statistics.rows, statistics.between, statistics.sizes
     grid: Tensor = rows.gram.new_tensor(PENALTY_GRID)
@@ -211,12 +216,26 @@ def clustered_ridge(
     multiplier : Tensor, shape (1,)
     clusters : Clusters
     """
-    statistics = cluster_statistics(features, response, clusters)
-    penalty = clustered_cross_validation(statistics).penalty * multiplier
-    if bool((rows == clusters.share).all()):
-        return fit_ridge(statistics.rows, penalty)
+    share = torch.full_like(rows, clusters.share)
+    plain = cluster_statistics(features, response, share, clusters)
+    penalty = clustered_cross_validation(plain).penalty * multiplier
+    if torch.equal(rows, share):
+        return _fit(plain, penalty, plain.sizes[1])
     design_effect = rows.square().sum(1) / (rows.sum(1) * clusters.share)
-    return fit_ridge(gram_statistics(features, response, rows), penalty * design_effect)
+    mean_weight = rows.mean(1) / clusters.share
+    weighted = cluster_statistics(features, response, rows, clusters)
+    return _fit(weighted, penalty * design_effect, plain.sizes[1] * mean_weight)
+
+
+def _fit(statistics: ClusterStatistics, penalty: Float[Tensor, " 1"], clusters: Float[Tensor, " 1"] | int) -> RidgeFit:
+    """Ridge regression of the rows whose process is the most likely one of the clusters' means.
+
+    The penalty says how much noise these have, and nothing of the noise inside, which may be far more.
+    """
+    between = statistics.between
+    unexplained = between.total - (between.cross * ridge_coefficients(between, penalty)[0]).sum(1)
+    signal_variance = (unexplained.clamp_min(0) / penalty + 0.5) / (clusters + 1)
+    return replace(fit_ridge(statistics.rows, penalty), signal_variance=signal_variance)
 
 
 @dataclass(frozen=True)

@@ -315,9 +315,11 @@ def _pilot_fits(
         # The three regressions of every table are chosen and solved together.
         regressions = each_tensor((everyone, *arms), torch.cat)
         return regressions, generalised_cross_validation(regressions)
-    found = [cluster_statistics(features, treatment, clusters)]
+    share = torch.full_like(treatment, clusters.share)
+    found = [cluster_statistics(features, treatment, share, clusters)]
     for rows in (1 - treatment, treatment):
         own = places_of(rows)
-        found.append(cluster_statistics(features.take(own), outcome.gather(1, own), clusters.take(own)))
+        response, inside = outcome.gather(1, own), share.gather(1, own)
+        found.append(cluster_statistics(features.take(own), response, inside, clusters.take(own)))
     chosen = [clustered_cross_validation(statistics) for statistics in found]
     return each_tensor([statistics.rows for statistics in found], torch.cat), each_tensor(chosen, torch.cat)

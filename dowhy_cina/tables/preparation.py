@@ -160,9 +160,9 @@ class PreparedTable:
     def memory(self) -> MemoryPlan:
         """What may be kept of the rows' features."""
         landmarks = min(self.options.landmarks, len(self.treatment))
-        return plan_memory(
-            len(self.treatment), self.encoded.shape[1], landmarks, self.device, self.options.memory_limit
-        )
+        clusters = 0 if self.cluster is None else int(self.cluster.max()) + 1
+        shape = (len(self.treatment), self.encoded.shape[1], landmarks)
+        return plan_memory(*shape, self.device, self.options.memory_limit, clusters)
 
     @property
     def is_exact(self) -> bool:

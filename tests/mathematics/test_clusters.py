@@ -33,6 +33,10 @@ from dowhy_cina.mathematics.ridge import (
 M = 12
 
 
+def share_of(clusters, rows):
+    return torch.full((1, rows), clusters.share, dtype=torch.float64)
+
+
 def tensor(values):
     return torch.from_numpy(np.asarray(values))[None]
 
@@ -129,15 +133,18 @@ class TestPenalty:
         x, y, _ = draw(labels, 3, spread)
         clusters = Clusters.of(tensor(labels))
         for keep, block in ((True, None), (False, 50)):
-            found = clustered_scores(cluster_statistics(features_of(x, keep, block), tensor(y), clusters))
+            found = clustered_scores(
+                cluster_statistics(features_of(x, keep, block), tensor(y), share_of(clusters, len(y)), clusters)
+            )
             np.testing.assert_allclose(found.score[0], scores_by_hand(x, y, labels, clusters.share), rtol=1e-6)
 
     @pytest.mark.parametrize("seed", range(5))
     def test_single_rows(self, seed):
         x, y, _ = draw(np.arange(80), seed)
         plain = generalised_cross_validation(gram_statistics(features_of(x), tensor(y), torch.ones(1, 80).double()))
+        clusters = Clusters.of(tensor(np.arange(80)))
         found = clustered_cross_validation(
-            cluster_statistics(features_of(x), tensor(y), Clusters.of(tensor(np.arange(80))))
+            cluster_statistics(features_of(x), tensor(y), share_of(clusters, 80), clusters)
         )
         for name, value in vars(plain).items():
             torch.testing.assert_close(getattr(found, name), value)
@@ -150,7 +157,7 @@ class TestPenalty:
         one = torch.ones(1, dtype=torch.float64)
         plain = cross_validated_ridge(features_of(x), tensor(y), torch.ones(1, 80).double(), one)
         clusters = Clusters.of(tensor(labels))
-        rows = torch.full((1, 240), clusters.share, dtype=torch.float64)
+        rows = share_of(clusters, 240)
         features = dataclasses.replace(features_of(x), kept=None).take(tensor(labels))
         found = clustered_ridge(features, tensor(y[labels]), rows, one, clusters)
         for name, value in vars(plain).items():
@@ -162,19 +169,20 @@ class TestPenalty:
         labels = np.repeat(np.arange(80), 4)
         x, y, _ = draw(labels, seed, spread=0.0)
         means = y.reshape(80, 4).mean(1)
-        plain = generalised_cross_validation(
-            gram_statistics(features_of(x[::4]), tensor(means), torch.ones(1, 80).double())
-        )
+        means_statistics = gram_statistics(features_of(x[::4]), tensor(means), torch.ones(1, 80).double())
+        plain = generalised_cross_validation(means_statistics)
         kernel = features_of(x[::4]).kernel
         features = RowFeatures.build(kernel, tensor(x))
-        found = clustered_cross_validation(cluster_statistics(features, tensor(y), Clusters.of(tensor(labels))))
-        assert torch.equal(found.penalty, plain.penalty)
-        torch.testing.assert_close(found.degrees_of_freedom, plain.degrees_of_freedom)
+        clusters, one = Clusters.of(tensor(labels)), torch.ones(1, dtype=torch.float64)
+        found = clustered_ridge(features, tensor(y), share_of(clusters, 320), one, clusters)
+        theirs = fit_ridge(means_statistics, plain.penalty)
+        for name, value in vars(theirs).items():
+            torch.testing.assert_close(getattr(found, name), value)
 
     def test_sampling_weights_of_one_are_none_and_others_raise_the_penalty(self):
         x, y, rng = draw(LABELS)
         clusters, one = Clusters.of(tensor(LABELS)), torch.ones(1, dtype=torch.float64)
-        share = torch.full((1, len(y)), clusters.share, dtype=torch.float64)
+        share = share_of(clusters, len(y))
         plain = clustered_ridge(features_of(x), tensor(y), share, one, clusters)
         weights = tensor(rng.choice([0.5, 2.0], len(y)))
         weighted = clustered_ridge(features_of(x), tensor(y), share * weights, one, clusters)
