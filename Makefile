@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage symmetries clean
 
 install: $(STAMP)
 
@@ -78,6 +78,10 @@ bench-accuracy: $(STAMP)
 # How well the weights balance, and at what price, beside entropy balancing and others; on published tables too with DATA=FOLDER.
 bench-balance: $(STAMP)
 	$(BIN)/python benchmarks/balance.py --csv docs/measured/balance.csv $(if $(DATA),--data "$(DATA)")
+
+# The largest difference that each change makes which ought to make none: arms, signs, units, copies, orders, targets.
+symmetries: $(STAMP)
+	$(BIN)/python benchmarks/symmetries.py
 
 clean:
 	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)

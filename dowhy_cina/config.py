@@ -83,14 +83,13 @@ class ModelConfig:
     propensity_scale: float = 2.0  #: scale of the propensity score as a key coordinate, in 1 / key_width
     prognostic_scale: float = 0.5  #: scale of the prognostic scores as keys of the balancing layer, in 1 / key_width
     propensity_floor: float = 0.2  #: smallest divisor of the propensity score, in sd of the treatment
-    balance_ridge: float = 3.0  #: ridge of target balancing, in multiples of the treatment fit's penalty
+    balance_ridge: float = 9.0  #: ridge of target balancing, in multiples of the treatment fit's penalty
     regularisation: float = 0.1  #: lambda of the CInA dual, in multiples of the kernel's diagonal (box = 1 / this)
     dual_layers: int = 24  #: iterations of the CInA layer in one forward pass
-    target_layers: int = 8  #: iterations of the target-balancing layer in one forward pass
 
     def __post_init__(self) -> None:
         _make_plain(self)
-        _check_least(self, {"width": 1, "layers": 1, "heads": 1, "dual_layers": 1, "target_layers": 1})
+        _check_least(self, {"width": 1, "layers": 1, "heads": 1, "dual_layers": 1})
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads, got {self.width} and {self.heads}.")
 
@@ -145,7 +144,11 @@ class TrainingConfig:
     outcomes: bool = True  #: read outcomes; false leaves the self-supervised objectives alone
     validation_every: int = 100  #: steps between validations
     validation_tables: int = 96  #: tables of a validation
-    validation_families: tuple[str, ...] = ("kang_schafer", "simulation_a")  #: families left out of training
+    validation_families: tuple[str, ...] = (
+        "kang_schafer",
+        "simulation_a",
+        "quadratic_forms",
+    )  #: families left out of training
     calibration_samples: int = 0  #: simulated samples that the variance head is fitted on after the run; 0: it stays
     workers: int = 1  #: processes that draw tables; the order of tables does not depend on it
     device: str = "cpu"  #: "auto", "cpu", "cuda" or "cuda:1"

@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from dowhy_cina.simulators import DEFAULT_WEIGHTS, REGISTRY, draw_table
 
-fig, axes = plt.subplots(4, 4, figsize=(10, 9), layout="constrained")
-for ax, family in zip(axes.flat, REGISTRY, strict=False):
+fig, axes = plt.subplots(6, 4, figsize=(10, 13), layout="constrained")
+for ax, family in zip(axes.flat[: len(REGISTRY)], REGISTRY, strict=True):
     table = draw_table(np.random.default_rng(4), rows=1000, columns=10, families=[family])
     colours = np.where(table.treatment == 1, "tab:orange", "tab:blue")
     ax.scatter(table.propensity, table.mu0, s=3, c=colours)
@@ -27,13 +27,13 @@ plt.show()
 # What they are.
 
 for family, simulator in REGISTRY.items():
-    print(f"{family:16s}{simulator.__doc__.splitlines()[0]}")
+    print(f"{family:18s}{simulator.__doc__.splitlines()[0]}")
 
 # %%
 # How much they differ: the naive comparison of the arms is wrong by very different amounts, and in some tables the
 # treated are one row in a hundred.
 
-print(f"\n{'':16s}{'treated share':>24s}{'error of the naive comparison / sd(Y)':>42s}")
+print(f"\n{'':18s}{'treated share':>24s}{'error of the naive comparison / sd(Y)':>42s}")
 for family in REGISTRY:
     shares, errors = [], []
     for seed in range(60):
@@ -43,4 +43,4 @@ for family in REGISTRY:
         shares.append(treated.mean())
         errors.append(abs(naive - table.effect) / table.outcome.std())
     low, high = np.quantile(shares, [0.05, 0.95])
-    print(f"{family:16s}{low:15.2f} to {high:.2f}{np.mean(errors):42.2f}")
+    print(f"{family:18s}{low:15.2f} to {high:.2f}{np.mean(errors):42.2f}")

@@ -30,6 +30,7 @@ from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.tables import Preprocessor
+from dowhy_cina.tables.matching import members_of, name_of, places_by_label
 from dowhy_cina.tables.preparation import PreparedTable
 from dowhy_cina.tables.reading import unmasked
 
@@ -214,9 +215,7 @@ class Analysis:
         if isinstance(units, pd.DataFrame):
             if not len(units):
                 raise InputError("target_units: expected at least one covariate row, got an empty DataFrame.")
-            encoded = prepared.preprocessor.transform(units)
-            foreign = torch.from_numpy(encoded if self.columns else np.zeros((len(units), 1)))[None]
-            return Target.elsewhere(foreign.to(prepared.device), self._table)
+            return self._target_of_frame(units.index, prepared.preprocessor.transform(units))
         mask = np.asarray(unmasked(units))
         if mask.dtype != np.bool_ or mask.shape != prepared.keep.shape:
             raise InputTypeError(
@@ -226,7 +225,21 @@ class Analysis:
         members = mask[prepared.keep][self._rows.order] * np.float64(1)
         if not (members * self._rows.weights).any():
             raise InputError("target_units: the mask names no row of the compared arms; expected at least one True.")
-        return Target.rows(torch.from_numpy(members)[None].to(prepared.device), self._table)
+        name = name_of(members, self._rows.treatment)
+        return Target.rows(torch.from_numpy(members)[None].to(prepared.device), self._table, name)
+
+    def _target_of_frame(self, index: pd.Index[Any], encoded: Array) -> Target:
+        """Population of encoded covariate rows (n, D): the table's own rows where they are all there."""
+        prepared = self._prepared
+        places = places_by_label(index, prepared.given[0], prepared.keep)
+        members = members_of(encoded, prepared.encoded, prepared.treatment, places)
+        if members is None:
+            foreign = torch.from_numpy(encoded)[None]
+            return Target.elsewhere(foreign.to(prepared.device), self._table)
+        own = torch.from_numpy(members[self._rows.order])[None].to(prepared.device)
+        if self._rows.weighted:
+            return Target.counted(own)
+        return Target.rows(own, self._table, name_of(members, prepared.treatment))
 
     def _result(self, found: Estimation, level: float) -> EffectResult:
         prepared, scale, treatment = self._prepared, self._rows.scale, self._rows.treatment

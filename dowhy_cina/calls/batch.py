@@ -20,6 +20,7 @@ from dowhy_cina.estimating.weighting import Balancing
 from dowhy_cina.mathematics.devices import resolve_device, threads_for
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.state import Settings, TableBatch, ZeroShot, one_table
+from dowhy_cina.tables.matching import name_of
 from dowhy_cina.tables.preparation import CanonicalTable, PreparedTable, table_batch
 
 Array = npt.NDArray[np.float64]
@@ -52,6 +53,11 @@ class EncodedTable:
     outcome: Array
     target: str | npt.NDArray[np.bool_] = "ate"
     names: tuple[str, ...] = ()
+
+    @property
+    def population(self) -> str:
+        """Name of the target; "rows" for a mask that has none."""
+        return self.target if isinstance(self.target, str) else name_of(self.target, self.treatment)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def _passes(
     """Tables of one shape and one kind of target: their places, themselves, and the settings that they hold."""
     groups: dict[tuple[Hashable, str, bool], list[int]] = {}
     for place, table in enumerate(tables):
-        name = table.target if isinstance(table.target, str) else "rows"
+        name = table.population
         is_held = held is not None and held.fits(table.names)
         groups.setdefault((table.covariates.shape, name, is_held), []).append(place)
     for (_, _, is_held), places in groups.items():
@@ -167,8 +173,8 @@ def _target(
     tables: Sequence[EncodedTable], rows: Sequence[CanonicalTable], batch: TableBatch, state: ZeroShot
 ) -> Target:
     """Target populations of tables with the same kind of it."""
-    name = tables[0].target
-    if isinstance(name, str):
+    name = tables[0].population
+    if name != "rows":
         return Target.named(name, batch, state)
     masks = [np.asarray(table.target, np.float64)[row.order] for table, row in zip(tables, rows, strict=True)]
     return Target.rows(torch.from_numpy(np.stack(masks)).to(batch.outcome.device), batch)

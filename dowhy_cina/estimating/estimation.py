@@ -15,6 +15,7 @@ from dowhy_cina.estimating.targets import Target
 from dowhy_cina.mathematics.balancing import Rows, Tables, combine, imbalance
 from dowhy_cina.mathematics.clusters import sums_by_cluster
 from dowhy_cina.mathematics.kernels import RowFeatures
+from dowhy_cina.mathematics.means import MeansTarget
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import Moment
 from dowhy_cina.model.state import TableBatch, ZeroShot
@@ -26,21 +27,23 @@ class Moments:
 
     Attributes
     ----------
-    features : Tensor, shape (B, M)
-        Mean features in the balancing layer.
+    balance : MeansTarget
+        Mean features in the balancing layer, and means of the columns beside them.
     outcomes : tuple of Tensor, shape (B, K)
         Moments in the outcome regressions of the control and of the treated arm.
     effects, weights : Tensor, shape (B, n)
         Modelled effects of the target's rows, and the rows' weights, which sum to one.
     """
 
-    features: Float[Tensor, "B M"]
+    balance: MeansTarget
     outcomes: tuple[Moment, Moment]
     effects: Float[Tensor, "B n"]
     weights: Float[Tensor, "B n"]
 
 
-def moments_of(model: CinaModel, state: ZeroShot, target: Target, bandwidth: float | None = None) -> Moments:
+def moments_of(
+    model: CinaModel, table: TableBatch, state: ZeroShot, target: Target, bandwidth: float | None = None
+) -> Moments:
     """Moments of a target population.
 
     ``bandwidth`` is that of the kernel of the covariates alone in which an exact solution balances; by default it is
@@ -48,14 +51,18 @@ def moments_of(model: CinaModel, state: ZeroShot, target: Target, bandwidth: flo
     """
     if target.foreign is None:
         control, treated = (fitted.moment(target.weights) for fitted in state.outcomes)
-        features = combine(state.balance_features, target.weights)
-        return Moments(features, (control, treated), state.means[1] - state.means[0], target.weights)
+        columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+        balance = MeansTarget(combine(state.balance_features, target.weights), combine(columns, target.weights))
+        return Moments(balance, (control, treated), state.means[1] - state.means[0], target.weights)
     rows = model.foreign_rows(state, target.foreign)
     weights = torch.full_like(rows.means[0], 1 / target.foreign.shape[1])
     control, treated = (features.mean(weights) for features in rows.outcome_rows)
     keys = rows.balance_keys if bandwidth is None else target.foreign / bandwidth
     features = RowFeatures(state.balance_kernel, keys, None).mean(weights)
-    return Moments(features, (control, treated), rows.means[1] - rows.means[0], weights)
+    columns = model.balance_columns(target.foreign, state.scores.coordinate(rows.propensity))
+    return Moments(
+        MeansTarget(features, combine(columns, weights)), (control, treated), rows.means[1] - rows.means[0], weights
+    )
 
 
 @dataclass(frozen=True)
@@ -160,8 +167,8 @@ def _arm_means(table: TableBatch, values: Rows, weights: Rows) -> Rows:
 
 def worst_case(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows) -> tuple[Tables, Tables]:
     """Worst-case shift per unit norm of each arm against the target, before and after weighting, summed over arms."""
-    before, after = torch.zeros_like(moments.features[:, 0]), torch.zeros_like(moments.features[:, 0])
+    before, after = torch.zeros_like(state.balance_ridge), torch.zeros_like(state.balance_ridge)
     for arm in (table.arm(0), table.arm(1)):
-        before = before + imbalance(state.balance_features, arm / arm.sum(1, keepdim=True), moments.features)
-        after = after + imbalance(state.balance_features, weights * (arm > 0), moments.features)
+        before = before + imbalance(state.balance_features, arm / arm.sum(1, keepdim=True), moments.balance.features)
+        after = after + imbalance(state.balance_features, weights * (arm > 0), moments.balance.features)
     return before, after

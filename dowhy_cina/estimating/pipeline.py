@@ -67,7 +67,7 @@ class Estimation:
     @cached_property
     def moments(self) -> Moments:
         """What the target is in the balancing layer and in the outcome regressions."""
-        return moments_of(self.model, self.state, self.target, self.balancing.bandwidth)
+        return moments_of(self.model, self.table, self.state, self.target, self.balancing.bandwidth)
 
     @cached_property
     def weighting(self) -> Weighting:
@@ -77,8 +77,7 @@ class Estimation:
         if self.target.name == "ate" and (self.alone or self.balancing.bandwidth is not None):
             return arm_against_arm(self.model, self.table, self.state, self.balancing)
         untouched = self.target.name if self.alone else None
-        features = self.moments.features
-        return balance_arms(self.model, self.table, self.state, features, self.balancing.refine, untouched)
+        return balance_arms(self.model, self.table, self.state, self.moments.balance, self.balancing, untouched)
 
     @cached_property
     def effect(self) -> Effect:

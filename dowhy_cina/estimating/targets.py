@@ -67,6 +67,11 @@ class Target:
         return cls(name, weights / total)
 
     @classmethod
+    def counted(cls, members: Float[Tensor, "B N"], name: str = "rows") -> Target:
+        """Population of the table's own rows, each of which counts as often as it is a member."""
+        return cls(name, members / members.sum(1, keepdim=True))
+
+    @classmethod
     def elsewhere(cls, covariates: Float[Tensor, "B n D"], table: TableBatch) -> Target:
         """Population of other rows."""
         return cls("rows", torch.zeros_like(table.outcome), covariates)

@@ -92,14 +92,18 @@ def bias_parts(
       that the regression leaves.
     - ``correction``, ``withheld``: squared part of the weighted residuals that entered, and that was shrunk away.
     - ``clipped``: squared difference that keeping predictions within each arm's fitted range makes.
+    - ``adjustment``: squared difference between the estimate and that of the arms' means. Where what drives the
+      treatment is learned by half, what is left to adjust is about as large as what was adjusted.
     """
     regression, balance = torch.zeros_like(effect.value), torch.zeros_like(effect.value)
     for arm, (outcome, sums) in enumerate(zip(regressions, reached, strict=True)):
         regression = regression + outcome.missed(moments.outcomes[arm], sums.outcome)
-        missing = (moments.features - sums.balance).square().sum(1)
+        missing = (moments.balance.features - sums.balance).square().sum(1)
         balance = balance + sums.unexplained * missing / diagonal
     entered = effect.shrinkage * effect.correction
     withheld = effect.correction - entered
     control, treated = (outcome.mean(moment) for outcome, moment in zip(regressions, moments.outcomes, strict=True))
     clipped = treated - control - effect.plug_in
-    return torch.stack([regression, balance, entered.square(), withheld.square(), clipped.square()], 1)
+    adjusted = effect.value - (regressions[1].fit.intercept - regressions[0].fit.intercept)
+    squares = [part.square() for part in (entered, withheld, clipped, adjusted)]
+    return torch.stack([regression, balance, *squares], 1)

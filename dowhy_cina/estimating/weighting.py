@@ -19,10 +19,11 @@ from dowhy_cina.mathematics.balancing import (
     target_imbalance,
     weights_from_alpha,
 )
-from dowhy_cina.mathematics.kernels import LandmarkKernel, gaussian_gram, median_bandwidth, places_of
-from dowhy_cina.mathematics.newton import ArmProblem, balance_to_target
+from dowhy_cina.mathematics.kernels import LandmarkKernel, gather_rows, gaussian_gram, median_bandwidth, places_of
+from dowhy_cina.mathematics.means import MeansTarget, balance_with_means
+from dowhy_cina.mathematics.newton import ArmProblem
 from dowhy_cina.mathematics.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
-from dowhy_cina.mathematics.splitting import RELAXATION, Splitting, simplex_weights
+from dowhy_cina.mathematics.splitting import RELAXATION, Splitting, simplex_weights, target_program
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import TableBatch, ZeroShot
 
@@ -171,44 +172,49 @@ def _of_dual(
 
 
 def arm_to_target(
-    model: CinaModel,
     state: ZeroShot,
     arm: Float[Tensor, "B N"],
-    target: Float[Tensor, "B M"],
-    goal: float | None = None,
+    columns: Float[Tensor, "B N L"],
+    target: MeansTarget,
+    how: Balancing,
 ) -> Weighting:
-    """Weights of one arm that reproduce a target's mean features; the solution where they miss a gap as a goal."""
+    """Weights of one arm that balance it to a target: its kernel's mean features, and the means of columns beside them.
+
+    An exact solution is that of its kernel alone.
+    """
     places = places_of(arm)
     # The rows of the other arm need not be carried along.
-    problem = ArmProblem(take_rows(state.balance_features, places), arm.gather(1, places), target, state.balance_ridge)
-    best, solver = model.layer.balance_to(problem.features, problem.arm, target, problem.ridge)
-    steps, converged = 0, True
-    if goal is not None:
-        best, steps = _refined(problem, best, solver, goal)
-        converged = bool((problem.gap(best) <= goal).all())
+    own = take_rows(state.balance_features, places)
+    problem = ArmProblem(own, arm.gather(1, places), target.features, state.balance_ridge)
+    if how.bandwidth is None:
+        problem, weights, _ = balance_with_means(problem, gather_rows(columns, places), target.columns)
+        steps = 0
+    else:
+        weights, steps = _by_splitting(problem, how.refine or EXACT_GAP)
+    certificate = _certificate_of(problem, weights)
+    converged = how.refine is None or bool((problem.gap(weights) <= how.refine).all())
+    return Weighting(torch.zeros_like(arm).scatter(1, places, weights), certificate, steps, converged)
 
+
+def _certificate_of(problem: ArmProblem, weights: Float[Tensor, "B n"]) -> Callable[[], Certificate]:
     def certify() -> Certificate:
-        gap = problem.gap(best)
-        return Certificate(gap, *target_imbalance(problem.features, best, problem.arm, target, problem.ridge, gap))
+        gap = problem.gap(weights)
+        sizes = target_imbalance(problem.features, weights, problem.arm, problem.target, problem.ridge, gap)
+        return Certificate(gap, *sizes)
 
-    return Weighting(torch.zeros_like(arm).scatter(1, places, best), certify, steps, converged)
+    return certify
 
 
-def _refined(
-    problem: ArmProblem, weights: Float[Tensor, "B N"], solver: Splitting, goal: float
-) -> tuple[Float[Tensor, "B N"], int]:
+def _by_splitting(problem: ArmProblem, goal: float) -> tuple[Float[Tensor, "B n"], int]:
     """Weights whose gap is at most a goal, as far as that is reached, and the steps to them.
 
-    A table that is there already stays, so that its weights do not depend on its company in the batch.
+    For as many features as rows, those of an exact kernel: Newton's systems would be larger than the splitting's work.
     """
-    gap, steps = problem.gap(weights), 0
-    if not bool((gap > goal).any()):
-        return weights, steps
-    features = problem.features
-    if not isinstance(features, Tensor) or features.shape[2] < features.shape[1]:
-        solution, steps = balance_to_target(problem)
-        return torch.where((gap > goal)[:, None], solution, weights), steps
-    # As many features as rows, those of an exact kernel: Newton's systems would be larger than the splitting's work.
+    # The step of the splitting that converges fastest sits a little below the ridge, whatever the kernel.
+    program = target_program(problem.features, problem.arm, problem.target, problem.ridge)
+    solver, steps = Splitting(program, 0.3 * problem.ridge), 0
+    weights = simplex_weights(solver.run(1), problem.arm)
+    gap = problem.gap(weights)
     while bool((gap > goal).any()) and steps < MAX_STEPS:
         candidate = simplex_weights(solver.run(CHECK_EVERY, RELAXATION), problem.arm)
         steps += CHECK_EVERY
@@ -222,8 +228,8 @@ def balance_arms(
     model: CinaModel,
     table: TableBatch,
     state: ZeroShot,
-    target: Float[Tensor, "B M"],
-    goal: float | None = None,
+    target: MeansTarget,
+    how: Balancing | None = None,
     untouched: str | None = None,
 ) -> Weighting:
     """Weights of both arms, each balanced to the target; the arm that is the target itself may keep its own weights.
@@ -232,19 +238,19 @@ def balance_arms(
     ----------
     model, table, state
         A batch of tables after their forward pass.
-    target : Tensor, shape (B, M)
-        Mean balancing features of the target population.
-    goal : float, optional
-        Relative duality gap to reach; that of the zero-shot weights by default.
+    target : MeansTarget
+        The target population's mean features and columns.
+    how : Balancing, optional
     untouched : str, optional
         "att" or "atc" for the arm that keeps its own weights.
     """
+    columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
     arms = []
     for name, arm in (("atc", table.arm(0)), ("att", table.arm(1))):
         if untouched == name:
             arms.append(Weighting.given(arm / arm.sum(1, keepdim=True)))
         else:
-            arms.append(arm_to_target(model, state, arm, target, goal))
+            arms.append(arm_to_target(state, arm, columns, target, how or Balancing()))
     return arms[0] + arms[1]
 
 

@@ -13,29 +13,81 @@ Tarr and Imai (2025), Estimating average treatment effects with support vector m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.kernels import RowFeatures, gather_rows, row_products
+from dowhy_cina.mathematics.kernels import RowFeatures, gather_rows, row_products, sum_blocks
 
-Features = Float[Tensor, "B N M"] | RowFeatures
 Rows = Float[Tensor, "B N"]
 Tables = Float[Tensor, " B"]
 
 
+@dataclass(frozen=True)
+class JoinedFeatures:
+    """Features of a kernel and, beside them, columns times an amplitude.
+
+    Attributes
+    ----------
+    kernel : Tensor of shape (B, N, M), or RowFeatures
+        Joined ones are taken as a kernel of their own.
+    columns : Tensor, shape (B, N, L)
+    amplitude : Tensor, shape (B,)
+    """
+
+    kernel: Features
+    columns: Float[Tensor, "B N L"]
+    amplitude: Tables
+
+    def mean(self, weights: Rows) -> Float[Tensor, "B K"]:
+        """``sum_i weights_i phi_i``."""
+        beside = self.amplitude[:, None] * combine(self.columns, weights)
+        return torch.cat([combine(self.kernel, weights), beside], 1)
+
+    def times(self, direction: Float[Tensor, "B K"]) -> Rows:
+        """``phi_i . direction`` for every row."""
+        size = direction.shape[1] - self.columns.shape[2]
+        beside = row_products(self.columns, self.amplitude[:, None] * direction[:, size:])
+        return apply(self.kernel, direction[:, :size]) + beside
+
+    def take(self, index: Int[Tensor, "B n"]) -> JoinedFeatures:
+        """Features of some of the rows of each table."""
+        return replace(self, kernel=take_rows(self.kernel, index), columns=gather_rows(self.columns, index))
+
+    def scaled(self, factor: Rows) -> JoinedFeatures:
+        """Multiply each row's features by a factor."""
+        return replace(self, kernel=scale_rows(self.kernel, factor), columns=self.columns * factor[..., None])
+
+    def gram(self) -> Float[Tensor, "B K K"]:
+        """``sum_i phi_i phi_i'``."""
+        return sum_blocks(block.mT @ block for _, block in self.blocks())
+
+    def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B n K"]]]:
+        """Features of consecutive row blocks."""
+        amplitude = self.amplitude[:, None, None]
+        blocks = [(slice(None), self.kernel)] if isinstance(self.kernel, Tensor) else self.kernel.blocks()
+        for rows, block in blocks:
+            yield rows, torch.cat([block, amplitude * self.columns[:, rows]], 2)
+
+
+Kernel = Float[Tensor, "B N M"] | RowFeatures
+Features = Kernel | JoinedFeatures
+
+
 def combine(features: Features, coefficients: Rows) -> Float[Tensor, "B M"]:
     """``phi' c``: a weighted sum of feature rows."""
-    if isinstance(features, RowFeatures):
+    if not isinstance(features, Tensor):
         return features.mean(coefficients)
     return (coefficients[:, None] @ features)[:, 0]
 
 
 def apply(features: Features, direction: Float[Tensor, "B M"]) -> Rows:
     """``phi d``: one value per row."""
-    if isinstance(features, RowFeatures):
+    if not isinstance(features, Tensor):
         return features.times(direction)
     return row_products(features, direction)
 
@@ -44,17 +96,17 @@ def scale_rows(features: Features, factor: Rows) -> Features:
     """Multiply each feature row by a factor; features whose factors are all one are not copied."""
     if not torch.is_grad_enabled() and bool((factor == 1).all()):
         return features
-    return features.scaled(factor) if isinstance(features, RowFeatures) else features * factor[..., None]
+    return features * factor[..., None] if isinstance(features, Tensor) else features.scaled(factor)
 
 
 def take_rows(features: Features, index: Int[Tensor, "B n"]) -> Features:
     """Features of some of the rows of each table."""
-    return features.take(index) if isinstance(features, RowFeatures) else gather_rows(features, index)
+    return gather_rows(features, index) if isinstance(features, Tensor) else features.take(index)
 
 
 def features_gram(features: Features) -> Float[Tensor, "B M M"]:
     """``phi' phi``."""
-    if isinstance(features, RowFeatures):
+    if not isinstance(features, Tensor):
         return features.gram()
     return features.transpose(-1, -2) @ features
 
@@ -67,7 +119,7 @@ def weights_from_alpha(alpha: Rows, signs: Rows) -> Rows:
     return treated / totals[0] + control / totals[1]
 
 
-def key_normaliser(features: Features) -> Rows:
+def key_normaliser(features: Kernel) -> Rows:
     """``h_j = sum_l kappa_lj``, the attention normaliser of each key."""
     whole = features.sum(1) if isinstance(features, Tensor) else features.mean(torch.ones_like(features.keys[..., 0]))
     return apply(features, whole)

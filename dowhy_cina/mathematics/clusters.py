@@ -363,3 +363,14 @@ def left_out(
     residuals = (response - fitted).gather(1, places)
     pulls = pulls_of_clusters(fit, inside, residuals, rows.gather(1, places), clusters.take(places))
     return fitted, fitted - pulls.on(features, clusters)
+
+
+def mean_left_out(
+    mean: Float[Tensor, " B"], response: Float[Tensor, "B N"], rows: Float[Tensor, "B N"], clusters: Clusters
+) -> Float[Tensor, "B N"]:
+    """Mean of the weighted rows that are not in each row's cluster, given that of all."""
+    weights, count = sums_by_cluster(rows, clusters.codes), rows.sum(1, keepdim=True)
+    moved = sums_by_cluster(rows * (response - mean[:, None]), clusters.codes)
+    # As for single rows, no cluster is taken for quite the whole of the fit.
+    lost = moved / (count - weights).clamp_min(1e-3 * count)
+    return mean[:, None] - lost.gather(1, clusters.codes)

@@ -178,9 +178,13 @@ def line_search(
 
 
 def solve_dual_of_target(
-    target: Float[Tensor, "B M"], ridge: Tables, count: Tables, sums_at: Callable[[DualPoint], Sums]
-) -> tuple[DualPoint, int]:
-    """Solution of the dual and the steps it took, given what the rows of an arm add up to at a point.
+    target: Float[Tensor, "B M"],
+    ridge: Tables,
+    count: Tables,
+    sums_at: Callable[[DualPoint], Sums],
+    start: DualPoint | None = None,
+) -> tuple[DualPoint, Sums, int]:
+    """Solution of the dual, the sums there and the steps it took, given what the rows of an arm add up to at a point.
 
     A table that is solved stays, so that its solution does not depend on its company in the batch.
 
@@ -190,8 +194,10 @@ def solve_dual_of_target(
     ridge, count : Tensor, shape (B,)
         The latter the arm's sum of sampling weights.
     sums_at : callable
+    start : DualPoint, optional
+        Where to begin; at uniform weights by default.
     """
-    point, steps = DualPoint.start(ridge, count, target.shape[1]), 0
+    point, steps = start or DualPoint.start(ridge, count, target.shape[1]), 0
     sums, lowest, smallest = sums_at(point), torch.full_like(ridge, torch.inf), torch.full_like(ridge, torch.inf)
     while steps < MOST_STEPS:
         gradient, value = point.gradient(sums, target), point.value(sums, target)
@@ -203,21 +209,26 @@ def solve_dual_of_target(
         steps, lowest, smallest = steps + 1, torch.minimum(value, lowest), torch.minimum(size, smallest)
         direction = newton_direction(gradient, sums, ridge, count)
         point, sums = line_search(point, direction, target, (value, gradient, moving), sums_at)
-    return point, steps
+    return point, sums, steps
 
 
 def balance_to_target(problem: ArmProblem) -> tuple[Rows, int]:
-    """Weights of an arm that minimise target balancing, to rounding, and the steps to them; they sum to one.
+    """Weights of an arm that minimise target balancing, to rounding, and the steps to them; they sum to one."""
+    count = problem.arm.sum(1)
+    with torch.no_grad():
+        point, _, steps = solve_dual_of_target(problem.target, problem.ridge, count, lambda at: at.sums(problem))
+    return weights_at(problem, point), steps
+
+
+def weights_at(problem: ArmProblem, point: DualPoint) -> Rows:
+    """Weights at the solution of the dual.
 
     Gradients flow through one more step, which at the solution has the solution's derivatives.
     """
-    count = problem.arm.sum(1)
-    with torch.no_grad():
-        point, steps = solve_dual_of_target(problem.target, problem.ridge, count, lambda at: at.sums(problem))
     if torch.is_grad_enabled():
-        sums = point.sums(problem)
+        sums, count = point.sums(problem), problem.arm.sum(1)
         point = point.moved(newton_direction(point.gradient(sums, problem.target), sums, problem.ridge, count))
-    return simplex(point.weights(problem)[0], problem.arm), steps
+    return simplex(point.weights(problem)[0], problem.arm)
 
 
 def simplex(weights: Rows, arm: Rows) -> Rows:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dowhy_cina.mathematics.balancing import (
     DEFAULT_CONVENTION,
     Convention,
-    Features,
+    Kernel,
     alpha_from_values,
     apply,
     combine,
@@ -29,8 +29,6 @@ from dowhy_cina.mathematics.splitting import (
     RELAXATION,
     Splitting,
     dual_program,
-    simplex_weights,
-    target_program,
 )
 
 
@@ -62,19 +60,18 @@ class BalancingValues:
 
 
 class CinaLayer(nn.Module):
-    """Balancing layer: values from unrolled splitting steps.
+    """Layer that balances arm against arm: values from unrolled splitting steps.
 
     Each step is an attention product followed by a clip to the dual's box.
     """
 
-    def __init__(self, dual_layers: int, target_layers: int) -> None:
+    def __init__(self, dual_layers: int) -> None:
         super().__init__()
         self.dual_layers = dual_layers
-        self.target_layers = target_layers
 
     def forward(
         self,
-        features: Features,
+        features: Kernel,
         signs: Float[Tensor, "B N"],
         regularisation: Float[Tensor, " B"],
     ) -> BalancingValues:
@@ -87,18 +84,3 @@ class CinaLayer(nn.Module):
         carried = alpha_from_values(values, signs, normaliser, regularisation)
         gap = relative_duality_gap(features, carried, signs, regularisation)
         return BalancingValues(values, normaliser, carried, weights_from_alpha(carried, signs), gap, solver)
-
-    def balance_to(
-        self,
-        features: Features,
-        arm: Float[Tensor, "B N"],
-        target: Float[Tensor, "B M"],
-        ridge: Float[Tensor, " B"],
-    ) -> tuple[Float[Tensor, "B N"], Splitting]:
-        """Weights of one arm that reproduce a target's mean features, and the solver that can continue from them.
-
-        ``arm`` holds the sampling weights of its rows, 1 without, and 0 for all others.
-        """
-        # The step of the splitting that converges fastest sits a little below the ridge, whatever the kernel.
-        solver = Splitting(target_program(features, arm, target, ridge), 0.3 * ridge)
-        return simplex_weights(solver.run(self.target_layers), arm), solver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,10 +19,10 @@ from safetensors.torch import save_file
 from dowhy_cina.config import ModelConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.mathematics.devices import keep_freed_memory
-from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.network import START_GROWTH, START_WEIGHTS, CinaModel
 
 #: Version of the header and of the tensors' names; a newer one is refused.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FORMAT_NAME = "dowhy-cina"
 LICENCE = "MIT"
 _SHIPPED = resources.files(__package__) / "checkpoints"
@@ -163,7 +164,8 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
     if _digest(tensors) != header.get("sha256"):
         raise CheckpointError(f"{path}: content does not match its sha256; the file is damaged, copy it again.")
     try:
-        config = from_mapping(ModelConfig, header["model"], "model setting")
+        settings, tensors = _upgraded(header, tensors)
+        config = from_mapping(ModelConfig, settings, "model setting")
     except (KeyError, CinaError) as error:
         raise CheckpointError(f"{path}: model settings of its header do not fit this release ({error}).") from error
     # Without storage no initial weights are drawn: they would be thrown away, and would move the caller's random state.
@@ -174,6 +176,22 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
     except RuntimeError as error:
         raise CheckpointError(f"{path}: tensors do not fit the architecture of its header ({error}).") from error
     return model.double().eval(), header
+
+
+def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Model settings and tensors of a checkpoint as this release has them.
+
+    Version 1 counted iterations of target balancing, which is solved since, and its variance head has no part for the
+    adjustment, which gets the weight of an uncalibrated one.
+    """
+    settings = header["model"]
+    if int(header["format_version"]) > 1 or not isinstance(settings, dict):
+        return settings, tensors
+    parts = {"variance.log_weights": math.log(START_WEIGHTS[-1]), "variance.growth": START_GROWTH[-1]}
+    added = {
+        name: torch.cat([tensors[name], torch.tensor([value])]) for name, value in parts.items() if name in tensors
+    }
+    return {name: value for name, value in settings.items() if name != "target_layers"}, {**tensors, **added}
 
 
 @lru_cache(maxsize=4)

@@ -32,6 +32,14 @@ TABLE_OUTPUTS: dict[str, float] = {
     "prognosis_in_balance": 2.0,
     "regularisation": 2.0,
 }
+#: Places of the outputs after the arms have changed places.
+_SWAPPED_COLUMN_OUTPUTS = (0, 2, 1)
+_SWAPPED_TABLE_OUTPUTS = tuple(
+    list(TABLE_OUTPUTS).index(
+        {"control_penalty": "treated_penalty", "treated_penalty": "control_penalty"}.get(name, name)
+    )
+    for name in TABLE_OUTPUTS
+)
 #: Largest correction of a column's log-scale.
 COLUMN_BOUND = 1.5
 
@@ -87,6 +95,9 @@ def column_features(
 COLUMN_FEATURES = 3 + 18 + 5
 #: Number of table features, see :func:`table_features`.
 TABLE_FEATURES = 12
+#: Places of :func:`column_features` and of :func:`table_features` after the arms have changed places.
+SWAPPED_COLUMN_FEATURES = (0, 2, 1, *range(3, 9), *range(15, 21), *range(9, 15), *range(21, 26))
+SWAPPED_TABLE_FEATURES = (0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 11, 10)
 
 
 def table_totals(
@@ -121,9 +132,10 @@ def table_features(
 
 
 class ColumnEncoder(nn.Module):
-    """Transformer over one token per column and one for the table; equivariant to column order.
+    """Transformer over one token per column and one for the table.
 
-    The output layers start at zero, so that an untrained network leaves the fixed rule as it is.
+    It is equivariant to the order of the columns and, as the mean over both ways to call the arms, to their names. The
+    output layers start at zero, so that an untrained network leaves the fixed rule as it is.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -151,9 +163,13 @@ class ColumnEncoder(nn.Module):
         self, columns: Float[Tensor, "B D F"], table: Float[Tensor, "B G"]
     ) -> tuple[Float[Tensor, "B D 3"], dict[str, Float[Tensor, " B"]]]:
         """Log-scale corrections of each column and logarithms of the table's multipliers, all bounded."""
+        columns = torch.cat([columns, columns[..., SWAPPED_COLUMN_FEATURES]])
+        table = torch.cat([table, table[:, SWAPPED_TABLE_FEATURES]])
         tokens = torch.cat([self.table_input(table)[:, None], self.column_input(columns)], 1)
         hidden = self.norm(self.transformer(tokens))
-        scales = COLUMN_BOUND * torch.tanh(self.column_output(hidden[:, 1:]))
-        raw = torch.tanh(self.table_output(hidden[:, 0]))
+        scales, swapped_scales = (COLUMN_BOUND * torch.tanh(self.column_output(hidden[:, 1:]))).chunk(2)
+        raw, swapped_raw = torch.tanh(self.table_output(hidden[:, 0])).chunk(2)
+        scales = (scales + swapped_scales[..., _SWAPPED_COLUMN_OUTPUTS]) / 2
+        raw = (raw + swapped_raw[:, _SWAPPED_TABLE_OUTPUTS]) / 2
         multipliers = {name: bound * raw[:, k] for k, (name, bound) in enumerate(TABLE_OUTPUTS.items())}
         return scales, multipliers

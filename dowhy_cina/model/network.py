@@ -54,13 +54,13 @@ from dowhy_cina.model.state import (
 )
 
 #: Squares that speak of smoothing bias, see :func:`dowhy_cina.estimating.variance.bias_parts`.
-BIAS_PARTS = ("regression", "balance", "correction", "withheld", "clipped")
+BIAS_PARTS = ("regression", "balance", "correction", "withheld", "clipped", "adjustment")
 #: Rows of the smaller arm at which the weights apply as they are.
 REFERENCE_ROWS = 150.0
 #: Rows beyond which the weights grow no further: no calibration sample has a larger smaller arm.
 LARGEST_ARM = 1500.0
 #: Weights and growth of the parts before a calibration: those of a calibrated model, rounded.
-START_WEIGHTS, START_GROWTH = (0.2, 0.4, 0.4, 3.0, 1.0), (-0.4, 0.2, 0.2, 0.7, 0.0)
+START_WEIGHTS, START_GROWTH = (0.2, 0.4, 0.4, 3.0, 1.0, 0.1), (-0.4, 0.2, 0.2, 0.7, 0.0, 0.0)
 
 
 class VarianceHead(nn.Module):
@@ -98,7 +98,7 @@ class CinaModel(nn.Module):
         super().__init__()
         self.config = config or ModelConfig()
         self.encoder = ColumnEncoder(self.config)
-        self.layer = CinaLayer(self.config.dual_layers, self.config.target_layers)
+        self.layer = CinaLayer(self.config.dual_layers)
         self.variance = VarianceHead()
 
     def forward(self, table: TableBatch, held: Settings | None = None) -> ZeroShot:
@@ -267,6 +267,10 @@ class CinaModel(nn.Module):
         scale = self.config.prognostic_scale / width * log["prognosis_in_balance"].exp()[:, None]
         scores = [propensity, *(scale * score for score in prognosis)]
         return torch.cat([covariates * settings.treatment_scales[:, None], torch.stack(scores, -1)], -1)
+
+    def balance_columns(self, covariates: Float[Tensor, "B N D"], coordinate: Rows) -> Float[Tensor, "B N L"]:
+        """Columns whose means are balanced beside the kernel's features: the covariates and the propensity score."""
+        return torch.cat([covariates, coordinate[..., None]], -1)
 
     def balance_space(
         self, table: TableBatch, settings: Settings, coordinate: Rows, prognosis: list[Rows]

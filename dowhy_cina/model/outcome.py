@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Rows, Tables
-from dowhy_cina.mathematics.clusters import Clusters, clustered_ridge, left_out
+from dowhy_cina.mathematics.clusters import Clusters, clustered_ridge, left_out, mean_left_out, sums_by_cluster
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage, places_of
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_ridge, leave_one_out_residuals
 
@@ -77,12 +77,15 @@ class OutcomeRegression:
     ----------
     space : OutcomeSpace
     fit : RidgeFit
+    trust : Tensor, shape (B,)
+        Share of the fit's departure from the arm's mean that predictions keep, see :class:`Agreement`.
     lower, upper : Tensor, shape (B, 1)
-        Range of the fitted values in the arm.
+        Range of the predictions in the arm.
     """
 
     space: OutcomeSpace
     fit: RidgeFit
+    trust: Tables
     lower: Float[Tensor, "B 1"]
     upper: Float[Tensor, "B 1"]
 
@@ -96,22 +99,26 @@ class OutcomeRegression:
 
     def predict(self, rows: RowFeatures) -> Float[Tensor, "B n"]:
         """Mean outcome of rows."""
-        return self.clip(self.fit.predict(rows))
+        return self.clip(self.unclipped(self.fit.predict(rows)))
+
+    def unclipped(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """Predictions that the fit's own stand for, before they are kept within the range."""
+        return toward_mean(self.fit, fitted, self.trust)
 
     def mean(self, moment: Moment) -> Tables:
         """Mean outcome of a population, were no prediction clipped."""
-        return self.fit.intercept + ((moment - self.fit.centre) * self.fit.coefficients).sum(1)
+        return self.fit.intercept + self.trust * ((moment - self.fit.centre) * self.fit.coefficients).sum(1)
 
     def response(self, target: Moment, weighted: Moment, share: Tables) -> Response:
         """How the mean outcome of a target, less a share of that of the arm's weighted rows, weighs the arm's outcomes.
 
-        With the share s, of row i: ``(1 - s) / n + (phi_i - centre)' (G + penalty)^-1 m`` where
+        With the share s, of row i: ``(1 - s) / n + trust (phi_i - centre)' (G + penalty)^-1 m`` where
         ``m = target - s weighted - (1 - s) centre``. Where s is the share of the weighted residuals that an augmented
         estimate takes in, s times the row's own weight completes its weight in that estimate.
         """
         share = share[:, None]
         direction = target - share * weighted - (1 - share) * self.fit.centre
-        slope = self.fit.solve(direction)
+        slope = self.trust[:, None] * self.fit.solve(direction)
         level = (1 - share) / self.fit.count[:, None] - (self.fit.centre * slope).sum(1, keepdim=True)
         return Response(level, slope)
 
@@ -211,14 +218,19 @@ def fit_outcome(
     if clusters is None:
         fit = cross_validated_ridge(own, outcome.gather(1, places), inside, multiplier)
         fitted, loo = leave_one_out(fit, rows, own, places, outcome, arm)
+        trust = Agreement.of(fit, outcome, loo, arm).trust
+        fitted, loo = guarded(fit, trust, fitted, loo, outcome, arm)
     else:
         fit = clustered_ridge(own, outcome.gather(1, places), inside, multiplier, clusters.take(places))
         fitted, clean = left_out(fit, rows, (own, places), outcome, arm, clusters)
+        trust = Agreement.of(fit, outcome, outcome - clean, arm, clusters.codes).trust
+        fitted, mean = toward_mean(fit, fitted, trust), mean_left_out(fit.intercept, outcome, arm, clusters)
+        clean = mean + trust[:, None] * (clean - mean)
         loo = outcome - clean
     outside = arm <= 0
     lower = fitted.masked_fill(outside, torch.inf).amin(1, keepdim=True)
     upper = fitted.masked_fill(outside, -torch.inf).amax(1, keepdim=True)
-    regression = OutcomeRegression(space, fit, lower, upper)
+    regression = OutcomeRegression(space, fit, trust, lower, upper)
     means = regression.clip(fitted)
     return FittedOutcome(regression, rows, means, loo, means if clusters is None else regression.clip(clean))
 
@@ -226,7 +238,65 @@ def fit_outcome(
 def leave_one_out(
     fit: RidgeFit, rows: RowFeatures, own: RowFeatures, places: Int[Tensor, "B n"], outcome: Rows, arm: Rows
 ) -> tuple[Rows, Rows]:
-    """Unclipped predictions of all rows, and their errors: leave-one-out in the arm, whose rows are ``own``."""
+    """Predictions of all rows by the fit itself, and their errors: leave-one-out in the arm, whose rows are ``own``."""
     leverage = torch.zeros_like(arm).scatter(1, places, fit.leverage(own, arm.gather(1, places)))
     fitted = fit.predict(rows)
     return fitted, leave_one_out_residuals(outcome, fitted, leverage)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an arm's outcomes follow the predictions by its other rows: sums over the arm, shape (B,).
+
+    With each row's product ``u = r y p`` and square ``v = r p^2`` of outcome and prediction about the arm's mean, r its
+    sampling weight, these are the sums of u, v, u^2, u v and v^2; those of parts of a table can be added. With clusters
+    u and v are summed in each first.
+    """
+
+    products: Tables
+    squares: Tables
+    spread: tuple[Tables, Tables, Tables]
+
+    @classmethod
+    def of(
+        cls, fit: RidgeFit, outcome: Rows, loo: Rows, arm: Rows, cluster: Int[Tensor, "B N"] | None = None
+    ) -> Agreement:
+        """Agreement of the arm's rows, whose leave-one-out errors are given, and the codes of their clusters."""
+        centred = outcome - fit.intercept[:, None]
+        left = centred - loo
+        u, v = (sums_by_cluster(rows, cluster) for rows in (arm * centred * left, arm * left.square()))
+        return cls(u.sum(1), v.sum(1), (u.square().sum(1), (u * v).sum(1), v.square().sum(1)))
+
+    def __add__(self, other: Agreement) -> Agreement:
+        spread = [one + two for one, two in zip(self.spread, other.spread, strict=True)]
+        return Agreement(
+            self.products + other.products, self.squares + other.squares, (spread[0], spread[1], spread[2])
+        )
+
+    @property
+    def trust(self) -> Tables:
+        """Share of the fit's departure from the arm's mean that outcomes bear out, in [0, 1].
+
+        The slope b of the outcomes on the predictions by the other rows, less what its own noise makes of it:
+        ``b (1 - 2 se^2 / b^2)``, nothing where the square of ``b / se`` is below two, which is where Akaike's criterion
+        prefers the mean. The standard error is robust to unequal variances, or one outcome would vouch for itself.
+        """
+        tiny = torch.finfo(self.squares.dtype).tiny
+        squares = self.squares.clamp_min(tiny)
+        slope = self.products / squares
+        uu, uv, vv = self.spread
+        noise = (uu - 2 * slope * uv + slope.square() * vv).clamp_min(0) / squares.square().clamp_min(tiny)
+        return (slope - 2 * noise / slope.clamp_min(1e-6)).clamp(0, 1)
+
+
+def toward_mean(fit: RidgeFit, fitted: Float[Tensor, "B n"], trust: Tables) -> Float[Tensor, "B n"]:
+    """Predictions that keep a share of the fit's departure from the arm's mean."""
+    mean = fit.intercept[:, None]
+    return mean + trust[:, None] * (fitted - mean)
+
+
+def guarded(fit: RidgeFit, trust: Tables, fitted: Rows, loo: Rows, outcome: Rows, arm: Rows) -> tuple[Rows, Rows]:
+    """:func:`leave_one_out` of predictions that keep a share of the fit's departure from the arm's mean."""
+    fitted, share = toward_mean(fit, fitted, trust), trust[:, None]
+    by_mean = leave_one_out_residuals(outcome, fit.intercept[:, None], arm / fit.count[:, None])
+    return fitted, torch.where(arm > 0, share * loo + (1 - share) * by_mean, outcome - fitted)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.balancing import Features, Rows, Tables
+from dowhy_cina.mathematics.balancing import Kernel, Rows, Tables
 from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage
 from dowhy_cina.mathematics.ridge import RidgeFit
@@ -198,7 +198,7 @@ class ZeroShot:
     loo_residuals: Rows
     prognosis: ScorePair
     balance_kernel: LandmarkKernel
-    balance_features: Features
+    balance_features: Kernel
     balance_ridge: Float[Tensor, " B"]
 
     @property

@@ -32,6 +32,8 @@ OUTSIDE_SHARE = 0.1
 WIDEST_INTERVAL = 2.0
 #: Spread, as a share of a covariate's size, that rounding alone explains.
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
+#: Measures that exceed the bound of a grade by no more than this share of it meet it.
+_TIE = 1e-9
 
 
 Grade = Literal["good", "strained", "the data do not answer this"]
@@ -252,16 +254,10 @@ def sum_arms(
     treated, outside, arms = treatment > 0.5, outside_support(treatment, propensity), []
     for own in (treated, ~treated):
         units = weights[own] if cluster is None else np.bincount(cluster[own], weights[own]).astype(np.float64)
-        arm = Arm(
-            int(own.sum()),
-            _kish(units),
-            float(units.max() / max(weights[own].sum(), np.finfo(np.float64).tiny)),
-            int(outside[own].sum()),
-            float(target_weights[own].sum()),
-            float(target_weights[own & outside].sum()),
-            None if cluster is None else len(np.unique(cluster[own])),
-        )
-        arms.append(arm)
+        largest = float(units.max() / max(weights[own].sum(), np.finfo(np.float64).tiny))
+        target, beyond = (float(target_weights[rows].sum()) for rows in (own, own & outside))
+        clusters = None if cluster is None else len(np.unique(cluster[own]))
+        arms.append(Arm(int(own.sum()), _kish(units), largest, int(outside[own].sum()), target, beyond, clusters))
     return Arms(*arms)
 
 
@@ -341,7 +337,9 @@ def _sample_warning(arm: str, rows: int) -> str:
 
 def _exceeds(value: float, measure: str) -> int:
     """Position in `GRADES` of a measure of which more is worse."""
-    return int(value > getattr(_STRAINED, measure)) + int(value > getattr(_UNANSWERABLE, measure))
+    bounds = (getattr(_STRAINED, measure), getattr(_UNANSWERABLE, measure))
+    # Five equal weights are .2 each, whatever their last bits say.
+    return sum(int(value > bound * (1 + _TIE)) for bound in bounds)
 
 
 def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
@@ -351,7 +349,7 @@ def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
     kind = "clusters" if arm.clusters else "rows"
     text = f"the weights of the {arm.rows} {name} rows{arm.held} are worth {size:.3g} equally weighted {kind}"
-    if largest > _STRAINED.weight:
+    if _exceeds(largest, "weight"):
         text += f", the heaviest carries {100 * largest:.0f} %"
     return (grade if uneven else min(grade, 1)), text
 

@@ -27,7 +27,7 @@ _POPULATIONS = {
     "ate": "all rows (ATE)",
     "att": "the treated (ATT)",
     "atc": "the controls (ATC)",
-    "rows": "the named rows",
+    "rows": "the named rows of the table",
     "overlap": "where both treatments are likely (overlap)",
 }
 
@@ -164,13 +164,13 @@ class AverageEffect:
             ("effect", f"{_number(self.value)} (standard error {_number(self.standard_error)})"),
             (f"{100 * self.confidence_level:g} % interval", self._interval_text()),
             ("p-value", "none" if self.p_value is None else f"{self.p_value:.3g}"),
-            ("population", f"{_POPULATIONS[self.target]}"),
+            ("population", self._population()),
         ]
         lines += [
             (name, f"{arm.rows} rows{arm.held}, effective sample size {arm.effective_size:.1f}")
             for name, arm in self.arms._asdict().items()
         ]
-        lines.append(("largest weight", f"{100 * self.largest_weight:.2g} % of its arm"))
+        lines.append(("largest weight", f"{round(100 * self.largest_weight, 9):.2g} % of its arm"))
         if self.rows_set_aside:
             lines.append(("set aside", f"{self.rows_set_aside} rows with another treatment value"))
         if len(self.balance):
@@ -195,6 +195,9 @@ class AverageEffect:
         text = [f"{label:<{width}}  {content}" for label, content in lines]
         text += [textwrap.fill(f"warning: {w}", 100, subsequent_indent="         ") for w in self.warnings]
         return "\n".join(text)
+
+    def _population(self) -> str:
+        return _POPULATIONS[self.target]
 
     def _interval_text(self) -> str:
         if self.confidence_interval is None:
@@ -256,6 +259,11 @@ class EffectResult(VaryingEffect, AverageEffect):
     weights: npt.NDArray[np.float64]
     propensity: npt.NDArray[np.float64]
     function: EffectFunction | None
+
+    def _population(self) -> str:
+        if self.target == "rows" and not self.target_weights.any():
+            return "the given rows, taken as a sample of their population that is independent of the table"
+        return super()._population()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "function": None, "covariates": None}

@@ -24,13 +24,15 @@ _FIXED_POINT = 2.0**12
 _REFINEMENTS = 3
 #: Spread of the hash: rows that differ by more than about its inverse get unrelated keys.
 _KEY_FACTOR = 1e4
+_KEY_DECIMALS = 9
 
 
-def column_order(standardised: Array, ascending: Array, names: Sequence[str]) -> list[int]:
-    """Order columns (D, N) by what they hold.
+def column_order(standardised: Array, ascending: Array, names: Sequence[str]) -> tuple[npt.NDArray[np.intp], Array]:
+    """Order columns (D, N) by what they hold, whichever way they point, and point them all the same way.
 
     First come two moments of the sorted values; ties are broken by the association with the other columns, and what is
-    still tied (columns that can be exchanged without changing the table) by name.
+    still tied (columns that can be exchanged without changing the table) by name. A column points to the side of its
+    longer tail, one whose values lie evenly on both sides to where the other columns are large.
 
     Parameters
     ----------
@@ -38,15 +40,30 @@ def column_order(standardised: Array, ascending: Array, names: Sequence[str]) ->
         The standardised columns, in row order and sorted.
     names
         Names of the columns.
+
+    Returns
+    -------
+    ndarray of int, shape (D,)
+        Places of the columns in canonical order.
+    ndarray, shape (D,)
+        1 for each column that points the right way already, -1 for one that has to be negated.
     """
     columns, rows = standardised.shape
     place = np.linspace(-1.0, 1.0, rows)
     shape = np.round((ascending * (place * place * place)).sum(axis=1) / rows, _STATISTIC_DECIMALS)
-    skew = np.round((ascending * (place * place)).sum(axis=1) / rows, _STATISTIC_DECIMALS)
-    rank = _dense_rank(skew, shape)
-    if rank.max(initial=-1) + 1 < columns:
-        rank = _refine_rank(rank, standardised)
-    return sorted(range(columns), key=lambda column: (rank[column], names[column]))
+    skew = _skewness(ascending)
+    rank, signs = _dense_rank(np.abs(skew), shape), np.sign(skew)
+    if rank.max(initial=-1) + 1 < columns or not signs.all():
+        rank, signs = _refine_rank(rank, signs, standardised, names)
+    order = sorted(range(columns), key=lambda column: (rank[column], names[column]))
+    return np.array(order, dtype=np.intp), signs
+
+
+def _skewness(ascending: Array) -> Array:
+    """Skewness (D,) of sorted columns that no far value decides; zero for symmetric ones."""
+    place = np.linspace(-1.0, 1.0, ascending.shape[1])
+    mean: Array = (ascending * (place * place)).sum(axis=1) / ascending.shape[1]
+    return np.round(mean, _STATISTIC_DECIMALS)
 
 
 def _dense_rank(minor: npt.NDArray[np.generic], major: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
@@ -58,23 +75,45 @@ def _dense_rank(minor: npt.NDArray[np.generic], major: npt.NDArray[np.generic]) 
     return rank
 
 
-def _refine_rank(rank: npt.NDArray[np.int64], standardised: Array) -> npt.NDArray[np.int64]:
-    """Split tied ranks by the association of each column with a bounded function of the rank-weighted row sums."""
+def _refine_rank(
+    rank: npt.NDArray[np.int64], signs: Array, standardised: Array, names: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], Array]:
+    """Split tied ranks, and give signs to columns that have none yet (0).
+
+    Both by the association of each column with a bounded function of the rank-weighted row sums, into which columns
+    without a sign enter by their size. If nothing tells where any of those points, the first stays as it is, and the
+    others follow it.
+    """
     fixed = np.rint(standardised * _FIXED_POINT)
-    for _ in range(_REFINEMENTS):
-        classes = rank.max() + 1
-        sums = ((rank + 1.0) @ fixed) / (_FIXED_POINT * classes)
+    signs = signs.copy()
+    for _ in range(_REFINEMENTS + len(signs)):
+        loose, classes = signs == 0, rank.max() + 1
+        pointed = np.where(loose[:, None], np.abs(fixed), fixed * signs[:, None])
+        sums = ((rank + 1.0) @ pointed) / (_FIXED_POINT * classes)
         # u / (1 + |u|) instead of tanh: exactly rounded operations give the same row the same bits wherever it lies.
         score = np.rint(sums / (1 + np.abs(sums)) * _FIXED_POINT)
-        refined = _dense_rank(fixed @ score, rank)
-        if refined.max() + 1 in (len(rank), classes):
-            return refined
-        rank = refined
-    return rank
+        association = fixed @ score
+        found = np.where(loose, np.sign(association), signs)
+        refined = _dense_rank(np.where(loose, np.abs(association), association * signs), rank)
+        settled = refined.max() + 1 in (len(rank), classes) and bool((found == signs).all())
+        rank, signs = refined, found
+        if settled:
+            if signs.all():
+                break
+            first = min(np.flatnonzero(signs == 0), key=lambda column: (rank[column], names[column]))
+            signs[first] = 1.0
+    return rank, np.where(signs == 0, 1.0, signs)
 
 
-def find_duplicates(standardised: Array, order: Sequence[int]) -> dict[int, int]:
-    """Find columns (D, N) that repeat an earlier one of `order` up to sign.
+def find_duplicates(standardised: Array, ascending: Array, names: Sequence[str]) -> dict[int, int]:
+    """Find columns (D, N) that repeat another one up to sign.
+
+    The one whose longer tail is below is kept, of those that point the same way the first by name.
+
+    Parameters
+    ----------
+    standardised, ascending, names
+        As in :func:`column_order`.
 
     Returns
     -------
@@ -87,14 +126,16 @@ def find_duplicates(standardised: Array, order: Sequence[int]) -> dict[int, int]
     # Equal columns have equal projections, so only neighbours among the sorted projections can be equal.
     probe = np.modf(np.arange(1, rows + 1) * 0.6180339887498949)[0] - 0.5
     projection = np.abs(standardised @ probe)
-    ascending = np.argsort(projection)
-    breaks = np.flatnonzero(np.diff(projection[ascending]) > 2 * DUPLICATE_TOLERANCE * rows) + 1
-    groups = [group for group in np.split(ascending, breaks) if len(group) > 1]
-    position = {column: index for index, column in enumerate(order)}
+    order = np.argsort(projection)
+    breaks = np.flatnonzero(np.diff(projection[order]) > 2 * DUPLICATE_TOLERANCE * rows) + 1
     repeats: dict[int, int] = {}
-    for group in groups:
+    for group in np.split(order, breaks):
         kept: list[int] = []
-        for column in sorted(group.tolist(), key=position.__getitem__):
+        members = group.tolist()
+        if len(members) > 1:
+            skew = _skewness(ascending[group])
+            members = [members[place] for place in sorted(range(len(skew)), key=lambda k: (skew[k], names[members[k]]))]
+        for column in members:
             same = next((other for other in kept if _same_up_to_sign(standardised[column], standardised[other])), None)
             if same is None:
                 kept.append(column)
@@ -125,6 +166,27 @@ def canonical_row_key(covariates: Array) -> Array:
     # Sines of squares have no linear relation with whole coefficients, so balanced binary columns do not collide.
     coefficients = 1.5 + 0.5 * np.sin(np.square(np.arange(1.0, columns + 1)))
     spread = (np.ascontiguousarray(covariates) * coefficients).sum(axis=1) * _KEY_FACTOR
+    # A row of zeros, which another unit of a column may move by a last bit, stays on one side of a whole number.
+    spread = np.round(spread, _KEY_DECIMALS)
     key: Array = spread - np.floor(spread)
     key[key >= 1.0] = 0.0
     return key
+
+
+def turns_of(key: Array, treatment: Array) -> npt.NDArray[np.int64]:
+    """Count the rows with the key and in the arm of each row that come before it.
+
+    Parameters
+    ----------
+    key, treatment : ndarray, shape (N,)
+        Row keys in ascending order, and 0 or 1, ascending among rows with one key.
+
+    Returns
+    -------
+    ndarray of int, shape (N,)
+        Zero throughout if no row of an arm has the covariates of another one.
+    """
+    first = np.r_[True, (np.diff(key) != 0) | (np.diff(treatment) != 0)][: len(key)]
+    start = np.flatnonzero(first)
+    turns: npt.NDArray[np.int64] = np.arange(len(key)) - start[np.cumsum(first) - 1]
+    return turns

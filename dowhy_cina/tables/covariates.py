@@ -124,6 +124,7 @@ class Preprocessor:
         self._encoding: _Encoding | None = None
         self._varying: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._kept: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self._signs: Array = np.empty(0)
         self._scaling: Scaling | None = None
 
     def fit(self, covariates: Any) -> Preprocessor:
@@ -156,15 +157,17 @@ class Preprocessor:
         self.dropped = {encoding.names[column]: "constant" for column in np.flatnonzero(scaling.constant)}
         if scaling.constant.any():
             encoded, ascending, scaling = encoded[varying], ascending[varying], scaling.take(varying)
-        standardised = scaling.apply(encoded)
-        order = column_order(standardised, scaling.apply(ascending), names)
-        repeats = find_duplicates(standardised, order)
+        standardised, ascending = scaling.apply(encoded), scaling.apply(ascending)
+        repeats = find_duplicates(standardised, ascending, names)
         self.dropped |= {names[column]: f"duplicate of {names[other]!r}" for column, other in sorted(repeats.items())}
-        kept = np.array([column for column in order if column not in repeats], dtype=np.intp)
+        # Repeats go before the others are put in order, on which they would have a say otherwise.
+        single = np.array([column for column in range(len(names)) if column not in repeats], dtype=np.intp)
+        order, signs = column_order(standardised[single], ascending[single], [names[column] for column in single])
+        kept = single[order]
         self.names_in, self.names_out = encoding.names_in, [names[column] for column in kept]
-        self._encoding, self._varying = encoding, varying
+        self._encoding, self._varying, self._signs = encoding, varying, signs[order]
         self._kept, self._scaling = varying[kept], scaling.take(kept)
-        return np.ascontiguousarray(standardised[kept].T)
+        return self._pointed(standardised[kept])
 
     def transform(self, covariates: Any) -> Array:
         """Encode and standardise a table like the fitted one.
@@ -188,7 +191,14 @@ class Preprocessor:
         """
         encoded = self._encode(covariates)
         assert self._scaling is not None
-        return np.ascontiguousarray(self._scaling.apply(encoded[self._kept]).T)
+        return self._pointed(self._scaling.apply(encoded[self._kept]))
+
+    def _pointed(self, standardised: Array) -> Array:
+        """Rows of standardised columns, each of which points its canonical way."""
+        pointed: Array = np.ascontiguousarray(standardised.T)
+        if (self._signs < 0).any():
+            pointed *= self._signs
+        return pointed
 
     def deviations(self, covariates: Any) -> Array:
         """Encode a table and return how far each value is from the fitted mean, (N, D), in units of the fitted sd.

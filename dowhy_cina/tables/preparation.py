@@ -21,7 +21,7 @@ from dowhy_cina.mathematics.kernels import KERNELS
 from dowhy_cina.mathematics.memory import MemoryPlan, plan_memory
 from dowhy_cina.mathematics.scaling import Array, standardise
 from dowhy_cina.model.state import TableBatch
-from dowhy_cina.tables.canonical import canonical_row_key
+from dowhy_cina.tables.canonical import canonical_row_key, turns_of
 from dowhy_cina.tables.covariates import Preprocessor
 
 #: Rows from which the pilot learns column scales.
@@ -44,6 +44,8 @@ class CanonicalTable:
         Whether they were given.
     order : ndarray of int, shape (N,)
         Place of each row in the given table.
+    turns : ndarray of int, shape (N,)
+        Rows of the same arm with the same covariates that come before each row.
     scale : float
         Standard deviation of the outcome, in its unit.
     blank : bool
@@ -58,6 +60,7 @@ class CanonicalTable:
     weights: Array
     weighted: bool
     order: npt.NDArray[np.int64]
+    turns: npt.NDArray[np.int64]
     scale: float
     blank: bool
     cluster: npt.NDArray[np.int64] | None = None
@@ -72,7 +75,8 @@ class CanonicalTable:
         cluster: npt.NDArray[np.int64] | None = None,
     ) -> CanonicalTable:
         """Sort and scale an encoded table."""
-        keys = [outcome, treatment, canonical_row_key(covariates)]
+        key = canonical_row_key(covariates)
+        keys = [outcome, treatment, key]
         order = np.lexsort(keys if sample_weight is None else [sample_weight, *keys])
         (scaled,), scaling = standardise(outcome[None, order], clip=np.inf)
         blank = not covariates.shape[1]
@@ -80,8 +84,11 @@ class CanonicalTable:
         weights = np.ones(len(order)) if sample_weight is None else sample_weight[order]
         weights = weights * (len(weights) / weights.sum())
         scale = float(scaling.sd[0] / scaling.unit[0])
+        turns = turns_of(key[order], treatment[order])
         codes = None if cluster is None else pd.factorize(cluster[order])[0].astype(np.int64)
-        return cls(columns, treatment[order], scaled, weights, sample_weight is not None, order, scale, blank, codes)
+        return cls(
+            columns, treatment[order], scaled, weights, sample_weight is not None, order, turns, scale, blank, codes
+        )
 
     @property
     def counts(self) -> Array:
@@ -93,9 +100,9 @@ class CanonicalTable:
     def leading(self, size: int) -> npt.NDArray[np.int64]:
         """Rows that lead: half from each arm where both have enough, and as few of each cluster as make up the size."""
         if self.cluster is None:
-            return stratified_rows(self.treatment, size)
+            return stratified_rows(self.treatment, size, turns=self.turns)
         few = rows_of_clusters(self.cluster, size)
-        return few[stratified_rows(self.treatment[few], size)]
+        return few[stratified_rows(self.treatment[few], size, turns=self.turns[few])]
 
     def landmarks(self, size: int) -> npt.NDArray[np.int64]:
         """Leading rows, of which none repeats the covariates of another one of its cluster."""
@@ -104,7 +111,7 @@ class CanonicalTable:
         repeats = pd.DataFrame(self.covariates).assign(cluster=self.cluster).duplicated().to_numpy()
         first = np.flatnonzero(~repeats)
         few = first[rows_of_clusters(self.cluster[first], size)]
-        return few[stratified_rows(self.treatment[few], size)]
+        return few[stratified_rows(self.treatment[few], size, turns=self.turns[few])]
 
 
 @dataclass(frozen=True)
@@ -205,15 +212,25 @@ def rows_of_clusters(cluster: npt.NDArray[np.int64], size: int) -> npt.NDArray[n
     return np.flatnonzero(place < most)
 
 
-def stratified_rows(treatment: Array, size: int, rng: np.random.Generator | None = None) -> npt.NDArray[np.int64]:
+def stratified_rows(
+    treatment: Array,
+    size: int,
+    rng: np.random.Generator | None = None,
+    turns: npt.NDArray[np.int64] | None = None,
+) -> npt.NDArray[np.int64]:
     """Rows of each arm, half from each where both have enough; all rows of a table no longer than ``size``.
 
-    The first of each arm, or random ones with a generator.
+    The first of each arm, or random ones with a generator. With ``turns``, see :class:`CanonicalTable`, one row of each
+    distinct kind comes before the second of any. Of an odd number, the last row is of the larger arm, and of the one
+    that comes first if they are equal.
     """
     if len(treatment) <= size:
         return np.arange(len(treatment))
     control, treated = np.flatnonzero(treatment == 0), np.flatnonzero(treatment == 1)
+    if turns is not None and turns.any():
+        control, treated = (arm[np.argsort(turns[arm], kind="stable")] for arm in (control, treated))
     if rng is not None:
         control, treated = rng.permutation(control), rng.permutation(treated)
-    share = max(min(len(treated), size // 2), size - len(control))
+    more = len(treated) - len(control) or int(control[0] - treated[0])
+    share = max(min(len(treated), (size + (more > 0)) // 2), size - len(control))
     return np.sort(np.concatenate([control[: size - share], treated[:share]]))

@@ -76,7 +76,7 @@ def test_pseudo_outcomes_of_rows_set_aside_and_of_foreign_targets(table):
     found = analyse(x, arms, y, treatment_value=1, control_value=0).effect()
     assert np.isnan(found.pseudo_outcomes[-50:]).all()
     assert found.pseudo_outcomes[:-50].mean() == pytest.approx(found.value)
-    foreign = analyse(x, t, y).effect(pd.DataFrame(x[:20]))
+    foreign = analyse(x, t, y).effect(pd.DataFrame(x[:20] + 0.01))
     assert np.isnan(foreign.pseudo_outcomes).all()
     assert foreign.to_dict()["pseudo_outcomes"] == [None] * len(t)
 
@@ -114,7 +114,7 @@ def test_named_rows(table, analysis):
     mask = x[:, 1] > 0
     inside = analysis.effect(mask)
     assert inside.target_weights[~mask].sum() == 0
-    foreign = analysis.effect(pd.DataFrame(x[mask]))
+    foreign = analysis.effect(pd.DataFrame(np.r_[x[mask], x[mask][:1] + 0.01]))
     assert foreign.target_weights.sum() == 0
     assert foreign.value == pytest.approx(inside.value, abs=0.1)
     # The foreign rows count as a sample of their own, which knows nothing of the table's.

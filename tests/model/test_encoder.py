@@ -10,6 +10,8 @@ from dowhy_cina.config import ModelConfig
 from dowhy_cina.model.encoder import (
     COLUMN_BOUND,
     COLUMN_FEATURES,
+    SWAPPED_COLUMN_FEATURES,
+    SWAPPED_TABLE_FEATURES,
     TABLE_FEATURES,
     TABLE_OUTPUTS,
     ColumnEncoder,
@@ -152,6 +154,39 @@ def test_untrained_network_corrects_nothing():
     assert not scales.any()
     assert all(not value.any() for value in multipliers.values())
     assert list(multipliers) == list(TABLE_OUTPUTS)
+
+
+def test_features_of_swapped_arms(data):
+    x, t, y, shares = data
+    found = column_features(x, 1 - t, y, shares[..., [0, 2, 1]])
+    expected = column_features(x, t, y, shares)
+    torch.testing.assert_close(found, expected[..., SWAPPED_COLUMN_FEATURES], atol=1e-12, rtol=0)
+    assert not torch.allclose(found, expected)
+    pilot = torch.rand(B, 3, generator=torch.Generator().manual_seed(0)).double()
+    swapped = pilot[:, [0, 2, 1]]
+    found = table_features(table_totals(1 - t, y), D, swapped, 1 + swapped)
+    expected = table_features(table_totals(t, y), D, pilot, 1 + pilot)[:, SWAPPED_TABLE_FEATURES]
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+def test_swapped_arms_swap_their_settings(encoder):
+    columns, table = tokens()
+    scales, multipliers = encoder(columns, table)
+    swapped, others = encoder(columns[..., SWAPPED_COLUMN_FEATURES], table[:, SWAPPED_TABLE_FEATURES])
+    assert (scales[..., 1] - scales[..., 2]).abs().min() > 1e-6
+    torch.testing.assert_close(swapped, scales[..., [0, 2, 1]], atol=1e-12, rtol=0)
+    for name, value in multipliers.items():
+        other = {"control_penalty": "treated_penalty", "treated_penalty": "control_penalty"}.get(name, name)
+        torch.testing.assert_close(others[other], value, atol=1e-12, rtol=0)
+
+
+def test_both_ways_to_call_the_arms_train_the_network(encoder):
+    columns, table = (part.requires_grad_() for part in tokens())
+    encoder(columns, table)[0][..., 1].sum().backward()
+    for part, places in ((columns, [1, 2, 9, 15]), (table, [1, 2, 7, 8])):
+        assert part.grad.abs().amax(tuple(range(part.ndim - 1)))[places].min() > 0
+    assert encoder.column_output.weight.grad[[1, 2]].abs().amax(1).min() > 0
+    encoder.zero_grad()
 
 
 def test_equivariant_to_columns(encoder):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dowhy_cina.tables import Preprocessor, canonical_row_key
+from dowhy_cina.tables.canonical import turns_of
 
 
 @st.composite
@@ -105,6 +106,66 @@ class TestInvariance:
         covariates = prepared.fit_transform(frame)
         np.testing.assert_array_equal(permuted.fit_transform(frame.iloc[rows, columns]), covariates[rows])
         assert prepared.names_out == permuted.names_out
+
+
+def keys_of(table):
+    return canonical_row_key(Preprocessor().fit_transform(table))
+
+
+class TestSigns:
+    @settings(max_examples=100, deadline=None)
+    @given(tables())
+    def test_a_negated_column(self, drawn):
+        """Of columns that only the sign of another one tells apart, one stays as it was given."""
+        table, rng = drawn
+        table = np.column_stack([table, rng.normal(size=len(table)) ** 3])
+        signs = rng.choice([-1.0, 1.0], table.shape[1])
+        before, after = Preprocessor().fit_transform(table), Preprocessor().fit_transform(table * signs)
+        assert after.shape == before.shape
+        if len(table) > 10:
+            np.testing.assert_allclose(after, before, atol=1e-8)
+
+    def test_columns_point_to_their_longer_tail(self):
+        x = np.random.default_rng(0).exponential(size=(200, 2))
+        for signs in ([1, 1], [-1, 1], [-1, -1]):
+            found = Preprocessor().fit_transform(x * signs)
+            assert (found.max(axis=0) > -found.min(axis=0)).all()
+
+    def test_balanced_columns_point_where_the_others_do(self):
+        rng = np.random.default_rng(1)
+        half = np.arange(200) % 2 * 2.0 - 1
+        x = np.column_stack([rng.exponential(size=200), rng.permutation(half), rng.permutation(half)])
+        for signs in ([1, -1, 1], [1, 1, -1], [-1, -1, -1]):
+            np.testing.assert_allclose(keys_of(x * signs), keys_of(x), atol=1e-8)
+
+    def test_balanced_columns_alone_follow_the_first(self):
+        """No column tells where another points; that of the first name stays, and the others follow it."""
+        first = np.arange(200) % 2 * 2.0 - 1
+        second = first * np.where(np.arange(200) // 2 % 4 == 0, -1.0, 1.0)
+        x = np.column_stack([first, second])
+        np.testing.assert_array_equal(keys_of(x * [1, -1]), keys_of(x))
+
+    def test_a_copy_changes_no_order(self):
+        """Columns that tie are told apart by the others, among which a copy does not count twice."""
+        rng = np.random.default_rng(3)
+        base = rng.normal(size=200)
+        x = np.column_stack([rng.exponential(size=200), *(rng.permutation(base) for _ in range(4))])
+        for column in range(5):
+            more = np.column_stack([x, 2.0 - 3.0 * x[:, column]])
+            np.testing.assert_allclose(Preprocessor().fit_transform(more), Preprocessor().fit_transform(x), atol=1e-9)
+
+    def test_rows_that_were_not_fitted_point_the_same_way(self):
+        x = -np.random.default_rng(4).exponential(size=(200, 3))
+        prepared = Preprocessor().fit(x)
+        np.testing.assert_array_equal(prepared.transform(x[:9]), prepared.transform(x)[:9])
+        np.testing.assert_array_equal(np.abs(prepared.deviations(x[:9])), np.abs(prepared.transform(x)[:9]))
+
+
+def test_turns_count_the_rows_alike_before_each():
+    key, arm = np.array([0.1, 0.1, 0.1, 0.1, 0.4, 0.4, 0.5]), np.array([0, 0, 0, 1, 1, 1, 0])
+    assert turns_of(key, arm).tolist() == [0, 1, 2, 0, 0, 1, 0]
+    assert turns_of(key[:0], arm[:0]).tolist() == []
+    assert not turns_of(np.arange(5.0), np.zeros(5)).any()
 
 
 class TestRowKey:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import (
     PILOT_ROWS,
     CanonicalTable,
@@ -110,6 +111,28 @@ def test_landmarks_are_half_from_each_arm_where_both_have_enough():
     assert (even % 2).sum() == 50
     assert (np.diff(even) > 0).all()
     assert (stratified_rows(treatment, 5000) == np.arange(1000)).all()
+
+
+@pytest.mark.parametrize("size", [7, 8, 31])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.97])
+def test_landmarks_do_not_know_which_arm_is_called_treated(size, share):
+    rng = np.random.default_rng(0)
+    treatment = rng.permutation((np.arange(200) < 200 * share) * 1.0)
+    rows = stratified_rows(treatment, size)
+    assert len(rows) == size
+    np.testing.assert_array_equal(stratified_rows(1 - treatment, size), rows)
+
+
+def test_landmarks_are_of_all_kinds_of_rows():
+    rng = np.random.default_rng(1)
+    x = Preprocessor().fit_transform(rng.integers(0, 4, (600, 2)))
+    t, y = rng.integers(0, 2, 600) * 1.0, rng.normal(size=600)
+    table = CanonicalTable.of(x, t, y)
+    marks = table_batch([table], 40, CPU).landmarks[0].numpy()
+    for arm in (0, 1):
+        kinds, counts = np.unique(table.covariates[marks][table.treatment[marks] == arm], axis=0, return_counts=True)
+        assert len(kinds) == 16
+        assert counts.max() - counts.min() == 1
 
 
 def test_long_tables_have_a_pilot():

@@ -16,6 +16,7 @@ import torch
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.errors import InputError
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
+from dowhy_cina.tables.canonical import turns_of
 from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
 
 Array = npt.NDArray[np.float64]
@@ -212,7 +213,7 @@ class EncodedPart:
 
 
 class Leaders:
-    """Rows of each arm that come first in canonical order; adding keeps the first of both.
+    """Rows of each arm that come first by their turns and in canonical order; adding keeps the first of both.
 
     Parameters
     ----------
@@ -224,7 +225,8 @@ class Leaders:
         arms = []
         for arm in (0, 1):
             own = columns[columns[:, -3] == arm]
-            arms.append(own[np.lexsort([own[:, -2], own[:, -1]])[:PILOT_ROWS]])
+            own = own[np.lexsort([own[:, -2], own[:, -1]])]
+            arms.append(own[np.argsort(turns_of(own[:, -1], own[:, -3]), kind="stable")[:PILOT_ROWS]])
         self.columns = np.concatenate(arms)
 
     def __add__(self, other: Leaders) -> Leaders:
@@ -233,19 +235,22 @@ class Leaders:
     def chosen(self, counts: tuple[int, int], landmarks: int) -> tuple[Array, npt.NDArray[np.int64]]:
         """Pilot rows in canonical order, and the places of the landmarks among them, for arms of these sizes."""
         rows = self.columns[np.lexsort([self.columns[:, -2], self.columns[:, -3], self.columns[:, -1]])]
-        arm, total = rows[:, -3], sum(counts)
+        total = sum(counts)
         if total > PILOT_ROWS:
-            rows = rows[_first(arm, counts, PILOT_ROWS)]
-        marks = _first(rows[:, -3], counts, landmarks) if total > landmarks else np.arange(len(rows))
+            rows = rows[_first(rows, counts, PILOT_ROWS)]
+        marks = _first(rows, counts, landmarks) if total > landmarks else np.arange(len(rows))
         return rows[:, :-1], marks
 
 
-def _first(arm: Array, counts: tuple[int, int], size: int) -> npt.NDArray[np.int64]:
+def _first(rows: Array, counts: tuple[int, int], size: int) -> npt.NDArray[np.int64]:
     """Rows that :func:`stratified_rows` takes of the whole table, which has more rows than are here."""
-    # The rule looks at the sizes of the arms, up to ``size``, and at the first rows of each.
-    lacking = [min(max(count, 0), 2 * size) - int((arm == k).sum()) for k, count in enumerate(counts)]
+    arm, turns = rows[:, -3], turns_of(rows[:, -1], rows[:, -3])
+    # The rule looks at the sizes of the arms, up to ``size``, at which is larger, and at the first rows of each.
+    enough = [min(count, 2 * size + (count == max(counts))) for count in counts]
+    lacking = [count - int((arm == k).sum()) for k, count in enumerate(enough)]
     filled = np.concatenate([arm, np.zeros(max(lacking[0], 0)), np.ones(max(lacking[1], 0))])
-    return stratified_rows(filled, size)
+    late = np.full(len(filled) - len(arm), len(filled))
+    return stratified_rows(filled, size, turns=np.concatenate([turns, late]))
 
 
 def encode(part: pd.DataFrame, coding: Coding) -> tuple[EncodedPart, Sums]:

@@ -16,7 +16,14 @@ from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Smalle
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows, places_of
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics, leave_one_out_residuals
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.outcome import OutcomeRegression, OutcomeSpace, leave_one_out
+from dowhy_cina.model.outcome import (
+    Agreement,
+    OutcomeRegression,
+    OutcomeSpace,
+    guarded,
+    leave_one_out,
+    toward_mean,
+)
 from dowhy_cina.model.state import ScoreModel, ScorePair, Settings, TableBatch, prognostic_scores
 
 Rows = Float[Tensor, "1 n"]
@@ -129,10 +136,11 @@ def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
 
 
 def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[RowState, Sums]:
-    """Unclipped means of both arms and leave-one-out residuals of each row's own, with what the arms' means span.
+    """What the fits alone say of both arms, and leave-one-out residuals of each row's own.
 
-    The sums also hold the moments of each regression over the rows of both arms, ``moments[regression][arm]``, and the
-    smallest chances that rows of each arm had of their treatment.
+    The sums hold what the fits span in their arms, how outcomes agree with predictions by the other rows, the moments
+    of each regression over the rows of both arms, ``moments[regression][arm]``, and the smallest chances that rows of
+    each arm had of their treatment.
     """
     if is_empty(part):
         return RowState(propensity, (propensity, propensity), propensity), {}
@@ -144,6 +152,7 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ro
         found, loo = leave_one_out(regression.fit, features, features.take(places), places, part.outcome, rows)
         residuals = torch.where(rows > 0, loo, residuals)
         means.append(found)
+        sums[f"agreement{arm}"] = Agreement.of(regression.fit, part.outcome, loo, rows)
         for other in (0, 1):
             sums[f"moments{arm}{other}"] = features.mean(arm_rows(part, other))
         if rows.any():
@@ -152,12 +161,17 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ro
     return RowState(propensity, (means[0], means[1]), residuals), sums
 
 
-def clipped(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[RowState, Sums]:
-    """Means within the arms' ranges, and the spread of the prognostic scores."""
+def guard(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[RowState, Sums]:
+    """Means shrunk by the trust in each regression, within the arms' ranges, and the spread of prognostic scores."""
     if is_empty(part):
         return state, {}
-    control, treated = (model.clip(mean) for model, mean in zip(fitted.regressions, state.means, strict=True))
-    state = replace(state, means=(control, treated))
+    means, residuals = [], torch.zeros_like(part.outcome)
+    for arm, (regression, mean) in enumerate(zip(fitted.regressions, state.means, strict=True)):
+        rows = arm_rows(part, arm)
+        found, loo = guarded(regression.fit, regression.trust, mean, state.loo_residuals, part.outcome, rows)
+        residuals = torch.where(rows > 0, loo, residuals)
+        means.append(regression.clip(found))
+    state = replace(state, means=(means[0], means[1]), loo_residuals=residuals)
     return state, {"prognosis": Spread.of(torch.cat(_prognosis(part, state)).T)}
 
 
@@ -171,6 +185,16 @@ def balance_keys(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Te
     coordinates = fitted.pair.coordinates(_prognosis(part, state))
     coordinate = fitted.scores.coordinate(state.propensity)
     return fitted.model.balance_keys(part.covariates, coordinate, coordinates, fitted.settings)
+
+
+def _trusted(regression: OutcomeRegression, found: Sums, arm: int) -> OutcomeRegression:
+    """Regression with the trust and the range that the sums of :func:`predictions` give it."""
+    trust = found[f"agreement{arm}"].trust
+    lower, upper = (
+        toward_mean(regression.fit, end.view(1, 1), trust)
+        for end in (found[f"range{arm}"].lower, found[f"range{arm}"].upper)
+    )
+    return replace(regression, trust=trust, lower=lower, upper=upper)
 
 
 def _landmark_part(pilot: TableBatch) -> EncodedPart:
@@ -208,6 +232,7 @@ def forward(
         OutcomeRegression(
             space,
             cross_validated_fit(found[f"fit{arm}"], model.outcome_penalty(settings, arm)),
+            torch.ones(1, dtype=torch.float64),
             -unbounded,
             unbounded,
         )
@@ -216,16 +241,12 @@ def forward(
     fitted = replace(fitted, regressions=tuple(regressions))
     found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
     mark_state = predictions(marks, mark_propensity, fitted)[0]
-    ranges = [found[f"range{arm}"] for arm in (0, 1)]
-    bounded = [
-        replace(regression, lower=ends.lower.view(1, 1), upper=ends.upper.view(1, 1))
-        for regression, ends in zip(regressions, ranges, strict=True)
-    ]
+    bounded = [_trusted(regression, found, arm) for arm, regression in enumerate(fitted.regressions)]
     fitted = replace(fitted, regressions=tuple(bounded))
-    spread = partitions.run(clipped, ["encoded", "raw"], "state", fitted=fitted)["prognosis"]
+    spread = partitions.run(guard, ["encoded", "raw"], "state", fitted=fitted)["prognosis"]
     partitions.forget("raw")
     moments = list(zip(spread.mean[:, None], spread.sd[:, None], strict=True))
     fitted = replace(fitted, pair=model.prognosis(moments[0], moments[1]))
-    mark_state = clipped(marks, mark_state, fitted)[0]
+    mark_state = guard(marks, mark_state, fitted)[0]
     balance = LandmarkKernel(balance_keys(marks, mark_state, fitted), settings.treatment_amplitudes)
     return replace(fitted, balance_kernel=balance), found

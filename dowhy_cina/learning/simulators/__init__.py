@@ -1,8 +1,8 @@
 """Simulated observational tables with known effects: the prior on which models are pretrained.
 
 A simulator is a function ``(generator, rows, columns) -> SimulatedTable``; ``REGISTRY`` names them. Nothing is drawn
-from, or fitted to, a table on which estimators are compared; the real covariates of one family ship with
-scikit-learn and statsmodels.
+from, or fitted to, a table on which estimators are compared; real covariates ship with scikit-learn and
+statsmodels.
 """
 
 from __future__ import annotations
@@ -11,6 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dowhy_cina.learning.simulators.confounding import (
+    gaussian_process,
+    kinks,
+    quadratic_forms,
+    ranks,
+    score_driven,
+    skewed,
+    wide,
+)
 from dowhy_cina.learning.simulators.designs import (
     far_controls,
     kang_schafer,
@@ -41,23 +50,37 @@ REGISTRY: dict[str, Simulator] = {
     "semi_synthetic": semi_synthetic,
     "far_controls": far_controls,
     "records": records,
+    "gaussian_process": gaussian_process,
+    "kinks": kinks,
+    "ranks": ranks,
+    "wide": wide,
+    "score_driven": score_driven,
+    "skewed": skewed,
+    "quadratic_forms": quadratic_forms,
 }
 
 DEFAULT_WEIGHTS: dict[str, float] = {
-    "mixed": 0.12,
-    "simulation_a": 0.04,
-    "scm": 0.09,
-    "networks": 0.07,
-    "trees": 0.06,
-    "additive": 0.07,
-    "linear": 0.05,
-    "targeted": 0.12,
-    "rare_treated": 0.08,
-    "surface": 0.06,
-    "kang_schafer": 0.04,
-    "semi_synthetic": 0.08,
-    "far_controls": 0.06,
-    "records": 0.06,
+    "mixed": 0.07,
+    "simulation_a": 0.03,
+    "scm": 0.06,
+    "networks": 0.05,
+    "trees": 0.05,
+    "additive": 0.04,
+    "linear": 0.03,
+    "targeted": 0.06,
+    "rare_treated": 0.05,
+    "surface": 0.04,
+    "kang_schafer": 0.03,
+    "semi_synthetic": 0.06,
+    "far_controls": 0.04,
+    "records": 0.04,
+    "gaussian_process": 0.09,
+    "kinks": 0.05,
+    "ranks": 0.04,
+    "wide": 0.06,
+    "score_driven": 0.05,
+    "skewed": 0.03,
+    "quadratic_forms": 0.03,
 }
 
 

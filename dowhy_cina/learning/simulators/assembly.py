@@ -24,7 +24,7 @@ from dowhy_cina.learning.simulators.mechanisms import random_function, standard_
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray, SimulatedTable
 
 HETEROGENEITY = ("constant", "weak", "smooth", "separate", "score", "flat")
-NULL_SHARE = 0.15
+NULL_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,34 @@ def assemble(
     treatment, propensity = select(rng, index, switches)
     treated = prognosis if switches.null else _treated(rng, prognosis, index, propensity, switches, modifiers)
     spread = unit(random_function(rng, modifiers, ["linear"])) if switches.outcome == "heteroskedastic" else index
+    return observe(rng, family, covariates, (treatment, propensity), (prognosis, treated), switches, spread)
+
+
+def observe(
+    rng: np.random.Generator,
+    family: str,
+    covariates: FloatArray,
+    treatments: tuple[FloatArray, FloatArray],
+    responses: tuple[FloatArray, FloatArray],
+    switches: Switches,
+    spread: FloatArray,
+) -> SimulatedTable:
+    """Draw the outcomes of a table.
+
+    Parameters
+    ----------
+    rng, family, covariates, switches
+        As of :func:`assemble`.
+    treatments : pair of (N,) arrays
+        Treatments and their probabilities.
+    responses : pair of (N,) arrays
+        Latent response under control and under treatment.
+    spread : (N,) array
+        Standardised log-scale of heteroskedastic noise.
+    """
+    treatment, propensity = treatments
     for kind in (*[switches.outcome] * 4, "gaussian"):  # a rare event may not occur in a small table: draw again
-        law0, law1 = outcome_laws(rng, kind, (prognosis, treated), switches.noise_share, spread)
+        law0, law1 = outcome_laws(rng, kind, responses, switches.noise_share, spread)
         law = merge(law0, law1, treatment)
         outcome = law.draw(rng)
         if np.ptp(outcome) > 0:

@@ -6,27 +6,16 @@ Letters: N rows, D covariates, L levels of a categorical covariate.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
+from dowhy_cina.learning.simulators.latents import LAWS, correlated_gaussians
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 
 Transform = Callable[[np.random.Generator, FloatArray], FloatArray]
-
-
-def correlated_gaussians(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
-    """Draw (N, D) unit-variance gaussians, independent or sharing a few factors."""
-    noise = rng.normal(size=(rows, columns))
-    if rng.random() < 0.25 or columns == 1:
-        return noise
-    factors = int(rng.integers(1, 2 + min(columns, 12) // 2))
-    loading = rng.normal(size=(factors, columns)) * (rng.random((factors, columns)) < rng.uniform(0.2, 1))
-    loading /= np.maximum(np.sqrt((loading**2).sum(axis=0)), 1e-9)
-    common = rng.beta(1.2, rng.uniform(0.5, 3), columns) * (loading != 0).any(axis=0)
-    shared = (rng.normal(size=(rows, factors)) @ loading) * np.sqrt(common)
-    return np.asarray(shared + noise * np.sqrt(1 - common))
 
 
 def _uniform(latent: FloatArray) -> FloatArray:
@@ -150,7 +139,17 @@ def mixed_covariates(
     (N, D) array
         Finite covariates in raw units.
     """
-    latent = correlated_gaussians(rng, rows, columns)
+    return typed_columns(rng, correlated_gaussians(rng, rows, columns), emphasis, one_hot)
+
+
+def typed_columns(
+    rng: np.random.Generator,
+    latent: FloatArray,
+    emphasis: Mapping[str, float] | None = None,
+    one_hot: float | None = None,
+) -> FloatArray:
+    """Give columns (N, D) of unit scale their types, one-hot blocks and near-duplicates; as ``mixed_covariates``."""
+    columns = latent.shape[1]
     kind = _draw_kinds(rng, columns, emphasis)
     covariates = latent.copy()
     for position, transform in enumerate(TRANSFORMS.values()):
@@ -162,6 +161,30 @@ def mixed_covariates(
     if columns > 2 and rng.random() < 0.25:
         _near_duplicates(rng, covariates)
     return covariates
+
+
+def any_covariates(rng: np.random.Generator, rows: int, columns: int, laws: Sequence[str] = tuple(LAWS)) -> FloatArray:
+    """Draw a covariate table of any kind.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of all randomness.
+    rows, columns : int
+        Shape of the table.
+    laws : sequence of str, optional
+        Joint laws to choose from, named in ``latents.LAWS``; all by default.
+
+    Returns
+    -------
+    (N, D) array
+        Nearly half of the tables have columns of the law as they are, a third give them types, one in five is real.
+    """
+    style = rng.random()
+    if style < 0.2:
+        return real_covariates(rng, rows, columns)
+    latent = LAWS[laws[int(rng.integers(len(laws)))]](rng, rows, columns)
+    return latent if style < 0.65 else typed_columns(rng, latent)
 
 
 def _draw_kinds(rng: np.random.Generator, columns: int, emphasis: Mapping[str, float] | None) -> IntArray:
@@ -180,7 +203,10 @@ REAL_TABLES = {
     "breast_cancer": "sklearn",
     "diabetes": "sklearn",
     "digits": "sklearn",
+    "digits_components": "sklearn",
     "fair": "statsmodels",
+    "iris": "sklearn",
+    "macrodata": "statsmodels",
     "modechoice": "statsmodels",
     "randhie": "statsmodels",
     "star98": "statsmodels",
@@ -188,11 +214,16 @@ REAL_TABLES = {
 }
 MOST_LEVELS = 12  # columns with at most so many values may be one-hot encoded
 JITTER = 0.05  # of a continuous column that is drawn with repetition, in standard deviations
+COMPONENTS = 20  # leading principal components of the images in ``digits``
 
 
 @lru_cache(maxsize=len(REAL_TABLES))
 def real_table(name: str) -> tuple[FloatArray, tuple[str, ...]]:
     """Columns of a real table, shape (L, D), and their names; read once per process and not to be changed."""
+    if name == "digits_components":
+        values = real_table("digits")[0]
+        left, scale, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+        return (left * scale)[:, :COMPONENTS], tuple(f"component {k}" for k in range(COMPONENTS))
     # Each library is imported only when one of its tables is drawn.
     if REAL_TABLES[name] == "sklearn":
         bunch = getattr(importlib.import_module("sklearn.datasets"), f"load_{name}")()
@@ -219,21 +250,34 @@ def _encoded(name: str, one_hot: bool) -> FloatArray:
 
 
 def _block(rng: np.random.Generator, rows: int, most: int) -> FloatArray:
-    """Random rows of a random table, with at most so many of its columns."""
+    """Random rows of a random table, or new ones like them, with at most so many of its columns."""
     name = tuple(REAL_TABLES)[int(rng.integers(len(REAL_TABLES)))]
     values = _encoded(name, bool(rng.random() < 0.4))
-    columns = rng.permutation(values.shape[1])[:most]
+    values = values[:, rng.permutation(values.shape[1])[:most]]
+    if rng.random() < 0.3:
+        return _alike(rng, values, rows)
     repeated = rows > len(values)
     drawn = rng.integers(len(values), size=rows) if repeated else rng.permutation(len(values))[:rows]
-    block = np.ascontiguousarray(values[drawn][:, columns])
+    block = np.ascontiguousarray(values[drawn])
     if repeated:
         continuous = (block != np.floor(block)).any(axis=0)
         block += JITTER * block.std(axis=0) * continuous * rng.normal(size=block.shape)
     return block
 
 
+def _alike(rng: np.random.Generator, values: FloatArray, rows: int) -> FloatArray:
+    """New rows with the columns' own values and about their rank correlations (gaussian copula)."""
+    scores = ndtri((np.argsort(np.argsort(values, axis=0), axis=0) + 0.5) / len(values))
+    factor = np.linalg.cholesky(scores.T @ scores / len(values) + 0.01 * np.eye(values.shape[1]))
+    latent = rng.normal(size=(rows, values.shape[1])) @ (factor / np.linalg.norm(factor, axis=1, keepdims=True)).T
+    place = np.minimum((ndtr(latent) * len(values)).astype(np.int64), len(values) - 1)
+    return np.take_along_axis(np.sort(values, axis=0), place, axis=0)
+
+
 def real_covariates(rng: np.random.Generator, rows: int, columns: int) -> FloatArray:
     """Real covariates of any shape: rows and columns at random, tables side by side where one is not wide enough.
+
+    In three blocks of ten the rows are new ones, with the columns' values and rank correlations.
 
     Parameters
     ----------

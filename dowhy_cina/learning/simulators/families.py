@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from dowhy_cina.learning.simulators.assembly import assemble, draw_switches, views
-from dowhy_cina.learning.simulators.covariates import correlated_gaussians, mixed_covariates
+from dowhy_cina.learning.simulators.covariates import mixed_covariates
+from dowhy_cina.learning.simulators.latents import correlated_gaussians
 from dowhy_cina.learning.simulators.mechanisms import random_function, standard_view, unit
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray, SimulatedTable
 

@@ -154,6 +154,99 @@ def single_index(rng: np.random.Generator, view: FloatArray) -> FloatArray:
     return links[int(rng.integers(len(links)))](index)
 
 
+def gaussian_process(rng: np.random.Generator, view: FloatArray) -> FloatArray:
+    """Draw from a Gaussian process in all columns by random Fourier features.
+
+    The lengthscale is between half and three times the root of the number of columns, about the distance of two rows,
+    and mostly near it, with one factor per column in a third of the draws; in a fifth of them a second process has a
+    lengthscale of its own.
+    """
+    total = np.zeros(view.shape[0])
+    narrow = view.astype(np.float32)  # the cosines take a tenth of the time, and their error is far below the noise
+    for _ in range(1 + int(rng.random() < 0.2)):
+        columns = view.shape[1]
+        length = np.sqrt(columns) * np.clip(np.exp(rng.normal(0.1, 0.5)), 0.5, 3.0)
+        relevance = np.exp(rng.normal(0, 0.7, columns)) if rng.random() < 1 / 3 else np.ones(columns)
+        relevance /= np.sqrt(np.mean(relevance**2))
+        frequency = rng.normal(size=(columns, FEATURES)) * (relevance / length)[:, None]
+        phase = rng.uniform(0, 2 * np.pi, FEATURES).astype(np.float32)
+        waves = np.cos(narrow @ frequency.astype(np.float32) + phase)
+        total += rng.uniform(0.3, 1.0) * unit((waves @ rng.normal(size=FEATURES).astype(np.float32)).astype(np.float64))
+    return total
+
+
+FEATURES = 128  # random Fourier features of a Gaussian process
+
+
+def kinks(rng: np.random.Generator, view: FloatArray) -> FloatArray:
+    """Sum of ramps, hinges, thresholds, triangle waves and sines, of single columns or slanted; at times products."""
+    rows, columns = view.shape
+    terms = int(rng.integers(2, 13))
+    slant = np.zeros((columns, terms))
+    for _ in range(int(rng.choice([1, 1, 2, 4]))):
+        slant[rng.integers(columns, size=terms), np.arange(terms)] += rng.normal(size=terms)
+    line = unit(view @ slant) - rng.normal(0, 0.8, terms)
+    width = rng.uniform(0.1, 1.5, terms)
+    shape = rng.integers(len(BENDS), size=terms)
+    bent = np.empty((rows, terms))
+    for kind, bend in enumerate(BENDS):
+        chosen = np.flatnonzero(shape == kind)
+        bent[:, chosen] = bend(line[:, chosen], width[chosen])
+    total = unit(unit(bent) @ _coefficients(rng, terms))
+    if rng.random() < 0.4:
+        left, right = rng.integers(columns, size=(2, int(rng.integers(1, 6))))
+        products = unit(view[:, left] * view[:, right])
+        total = total + rng.uniform(0.3, 1.5) * unit(products @ _coefficients(rng, left.size))
+    return total
+
+
+BENDS: tuple[Callable[[FloatArray, FloatArray], FloatArray], ...] = (
+    lambda z, width: np.clip(z, 0.0, width),
+    lambda z, width: np.maximum(z, 0.0) + 0.3 * np.minimum(z, 0.0) * (width - 1),
+    lambda z, _: (z > 0).astype(np.float64),
+    lambda z, width: np.abs((z / (width + 0.5)) % 2 - 1),
+    lambda z, width: np.sin(z * np.pi / (width + 0.5)),
+)
+
+
+def ranks(rng: np.random.Generator, view: FloatArray) -> FloatArray:
+    """Interactions of the columns' ranks: products, the smaller, the difference, which is larger, gates."""
+    active = _subset(rng, view, 8)
+    ordered = np.sort(active, axis=0)
+    # Equal values have equal ranks, from -1 to 1: a column of two values is a column of two values still.
+    sides = [
+        np.column_stack([np.searchsorted(o, a, side) for o, a in zip(ordered.T, active.T, strict=True)])
+        for side in ("left", "right")
+    ]
+    rank = (sides[0] + sides[1]) / len(view) - 1
+    terms = int(rng.integers(1, 9))
+    left, right = (rank[:, rng.integers(rank.shape[1], size=terms)] for _ in range(2))
+    shape, place = rng.integers(len(MEETINGS), size=terms), rng.uniform(-0.7, 0.7, terms)
+    met = np.empty_like(left)
+    for kind, meeting in enumerate(MEETINGS):
+        chosen = np.flatnonzero(shape == kind)
+        met[:, chosen] = meeting(left[:, chosen], right[:, chosen], place[chosen])
+    main = unit(linear(rng, rank))
+    return rng.uniform(0, 1) * main + unit(unit(met) @ _coefficients(rng, terms))
+
+
+MEETINGS: tuple[Callable[[FloatArray, FloatArray, FloatArray], FloatArray], ...] = (
+    lambda a, b, _: a * b,
+    lambda a, b, _: np.minimum(a, b),
+    lambda a, b, _: np.abs(a - b),
+    lambda a, b, place: (a > b + place).astype(np.float64),
+    lambda a, b, place: np.where(a > place, b, 0.0),
+)
+
+
+def quadratic(rng: np.random.Generator, view: FloatArray) -> FloatArray:
+    """Quadratic form in all columns: squares along several directions, of either sign, beside a linear part."""
+    columns = view.shape[1]
+    directions = int(rng.integers(1, 1 + min(2 * columns, 30)))
+    along = unit(view @ rng.normal(size=(columns, directions)))
+    return rng.uniform(0, 0.7) * unit(linear(rng, view)) + unit(along**2 @ rng.normal(size=directions))
+
+
 MECHANISMS: dict[str, Mechanism] = {
     "linear": linear,
     "polynomial": polynomial,
@@ -163,6 +256,9 @@ MECHANISMS: dict[str, Mechanism] = {
     "smooth": smooth,
     "interactions": interactions,
     "single_index": single_index,
+    "gaussian_process": gaussian_process,
+    "kinks": kinks,
+    "ranks": ranks,
 }
 
 

@@ -15,6 +15,7 @@ from dowhy_cina.calls.partitioned import columns
 from dowhy_cina.calls.partitioned.columns import Leaders
 from dowhy_cina.calls.partitioned.partitions import Spread
 from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.tables.canonical import turns_of
 from dowhy_cina.tables.preparation import stratified_rows
 
 dask = pytest.importorskip("dask")
@@ -172,10 +173,16 @@ def test_leading_rows_are_those_of_the_whole_table():
         t[:2] = 0, 1
         table = np.column_stack([rng.normal(size=rows), t, rng.normal(size=rows), np.round(rng.random(rows), 3)])
         whole = table[np.lexsort([table[:, 2], table[:, 1], table[:, 3]])]
+        turns = turns_of(whole[:, 3], whole[:, 1])
+        assert turns.any()  # rows of an arm share one of a thousand keys
         joined = sum((Leaders(part) for part in np.array_split(table, 5)[1:]), Leaders(np.array_split(table, 5)[0]))
-        pilot, marks = joined.chosen((int((1 - t).sum()), int(t.sum())), 128)
-        np.testing.assert_array_equal(pilot, whole[stratified_rows(whole[:, 1], 4096)][:, :-1])
-        np.testing.assert_array_equal(pilot[marks], whole[stratified_rows(whole[:, 1], 128)][:, :-1])
+        counts = (int((1 - t).sum()), int(t.sum()))
+        pilot = joined.chosen(counts, 128)[0]
+        np.testing.assert_array_equal(pilot, whole[stratified_rows(whole[:, 1], 4096, turns=turns)][:, :-1])
+        for size in (128, 51):
+            marks = joined.chosen(counts, size)[1]
+            expected = whole[stratified_rows(whole[:, 1], size, turns=turns)][:, :-1]
+            np.testing.assert_array_equal(pilot[marks], expected)
 
 
 def test_spreads_add_up_without_losing_digits():

@@ -139,7 +139,7 @@ def test_effects_are_means_of_the_difference() -> None:
 
 def test_the_prior_is_wide(many_tables: list[SimulatedTable]) -> None:
     null = np.mean([np.array_equal(t.mu0, t.mu1) for t in many_tables])
-    assert null == pytest.approx(0.15, abs=0.04)
+    assert null == pytest.approx(0.25, abs=0.04)
     shares = np.array([t.treatment.mean() for t in many_tables])
     assert shares.min() < 0.06
     assert shares.max() > 0.94
@@ -211,7 +211,7 @@ def test_parents_of_a_structural_treatment_are_observed() -> None:
 def test_real_covariates_keep_their_columns_distribution() -> None:
     for name in REAL_TABLES:
         values, names = real_table(name)
-        assert values.shape[1] == len(names) >= 8
+        assert values.shape[1] == len(names) >= 4
         assert np.isfinite(values).all()
     rng = np.random.default_rng(0)
     drawn = [column for _ in range(20) for column in real_covariates(rng, 100, 5).T]

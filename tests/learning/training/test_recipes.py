@@ -19,7 +19,7 @@ TABLES = Simulators(tuple(training_families(TrainingConfig())))
 def test_bundled_recipe():
     recipe = parse_recipe(RECIPE)
     training, model = recipe.training, recipe.model
-    assert training.validation_families == ("kang_schafer", "simulation_a")
+    assert training.validation_families == ("kang_schafer", "simulation_a", "quadratic_forms")
     assert model == ModelConfig()
 
 
