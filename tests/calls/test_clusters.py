@@ -150,7 +150,8 @@ class TestClusters:
     def test_scores_of_rows_do_not_know_the_outcomes_of_their_siblings(self):
         """Outcomes of a row's siblings in the other arm move its predicted mean there, and hardly its score."""
         rng = np.random.default_rng(0)
-        x, _, y, group = clustered(0)
+        x, _, _, group = clustered(0)
+        y = np.sin(2 * x[:, 0]) + x[:, 1] + 0.1 * rng.normal(size=400)
         analysis = analyse(x, rng.integers(0, 2, 400), y, cluster=group)
         table, settings = analysis._table, analysis._state.settings
         siblings = table.cluster == next(k for k in range(100) if 0 < table.treatment[table.cluster == k].sum() < 4)
