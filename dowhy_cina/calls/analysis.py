@@ -25,7 +25,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
-from dowhy_cina.results.clusters import clusters_of_arms, clusters_warnings
+from dowhy_cina.results.clusters import clusters_of_arms, clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
@@ -190,8 +190,6 @@ class Analysis:
         """Estimation for target units; that of a population with a name is kept for the next time."""
         if isinstance(units, str) and units in self._named:
             return self._named[units]
-        cluster = self._prepared.cluster
-        codes = None if cluster is None else torch.from_numpy(cluster[self._rows.order])[None]
         found = Estimation(
             self._model,
             self._table,
@@ -199,7 +197,6 @@ class Analysis:
             self._target(units),
             self._balancing,
             self.options.augmentation == "none",
-            None if codes is None else codes.to(self._prepared.device),
         )
         if isinstance(units, str):
             self._named[units] = found
@@ -247,7 +244,7 @@ class Analysis:
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
         sampled = self._rows.weights if self._rows.weighted else None
         balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights, sampled)
-        arms = sum_arms(treatment, weights, target, propensity)
+        arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
         interval, p_value, standard_error = None, None, None
@@ -291,15 +288,18 @@ class Analysis:
 
     @cached_property
     def _units(self) -> tuple[int, int]:
-        """Clusters, or rows where there are none, of the control and of the treated arm."""
-        return clusters_of_arms(self._prepared.treatment, self._prepared.cluster)
+        """Clusters, or rows where there are none, of the control and of the treated arm that have a weight."""
+        counted, cluster = self._rows.weights > 0, self._rows.cluster
+        return clusters_of_arms(self._rows.treatment[counted], None if cluster is None else cluster[counted])
 
     @cached_property
     def _belonging(self) -> tuple[str, ...]:
-        """Warn of arms with few clusters, or of copies of rows that no cluster holds together."""
+        """Warn of arms with few clusters, of a single row that counts, or of copies of rows in no cluster."""
         if self._prepared.cluster is not None:
             return clusters_warnings(self._units)
-        return copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
+        rows = clusters_of_arms(self._rows.treatment, None)
+        copies = copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
+        return weights_warnings(self._units, rows) + copies
 
     def _unsolved(self, weighting: Weighting) -> tuple[str, ...]:
         """Warn of a balancing problem that was not solved to the gap that was asked for."""

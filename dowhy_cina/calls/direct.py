@@ -86,7 +86,7 @@ def analyse(
     sample_weight : array-like, shape (N,), optional
         Sampling weights: not negative, with a positive sum in each arm.
     cluster : array-like, shape (N,), optional
-        Labels of at least two clusters of rows that may depend on each other.
+        Labels of at least two clusters of rows that may depend on each other; see :func:`estimate_effect`.
 
     Returns
     -------
@@ -230,8 +230,9 @@ def estimate_effect(
     sample_weight : array-like of shape (N,), or str
         Sampling weights: not negative, with a positive sum in each arm; or the name of their column.
     cluster : array-like of shape (N,), or str
-        Labels of clusters of rows that may depend on each other, for a cluster-robust standard error; or their column.
-        A label for each row is as good as none; an arm whose rows share one has no standard error.
+        Labels of clusters of rows that may depend on each other; or their column. What leaves a row out, from the
+        penalties to the standard error, leaves its cluster out then, and a table counts as many rows as it has
+        clusters. A label for each row is as good as none; an arm whose rows share one has no standard error.
         Without them the result warns where rows are exact copies of others and that is no coincidence.
     memory_limit : str, optional
         Most memory that the estimate plans with beside the table, for example "4GB"; half of what is free by default.

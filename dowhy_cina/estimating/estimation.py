@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.mathematics.balancing import Rows, Tables, combine, imbalance
+from dowhy_cina.mathematics.clusters import sums_by_cluster
 from dowhy_cina.mathematics.kernels import RowFeatures
 from dowhy_cina.mathematics.means import MeansTarget
 from dowhy_cina.model.network import CinaModel
@@ -84,7 +85,8 @@ def augmented(plug_in: Tables, correction: Tables, noise: Tables) -> Effect:
     Parameters
     ----------
     plug_in, correction, noise : Tensor, shape (B,)
-        The regressions' effect in the target, c, and ``se_c^2 = sum_i (w_i e_i)^2`` with leave-one-out residuals e.
+        The regressions' effect in the target, c, and ``se_c^2 = sum_i (w_i e_i)^2`` with leave-one-out residuals e;
+        with clusters the terms are summed in each before they are squared.
     """
     square = correction.square()
     shrinkage = square / (square + noise).clamp_min(torch.finfo(noise.dtype).tiny)
@@ -95,7 +97,7 @@ def augmented_effect(table: TableBatch, state: ZeroShot, moments: Moments, weigh
     """:func:`augmented` of tables with these weights."""
     signed = weights * table.signs
     correction = (signed * state.residuals).sum(1)
-    noise = (signed * state.loo_residuals).square().sum(1)
+    noise = sums_by_cluster(signed * state.loo_residuals, table.cluster).square().sum(1)
     return augmented((moments.weights * moments.effects).sum(1), correction, noise)
 
 

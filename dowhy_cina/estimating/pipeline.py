@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.estimating.estimation import (
@@ -55,8 +55,6 @@ class Estimation:
     balancing : Balancing
     alone : bool
         Whether the weights estimate alone, without outcome regressions.
-    cluster : Tensor of int, shape (B, N), optional
-        Codes of clusters of rows that may depend on each other.
     """
 
     model: CinaModel
@@ -65,7 +63,6 @@ class Estimation:
     target: Target
     balancing: Balancing = field(default_factory=Balancing)
     alone: bool = False
-    cluster: Int[Tensor, "B N"] | None = None
 
     @cached_property
     def moments(self) -> Moments:
@@ -100,7 +97,7 @@ class Estimation:
     @cached_property
     def sampling(self) -> Tables:
         """Variance by sampling."""
-        return sampling_variance(self.contributions, self.target.foreign is None, self.cluster)
+        return sampling_variance(self.contributions, self.target.foreign is None, self.table.cluster)
 
     @cached_property
     def bias(self) -> Float[Tensor, "B K"]:
@@ -111,9 +108,8 @@ class Estimation:
 
     @property
     def smaller_arm(self) -> Tables:
-        """Rows of the smaller arm."""
-        treated = self.table.treatment.sum(1)
-        return torch.minimum(treated, self.table.treatment.shape[1] - treated)
+        """Rows of the smaller arm, or the clusters that they are in where there are any."""
+        return torch.minimum(*self.table.arm_sizes)
 
     @cached_property
     def variance(self) -> Tables:
@@ -126,7 +122,7 @@ class Estimation:
     @cached_property
     def degrees_of_freedom(self) -> Tables:
         """Of the t distribution of the effect's error in standard errors."""
-        return degrees_of_freedom(self.contributions.scatter, self.cluster)
+        return degrees_of_freedom(self.contributions.scatter, self.table.cluster)
 
     @cached_property
     def worst_case(self) -> tuple[Tables, Tables]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dowhy_cina.estimating.estimation import Contributions, Effect, Moments
 from dowhy_cina.mathematics.balancing import Rows, Tables, combine
+from dowhy_cina.mathematics.clusters import sums_by_cluster
 from dowhy_cina.model.outcome import Moment, OutcomeRegression
 from dowhy_cina.model.state import TableBatch, ZeroShot
 
@@ -24,29 +25,19 @@ def sampling_variance(contributions: Contributions, in_table: bool, cluster: Int
     Target rows from outside the table are taken as a sample of their population, independent of the table.
     """
     rows = contributions.scatter + contributions.deviation if in_table else contributions.scatter
-    total = _of_units(rows, cluster).square().sum(1)
-    if cluster is not None:
-        count = int(cluster.max()) + 1
-        total = total * count / (count - 1)
+    total = sums_by_cluster(rows, cluster).square().sum(1)
     return total if in_table else total + contributions.deviation.square().sum(1)
 
 
 def degrees_of_freedom(scatter: Rows, cluster: Int[Tensor, "B N"] | None) -> Tables:
     """Effective number of rows, or of clusters, behind the noise, less one and at least two."""
-    squares = _of_units(scatter, cluster).square()
+    squares = sums_by_cluster(scatter, cluster).square()
     return freedom_from_sums(squares.sum(1), squares.square().sum(1))
 
 
 def freedom_from_sums(squares: Tables, fourth: Tables) -> Tables:
     """:func:`degrees_of_freedom` from sums of second and fourth powers of the contributions."""
     return (squares.square() / fourth.clamp_min(torch.finfo(squares.dtype).tiny) - 1).clamp_min(2)
-
-
-def _of_units(rows: Rows, cluster: Int[Tensor, "B N"] | None) -> Float[Tensor, "B U"]:
-    """Contributions of the units that are independent of each other: of clusters, where there are any, or of rows."""
-    if cluster is None:
-        return rows
-    return rows.new_zeros(rows.shape[0], int(cluster.max()) + 1).scatter_add_(1, cluster, rows)
 
 
 def t_inference(value: float, standard_error: float, freedom: float, level: float) -> tuple[tuple[float, float], float]:

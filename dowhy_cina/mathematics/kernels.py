@@ -316,6 +316,16 @@ class RowFeatures:
         values = torch.cat([row_products(block, dual[..., 0]) for _, block in self._kernels()], 1)
         return values if self.scale is None else values * self.scale
 
+    def times_each(self, coefficients: Float[Tensor, "1 G M"], codes: Int[Tensor, "1 N"]) -> Float[Tensor, "1 N"]:
+        """``phi(x_i) . coefficients_g`` for every row, g being its code."""
+        if self.kept is not None:
+            pairs, own = self.blocks(), coefficients[0]
+        else:
+            upper = self.kernel.factor.transpose(-1, -2)
+            pairs, own = self._kernels(), torch.linalg.solve_triangular(upper, coefficients.mT, upper=True)[0].T
+        values = torch.cat([(block[0] * own[codes[0, rows]]).sum(1) for rows, block in pairs])[None]
+        return values if self.kept is not None or self.scale is None else values * self.scale
+
 
 def block_rows(entries_per_row: int, block_entries: int | None = None) -> int:
     """Rows of a block."""

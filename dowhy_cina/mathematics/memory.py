@@ -33,6 +33,8 @@ ROW_VECTORS = 60
 FIXED_BYTES = 100 * 10**6
 #: Features of one kernel that balancing copies beside those that are kept.
 BALANCE_COPIES = 1
+#: Copies of a feature vector for each cluster of rows: sums of the features, and how the cluster pulls each fit.
+CLUSTER_COPIES = 6
 #: Entries of a block on a GPU, whose kernels wait for launches rather than for a cache.
 GPU_BLOCK_ENTRIES = 2**24
 #: What may be kept, the most first: the two outcome regressions are read as often, so that neither is kept alone.
@@ -113,7 +115,9 @@ def longest_kept(columns: int, landmarks: int, limit: int) -> int:
     return max(0, (limit - FIXED_BYTES) // per_row)
 
 
-def plan_memory(rows: int, columns: int, landmarks: int, device: torch.device, limit: str | None) -> MemoryPlan:
+def plan_memory(
+    rows: int, columns: int, landmarks: int, device: torch.device, limit: str | None, clusters: int = 0
+) -> MemoryPlan:
     """Keep as many kernels' features as the limit allows.
 
     Parameters
@@ -123,6 +127,8 @@ def plan_memory(rows: int, columns: int, landmarks: int, device: torch.device, l
     device : torch.device
     limit : str, optional
         For example "4GB"; a share of :data:`DEFAULT_SHARE` of the free memory by default.
+    clusters : int
+        Of the rows; none by default.
 
     Raises
     ------
@@ -130,7 +136,8 @@ def plan_memory(rows: int, columns: int, landmarks: int, device: torch.device, l
         If the limit is too small for any plan; the message names the smallest that works.
     """
     allowed = int(DEFAULT_SHARE * free_memory(device)) if limit is None else parse_memory(limit)
-    needed = {kept: memory_needed(rows, columns, landmarks, len(kept)) for kept in CHOICES}
+    of_clusters = _FLOAT * CLUSTER_COPIES * clusters * landmarks
+    needed = {kept: memory_needed(rows, columns, landmarks, len(kept)) + of_clusters for kept in CHOICES}
     fits = [kept for kept, size in needed.items() if size <= allowed]
     # An estimate of the memory is no reason to refuse work that nobody limited.
     if not fits and limit is not None:

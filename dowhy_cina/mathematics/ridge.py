@@ -20,6 +20,8 @@ PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
 GCV_FACTOR = 1.4
 #: Added to the squares from which the variance of a fit's process comes, and one to their number.
 PRIOR_SQUARES = 0.5
+#: What a fit leaves of the response's squares is never taken for less.
+LEAST_UNEXPLAINED = 1e-12
 
 
 @dataclass(frozen=True)
@@ -126,13 +128,13 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
     explained = sums.linear + grid * sums.square
     freedom = statistics.gram.shape[-1] - grid * sums.trace
     count = statistics.count[:, None]
-    rss = (statistics.total[:, None] - explained).clamp_min(1e-12)
+    rss = (statistics.total[:, None] - explained).clamp_min(LEAST_UNEXPLAINED)
     score = count * rss / (count - factor * (1 + freedom)).clamp_min(1e-3) ** 2
     best = score.argmin(1, keepdim=True)
     return Gcv(
         grid[best[:, 0]],
         freedom.gather(1, best)[:, 0],
-        explained.gather(1, best)[:, 0] / statistics.total.clamp_min(1e-12),
+        explained.gather(1, best)[:, 0] / statistics.total.clamp_min(LEAST_UNEXPLAINED),
     )
 
 

@@ -63,17 +63,23 @@ def _significance(correlation: Tensor, count: Tensor) -> Tensor:
 
 
 def column_features(
-    x: Float[Tensor, "B N D"], t: Float[Tensor, "B N"], y: Float[Tensor, "B N"], shares: Float[Tensor, "B D 3"]
+    x: Float[Tensor, "B N D"],
+    t: Float[Tensor, "B N"],
+    y: Float[Tensor, "B N"],
+    shares: Float[Tensor, "B D 3"],
+    sizes: tuple[Float[Tensor, " B"], Float[Tensor, " B"]] | None = None,
 ) -> Float[Tensor, "B D F"]:
     """Statistics of each column and of its association with treatment and with the outcome of each arm.
 
-    All are invariant to the sign of a column and of the outcome and to the order of rows.
+    All are invariant to the sign of a column and of the outcome and to the order of rows. ``sizes`` are the numbers of
+    independent controls and treated, where those are not the rows.
     """
     count, ones = x.new_full((x.shape[0],), x.shape[1]), torch.ones_like(t)
+    counts = (count, (1 - t).sum(1), t.sum(1)) if sizes is None else (sizes[0] + sizes[1], *sizes)
     size = x.abs()
     transformed = torch.cat([x, x * x - 1, size], 2)
     parts = [torch.log(shares * x.shape[2] + 1e-3).unbind(-1)[k] for k in range(3)]
-    for rows, response, n in ((ones, t, count), (1 - t, y, (1 - t).sum(1)), (t, y, t.sum(1))):
+    for rows, response, n in ((ones, t, counts[0]), (1 - t, y, counts[1]), (t, y, counts[2])):
         correlations = _correlation(transformed, response, rows)
         for part in zip(*(f.chunk(3, 1) for f in (correlations.abs(), _significance(correlations, n))), strict=True):
             parts += part
@@ -94,9 +100,21 @@ SWAPPED_COLUMN_FEATURES = (0, 2, 1, *range(3, 9), *range(15, 21), *range(9, 15),
 SWAPPED_TABLE_FEATURES = (0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 11, 10)
 
 
-def table_totals(t: Float[Tensor, "B N"], y: Float[Tensor, "B N"]) -> Float[Tensor, "B 4"]:
-    """All that :func:`table_features` asks of the rows: their sums of 1, t, y^4 and |y|."""
-    return torch.stack([torch.full_like(t[:, 0], t.shape[1]), t.sum(1), (y**4).sum(1), y.abs().sum(1)], -1)
+def table_totals(
+    t: Float[Tensor, "B N"],
+    y: Float[Tensor, "B N"],
+    sizes: tuple[Float[Tensor, " B"], Float[Tensor, " B"]] | None = None,
+) -> Float[Tensor, "B 4"]:
+    """All that :func:`table_features` asks of the rows: their sums of 1, t, y^4 and |y|.
+
+    ``sizes`` are the numbers of independent controls and treated, where those are not the rows: the means of y^4 and
+    |y| stay those of the rows.
+    """
+    totals = torch.stack([torch.full_like(t[:, 0], t.shape[1]), t.sum(1), (y**4).sum(1), y.abs().sum(1)], -1)
+    if sizes is None:
+        return totals
+    count = sizes[0] + sizes[1]
+    return torch.cat([torch.stack([count, sizes[1]], -1), totals[:, 2:] * (count / t.shape[1])[:, None]], -1)
 
 
 def table_features(

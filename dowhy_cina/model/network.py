@@ -13,6 +13,13 @@ from torch import Tensor, nn
 
 from dowhy_cina.config import ModelConfig
 from dowhy_cina.mathematics.balancing import Rows
+from dowhy_cina.mathematics.clusters import (
+    Clusters,
+    cluster_statistics,
+    clustered_cross_validation,
+    clustered_ridge,
+    left_out,
+)
 from dowhy_cina.mathematics.kernels import (
     LandmarkKernel,
     RowFeatures,
@@ -23,6 +30,8 @@ from dowhy_cina.mathematics.kernels import (
     squared_distances,
 )
 from dowhy_cina.mathematics.ridge import (
+    Gcv,
+    GramStatistics,
     cross_validated_ridge,
     generalised_cross_validation,
     gram_statistics,
@@ -74,7 +83,7 @@ class CinaModel(nn.Module):
         means = (control.means, treated.means)
         own = table.treatment > 0
         loo = torch.where(own, treated.loo_residuals, control.loo_residuals)
-        prognostic = prognostic_scores(table.treatment, table.outcome, means, loo)
+        prognostic = prognostic_scores(table.treatment, table.outcome, (control.apart, treated.apart), loo)
         pair = self.prognosis(*((score.mean(1), score.std(1, unbiased=False)) for score in prognostic))
         balance = self.balance_space(table, settings, coordinate, pair.coordinates(prognostic))
         return ZeroShot(
@@ -100,14 +109,8 @@ class CinaModel(nn.Module):
         keys = x / divisor
         terms = heads(squared_distances(keys, landmarks))
         features = RowFeatures(kernel, keys, kernel.whitened(mixed(terms, kernel.amplitudes)))
-        arms = []
-        for rows in (1 - t, t):
-            own = places_of(rows)
-            arms.append(gram_statistics(features.take(own), y.gather(1, own), rows.gather(1, own)))
-        everyone = arms[0].of_constant(0.0) + arms[1].of_constant(1.0)
-        # The three regressions of every table are chosen and solved together.
-        regressions = each_tensor((everyone, *arms), torch.cat)
-        chosen = generalised_cross_validation(regressions)
+        clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
+        regressions, chosen = _pilot_fits(features, t, y, clusters)
         coefficients = ridge_coefficients(regressions, chosen.penalty)[0]
 
         def by_table(values: Tensor) -> Tensor:
@@ -125,8 +128,11 @@ class CinaModel(nn.Module):
         here.
         """
         x, t, y = (gather_rows(v, table.pilot) for v in (table.covariates, table.treatment, table.outcome))
-        columns = column_features(x, t, y, pilot.shares)
-        totals = table_totals(table.treatment, table.outcome) if totals is None else totals
+        clusters = table.clusters
+        sizes = None if clusters is None else clusters.take(table.pilot).of_arms(t)
+        columns = column_features(x, t, y, pilot.shares, sizes)
+        if totals is None:
+            totals = table_totals(table.treatment, table.outcome, None if clusters is None else table.arm_sizes)
         summary = table_features(totals, x.shape[2], pilot.explained, pilot.freedom)
         corrections, log = self.encoder(columns, summary)
         counts = (totals[:, :1] - totals[:, 1:2], totals[:, 1:2])
@@ -177,9 +183,14 @@ class CinaModel(nn.Module):
         # Without sampling weights: weighted, leaving out a heavy row would shift its score more, and the score would
         # tell what the weights depend on.
         ones = torch.ones_like(table.treatment)
-        fit = cross_validated_ridge(features, table.treatment, ones, multiplier)
-        residuals = leave_one_out_residuals(table.treatment, fit.predict(features), fit.leverage(features, ones))
-        propensity = table.treatment - residuals
+        if table.clusters is None:
+            fit = cross_validated_ridge(features, table.treatment, ones, multiplier)
+            residuals = leave_one_out_residuals(table.treatment, fit.predict(features), fit.leverage(features, ones))
+            propensity = table.treatment - residuals
+        else:
+            rows, everyone = table.clusters.share * ones, (features, places_of(ones))
+            fit = clustered_ridge(features, table.treatment, rows, multiplier, table.clusters)
+            propensity = left_out(fit, features, everyone, table.treatment, rows, table.clusters)[1]
         floor = self.config.propensity_floor * table.treatment.std(1, unbiased=False, keepdim=True)
         mean, sd = propensity.mean(1, keepdim=True), propensity.std(1, unbiased=False, keepdim=True)
         return ScoreModel.of(features.kernel, fit, mean, sd, floor), propensity
@@ -203,7 +214,8 @@ class CinaModel(nn.Module):
         marks, scores = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
         space = self.outcome_space(marks, scores, settings, arm)
         keys, multiplier = space.keys(table.covariates, coordinate), self.outcome_penalty(settings, arm)
-        return fit_outcome(space, keys, table.outcome, table.arm(arm), multiplier, table.storage, ARMS[arm])
+        rows, clusters = table.arm(arm), table.clusters
+        return fit_outcome(space, keys, table.outcome, rows, multiplier, table.storage, ARMS[arm], clusters)
 
     def prognosis(self, control: tuple[Tensor, Tensor], treated: tuple[Tensor, Tensor]) -> ScorePair:
         """Centres and divisors that make the prognostic scores key coordinates, from their means and sd (B,)."""
@@ -262,3 +274,26 @@ class CinaModel(nn.Module):
         means = (regressions[0].predict(control), regressions[1].predict(treated))
         balance_keys = self.balance_keys(covariates, coordinate, state.prognosis.coordinates(means), settings)
         return ForeignRows(propensity, means, (control, treated), balance_keys)
+
+
+def _pilot_fits(
+    features: RowFeatures, treatment: Rows, outcome: Rows, clusters: Clusters | None
+) -> tuple[GramStatistics, Gcv]:
+    """Statistics and penalties of the regressions of T, Y in controls and Y in treated: three after each other."""
+    arms = []
+    if clusters is None:
+        for rows in (1 - treatment, treatment):
+            own = places_of(rows)
+            arms.append(gram_statistics(features.take(own), outcome.gather(1, own), rows.gather(1, own)))
+        everyone = arms[0].of_constant(0.0) + arms[1].of_constant(1.0)
+        # The three regressions of every table are chosen and solved together.
+        regressions = each_tensor((everyone, *arms), torch.cat)
+        return regressions, generalised_cross_validation(regressions)
+    share = torch.full_like(treatment, clusters.share)
+    found = [cluster_statistics(features, treatment, share, clusters)]
+    for rows in (1 - treatment, treatment):
+        own = places_of(rows)
+        response, inside = outcome.gather(1, own), share.gather(1, own)
+        found.append(cluster_statistics(features.take(own), response, inside, clusters.take(own)))
+    chosen = [clustered_cross_validation(statistics) for statistics in found]
+    return each_tensor([statistics.rows for statistics in found], torch.cat), each_tensor(chosen, torch.cat)

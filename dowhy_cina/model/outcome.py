@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Rows, Tables
+from dowhy_cina.mathematics.clusters import Clusters, clustered_ridge, left_out, mean_left_out, sums_by_cluster
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage, places_of
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_ridge, leave_one_out_residuals
 from dowhy_cina.model.variance import RowError
@@ -176,13 +177,18 @@ class FittedOutcome:
     means : Tensor, shape (B, N)
         Predicted mean outcomes.
     loo_residuals : Tensor, shape (B, N)
-        Errors of predictions by all other rows of the arm; of the other arm's rows, plain errors.
+        Errors of predictions by all other rows of the arm, or by its rows of other clusters; of the other arm's rows,
+        errors of ``apart``, or plain ones where rows are no clusters.
+    apart : Tensor, shape (B, N)
+        Predicted mean outcomes of the other arm's rows by rows that are not in their cluster; no other than ``means``
+        where rows are no clusters.
     """
 
     regression: OutcomeRegression
     rows: RowFeatures
     means: Rows
     loo_residuals: Rows
+    apart: Rows
 
     def moment(self, weights: Rows) -> Moment:
         """Moment of a population of the table's rows."""
@@ -193,7 +199,7 @@ class FittedOutcome:
         empty = self.means[:, :0].clone()  # a slice would keep all rows alive
         space = replace(self.regression.space, kernel=self.regression.space.kernel.compact())
         rows = RowFeatures(space.kernel, self.rows.keys[:, :0].clone(), None)
-        return FittedOutcome(replace(self.regression, space=space), rows, empty, empty)
+        return FittedOutcome(replace(self.regression, space=space), rows, empty, empty, empty)
 
 
 def fit_outcome(
@@ -204,6 +210,7 @@ def fit_outcome(
     multiplier: Tables,
     storage: Storage,
     name: str,
+    clusters: Clusters | None = None,
 ) -> FittedOutcome:
     """Fit the regression of one arm.
 
@@ -219,20 +226,31 @@ def fit_outcome(
     storage : Storage
     name : str
         The arm's among the kernels that may be kept.
+    clusters : Clusters, optional
+        Of the table's rows.
     """
     rows = RowFeatures.build(space.kernel, keys, name in storage.kept, storage.block_entries, whiten=False)
     # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
     places = places_of(arm)
     own, inside = rows.take(places).with_features(), arm.gather(1, places)
-    fit = cross_validated_ridge(own, outcome.gather(1, places), inside, multiplier)
-    fitted, loo = leave_one_out(fit, rows, own, places, outcome, arm)
-    trust = Agreement.of(fit, outcome, loo, arm).trust
-    fitted, loo = guarded(fit, trust, fitted, loo, outcome, arm)
+    if clusters is None:
+        fit = cross_validated_ridge(own, outcome.gather(1, places), inside, multiplier)
+        fitted, loo = leave_one_out(fit, rows, own, places, outcome, arm)
+        trust = Agreement.of(fit, outcome, loo, arm).trust
+        fitted, loo = guarded(fit, trust, fitted, loo, outcome, arm)
+    else:
+        fit = clustered_ridge(own, outcome.gather(1, places), inside, multiplier, clusters.take(places))
+        fitted, clean = left_out(fit, rows, (own, places), outcome, arm, clusters)
+        trust = Agreement.of(fit, outcome, outcome - clean, arm, clusters.codes).trust
+        fitted, mean = toward_mean(fit, fitted, trust), mean_left_out(fit.intercept, outcome, arm, clusters)
+        clean = mean + trust[:, None] * (clean - mean)
+        loo = outcome - clean
     outside = arm <= 0
     lower = fitted.masked_fill(outside, torch.inf).amin(1, keepdim=True)
     upper = fitted.masked_fill(outside, -torch.inf).amax(1, keepdim=True)
     regression = OutcomeRegression(space, fit, trust, lower, upper)
-    return FittedOutcome(regression, rows, regression.clip(fitted), loo)
+    means = regression.clip(fitted)
+    return FittedOutcome(regression, rows, means, loo, means if clusters is None else regression.clip(clean))
 
 
 def leave_one_out(
@@ -249,7 +267,8 @@ class Agreement:
     """How an arm's outcomes follow the predictions by its other rows: sums over the arm, shape (B,).
 
     With each row's product ``u = r y p`` and square ``v = r p^2`` of outcome and prediction about the arm's mean, r its
-    sampling weight, these are the sums of u, v, u^2, u v and v^2; those of parts of a table can be added.
+    sampling weight, these are the sums of u, v, u^2, u v and v^2; those of parts of a table can be added. With clusters
+    u and v are summed in each first.
     """
 
     products: Tables
@@ -257,11 +276,13 @@ class Agreement:
     spread: tuple[Tables, Tables, Tables]
 
     @classmethod
-    def of(cls, fit: RidgeFit, outcome: Rows, loo: Rows, arm: Rows) -> Agreement:
-        """Agreement of the arm's rows, whose leave-one-out errors are given."""
+    def of(
+        cls, fit: RidgeFit, outcome: Rows, loo: Rows, arm: Rows, cluster: Int[Tensor, "B N"] | None = None
+    ) -> Agreement:
+        """Agreement of the arm's rows, whose leave-one-out errors are given, and the codes of their clusters."""
         centred = outcome - fit.intercept[:, None]
         left = centred - loo
-        u, v = arm * centred * left, arm * left.square()
+        u, v = (sums_by_cluster(rows, cluster) for rows in (arm * centred * left, arm * left.square()))
         return cls(u.sum(1), v.sum(1), (u.square().sum(1), (u * v).sum(1), v.square().sum(1)))
 
     def __add__(self, other: Agreement) -> Agreement:

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.balancing import Kernel, Rows
+from dowhy_cina.mathematics.balancing import Kernel, Rows, Tables
+from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.model.outcome import FittedOutcome
@@ -40,7 +41,9 @@ class TableBatch:
     landmarks, pilot : Tensor of int, shape (B, M) and (B, P)
         Rows that span the kernels, and rows from which the pilot learns column scales.
     weights : Tensor of shape (B, N), optional
-        Sampling weights with mean one; one each by default.
+        Sampling weights with mean one, times the clusters' share; one each by default.
+    cluster : Tensor of int, shape (B, N), optional
+        Codes from 0 of clusters of rows that may depend on each other. Tables with them go alone.
     storage : Storage
         What is kept of the rows' features.
     blank : bool
@@ -53,6 +56,7 @@ class TableBatch:
     landmarks: Int[Tensor, "B M"]
     pilot: Int[Tensor, "B P"]
     weights: Rows | None = None
+    cluster: Int[Tensor, "B N"] | None = None
     storage: Storage = field(default_factory=Storage)
     blank: bool = False
 
@@ -65,13 +69,15 @@ class TableBatch:
         landmarks: Arrays,
         pilot: Arrays | None = None,
         weights: Arrays | None = None,
+        cluster: Arrays | None = None,
     ) -> TableBatch:
         """Stack tables of one shape, each argument with an array for each table; all rows are pilots by default."""
         x, t, y = (_stacked(part, np.float64) for part in (covariates, treatment, outcome))
         marks = _stacked(landmarks, np.int64)
         count, rows = t.shape
         pilots = torch.arange(rows).expand(count, rows) if pilot is None else _stacked(pilot, np.int64)
-        return cls(x, t, y, marks, pilots, None if weights is None else _stacked(weights, np.float64))
+        counts = None if weights is None else _stacked(weights, np.float64)
+        return cls(x, t, y, marks, pilots, counts, None if cluster is None else _stacked(cluster, np.int64))
 
     def to(self, device: torch.device) -> TableBatch:
         """Return the batch on a device."""
@@ -86,6 +92,19 @@ class TableBatch:
     def rows(self) -> Rows:
         """Sampling weights of all rows."""
         return torch.ones_like(self.treatment) if self.weights is None else self.weights
+
+    @property
+    def clusters(self) -> Clusters | None:
+        """Clusters of the rows."""
+        return None if self.cluster is None else Clusters.of(self.cluster)
+
+    @property
+    def arm_sizes(self) -> tuple[Tables, Tables]:
+        """Rows of the control and of the treated arm, or the clusters that these are in where there are any."""
+        if self.clusters is None:
+            treated = self.treatment.sum(1)
+            return self.treatment.shape[1] - treated, treated
+        return self.clusters.of_arms(self.treatment)
 
     @property
     def signs(self) -> Rows:

@@ -51,6 +51,27 @@ def clusters_warnings(counts: tuple[int, int]) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
+def weights_warnings(counts: tuple[int, int], rows: tuple[int, int]) -> tuple[str, ...]:
+    """Say which arm has rows that count for nothing but one, with what consequence, and what to do.
+
+    Parameters
+    ----------
+    counts, rows : tuple of int
+        Of controls and treated, the rows with a positive sampling weight, and all.
+
+    Returns
+    -------
+    tuple of str
+        Empty if more than one counts in both arms.
+    """
+    return tuple(
+        f"Of {total} {arm} rows one has a positive sampling weight: the scatter of the arm is unknown, so there is no "
+        f"standard error, interval or p-value. Give more {arm} rows a weight."
+        for arm, count, total in zip(("control", "treated"), counts, rows, strict=True)
+        if count == 1 < total
+    )
+
+
 def _warning(arm: str, count: int) -> str:
     if count == 1:
         return (

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
 
 #: Rows of an arm below which its standard error is called rough.
 SMALL_ARM = 10
@@ -54,7 +55,7 @@ _UNANSWERABLE = _Bounds(0.5, 10, 0.4, 0.8)
 
 
 class EffectiveSampleSize(NamedTuple):
-    """Kish's effective sample size of each arm, in rows."""
+    """Kish's effective sample size of each arm, in rows, or in clusters where there are any."""
 
     treated: float
     control: float
@@ -66,14 +67,14 @@ class Arm(NamedTuple):
     Attributes
     ----------
     rows : int
-    effective_size : float
-        Kish's effective sample size, in rows.
-    largest_weight : float
-        Of a row, as a share of the arm's weights.
+    effective_size, largest_weight : float
+        Kish's effective sample size, and the largest share in the arm's weights: of rows, or of clusters.
     outside : int
         Rows without a counterpart in the other arm, as :func:`outside_support` finds them.
     target, target_outside : float
         Weight in the target population, of all rows and of those without a counterpart; any scale.
+    clusters : int, optional
+        That hold the rows, where there are any.
     """
 
     rows: int
@@ -82,6 +83,12 @@ class Arm(NamedTuple):
     outside: int
     target: float
     target_outside: float
+    clusters: int | None = None
+
+    @property
+    def held(self) -> str:
+        """Say what holds the rows together."""
+        return f" in {self.clusters} clusters" if self.clusters else ""
 
 
 class Arms(NamedTuple):
@@ -240,26 +247,17 @@ def support_limit(chances: Array, others: float, rows: float) -> float:
     return float(min([little, *np.sort(chances)[needed - 1 : needed]]))
 
 
-def sum_arms(treatment: Array, weights: Array, target_weights: Array, propensity: Array) -> Arms:
-    """Add up the rows of each arm.
-
-    Parameters
-    ----------
-    treatment, weights, target_weights, propensity : ndarray, shape (N,)
-        As in :func:`overlap_verdict`.
-    """
-    treated, outside = treatment > 0.5, outside_support(treatment, propensity)
-    arms = [
-        Arm(
-            int(own.sum()),
-            _kish(weights[own]),
-            float(weights[own].max() / max(weights[own].sum(), np.finfo(np.float64).tiny)),
-            int(outside[own].sum()),
-            float(target_weights[own].sum()),
-            float(target_weights[own & outside].sum()),
-        )
-        for own in (treated, ~treated)
-    ]
+def sum_arms(
+    treatment: Array, weights: Array, target_weights: Array, propensity: Array, cluster: Codes | None = None
+) -> Arms:
+    """Add up the rows of each arm, from what :func:`overlap_verdict` takes and codes of clusters, if there are any."""
+    treated, outside, arms = treatment > 0.5, outside_support(treatment, propensity), []
+    for own in (treated, ~treated):
+        units = weights[own] if cluster is None else np.bincount(cluster[own], weights[own]).astype(np.float64)
+        largest = float(units.max() / max(weights[own].sum(), np.finfo(np.float64).tiny))
+        target, beyond = (float(target_weights[rows].sum()) for rows in (own, own & outside))
+        clusters = None if cluster is None else len(np.unique(cluster[own]))
+        arms.append(Arm(int(own.sum()), _kish(units), largest, int(outside[own].sum()), target, beyond, clusters))
     return Arms(*arms)
 
 
@@ -347,9 +345,10 @@ def _exceeds(value: float, measure: str) -> int:
 def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     """Grade how few rows of an arm carry the estimate; a small arm whose rows all carry it is no more than strained."""
     size, largest = arm.effective_size, arm.largest_weight
-    uneven = size < arm.rows / 2
+    uneven = size < (arm.clusters or arm.rows) / 2
     grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
-    text = f"the weights of the {arm.rows} {name} rows are worth {size:.3g} equally weighted rows"
+    kind = "clusters" if arm.clusters else "rows"
+    text = f"the weights of the {arm.rows} {name} rows{arm.held} are worth {size:.3g} equally weighted {kind}"
     if _exceeds(largest, "weight"):
         text += f", the heaviest carries {100 * largest:.0f} %"
     return (grade if uneven else min(grade, 1)), text

@@ -158,7 +158,7 @@ class AverageEffect:
 
     @property
     def largest_weight(self) -> float:
-        """Largest weight of a row, as a share of its arm."""
+        """Largest weight of a row, or of a cluster where there are any, as a share of its arm."""
         return max(arm.largest_weight for arm in self.arms)
 
     def summary(self) -> str:
@@ -170,7 +170,7 @@ class AverageEffect:
             ("population", self._population()),
         ]
         lines += [
-            (name, f"{arm.rows} rows, effective sample size {arm.effective_size:.1f}")
+            (name, f"{arm.rows} rows{arm.held}, effective sample size {arm.effective_size:.1f}")
             for name, arm in self.arms._asdict().items()
         ]
         lines.append(("largest weight", f"{round(100 * self.largest_weight, 9):.2g} % of its arm"))

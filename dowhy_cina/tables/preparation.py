@@ -50,6 +50,8 @@ class CanonicalTable:
         Standard deviation of the outcome, in its unit.
     blank : bool
         Whether there is no column.
+    cluster : ndarray of int, shape (N,), optional
+        Codes from 0 in the order of the rows.
     """
 
     covariates: Array
@@ -61,10 +63,16 @@ class CanonicalTable:
     turns: npt.NDArray[np.int64]
     scale: float
     blank: bool
+    cluster: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(
-        cls, covariates: Array, treatment: Array, outcome: Array, sample_weight: Array | None = None
+        cls,
+        covariates: Array,
+        treatment: Array,
+        outcome: Array,
+        sample_weight: Array | None = None,
+        cluster: npt.NDArray[np.int64] | None = None,
     ) -> CanonicalTable:
         """Sort and scale an encoded table."""
         key = canonical_row_key(covariates)
@@ -77,7 +85,33 @@ class CanonicalTable:
         weights = weights * (len(weights) / weights.sum())
         scale = float(scaling.sd[0] / scaling.unit[0])
         turns = turns_of(key[order], treatment[order])
-        return cls(columns, treatment[order], scaled, weights, sample_weight is not None, order, turns, scale, blank)
+        codes = None if cluster is None else pd.factorize(cluster[order])[0].astype(np.int64)
+        return cls(
+            columns, treatment[order], scaled, weights, sample_weight is not None, order, turns, scale, blank, codes
+        )
+
+    @property
+    def counts(self) -> Array:
+        """Sampling weights of the rows, which add up to the number of clusters where there are any."""
+        if self.cluster is None:
+            return self.weights
+        return self.weights * (float(self.cluster.max() + 1) / len(self.cluster))
+
+    def leading(self, size: int) -> npt.NDArray[np.int64]:
+        """Rows that lead: half from each arm where both have enough, and as few of each cluster as make up the size."""
+        if self.cluster is None:
+            return stratified_rows(self.treatment, size, turns=self.turns)
+        few = rows_of_clusters(self.cluster, size)
+        return few[stratified_rows(self.treatment[few], size, turns=self.turns[few])]
+
+    def landmarks(self, size: int) -> npt.NDArray[np.int64]:
+        """Leading rows, of which none repeats the covariates of another one of its cluster."""
+        if self.cluster is None:
+            return self.leading(size)
+        repeats = pd.DataFrame(self.covariates).assign(cluster=self.cluster).duplicated().to_numpy()
+        first = np.flatnonzero(~repeats)
+        few = first[rows_of_clusters(self.cluster[first], size)]
+        return few[stratified_rows(self.treatment[few], size, turns=self.turns[few])]
 
 
 @dataclass(frozen=True)
@@ -116,7 +150,7 @@ class PreparedTable:
     @cached_property
     def rows(self) -> CanonicalTable:
         """The table in canonical order."""
-        return CanonicalTable.of(self.encoded, self.treatment, self.outcome, self.sample_weight)
+        return CanonicalTable.of(self.encoded, self.treatment, self.outcome, self.sample_weight, self.cluster)
 
     @cached_property
     def device(self) -> torch.device:
@@ -133,9 +167,9 @@ class PreparedTable:
     def memory(self) -> MemoryPlan:
         """What may be kept of the rows' features."""
         landmarks = min(self.options.landmarks, len(self.treatment))
-        return plan_memory(
-            len(self.treatment), self.encoded.shape[1], landmarks, self.device, self.options.memory_limit
-        )
+        clusters = 0 if self.cluster is None else int(self.cluster.max()) + 1
+        shape = (len(self.treatment), self.encoded.shape[1], landmarks)
+        return plan_memory(*shape, self.device, self.options.memory_limit, clusters)
 
     @property
     def is_exact(self) -> bool:
@@ -151,22 +185,31 @@ class PreparedTable:
     @property
     def company(self) -> Hashable | None:
         """What tables must have in common to go through the model together; None for one that goes alone."""
-        if self.is_exact or self.memory.storage.kept != KERNELS:
+        if self.is_exact or self.cluster is not None or self.memory.storage.kept != KERNELS:
             return None
         return (self.encoded.shape, self.sample_weight is None, self.options)
 
 
 def table_batch(tables: Sequence[CanonicalTable], landmarks: int, device: torch.device) -> TableBatch:
-    """Stack tables of one shape on a device, with the rows that lead in each."""
+    """Stack tables of one shape on a device, with the rows that lead in each; one with clusters goes alone."""
+    clusters = [table.cluster for table in tables if table.cluster is not None]
     batch = TableBatch.stack(
         [table.covariates for table in tables],
         [table.treatment for table in tables],
         [table.outcome for table in tables],
-        [stratified_rows(table.treatment, landmarks, turns=table.turns) for table in tables],
-        [stratified_rows(table.treatment, PILOT_ROWS, turns=table.turns) for table in tables],
-        [table.weights for table in tables] if any(table.weighted for table in tables) else None,
+        [table.landmarks(landmarks) for table in tables],
+        [table.leading(PILOT_ROWS) for table in tables],
+        [table.counts for table in tables] if any(table.weighted for table in tables) or clusters else None,
+        clusters or None,
     )
     return replace(batch, blank=tables[0].blank).to(device)
+
+
+def rows_of_clusters(cluster: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+    """First rows of each cluster, as many of each as make up no more than ``size`` in all, and at least one."""
+    place = pd.Series(cluster).groupby(cluster).cumcount().to_numpy()
+    most = max(1, int(np.searchsorted(np.bincount(place).cumsum(), size, side="right")))
+    return np.flatnonzero(place < most)
 
 
 def stratified_rows(

@@ -57,14 +57,14 @@ def test_clusters_by_hand(in_table):
         rows = found.scatter[b] + found.deviation[b] if in_table else found.scatter[b]
         sums = [float(rows[labels[b] == k].sum()) for k in range(5)]
         outside = 0.0 if in_table else float(found.deviation[b].square().sum())
-        np.testing.assert_allclose(ours[b], 5 / 4 * sum(s**2 for s in sums) + outside)
+        np.testing.assert_allclose(ours[b], sum(s**2 for s in sums) + outside)
 
 
 def test_every_row_its_own_cluster_is_no_cluster():
     found = contributions()
     own = torch.arange(30).expand(2, 30)
     plain = sampling_variance(found, True, None)
-    torch.testing.assert_close(sampling_variance(found, True, own), plain * 30 / 29)
+    torch.testing.assert_close(sampling_variance(found, True, own), plain)
 
 
 # Degrees of freedom

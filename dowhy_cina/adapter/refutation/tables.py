@@ -122,7 +122,7 @@ class RefitSetting:
 
     @property
     def takes_batches(self) -> bool:
-        """Whether refits can share a forward pass, which knows named targets and rows of the table, and no weights."""
+        """Whether refits can share a forward pass, which knows named targets, rows of the table, and no more roles."""
         target = self.target_units
         known = callable(target) or (isinstance(target, str) and target in BATCHED_TARGETS)
         return known and not self.weighted and self.options.checkpoint != "exact"
@@ -248,7 +248,7 @@ def read_setting(data: pd.DataFrame, estimand: Any, estimate: Any) -> RefitSetti
         number_names=tuple(names[at] for at in table.numeric),
         label_names=tuple(names[at] for at in table.text),
         levels=levels,
-        weighted=fitted.sample_weight is not None,
+        weighted=fitted.sample_weight is not None or fitted.cluster is not None,
         common_causes=estimator._observed_common_causes,
         treated=single(estimate.treatment_value, "treatment_value"),
         control=single(estimate.control_value, "control_value"),
