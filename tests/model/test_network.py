@@ -364,9 +364,6 @@ def test_the_arms_range_is_that_of_the_fitted_values_of_its_own_rows(model, samp
     assert clipped > 0
 
 
-# The variance head
-
-
 # Numerics
 
 
