@@ -214,8 +214,10 @@ def estimate_effect(
     treatment_value, control_value : optional
         Levels to compare; rows of other levels are set aside.
     target_units : {"ate", "att", "atc", "overlap"}, boolean mask of shape (N,), or DataFrame of covariate rows
-        Population whose average effect is wanted; "overlap" weighs each row by ``e (1 - e)`` with ``e`` its
-        leave-one-out propensity, which stresses rows that could as well have got the other treatment.
+        Population whose average effect is wanted. A DataFrame whose rows are all the table's own names these, as a mask
+        does; otherwise its rows are a sample of their population that is independent of the table. "overlap" weighs
+        each row by ``e (1 - e)`` with ``e`` its leave-one-out propensity, which stresses rows that could as well have
+        got the other treatment.
     augmentation : {"kernel", "none"}
         Outcome models beside the weights, or the weights alone (for the ATE the paper's estimator, arm against arm).
     checkpoint : str

@@ -173,13 +173,17 @@ def canonical_row_key(covariates: Array) -> Array:
     return key
 
 
-def turns_of(key: Array, treatment: Array) -> npt.NDArray[np.int64]:
+def turns_of(key: Array, treatment: Array, outcome: Array) -> npt.NDArray[np.int64]:
     """Count the rows with the key and in the arm of each row that come before it.
+
+    Copies of a row, which no other row of its arm shares the outcome of, count as one with it: what spans the kernels
+    should not be richer for them.
 
     Parameters
     ----------
-    key, treatment : ndarray, shape (N,)
-        Row keys in ascending order, and 0 or 1, ascending among rows with one key.
+    key, treatment, outcome : ndarray, shape (N,)
+        Row keys in ascending order, 0 or 1, ascending among rows with one key, and outcomes, ascending among those of
+        one arm too.
 
     Returns
     -------
@@ -187,6 +191,16 @@ def turns_of(key: Array, treatment: Array) -> npt.NDArray[np.int64]:
         Zero throughout if no row of an arm has the covariates of another one.
     """
     first = np.r_[True, (np.diff(key) != 0) | (np.diff(treatment) != 0)][: len(key)]
-    start = np.flatnonzero(first)
-    turns: npt.NDArray[np.int64] = np.arange(len(key)) - start[np.cumsum(first) - 1]
+    if first.all():
+        return np.zeros(len(key), dtype=np.int64)
+    new = first | np.r_[True, np.diff(outcome) != 0][: len(key)]
+    counts = new.copy()
+    for arm in (0, 1):
+        places = np.flatnonzero(new & (treatment == arm))
+        _, value, holders = np.unique(outcome[places], return_inverse=True, return_counts=True)
+        shared = np.zeros(len(key), dtype=np.bool_)
+        shared[places] = holders[value] > 1
+        counts |= shared[np.flatnonzero(new)][np.cumsum(new) - 1]
+    total = np.cumsum(counts)
+    turns: npt.NDArray[np.int64] = total - total[np.flatnonzero(first)][np.cumsum(first) - 1]
     return turns

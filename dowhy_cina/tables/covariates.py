@@ -103,8 +103,9 @@ class Preprocessor:
 
     Text and categories become an indicator per level (one indicator where there are two levels), missing numbers the
     median beside an indicator ``<name>_missing``, missing labels a level of their own; constant and repeated columns
-    are dropped; the rest is standardised and cut at `CLIP` standard deviations. The result is the same to the last bit,
-    up to the permutation, when rows or columns are permuted.
+    are dropped; the rest is standardised, cut at `CLIP` standard deviations and pointed to the side of its longer tail.
+    The result is the same to the last bit, up to the permutation, when rows or columns are permuted, and to rounding
+    when columns are negated, shifted or scaled.
 
     Attributes
     ----------
@@ -180,7 +181,7 @@ class Preprocessor:
         Returns
         -------
         ndarray, shape (N, D)
-            Standardised columns in canonical order; the row order is kept.
+            Standardised columns in canonical order and direction; the row order is kept.
 
         Raises
         ------

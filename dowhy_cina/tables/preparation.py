@@ -84,7 +84,7 @@ class CanonicalTable:
         weights = np.ones(len(order)) if sample_weight is None else sample_weight[order]
         weights = weights * (len(weights) / weights.sum())
         scale = float(scaling.sd[0] / scaling.unit[0])
-        turns = turns_of(key[order], treatment[order])
+        turns = turns_of(key[order], treatment[order], outcome[order])
         codes = None if cluster is None else pd.factorize(cluster[order])[0].astype(np.int64)
         return cls(
             columns, treatment[order], scaled, weights, sample_weight is not None, order, turns, scale, blank, codes

@@ -163,9 +163,17 @@ class TestSigns:
 
 def test_turns_count_the_rows_alike_before_each():
     key, arm = np.array([0.1, 0.1, 0.1, 0.1, 0.4, 0.4, 0.5]), np.array([0, 0, 0, 1, 1, 1, 0])
-    assert turns_of(key, arm).tolist() == [0, 1, 2, 0, 0, 1, 0]
-    assert turns_of(key[:0], arm[:0]).tolist() == []
-    assert not turns_of(np.arange(5.0), np.zeros(5)).any()
+    outcome = np.array([0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 0.0])
+    assert turns_of(key, arm, outcome).tolist() == [0, 1, 2, 0, 0, 1, 0]
+    assert turns_of(key[:0], arm[:0], outcome[:0]).tolist() == []
+    assert not turns_of(np.arange(5.0), np.zeros(5), np.ones(5)).any()
+
+
+def test_copies_take_one_turn_with_the_row_that_they_copy():
+    key, arm = np.array([0.1, 0.1, 0.1, 0.1, 0.4, 0.5, 0.5]), np.zeros(7)
+    assert turns_of(key, arm, np.array([3.0, 3.0, 3.0, 7.0, 9.0, 1.0, 1.0])).tolist() == [0, 0, 0, 1, 0, 0, 0]
+    # People alike in a table with few outcomes are no copies: an outcome that other rows of the arm have, too.
+    assert turns_of(key, arm, np.array([0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0])).tolist() == [0, 1, 2, 3, 0, 0, 1]
 
 
 class TestRowKey:

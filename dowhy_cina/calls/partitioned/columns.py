@@ -226,7 +226,7 @@ class Leaders:
         for arm in (0, 1):
             own = columns[columns[:, -3] == arm]
             own = own[np.lexsort([own[:, -2], own[:, -1]])]
-            arms.append(own[np.argsort(turns_of(own[:, -1], own[:, -3]), kind="stable")[:PILOT_ROWS]])
+            arms.append(own[np.argsort(turns_of(own[:, -1], own[:, -3], own[:, -2]), kind="stable")[:PILOT_ROWS]])
         self.columns = np.concatenate(arms)
 
     def __add__(self, other: Leaders) -> Leaders:
@@ -244,7 +244,7 @@ class Leaders:
 
 def _first(rows: Array, counts: tuple[int, int], size: int) -> npt.NDArray[np.int64]:
     """Rows that :func:`stratified_rows` takes of the whole table, which has more rows than are here."""
-    arm, turns = rows[:, -3], turns_of(rows[:, -1], rows[:, -3])
+    arm, turns = rows[:, -3], turns_of(rows[:, -1], rows[:, -3], rows[:, -2])
     # The rule looks at the sizes of the arms, up to ``size``, at which is larger, and at the first rows of each.
     enough = [min(count, 2 * size + (count == max(counts))) for count in counts]
     lacking = [count - int((arm == k).sum()) for k, count in enumerate(enough)]

@@ -173,7 +173,7 @@ def test_leading_rows_are_those_of_the_whole_table():
         t[:2] = 0, 1
         table = np.column_stack([rng.normal(size=rows), t, rng.normal(size=rows), np.round(rng.random(rows), 3)])
         whole = table[np.lexsort([table[:, 2], table[:, 1], table[:, 3]])]
-        turns = turns_of(whole[:, 3], whole[:, 1])
+        turns = turns_of(whole[:, 3], whole[:, 1], whole[:, 2])
         assert turns.any()  # rows of an arm share one of a thousand keys
         joined = sum((Leaders(part) for part in np.array_split(table, 5)[1:]), Leaders(np.array_split(table, 5)[0]))
         counts = (int((1 - t).sum()), int(t.sum()))
