@@ -23,6 +23,8 @@ from dowhy_cina.results.sensitivity import Sensitivity, sensitivity
 
 #: The lowest bias is the root of a difference of squares: below this share of the bias it is rounding.
 _ROUNDING = 1e-7
+#: Relative duality gap below which a problem is solved: its digits are those of rounding.
+SOLVED = 1e-6
 _POPULATIONS = {
     "ate": "all rows (ATE)",
     "att": "the treated (ATT)",
@@ -96,7 +98,8 @@ class AverageEffect:
         Iterations of the solver after the forward pass: 0 unless ``refine`` or an exact solution was asked for.
     minimised_bias : float
         Worst-case bias that the balancing problem minimises, in the outcome's unit: of one arm against the other for
-        the paper's weights, of each arm against the target otherwise.
+        the paper's weights, of each arm against the target otherwise, over functions of the kernel's space and of the
+        columns whose means are balanced beside it.
     lowest_bias : float
         What the duality gap leaves open: no weights as spread out have a minimised bias below this. As spread out means
         no weight above the limit of the problem (paper's weights), or as large an effective sample size (otherwise).
@@ -184,7 +187,7 @@ class AverageEffect:
         if hidden is not None:
             lines.append(("to overturn it", hidden.in_short()))
         lines += [
-            ("duality gap", f"{self.duality_gap:.2g} (relative)"),
+            ("duality gap", f"{_gap_number(self.duality_gap)} (relative)"),
             ("what it can move", self._gap_text()),
             (
                 "computed",
@@ -209,6 +212,8 @@ class AverageEffect:
         if not self.minimised_bias > 0:
             return "nothing: there is no imbalance left"
         reached = f"worst-case bias {_number(self.minimised_bias)}"
+        if self.duality_gap < SOLVED:
+            return f"{reached}, which weights as spread out cannot bring lower"
         if not self.lowest_bias > _ROUNDING * self.minimised_bias:
             return f"{reached}; how much lower an exact solution comes, refine=1e-3 tells"
         return f"{reached}, which weights as spread out cannot bring below {_number(self.lowest_bias)}"
@@ -322,6 +327,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return plain(value._asdict()) if hasattr(value, "_asdict") else [plain(part) for part in value]
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _gap_number(gap: float) -> str:
+    return "below 1e-06" if gap < SOLVED else f"{gap:.2g}"
 
 
 def _number(value: float | None) -> str:

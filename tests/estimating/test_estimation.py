@@ -22,6 +22,7 @@ from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.outcome import toward_mean
 from dowhy_cina.model.state import TableBatch
 
 N, D = 60, 3
@@ -59,14 +60,17 @@ def case(request, model):
     table = draw(weighted=request.param)
     with torch.no_grad():
         state = model(table)
-        moments = moments_of(model, state, Target("ate", populations(table)["ate"]))
-        weights = balance_arms(model, table, state, moments.features).weights
+        moments = moments_of(model, table, state, Target("ate", populations(table)["ate"]))
+        weights = balance_arms(model, table, state, moments.balance).weights
     return table, state, moments, weights
 
 
 def unclipped(state, table):
     """The state with the regressions' own predictions in the place of those cut to the arms' ranges."""
-    means = [fitted.regression.fit.predict(fitted.rows) for fitted in state.outcomes]
+    regressions = [fitted.regression for fitted in state.outcomes]
+    means = [
+        one.unclipped(one.fit.predict(fitted.rows)) for one, fitted in zip(regressions, state.outcomes, strict=True)
+    ]
     residuals = table.outcome - torch.where(table.treatment > 0, means[1], means[0])
     outcomes = [dataclasses.replace(fitted, means=mean) for fitted, mean in zip(state.outcomes, means, strict=True)]
     return dataclasses.replace(state, outcomes=tuple(outcomes), residuals=residuals)
@@ -78,9 +82,9 @@ def unclipped(state, table):
 def test_moments_are_means_over_the_population(model, case):
     table, state, _, _ = case
     for population in populations(table).values():
-        moments = moments_of(model, state, Target("rows", population))
+        moments = moments_of(model, table, state, Target("rows", population))
         expected = (population[..., None] * state.balance_features).sum(1)
-        torch.testing.assert_close(moments.features, expected)
+        torch.testing.assert_close(moments.balance.features, expected)
         for ours, fitted in zip(moments.outcomes, state.outcomes, strict=True):
             phi = fitted.rows.kernel.features(fitted.rows.keys)
             torch.testing.assert_close(ours, (population[..., None] * phi).sum(1), atol=1e-9, rtol=0)
@@ -90,10 +94,10 @@ def test_moments_are_means_over_the_population(model, case):
 def test_other_rows_count_the_same(model, case):
     table, state, _, _ = case
     rows = table.covariates[:, :7] + 0.1
-    moments = moments_of(model, state, Target.elsewhere(rows, table))
-    alone = [moments_of(model, state, Target.elsewhere(rows[:, k : k + 1], table)) for k in range(7)]
+    moments = moments_of(model, table, state, Target.elsewhere(rows, table))
+    alone = [moments_of(model, table, state, Target.elsewhere(rows[:, k : k + 1], table)) for k in range(7)]
     assert moments.effects.shape == moments.weights.shape == (2, 7)
-    torch.testing.assert_close(moments.features, torch.stack([m.features for m in alone]).mean(0))
+    torch.testing.assert_close(moments.balance.features, torch.stack([m.balance.features for m in alone]).mean(0))
     torch.testing.assert_close(moments.effects, torch.cat([m.effects for m in alone], 1))
     for arm in (0, 1):
         expected = torch.stack([m.outcomes[arm] for m in alone]).mean(0)
@@ -140,13 +144,14 @@ def test_perfect_fits_need_no_correction(case):
 
 
 def written_out(table, state, fitted_at, moments, weights, share, outcome):
-    """The augmented estimate from fits to ``outcome`` that no range cuts; penalties, weights and share stay."""
+    """The augmented estimate from fits to ``outcome`` that no range cuts; penalties, trust, weights and share stay."""
     total = 0
     for arm, fitted in enumerate(state.outcomes):
         rows = table.arm(arm)
         fit = fit_ridge(gram_statistics(fitted.rows, outcome, rows), fitted.regression.fit.penalty)
-        residuals = outcome - fit.predict(fitted.rows)
-        plug_in = (moments.weights * fit.predict(fitted_at[arm])).sum(1)
+        trust = fitted.regression.trust
+        residuals = outcome - toward_mean(fit, fit.predict(fitted.rows), trust)
+        plug_in = (moments.weights * toward_mean(fit, fit.predict(fitted_at[arm]), trust)).sum(1)
         total = total + (2 * arm - 1) * (plug_in + share * (weights * (rows > 0) * residuals).sum(1))
     return total
 
@@ -159,10 +164,10 @@ def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share
     fitted_at = [fitted.rows for fitted in state.outcomes]
     if target == "foreign":
         other = table.covariates[:, :9] * 0.5
-        moments = moments_of(model, state, Target.elsewhere(other, table))
+        moments = moments_of(model, table, state, Target.elsewhere(other, table))
         fitted_at = model.foreign_rows(state, other).outcome_rows
     else:
-        moments = moments_of(model, state, Target(target, populations(table)[target]))
+        moments = moments_of(model, table, state, Target(target, populations(table)[target]))
     shares = torch.full((2,), share, dtype=torch.float64)
     ours = regression_weights(table, state, moments, weights, shares)
     before = written_out(table, state, fitted_at, moments, weights, shares, table.outcome)
@@ -180,7 +185,7 @@ def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(model, case
     table, state, _, weights = case
     free = unclipped(state, table)
     for population in populations(table).values():
-        moments = moments_of(model, free, Target("rows", population))
+        moments = moments_of(model, table, free, Target("rows", population))
         found = augmented_effect(table, free, moments, weights)
         outcome_weights = augmented_contributions(table, free, moments, weights, found).outcome_weights
         torch.testing.assert_close((outcome_weights * table.outcome).sum(1), found.value, atol=1e-8, rtol=0)

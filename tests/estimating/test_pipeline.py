@@ -76,7 +76,7 @@ def test_which_problem_gives_the_weights(case, name, alone, expected):
     """The paper's for its own estimator; else each arm to the target, which keeps its weights if they stand alone."""
     model, table, state = case
     found = estimation(case, name, alone=alone)
-    features = found.moments.features
+    features = found.moments.balance
     weights = {
         "arms": arm_against_arm(model, table, state, Balancing()),
         "target": balance_arms(model, table, state, features),

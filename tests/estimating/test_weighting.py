@@ -12,7 +12,9 @@ import torch
 import dowhy_cina
 from dowhy_cina.errors import InputError
 from dowhy_cina.estimating.weighting import Balancing, Weighting, arm_against_arm, arm_to_target, balance_arms, uniform
-from dowhy_cina.mathematics.balancing import relative_target_gap
+from dowhy_cina.mathematics.balancing import imbalance
+from dowhy_cina.mathematics.means import MeansTarget, balance_with_means
+from dowhy_cina.mathematics.newton import ArmProblem, balance_to_target
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
 
@@ -37,8 +39,13 @@ def case(model, linear_table):
     table = table_batch(tables, 64, torch.device("cpu"))
     with torch.no_grad():
         state = model(table)
-    target = torch.einsum("bn,bnm->bm", table.rows / 150, state.balance_features)
-    return table, state, target
+    features = torch.einsum("bn,bnm->bm", table.rows / 150, state.balance_features)
+    columns = torch.einsum("bn,bnl->bl", table.rows / 150, columns_of(model, table, state))
+    return table, state, MeansTarget(features, columns)
+
+
+def columns_of(model, table, state):
+    return model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
 
 
 class TestArms:
@@ -53,11 +60,10 @@ class TestArms:
         assert not ours.certificate.gap.any()
         assert ours.converged
 
-    @pytest.mark.parametrize("refine", [None, 1e-4])
-    def test_both_arms_are_those_of_each(self, model, case, refine):
+    def test_both_arms_are_those_of_each(self, model, case):
         table, state, target = case
-        both = balance_arms(model, table, state, target, refine)
-        one, other = (arm_to_target(model, state, table.arm(arm), target, refine) for arm in (0, 1))
+        both, columns = balance_arms(model, table, state, target), columns_of(model, table, state)
+        one, other = (arm_to_target(state, table.arm(arm), columns, target, Balancing()) for arm in (0, 1))
         assert torch.equal(both.weights, one.weights + other.weights)
         assert torch.equal(both.certificate.gap, torch.maximum(one.certificate.gap, other.certificate.gap))
         torch.testing.assert_close(both.certificate.imbalance, one.certificate.imbalance + other.certificate.imbalance)
@@ -73,38 +79,37 @@ class TestArms:
         torch.testing.assert_close(found[inside], uniform(table).weights[inside])
         assert (found[~inside] - uniform(table).weights[~inside]).abs().max() > 1e-3
 
-    def test_a_goal_is_reached_and_its_gap_is_that_of_the_weights(self, model, case):
+    def test_weights_to_a_target_are_the_solution_with_the_means_beside_the_kernel(self, model, case):
         table, state, target = case
-        arm = table.arm(1)
-        start = arm_to_target(model, state, arm, target, None)
-        goal = float(start.certificate.gap.min()) / 20
-        found = arm_to_target(model, state, arm, target, goal)
-        gap = relative_target_gap(state.balance_features, found.weights, arm, target, state.balance_ridge)
-        torch.testing.assert_close(found.certificate.gap, gap)
-        assert (found.certificate.gap <= goal).all()
+        arm, columns = table.arm(1), columns_of(model, table, state)
+        found = arm_to_target(state, arm, columns, target, Balancing())
+        problem = ArmProblem(state.balance_features, arm, target.features, state.balance_ridge)
+        joined, weights, _ = balance_with_means(problem, columns, target.columns)
+        torch.testing.assert_close(found.weights, weights, atol=1e-10, rtol=0)
+        assert (found.certificate.gap < 1e-8).all()
+        torch.testing.assert_close(found.certificate.imbalance, imbalance(joined.features, weights, joined.target))
+        assert found.steps == 0
         assert found.converged
-        assert start.steps == 0 < found.steps
 
-    def test_a_table_that_is_there_does_not_move_on_with_its_batch(self, model, case):
-        """As many steps as it needs alone, not as many as the slowest of the batch."""
+    def test_an_exact_solution_is_that_of_its_kernel_alone(self, model, case):
+        table, state, target = case
+        arm, columns = table.arm(1), columns_of(model, table, state)
+        found = arm_to_target(state, arm, columns, target, Balancing(1e-7, 1.0))
+        problem = ArmProblem(state.balance_features, arm, target.features, state.balance_ridge)
+        torch.testing.assert_close(found.weights, balance_to_target(problem)[0], atol=1e-5, rtol=0)
+        assert (problem.gap(found.weights) <= 1e-7).all()
+        assert found.steps > 0
+
+    def test_a_table_does_not_depend_on_its_company(self, model, case):
         table, state, target = case
         arm, ridge = table.arm(1), state.balance_ridge * torch.tensor([1.0, 1e-3]).double()
-        state = dataclasses.replace(state, balance_ridge=ridge)
-        goal = 1e-3
-        together = arm_to_target(model, state, arm, target, goal)
-        alone = [
-            arm_to_target(
-                model,
-                dataclasses.replace(state, balance_features=state.balance_features[[b]], balance_ridge=ridge[[b]]),
-                arm[[b]],
-                target[[b]],
-                goal,
-            )
-            for b in range(2)
-        ]
-        assert alone[0].steps < alone[1].steps == together.steps
+        state, columns = dataclasses.replace(state, balance_ridge=ridge), columns_of(model, table, state)
+        together = arm_to_target(state, arm, columns, target, Balancing())
         for b in range(2):
-            torch.testing.assert_close(alone[b].weights, together.weights[[b]], atol=1e-9, rtol=0)
+            own = dataclasses.replace(state, balance_features=state.balance_features[[b]], balance_ridge=ridge[[b]])
+            goal = MeansTarget(target.features[[b]], target.columns[[b]])
+            alone = arm_to_target(own, arm[[b]], columns[[b]], goal, Balancing())
+            torch.testing.assert_close(alone.weights, together.weights[[b]], atol=1e-9, rtol=0)
 
     def test_arm_against_arm_in_a_batch_is_one_by_one(self, model, linear_table):
         rows = [linear_table(rows=150, seed=seed) for seed in range(3)]
@@ -126,14 +131,19 @@ class TestArms:
 
 
 class TestSolved:
-    @pytest.mark.parametrize("augmentation", ["kernel", "none"])
-    def test_refine_reaches_the_gap_that_was_asked_for(self, table, augmentation):
-        zero_shot = dowhy_cina.estimate_effect(*table, augmentation=augmentation)
+    def test_refine_reaches_the_gap_that_was_asked_for(self, table):
+        zero_shot = dowhy_cina.estimate_effect(*table, augmentation="none")
         goal = zero_shot.duality_gap / 10
-        refined = dowhy_cina.estimate_effect(*table, augmentation=augmentation, refine=goal)
+        refined = dowhy_cina.estimate_effect(*table, augmentation="none", refine=goal)
         assert zero_shot.refinement_steps == 0 < refined.refinement_steps
         assert refined.duality_gap <= goal
         assert abs(refined.value - zero_shot.value) < 0.2
+
+    def test_weights_to_a_target_leave_nothing_to_refine(self, table):
+        zero_shot, refined = (dowhy_cina.estimate_effect(*table, refine=goal) for goal in (None, 1e-5))
+        assert np.array_equal(zero_shot.weights, refined.weights)
+        assert refined.refinement_steps == 0
+        assert refined.duality_gap < 1e-8
 
     def test_refine_that_is_reached_already_takes_no_step(self, table):
         assert dowhy_cina.estimate_effect(*table, refine=0.5).value == dowhy_cina.estimate_effect(*table).value
@@ -169,9 +179,10 @@ class TestSolved:
             expected = alpha[t == arm] / alpha[t == arm].sum()
             assert found.weights[t == arm] == pytest.approx(expected, abs=1e-4)
 
-    @pytest.mark.parametrize("options", [{"augmentation": "none"}, {"target_units": "att"}])
-    def test_summary_says_what_the_gap_can_move(self, table, options):
-        rough, fine, exact = (dowhy_cina.estimate_effect(*table, refine=gap, **options) for gap in (None, 1e-3, 1e-6))
+    def test_summary_says_what_the_gap_can_move(self, table):
+        rough, fine, exact = (
+            dowhy_cina.estimate_effect(*table, refine=gap, augmentation="none") for gap in (None, 1e-3, 1e-6)
+        )
         for found in (rough, fine, exact):
             assert found.lowest_bias <= found.minimised_bias <= found.worst_case_bias * (1 + 1e-12)
             assert found.largest_weight == pytest.approx(found.weights.max())
@@ -180,8 +191,14 @@ class TestSolved:
         assert fine.lowest_bias == pytest.approx(fine.minimised_bias, rel=0.05)
         assert f"cannot bring below {fine.lowest_bias:.4g}" in fine.summary()
         assert rough.lowest_bias < fine.lowest_bias
-        if options.get("target_units"):
-            assert fine.minimised_bias == pytest.approx(fine.worst_case_bias)
+
+    @pytest.mark.parametrize("units", ["ate", "att"])
+    def test_summary_says_that_a_target_problem_is_solved(self, table, units):
+        found = dowhy_cina.estimate_effect(*table, target_units=units)
+        assert found.lowest_bias == pytest.approx(found.minimised_bias, rel=1e-4)
+        assert found.minimised_bias > 0
+        assert "duality gap        below 1e-06" in found.summary()
+        assert f"{found.minimised_bias:.4g}, which weights as spread out cannot bring lower" in found.summary()
 
     def test_exact_for_foreign_rows(self, table):
         x, t, y = table

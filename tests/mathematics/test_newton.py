@@ -182,7 +182,7 @@ def test_steps_end_where_the_table_is_solved():
             calls.append(point)
             return point.sums(problem)
 
-        point, steps = solve_dual_of_target(problem.target, problem.ridge, problem.arm.sum(1), sums_at)
+        point, _, steps = solve_dual_of_target(problem.target, problem.ridge, problem.arm.sum(1), sums_at)
         assert steps < len(calls)
         gradient = point.gradient(point.sums(problem), problem.target)
         assert gradient.abs().max() <= 1e-10
@@ -312,8 +312,10 @@ def test_gradient_of_the_dual_is_finite_differences():
 def test_the_dual_meets_the_primal():
     problem = draw(weighted=True)
     count = problem.arm.sum(1)
-    point, _ = solve_dual_of_target(problem.target, problem.ridge, count, lambda at: at.sums(problem))
-    dual = point.value(point.sums(problem), problem.target)
+    point, sums, _ = solve_dual_of_target(problem.target, problem.ridge, count, lambda at: at.sums(problem))
+    for name, value in vars(point.sums(problem)).items():
+        assert torch.equal(getattr(sums, name), value)
+    dual = point.value(sums, problem.target)
     weights = solved(problem)
     primal = target_objective(problem.features, weights, problem.arm, problem.target, problem.ridge)
     torch.testing.assert_close(primal, -dual, atol=1e-10, rtol=1e-10)

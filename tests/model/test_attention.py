@@ -12,7 +12,6 @@ from dowhy_cina.mathematics.balancing import (
     combine,
     key_normaliser,
     relative_duality_gap,
-    relative_target_gap,
 )
 from dowhy_cina.mathematics.kernels import multihead_kernel, squared_distances
 from dowhy_cina.model.attention import CinaLayer, cina_attention
@@ -85,7 +84,7 @@ def table(keys):
 def test_values_carry_the_margin(table):
     """The layer's output plus an intercept is the margin of the dual variables that its values carry."""
     features, signs, regularisation = table
-    result = CinaLayer(16, 8)(features, signs, regularisation)
+    result = CinaLayer(16)(features, signs, regularisation)
     margin = cina_attention(features, result.values, result.normaliser)
     expected = apply(features, combine(features, result.alpha * signs)) / regularisation[:, None]
     torch.testing.assert_close(margin, expected, atol=1e-10, rtol=0)
@@ -97,7 +96,7 @@ def test_layer_certifies_itself_and_more_layers_are_better(table):
     features, signs, regularisation = table
     gaps = []
     for layers in (1, 16, 2000):
-        result = CinaLayer(layers, 8)(features, signs, regularisation)
+        result = CinaLayer(layers)(features, signs, regularisation)
         expected = relative_duality_gap(features, result.alpha, signs, regularisation)
         torch.testing.assert_close(result.duality_gap, expected)
         for arm in (-1, 1):
@@ -105,16 +104,3 @@ def test_layer_certifies_itself_and_more_layers_are_better(table):
         gaps.append(result.duality_gap.max().item())
     assert gaps[0] > gaps[1] > gaps[2]
     assert gaps[2] < 1e-5
-
-
-def test_more_layers_balance_better_to_a_target(table):
-    features, signs, _ = table
-    arm, target, ridge = (signs < 0).double(), features.mean(1), torch.tensor([0.1, 1.0]).double()
-    gaps = []
-    for layers in (1, 8, 500):
-        weights = CinaLayer(16, layers).balance_to(features, arm, target, ridge)[0]
-        np.testing.assert_allclose(weights.sum(1), 1)
-        assert (weights[arm == 0] == 0).all()
-        gaps.append(relative_target_gap(features, weights, arm, target, ridge).max().item())
-    assert gaps[0] > gaps[1] > gaps[2]
-    assert gaps[2] < 1e-6

@@ -74,6 +74,7 @@ def test_a_name_and_a_path_as_text(path):
     assert "cina-small" in checkpoint.bundled()
     for name in checkpoint.bundled():
         model, header = checkpoint.read(name)
+        assert header["format_version"] == checkpoint.FORMAT_VERSION
         assert header["model"] == dataclasses.asdict(model.config)
         assert checkpoint.resolve(name).stat().st_size <= 8e6
 
@@ -133,8 +134,31 @@ def test_pickle_is_never_loaded(path):
 
 def test_newer_format(path):
     rewrite(path, lambda header: header | {"format_version": checkpoint.FORMAT_VERSION + 1})
-    with raises(path, "newer than 1.*upgrade"):
+    with raises(path, "newer than 2.*upgrade"):
         checkpoint.read(path)
+
+
+def test_version_one(path, model):
+    """Iterations of target balancing are no setting any more, and the variance head has one more part."""
+
+    def older(header):
+        return header | {"format_version": 1, "model": header["model"] | {"target_layers": 8}}
+
+    def shorter(tensors):
+        names = ("variance.log_weights", "variance.growth")
+        return tensors | {name: tensors[name][:-1].clone() for name in names}
+
+    rewrite(path, older, shorter)
+    with raises(path, "sha256"):
+        checkpoint.read(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    rewrite(path, lambda header: header | {"sha256": checkpoint._digest(tensors)})
+    read, header = checkpoint.read(path)
+    assert header["format_version"] == 1
+    assert read.config == SMALL
+    for name, tensor in read.state_dict().items():
+        torch.testing.assert_close(tensor, model.state_dict()[name], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(

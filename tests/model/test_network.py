@@ -11,7 +11,9 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, JITTER
+from dowhy_cina.mathematics.means import MeansTarget
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
+from dowhy_cina.model.outcome import Agreement
 from dowhy_cina.model.state import TableBatch, prognostic_scores, without_rows
 
 N, D = 80, 4
@@ -35,7 +37,7 @@ def answers(model, table):
     """Everything that a user of the model sees, rows last."""
     with torch.no_grad():
         state = model(table)
-        target = state.balance_features.mean(1)
+        target = average_row(model, table, state)
         values = model.values(table, state)
         return {
             "propensity": state.propensity,
@@ -47,6 +49,12 @@ def answers(model, table):
             "paper": values.weights,
             "gap": values.duality_gap,
         }
+
+
+def average_row(model, table, state):
+    """What each arm is balanced to, if the target is all rows alike."""
+    columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+    return MeansTarget(state.balance_features.mean(1), columns.mean(1))
 
 
 def close(ours, expected, tolerance):
@@ -201,6 +209,7 @@ def test_own_outcome_does_not_enter_own_prognostic_scores(model, fixed_penalty, 
     table = batch()
     settings = model.settings(table, model.pilot(table))
     monkeypatch.setattr(model, "settings", lambda table, pilot: settings)
+    monkeypatch.setattr(Agreement, "trust", property(lambda self: torch.full_like(self.squares, 0.7)))
     seen = []
 
     def spy(*given):
@@ -283,6 +292,8 @@ def test_own_rows_as_foreign_rows_are_plain_predictions(model):
             float(outcome.regression.fit.penalty),
             fit_keys[0].numpy(),
         )
+        level = table.outcome[0].numpy()[inside].mean()
+        expected = level + float(outcome.regression.trust) * (expected - level)
         expected = expected.clip(float(outcome.regression.lower), float(outcome.regression.upper))
         np.testing.assert_allclose(rows.means[arm][0], expected, atol=1e-5)
     assert rows.balance_keys.shape == (1, 40, D + 3)
@@ -341,7 +352,7 @@ def test_the_arms_range_is_that_of_the_fitted_values_of_its_own_rows(model, samp
         state = model(table)
     clipped = 0
     for arm, outcome in enumerate(state.outcomes):
-        fitted = outcome.regression.fit.predict(outcome.rows)
+        fitted = outcome.regression.unclipped(outcome.regression.fit.predict(outcome.rows))
         for one in range(2):
             own = fitted[one][table.arm(arm)[one] > 0]
             assert len(own) < N
@@ -362,7 +373,7 @@ def test_the_arms_range_is_that_of_the_fitted_values_of_its_own_rows(model, samp
 def test_gradients_are_finite_and_reach_the_network(model):
     table = batch(tables=2, landmarks=40)
     state = model(table)
-    weights = balance_arms(model, table, state, state.balance_features.mean(1)).weights
+    weights = balance_arms(model, table, state, average_row(model, table, state)).weights
     effect = (state.means[1] - state.means[0]).mean(1) + (weights * table.signs * state.residuals).sum(1)
     values = model.values(table, state)
     loss = effect.square().sum() + values.duality_gap.sum() + (values.weights * table.signs * table.outcome).sum()

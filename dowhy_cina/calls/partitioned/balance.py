@@ -1,11 +1,11 @@
-"""Target balancing over partitions: each iteration of the splitting is one pass that leaves sums of features behind.
+"""Target balancing over partitions: each sum of a Newton step on the dual is one pass over the rows.
 
-Letters: n rows of a partition, M landmarks, two arms in the first axis of what belongs to them.
+Letters: n rows of a partition, M landmarks, L columns; the two arms are the first axis of what belongs to them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -14,52 +14,51 @@ from torch import Tensor
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, balance_keys, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
-from dowhy_cina.mathematics.balancing import gap_from_sums, lowest_imbalance, objective_from_sums
+from dowhy_cina.mathematics import newton
+from dowhy_cina.mathematics.balancing import (
+    JoinedFeatures,
+    apply,
+    combine,
+    gap_from_sums,
+    lowest_imbalance,
+    objective_from_sums,
+)
 from dowhy_cina.mathematics.kernels import RowFeatures, places_of
+from dowhy_cina.mathematics.means import MeansTarget, solve_with_means
+from dowhy_cina.mathematics.newton import ArmProblem, DualPoint
+from dowhy_cina.model.state import each_tensor
 
-#: Step of the splitting, in multiples of the ridge: that of :meth:`dowhy_cina.model.attention.CinaLayer.balance_to`.
-STEP = 0.3
-
-#: Solution and multiplier of each row of a partition (1, n).
-Split = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class ArmStep:
-    """The least-squares step of one iteration of an arm, ``free = phi direction + (z - shift) / total``.
-
-    ``z`` is the step times solution minus multiplier. With the target's features ``g`` times the rows of the arm and
-    ``u = (G + total)^-1 phi' 1``, the direction is ``(G + total)^-1 (g - phi' z / total) + shift u / total``; that is
-    ``((phi g + z) - phi (G + total)^-1 phi' (phi g + z)) / total`` and the shift that meets the equality, without the
-    difference of two large products.
-
-    Attributes
-    ----------
-    direction : Tensor, shape (1, M)
-    shift, total, step : float
-        Multiple of the equality's solution; ridge plus step; step.
-    """
-
-    direction: Tensor
-    shift: float
-    total: float
-    step: float
+Rows = Float[Tensor, "1 n"]
 
 
 @dataclass(frozen=True)
 class Balanced:
     """Weights of both arms and what is known of their problem.
 
-    The weights are the states ``split`` divided by ``totals`` of each row's arm. ``lowest`` is the imbalance that the
-    gap leaves open, as in :class:`dowhy_cina.estimating.weighting.Certificate`.
+    The weights are the state ``weights``. ``target``, ``means`` and ``uniform`` are those of the kernel's features;
+    ``lowest`` is the imbalance that the gap leaves open, as in :class:`dowhy_cina.estimating.weighting.Certificate`,
+    and ``size`` what it is of.
     """
 
-    target: Float[Tensor, "1 M"]
-    totals: tuple[float, float]
+    target: MeansTarget
     means: tuple[Float[Tensor, "1 M"], Float[Tensor, "1 M"]]
     uniform: tuple[Float[Tensor, "1 M"], Float[Tensor, "1 M"]]
     gap: float
+    size: float
     lowest: float
+
+
+@dataclass(frozen=True)
+class Dual:
+    """A point of both arms' duals, the amplitude of the columns there, None for the kernel alone, and the ridges."""
+
+    point: DualPoint
+    amplitude: Float[Tensor, " 2"] | None
+    ridge: Float[Tensor, " 2"]
+
+    def of_arm(self, arm: int) -> Dual:
+        """The same for one arm."""
+        return each_tensor([self], lambda tensors: tensors[0][arm : arm + 1])
 
 
 def arm_features(part: EncodedPart, state: RowState, fitted: Fitted) -> RowFeatures:
@@ -68,70 +67,77 @@ def arm_features(part: EncodedPart, state: RowState, fitted: Fitted) -> RowFeatu
     return RowFeatures.build(fitted.balance_kernel, balance_keys(part, state, fitted), whiten=False)
 
 
-def begin(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[Split, Sums]:
-    """Start at zero; the sums are both arms' Grams and features."""
-    start = (torch.zeros_like(part.treatment), torch.zeros_like(part.treatment))
+def _columns(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Tensor, "1 n L"]:
+    return fitted.model.balance_columns(part.covariates, fitted.scores.coordinate(state.propensity))
+
+
+def target_sums(part: EncodedPart, state: RowState, fitted: Fitted) -> Sums:
+    """Sums of both arms' features and columns."""
     if is_empty(part):
-        return start, {}
+        return {}
+    features, columns = arm_features(part, state, fitted), _columns(part, state, fitted)
     sums: Sums = {}
-    features = arm_features(part, state, fitted)
     for arm in (0, 1):
-        places = places_of(arm_rows(part, arm))
-        if places.shape[1]:
-            own = features.take(places).with_features()
-            sums[f"gram{arm}"] = own.gram()
-            sums[f"sum{arm}"] = own.mean(torch.ones_like(own.keys[..., 0]))
-    return start, sums
-
-
-def iterate(
-    part: EncodedPart, state: RowState, split: Split, fitted: Fitted, steps: tuple[ArmStep, ArmStep]
-) -> tuple[Split, Sums]:
-    """One iteration for both arms; the sums lead to the next one."""
-    if is_empty(part):
-        return split, {}
-    solution, multiplier = split
-    features = arm_features(part, state, fitted)
-    weighted = []
-    for arm, step in enumerate(steps):
         rows = arm_rows(part, arm)
-        free = features.times(step.direction) + (step.step * (solution - multiplier) - step.shift) / step.total
-        moved = (free + multiplier).clamp_min(0) * rows
-        solution = torch.where(rows > 0, moved, solution)
-        multiplier = torch.where(rows > 0, multiplier + free - moved, multiplier)
-        weighted += [rows * step.step * (solution - multiplier), moved]
-    names = [f"{name}{arm}" for arm in (0, 1) for name in ("right", "moved")]
-    sums: Sums = {name: features.mean(weights) for name, weights in zip(names, weighted, strict=True)}
-    sums |= {f"total of {name}": weights.sum() for name, weights in zip(names, weighted, strict=True)}
-    return (solution, multiplier), sums
+        sums[f"features{arm}"], sums[f"columns{arm}"] = features.mean(rows), (rows[:, None] @ columns)[:, 0]
+    return sums
+
+
+def _problem(part: EncodedPart, state: RowState, fitted: Fitted, dual: Dual, arm: int) -> ArmProblem:
+    """Problem of an arm's rows in a partition; sums at a point do not ask for its target."""
+    places = places_of(arm_rows(part, arm))
+    kernel = arm_features(part, state, fitted).take(places).with_features()
+    ones = torch.ones_like(kernel.keys[..., 0])
+    if dual.amplitude is None:
+        return ArmProblem(kernel, ones, dual.point.slope, dual.ridge)
+    columns = _columns(part, state, fitted)[:, places[0]]
+    return ArmProblem(JoinedFeatures(kernel, columns, dual.amplitude), ones, dual.point.slope, dual.ridge)
+
+
+def dual_sums(part: EncodedPart, state: RowState, fitted: Fitted, dual: Dual) -> Sums:
+    """What the rows of both arms add up to at a point of the dual."""
+    if is_empty(part):
+        return {}
+    arms = [dual.of_arm(arm) for arm in (0, 1)]
+    found = [own.point.sums(_problem(part, state, fitted, own, arm)) for arm, own in enumerate(arms)]
+    return {"sums": each_tensor(found, torch.cat)}
+
+
+def weigh(
+    part: EncodedPart, state: RowState, fitted: Fitted, dual: Dual, totals: Float[Tensor, " 2"]
+) -> tuple[Rows, Sums]:
+    """Weights of a partition's rows, and both arms' weighted features and sums of squares."""
+    weights, sums = torch.zeros_like(part.treatment), {}
+    if is_empty(part):
+        return weights, {}
+    for arm in (0, 1):
+        own = dual.of_arm(arm)
+        problem = _problem(part, state, fitted, own, arm)
+        found = own.point.weights(problem)[0] / totals[arm]
+        weights = weights.scatter(1, places_of(arm_rows(part, arm)), found)
+        sums[f"mean{arm}"], sums[f"squares{arm}"] = combine(problem.features, found), found.square().sum(1)
+    return weights, sums
 
 
 def smallest_gradients(
-    part: EncodedPart,
-    state: RowState,
-    split: Split,
-    fitted: Fitted,
-    slopes: tuple[Tensor, Tensor],
-    ridges: list[float],
+    part: EncodedPart, state: RowState, weights: Rows, fitted: Fitted, dual: Dual, slopes: tuple[Tensor, Tensor]
 ) -> Sums:
-    """Smallest gradient of each arm's objective and the sums of squares of its solution."""
-    if is_empty(part):
-        return {}
+    """Smallest gradient of each arm's objective."""
     sums: Sums = {}
-    features = arm_features(part, state, fitted)
     for arm in (0, 1):
-        rows = arm_rows(part, arm) > 0
-        if rows.any():
-            gradient = (features.times(slopes[arm]) + ridges[arm] * split[0])[rows]
+        places = places_of(arm_rows(part, arm))
+        if places.shape[1]:
+            own = dual.of_arm(arm)
+            problem = _problem(part, state, fitted, own, arm)
+            gradient = apply(problem.features, slopes[arm]) + own.ridge * weights.gather(1, places)
             sums[f"gradient{arm}"] = Extremes(gradient.amin(), gradient.amax())
-            sums[f"squares{arm}"] = split[0][rows].square().sum()
     return sums
 
 
 def solve(
     partitions: Partitions, fitted: Fitted, counts: tuple[float, float], share: tuple[float, float], ridge: Tensor
 ) -> Balanced:
-    """Balance both arms to the target by :attr:`ModelConfig.target_layers` iterations.
+    """Balance both arms to the target, as :func:`~dowhy_cina.mathematics.means.balance_with_means` does.
 
     Parameters
     ----------
@@ -144,61 +150,38 @@ def solve(
     Returns
     -------
     Balanced
-        The solution is the state ``split``.
+        The weights are the state ``weights``.
     """
     names = ["encoded", "state"]
-    found = partitions.run(begin, names, "split", fitted=fitted)
-    sums = [found["sum0"], found["sum1"]]
-    target = share[0] * sums[0] + share[1] * sums[1]
-    size = float(ridge)
-    total = size + STEP * size
-    arms = [
-        _Arm(found[f"gram{arm}"], sums[arm], counts[arm], counts[arm] * target, total, STEP * size) for arm in (0, 1)
-    ]
-    steps = [arm.step(torch.zeros_like(target), 0.0) for arm in arms]
-    for _ in range(fitted.model.config.target_layers):
-        found = partitions.run(iterate, [*names, "split"], "split", fitted=fitted, steps=(steps[0], steps[1]))
-        steps = [arm.step(found[f"right{k}"], float(found[f"total of right{k}"])) for k, arm in enumerate(arms)]
-    totals = (float(found["total of moved0"]), float(found["total of moved1"]))
-    means = (found["moved0"] / totals[0], found["moved1"] / totals[1])
-    uniform = (sums[0] / counts[0], sums[1] / counts[1])
-    slopes = (means[0] - target, means[1] - target)
-    ridges = [size / part for part in totals]
-    found = partitions.run(smallest_gradients, [*names, "split"], fitted=fitted, slopes=slopes, ridges=ridges)
-    gaps, lowest = [], 0.0
+    found = partitions.run(target_sums, names, fitted=fitted)
+    features, columns = (
+        share[0] * found[f"{name}0"] + share[1] * found[f"{name}1"] for name in ("features", "columns")
+    )
+    target, ridges = MeansTarget(features.repeat(2, 1), columns.repeat(2, 1)), ridge.repeat(2)
+
+    def sums_at(point: DualPoint, amplitude: Tensor | None) -> newton.Sums:
+        dual = Dual(point, amplitude, ridges)
+        sums: newton.Sums = partitions.run(dual_sums, names, fitted=fitted, dual=dual)["sums"]
+        return sums
+
+    solved = solve_with_means(target, ridges, ridge.new_tensor(counts), sums_at)
+    amplitude = solved.amplitude(ridges)
+    dual, totals = Dual(solved.point, amplitude, ridges), sums_at(solved.point, amplitude).weights
+    reached = partitions.run(weigh, names, "weights", fitted=fitted, dual=dual, totals=totals)
+    goal = target.joined(amplitude)
+    slopes = (reached["mean0"] - goal[:1], reached["mean1"] - goal[1:])
+    least = partitions.run(smallest_gradients, [*names, "weights"], fitted=fitted, dual=dual, slopes=slopes)
+    gaps, size, lowest = [], 0.0, 0.0
     for arm in (0, 1):
-        inner = (means[arm] * slopes[arm]).sum(1) + ridge * found[f"squares{arm}"] / totals[arm] ** 2
-        spread = torch.full_like(ridge, 1 / counts[arm])
-        reference = objective_from_sums((uniform[arm] - target).norm(dim=1), spread, ridge)
-        gap = gap_from_sums(inner, found[f"gradient{arm}"].lower, reference)
+        inner = (reached[f"mean{arm}"] * slopes[arm]).sum(1) + ridge * reached[f"squares{arm}"]
+        beside = amplitude[arm] * found[f"columns{arm}"]
+        uniform = torch.cat([found[f"features{arm}"], beside], 1) / counts[arm] - goal[arm]
+        reference = objective_from_sums(uniform.norm(dim=1), torch.full_like(ridge, 1 / counts[arm]), ridge)
+        gap = gap_from_sums(inner, least[f"gradient{arm}"].lower, reference)
         gaps.append(float(gap))
+        size += float(slopes[arm].norm(dim=1))
         lowest += float(lowest_imbalance(slopes[arm].norm(dim=1), gap * reference))
-    return Balanced(target, totals, means, uniform, max(gaps), lowest)
-
-
-class _Arm:
-    """The normal equations of one arm.
-
-    Parameters
-    ----------
-    gram, ones, goal : Tensor
-        Gram (1, M, M) and sum of the arm's features (1, M), and target features times its rows (1, M).
-    count, total, step : float
-        Rows; ridge plus step; step.
-    """
-
-    def __init__(self, gram: Tensor, ones: Tensor, count: float, goal: Tensor, total: float, step: float) -> None:
-        self.ones, self.count, self.goal, self.total, self.penalty = ones, count, goal, total, step
-        self.factor = torch.linalg.cholesky(gram + total * torch.eye(gram.shape[1], dtype=gram.dtype))
-        self.equality = self._solve(ones)
-        self.curvature = (count - float((ones * self.equality).sum())) / total
-
-    def _solve(self, right: Tensor) -> Tensor:
-        return torch.cholesky_solve(right[..., None], self.factor)[..., 0]
-
-    def step(self, right: Tensor, right_sum: float) -> ArmStep:
-        """Next step from ``phi' z`` and ``1' z``."""
-        direction = self._solve(self.goal - right / self.total)
-        free = float((self.ones * direction).sum()) + right_sum / self.total
-        shift = (free - self.count) / self.curvature
-        return ArmStep(direction + shift / self.total * self.equality, shift, self.total, self.penalty)
+    means = [reached[f"mean{arm}"][:, : features.shape[1]] for arm in (0, 1)]
+    uniforms = [found[f"features{arm}"] / counts[arm] for arm in (0, 1)]
+    one = replace(target, features=features, columns=columns)
+    return Balanced(one, (means[0], means[1]), (uniforms[0], uniforms[1]), max(gaps), size, lowest)

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dowhy_cina.calls.partitioned.balance import Balanced, Split, arm_features, solve
+from dowhy_cina.calls.partitioned.balance import Balanced, Rows, arm_features, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
 from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, chance, forward, is_empty, outcome_features
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
@@ -35,23 +35,10 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Weights:
-    """What turns the states of a partition into weights.
+class TargetShares:
+    """Weight of each row of the control and of the treated arm in the target."""
 
-    Attributes
-    ----------
-    totals : tuple of float
-        Sum of each arm's solution.
-    share : tuple of float
-        Weight of each row of an arm in the target.
-    """
-
-    totals: tuple[float, float]
     share: tuple[float, float]
-
-    def balancing(self, part: EncodedPart, split: Split) -> Tensor:
-        """Balancing weights of a partition's rows (1, n)."""
-        return split[0] / torch.where(part.treatment > 0, self.totals[1], self.totals[0])
 
     def target(self, part: EncodedPart) -> Tensor:
         """Weights of a partition's rows (1, n) in the target."""
@@ -59,7 +46,7 @@ class Weights:
 
 
 def residual_sums(
-    part: EncodedPart, state: RowState, split: Split, fitted: Fitted, weights: Weights, limits: list[float]
+    part: EncodedPart, state: RowState, balancing: Rows, fitted: Fitted, shares: TargetShares, limits: list[float]
 ) -> Sums:
     """Weighted residuals, their noise, the modelled effect, and what each arm's weights make of its features.
 
@@ -67,12 +54,12 @@ def residual_sums(
     """
     if is_empty(part):
         return {}
-    balancing, signs = weights.balancing(part, split), 2 * part.treatment - 1
+    signs = 2 * part.treatment - 1
     own_mean = torch.where(part.treatment > 0, state.means[1], state.means[0])
     sums: Sums = {
         "correction": (balancing * signs * (part.outcome - own_mean)).sum(1),
         "noise": (balancing * state.loo_residuals).square().sum(1),
-        "plug_in": (weights.target(part) * (state.means[1] - state.means[0])).sum(1),
+        "plug_in": (shares.target(part) * (state.means[1] - state.means[0])).sum(1),
     }
     for arm in (0, 1):
         rows, own = arm_rows(part, arm), places_of(arm_rows(part, arm))
@@ -89,9 +76,9 @@ def residual_sums(
 def contribution_sums(
     part: EncodedPart,
     state: RowState,
-    split: Split,
+    balancing: Rows,
     fitted: Fitted,
-    weights: Weights,
+    shares: TargetShares,
     effect: Effect,
     responses: list[Response],
     loo: list[Tensor],
@@ -99,7 +86,6 @@ def contribution_sums(
     """Squares of each row's contribution to the error, and the features that the outcome weights reach."""
     if is_empty(part):
         return {}
-    balancing = weights.balancing(part, split)
     sums: Sums = {}
     balance = arm_features(part, state, fitted)
     scatter = torch.zeros_like(balancing)
@@ -110,7 +96,7 @@ def contribution_sums(
         own = torch.zeros_like(balancing).scatter(1, places, inside)
         sums[f"outcome{arm}"], sums[f"balance{arm}"] = features.mean(inside), balance.mean(own)
         scatter = scatter + (2 * arm - 1) * own * (state.loo_residuals - loo[arm][:, None])
-    deviation = weights.target(part) * (state.means[1] - state.means[0] - effect.plug_in[:, None])
+    deviation = shares.target(part) * (state.means[1] - state.means[0] - effect.plug_in[:, None])
     squares = scatter.square()
     return {
         **sums,
@@ -120,27 +106,25 @@ def contribution_sums(
     }
 
 
-def column_sums(raw: pd.DataFrame, part: EncodedPart, split: Split, coding: Coding, weights: Weights) -> Sums:
+def column_sums(raw: pd.DataFrame, part: EncodedPart, balancing: Rows, coding: Coding) -> Sums:
     """Spread of the covariates in each arm and their weighted means."""
     rows, _, treatment = arms_only(raw, coding)
     if not len(rows):
         return {}
     readable = coding.preprocessor.readable(rows[coding.roles.covariates])
     values = torch.from_numpy(np.ascontiguousarray(readable.to_numpy(dtype=np.float64)))
-    balancing, treated = weights.balancing(part, split)[0], torch.from_numpy(treatment > 0)
+    own, treated = balancing[0], torch.from_numpy(treatment > 0)
     sums: Sums = {f"arm{arm}": Spread.of(values[treated == bool(arm)]) for arm in (0, 1)}
-    sums |= {f"mean{arm}": (balancing * (treated == bool(arm))) @ values for arm in (0, 1)}
+    sums |= {f"mean{arm}": (own * (treated == bool(arm))) @ values for arm in (0, 1)}
     return sums
 
 
-def row_values(
-    raw: pd.DataFrame, part: EncodedPart, state: RowState, split: Split, how: tuple[Coding, Weights, str]
-) -> Any:
+def row_values(raw: pd.DataFrame, part: EncodedPart, state: RowState, balancing: Rows, how: tuple[Coding, str]) -> Any:
     """Weights or propensities of a partition's rows as a Series with its index."""
-    coding, weights, name = how
+    coding, name = how
     keep = arms_only(raw, coding)[1]
     values = np.full(len(raw), 0.0 if name == "weight" else np.nan)
-    found = weights.balancing(part, split) if name == "weight" else state.propensity.clamp(0, 1)
+    found = balancing if name == "weight" else state.propensity.clamp(0, 1)
     values[keep] = found[0].numpy()
     return pd.Series(values, index=raw.index, name=name)
 
@@ -190,8 +174,8 @@ def estimate_partitioned(
         fitted, moments = forward(partitions, model, pilot, totals)
         share = arm_shares(target, counts)
         balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
-        weights = Weights(balanced.totals, share)
-        result = _effect(partitions, fitted, balanced, weights, moments, counts, coding, float(confidence_level))
+        shares = TargetShares(share)
+        result = _effect(partitions, fitted, balanced, shares, moments, counts, coding, float(confidence_level))
     landmarks = pilot.landmarks.shape[1]
     rows = int(sum(counts))
     route = "exact" if landmarks == rows else "landmarks"
@@ -205,8 +189,8 @@ def estimate_partitioned(
         rows_set_aside=found["aside"],
         checkpoint=options.checkpoint,
         augmentation=options.augmentation,
-        weights=_series(partitions, (coding, weights, "weight")),
-        propensity=_series(partitions, (coding, weights, "propensity")),
+        weights=_series(partitions, (coding, "weight")),
+        propensity=_series(partitions, (coding, "propensity")),
     )
 
 
@@ -231,33 +215,33 @@ def _pilot(chosen: tuple[Any, Any]) -> TableBatch:
     return TableBatch.stack([rows[:, :-2]], [rows[:, -2]], [rows[:, -1]], [marks])
 
 
-def _series(partitions: Partitions, how: tuple[Coding, Weights, str]) -> Any:
+def _series(partitions: Partitions, how: tuple[Coding, str]) -> Any:
     import dask.dataframe as dd
 
-    states = [partitions.states(name) for name in ("part", "encoded", "state", "split")]
+    states = [partitions.states(name) for name in ("part", "encoded", "state", "weights")]
     call = dask.delayed(row_values, pure=False)
     shared = dask.delayed(how, traverse=False, pure=False)
     parts = [call(*row, shared) for row in zip(*states, strict=True)]
-    return dd.from_delayed(parts, meta=pd.Series([], dtype=np.float64, name=how[2]), verify_meta=False)
+    return dd.from_delayed(parts, meta=pd.Series([], dtype=np.float64, name=how[1]), verify_meta=False)
 
 
 def _effect(
     partitions: Partitions,
     fitted: Fitted,
     balanced: Balanced,
-    weights: Weights,
+    shares: TargetShares,
     means: Sums,
     counts: tuple[float, float],
     coding: Coding,
     level: float,
 ) -> dict[str, Any]:
     """Value, inference, balance and overlap, by three more passes."""
-    names = ["encoded", "state", "split"]
+    names = ["encoded", "state", "weights"]
     limits = [support_limit(means[f"chances{1 - k}"].least.numpy(), counts[1 - k], sum(counts)) for k in (0, 1)]
-    found = partitions.run(residual_sums, names, fitted=fitted, weights=weights, limits=limits)
+    found = partitions.run(residual_sums, names, fitted=fitted, shares=shares, limits=limits)
     effect = augmented(found["plug_in"], found["correction"], found["noise"])
     control, treated = (
-        weights.share[0] * means[f"moments{arm}0"] + weights.share[1] * means[f"moments{arm}1"] for arm in (0, 1)
+        shares.share[0] * means[f"moments{arm}0"] + shares.share[1] * means[f"moments{arm}1"] for arm in (0, 1)
     )
     empty = effect.value.new_zeros(1, 0)
     moments = Moments(balanced.target, (control, treated), empty, empty)
@@ -266,7 +250,7 @@ def _effect(
         for arm, regression in enumerate(fitted.regressions)
     ]
     loo = [found[f"loo{arm}"] for arm in (0, 1)]
-    shared = {"fitted": fitted, "weights": weights, "effect": effect, "responses": responses, "loo": loo}
+    shared = {"fitted": fitted, "shares": shares, "effect": effect, "responses": responses, "loo": loo}
     noise = partitions.run(contribution_sums, names, None, **shared)
     reached = [
         Reached(noise[f"outcome{arm}"], noise[f"balance{arm}"], found[f"squares{arm}"] / counts[arm]) for arm in (0, 1)
@@ -279,7 +263,8 @@ def _effect(
     value, error = float(effect.value) * coding.scale, float(variance.sqrt()) * coding.scale
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
     distance = [
-        sum(float((mean - balanced.target).norm()) for mean in pair) for pair in (balanced.uniform, balanced.means)
+        sum(float((mean - balanced.target.features).norm()) for mean in pair)
+        for pair in (balanced.uniform, balanced.means)
     ]
     return {
         "value": value,
@@ -288,21 +273,21 @@ def _effect(
         "p_value": p_value,
         "outcome_scale": coding.scale,
         "duality_gap": balanced.gap,
-        "minimised_bias": distance[1] * coding.scale,
+        "minimised_bias": balanced.size * coding.scale,
         "lowest_bias": balanced.lowest * coding.scale,
         "worst_case_bias": distance[1] * coding.scale,
         "worst_case_bias_before": distance[0] * coding.scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
         **_overlap(
-            _sum_arms(found, weights, counts),
-            _balance(partitions, coding, weights),
+            _sum_arms(found, shares, counts),
+            _balance(partitions, coding),
             relative_width(interval, coding.outcome_range),
         ),
     }
 
 
-def _sum_arms(found: Sums, weights: Weights, counts: tuple[float, float]) -> Arms:
+def _sum_arms(found: Sums, shares: TargetShares, counts: tuple[float, float]) -> Arms:
     """What each arm adds up to, from :func:`residual_sums`."""
     control, treated = (
         Arm(
@@ -310,8 +295,8 @@ def _sum_arms(found: Sums, weights: Weights, counts: tuple[float, float]) -> Arm
             1 / float(found[f"kish{arm}"]),
             float(found[f"weights{arm}"].upper),
             int(found[f"outside{arm}"]),
-            counts[arm] * weights.share[arm],
-            float(found[f"outside{arm}"]) * weights.share[arm],
+            counts[arm] * shares.share[arm],
+            float(found[f"outside{arm}"]) * shares.share[arm],
         )
         for arm in (0, 1)
     )
@@ -323,9 +308,9 @@ def _overlap(arms: Arms, balance: pd.DataFrame, width: float) -> dict[str, Any]:
     return {"arms": arms, "balance": balance, "overlap": verdict, "warnings": overlap_warnings(arms, verdict)}
 
 
-def _balance(partitions: Partitions, coding: Coding, weights: Weights) -> pd.DataFrame:
+def _balance(partitions: Partitions, coding: Coding) -> pd.DataFrame:
     """Standardised mean differences of every covariate, before and after weighting."""
-    found = partitions.run(column_sums, ["part", "encoded", "split"], coding=coding, weights=weights)
+    found = partitions.run(column_sums, ["part", "encoded", "weights"], coding=coding)
     control, treated = found["arm0"], found["arm1"]
     unit = ((control.variance + treated.variance) / 2).sqrt()
     unit = torch.where(unit > 0, unit, (control + treated).sd.clamp_min(torch.finfo(torch.float64).tiny))

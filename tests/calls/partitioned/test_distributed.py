@@ -210,7 +210,7 @@ def test_two_workers_one_of_which_dies(kill, monkeypatch, tmp_path):
         run, died = partitions.Partitions.run, []
 
         def run_and_kill(self, function, *arguments, **named):
-            if kill and function is balance.begin:
+            if kill and function is balance.target_sums:
                 worker = next(iter(cluster.workers.values()))
                 died.append(worker.process.pid)
                 worker.process.process.kill()

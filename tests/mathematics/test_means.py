@@ -1,0 +1,174 @@
+"""Balancing with means beside a kernel: against cvxpy, the bound on concentration, streamed features, gradients."""
+
+from __future__ import annotations
+
+import cvxpy
+import numpy as np
+import pytest
+import torch
+
+from dowhy_cina.mathematics.balancing import JoinedFeatures, apply, combine, features_gram, scale_rows, take_rows
+from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
+from dowhy_cina.mathematics.means import KEPT_SIZE, LEAST_STRESS, STRESS, balance_with_means
+from dowhy_cina.mathematics.newton import ArmProblem, balance_to_target
+
+N, M, L = 80, 6, 3
+
+
+def double(values):
+    return torch.as_tensor(np.asarray(values, dtype=np.float64))
+
+
+def draw(seed=0, apart=0.5, tables=2, ridge=0.05, sampling=False):
+    """Arms of half the rows, whose columns lie away from the target's means."""
+    rng = np.random.default_rng(seed)
+    columns = rng.normal(size=(tables, N, L))
+    features = np.sin(columns @ rng.normal(size=(L, M))) / np.sqrt(M)
+    arm = double(rng.random((tables, N)) < 0.5)
+    arm[:, 0] = 1.0
+    if sampling:
+        arm = arm * double(rng.choice([0.3, 1.0, 2.0], size=arm.shape))
+    problem = ArmProblem(double(features), arm, double(features).mean(1) + 0.05, double(np.full(tables, ridge)))
+    return problem, double(columns), double(columns).mean(1) + apart
+
+
+def size(weights, arm):
+    return 1 / (weights.square() / arm.clamp_min(1e-300)).sum(1)
+
+
+@pytest.mark.parametrize("sampling", [False, True])
+def test_weights_are_cvxpys_where_there_is_room(sampling):
+    problem, columns, goal = draw(apart=0.05, sampling=sampling)
+    joined, weights, _ = balance_with_means(problem, columns, goal)
+    torch.testing.assert_close(joined.features.amplitude, (STRESS * problem.ridge).sqrt())
+    for table in range(2):
+        inside = problem.arm[table].numpy() > 0
+        phi, z = problem.features[table].numpy()[inside], columns[table].numpy()[inside]
+        r, ridge = problem.arm[table].numpy()[inside], float(problem.ridge[table])
+        variable = cvxpy.Variable(inside.sum(), nonneg=True)
+        objective = (
+            cvxpy.sum_squares(phi.T @ variable - problem.target[table].numpy())
+            + STRESS * ridge * cvxpy.sum_squares(z.T @ variable - goal[table].numpy())
+            + ridge * cvxpy.sum_squares(variable / np.sqrt(r))
+        )
+        cvxpy.Problem(cvxpy.Minimize(objective), [cvxpy.sum(variable) == 1]).solve(
+            solver="CLARABEL", tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12
+        )
+        np.testing.assert_allclose(weights[table].numpy()[inside], variable.value, atol=2e-6)
+
+
+def test_means_come_closer_than_by_the_kernel_alone():
+    problem, columns, goal = draw(apart=0.3)
+    alone = balance_to_target(problem)[0]
+    weights = balance_with_means(problem, columns, goal)[1]
+    before, after = ((combine(columns, each) - goal).norm(dim=1) for each in (alone, weights))
+    assert (after < before / 2).all()
+
+
+def test_weights_keep_their_share_of_the_effective_size():
+    """Far from the target the stress falls until the weights are worth as many rows as they must be."""
+    problem, columns, goal = draw(apart=2.0)
+    near = draw(apart=0.1)[2]
+    goal[0] = near[0]
+    alone = size(balance_to_target(problem)[0], problem.arm)
+    joined, weights, _ = balance_with_means(problem, columns, goal)
+    stress = joined.features.amplitude.square() / problem.ridge
+    assert float(stress[0]) == pytest.approx(STRESS)
+    assert LEAST_STRESS <= float(stress[1]) < STRESS
+    kept = size(weights, problem.arm) / alone
+    assert (kept >= KEPT_SIZE - 1e-9).all()
+    assert kept[1] < 1.2 * KEPT_SIZE
+    missed = (combine(columns, weights) - goal)[1].norm()
+    assert missed < (combine(columns, balance_to_target(problem)[0]) - goal)[1].norm()
+
+
+def test_effective_size_with_copies():
+    """Rows that are cut in two of half the sampling weight carry what one carried."""
+    problem, columns, goal = draw(apart=2.0)
+    twice = ArmProblem(problem.features.repeat(1, 2, 1), problem.arm.repeat(1, 2) / 2, problem.target, problem.ridge)
+    weights = balance_with_means(problem, columns, goal)[1]
+    halves = balance_with_means(twice, columns.repeat(1, 2, 1), goal)[1]
+    torch.testing.assert_close(halves[:, :N] + halves[:, N:], weights, atol=1e-10, rtol=0)
+
+
+def test_a_table_does_not_depend_on_its_company():
+    problem, columns, goal = draw(apart=2.0, tables=3)
+    goal[1] = columns[1].mean(0)
+    together = balance_with_means(problem, columns, goal)[1]
+    for b in range(3):
+        part = ArmProblem(*(part[[b]] for part in vars(problem).values()))
+        alone = balance_with_means(part, columns[[b]], goal[[b]])[1]
+        torch.testing.assert_close(alone, together[[b]], atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_few_rows_and_more_columns_than_rows(rows):
+    problem, columns, goal = draw(apart=1.0)
+    arm = torch.zeros_like(problem.arm)
+    arm[:, :rows] = 1
+    few = ArmProblem(problem.features, arm, problem.target, problem.ridge)
+    wide = torch.cat([columns, columns.square(), columns**3, torch.ones_like(columns)], 2)
+    goals = torch.cat([goal, goal, goal, torch.ones_like(goal)], 1)
+    weights = balance_with_means(few, wide, goals)[1]
+    assert torch.isfinite(weights).all()
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(1), 1)
+    assert not weights[:, rows:].any()
+
+
+def test_streamed_features_give_the_same():
+    problem, columns, goal = draw(apart=0.5)
+    kernel = LandmarkKernel(columns[:, :20], double(np.full((2, 3), 0.4)))
+    whole = RowFeatures.build(kernel, columns, True)
+    target = whole.kept.mean(1)
+    streamed = RowFeatures(kernel, columns, None, block_entries=20 * 2 * 7)
+    found = [
+        balance_with_means(ArmProblem(features, problem.arm, target, problem.ridge), columns, goal)[1]
+        for features in (whole.kept, streamed)
+    ]
+    torch.testing.assert_close(found[0], found[1], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_joined_features_are_those_side_by_side(streamed):
+    problem, columns, _ = draw()
+    kernel = LandmarkKernel(columns[:, :M], double(np.full((2, 3), 0.4)))
+    rows = RowFeatures(kernel, columns, None, block_entries=2 * M * 7)
+    features = rows if streamed else problem.features
+    amplitude = double([0.3, 2.0])
+    joined = JoinedFeatures(features, columns, amplitude)
+    first = rows.together() if streamed else features
+    plain = torch.cat([first, amplitude[:, None, None] * columns], 2)
+    direction, weights = double(np.random.default_rng(1).normal(size=(2, M + L))), problem.arm + 0.5
+    index = torch.tensor([[3, 1, 70], [0, 0, 5]])
+    for ours, theirs in ((joined, plain), (take_rows(joined, index), take_rows(plain, index))):
+        part = weights[:, : theirs.shape[1]]
+        close = {"atol": 1e-10, "rtol": 1e-10}
+        torch.testing.assert_close(combine(ours, part), combine(theirs, part), **close)
+        torch.testing.assert_close(apply(ours, direction), apply(theirs, direction), **close)
+        torch.testing.assert_close(features_gram(ours), features_gram(theirs), **close)
+        torch.testing.assert_close(
+            combine(scale_rows(ours, part), part), combine(scale_rows(theirs, part), part), **close
+        )
+
+
+def test_gradients_are_finite_differences():
+    problem, columns, goal = draw(apart=0.3)
+    outcome = double(np.random.default_rng(2).normal(size=(2, N)))
+
+    def value(ridge, features):
+        moved = ArmProblem(features, problem.arm, problem.target, ridge)
+        return (balance_with_means(moved, columns, goal)[1] * outcome).sum()
+
+    ridge, features = problem.ridge.clone().requires_grad_(), problem.features.clone().requires_grad_()
+    slopes = torch.autograd.grad(value(ridge, features), [ridge, features])
+    with torch.no_grad():
+        for part, slope in zip((ridge, features), slopes, strict=True):
+            for place in [0] if part is ridge else [(0, 0, 0), (1, 7, 2)]:
+                step = torch.zeros_like(part)
+                step[place] = 1e-6
+                ends = [
+                    value(*(each + sign * step if each is part else each for each in (ridge, features)))
+                    for sign in (1, -1)
+                ]
+                assert float((ends[0] - ends[1]) / 2e-6) == pytest.approx(float(slope[place]), rel=1e-3, abs=1e-7)
