@@ -227,12 +227,14 @@ def fit_outcome(
     name : str
         The arm's among the kernels that may be kept.
     clusters : Clusters, optional
-        Of the table's rows.
+        Of the table's rows. An arm in a single one is fitted as if its rows were independent: without that
+        cluster there is no fit that could be asked.
     """
     rows = RowFeatures.build(space.kernel, keys, name in storage.kept, storage.block_entries, whiten=False)
     # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
     places = places_of(arm)
     own, inside = rows.take(places).with_features(), arm.gather(1, places)
+    clusters = None if clusters is None or bool((clusters.among(arm > 0) < 2).any()) else clusters
     if clusters is None:
         fit = cross_validated_ridge(own, outcome.gather(1, places), inside, multiplier)
         fitted, loo = leave_one_out(fit, rows, own, places, outcome, arm)

@@ -13,7 +13,14 @@ import dowhy_cina
 from dowhy_cina.errors import InputError
 from dowhy_cina.mathematics import memory
 from dowhy_cina.mathematics.kernels import KERNELS, Storage
-from dowhy_cina.mathematics.memory import format_memory, memory_needed, parse_memory, plan_memory, with_smaller_blocks
+from dowhy_cina.mathematics.memory import (
+    CLUSTER_COPIES,
+    format_memory,
+    memory_needed,
+    parse_memory,
+    plan_memory,
+    with_smaller_blocks,
+)
 
 CPU = torch.device("cpu")
 
@@ -56,6 +63,11 @@ def test_more_memory_keeps_more():
         plan_memory(*shape, CPU, str(sizes[0] - 1))
     smallest = re.search(r"works is '(\w+)'", str(error.value))[1]
     assert plan_memory(*shape, CPU, smallest).storage.kept == ()
+
+
+def test_clusters_take_memory():
+    plain, clustered = (plan_memory(10**5, 10, 128, CPU, "10GB", clusters=count).needed for count in (0, 1000))
+    assert clustered - plain == 8 * CLUSTER_COPIES * 1000 * 128
 
 
 def test_nobody_limited_the_memory(monkeypatch):

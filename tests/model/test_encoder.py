@@ -121,6 +121,9 @@ def test_table_totals_by_hand():
     y = torch.tensor([[2.0, -1.0, 0.0, 1.0], [3.0, 0.5, -2.0, 0.0]]).double()
     expected = torch.tensor([[4, 2, 18, 4], [4, 1, 97.0625, 5.5]]).double()
     assert torch.equal(table_totals(t, y), expected)
+    sizes = torch.tensor([1.0, 2.0]).double(), torch.tensor([1.0, 1.0]).double()
+    counted = torch.tensor([[2, 1, 9, 2], [3, 1, 72.796875, 4.125]]).double()
+    assert torch.equal(table_totals(t, y, sizes), counted)
 
 
 def test_table_features_by_hand():

@@ -12,6 +12,7 @@ from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import (
     PILOT_ROWS,
     CanonicalTable,
+    rows_of_clusters,
     stratified_rows,
     table_batch,
 )
@@ -139,3 +140,36 @@ def test_long_tables_have_a_pilot():
     x, t, y = encoded(rows=PILOT_ROWS + 100)
     batch = table_batch([CanonicalTable.of(x, t, y)], 20, CPU)
     assert batch.pilot.shape == (1, PILOT_ROWS)
+
+
+def test_as_few_rows_of_each_cluster_as_make_up_a_size():
+    cluster = np.array([0, 1, 0, 2, 0, 1, 2, 0])
+    assert rows_of_clusters(cluster, 2).tolist() == [0, 1, 3]  # one of each at least
+    assert rows_of_clusters(cluster, 5).tolist() == [0, 1, 3]
+    assert rows_of_clusters(cluster, 6).tolist() == [0, 1, 2, 3, 5, 6]
+    assert rows_of_clusters(cluster, 8).tolist() == list(range(8))
+
+
+def test_landmarks_are_no_siblings_and_no_copies_of_each_other():
+    x, t, y = encoded(rows=120)
+    cluster = np.random.default_rng(0).permutation(np.arange(120) // 3)
+    table = CanonicalTable.of(x, t, y, cluster=cluster)
+    marks = table_batch([table], 40, CPU).landmarks[0].numpy()
+    assert len(np.unique(table.cluster[marks])) == len(marks) == 40
+    assert len(table_batch([table], 30, CPU).landmarks[0]) == 30
+    assert len(table_batch([table], 120, CPU).landmarks[0]) == 120
+    copies = CanonicalTable.of(x[cluster], t[cluster], y, cluster=cluster)
+    assert len(table_batch([copies], 120, CPU).landmarks[0]) == 40
+
+
+def test_a_table_with_clusters_counts_as_many_rows():
+    x, t, y = encoded(rows=60)
+    weights = np.random.default_rng(0).uniform(1, 3, 60)
+    table = CanonicalTable.of(x, t, y, weights, np.arange(60) // 3)
+    assert table.weights.sum() == pytest.approx(60)
+    batch = table_batch([table], 20, CPU)
+    assert float(batch.rows.sum()) == pytest.approx(20)
+    np.testing.assert_array_equal(table.cluster, batch.cluster[0])
+    assert (np.diff([np.flatnonzero(table.cluster == code)[0] for code in range(20)]) > 0).all()
+    control, treated = (float(size) for size in batch.arm_sizes)
+    assert (control, treated) == tuple(len(np.unique(table.cluster[table.treatment == arm])) for arm in (0, 1))
