@@ -114,7 +114,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows).T
     if "median width" in table:
         table["median width"] = [part["median width"].median() for part in parts.values()]
-    return table.rename_axis("of")
+    return table.astype({"tables": int}).rename_axis("of")
 
 
 def main() -> None:
