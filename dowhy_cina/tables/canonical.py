@@ -23,7 +23,7 @@ _STATISTIC_DECIMALS = 6
 _FIXED_POINT = 2.0**12
 _REFINEMENTS = 3
 #: Spread of the hash: rows that differ by more than about its inverse get unrelated keys.
-_KEY_FACTOR = 1e4
+_KEY_FACTOR = 10.0
 _KEY_DECIMALS = 9
 
 
