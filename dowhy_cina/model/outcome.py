@@ -158,10 +158,11 @@ class OutcomeRegression:
         fit, tiny = self.fit, torch.finfo(rows.keys.dtype).tiny
         unseen, seen = self._posterior_parts(rows)
         posterior = (unseen + seen).clamp_min(tiny)
-        predicted = fit.predict(rows)
+        by_fit = fit.predict(rows)
+        predicted = self.unclipped(by_fit)
         spread = (fit.fitted_variance[:, None] + seen).clamp_min(tiny)
         departure = (predicted - fit.intercept[:, None]).square() / spread
-        moved = (predicted - self.clip(predicted)).square() / posterior
+        moved = (by_fit - self.clip(predicted)).square() / posterior
         return RowError(posterior, (seen / posterior).clamp_min(tiny), fit.evidence, departure, moved)
 
 

@@ -60,28 +60,29 @@ class RowError:
     departure : Tensor, shape (B, n)
         Squared difference of the prediction from the arm's mean, in units of the variance of the arm's fitted values
         and the seen part of the posterior variance together.
-    clipped : Tensor, shape (B, n)
-        Squared distance by which the prediction was moved into the arm's fitted range, in posterior variances.
+    moved : Tensor, shape (B, n)
+        Squared distance by which the prediction was moved, towards the arm's mean and into its range, in posterior
+        variances.
     """
 
     posterior: Float[Tensor, "B n"]
     seen: Float[Tensor, "B n"]
     evidence: Float[Tensor, " B"]
     departure: Float[Tensor, "B n"]
-    clipped: Float[Tensor, "B n"]
+    moved: Float[Tensor, "B n"]
 
 
 class ConditionalHead(nn.Module):
     """Variance of an arm's predicted mean outcome: the posterior one times a product of powers.
 
-    ``posterior * exp(c_0) * evidence^c_1 * seen^c_2 * (1 + departure)^c_3 * (1 + clipped)^c_4``. Without a calibration
+    ``posterior * exp(c_0) * evidence^c_1 * seen^c_2 * (1 + departure)^c_3 * (1 + moved)^c_4``. Without a calibration
     the coefficients are zero: the posterior variance of the Gaussian process as it is. They are the same for both arms,
     and like those of :class:`VarianceHead` they are fitted after a model's training, see
     :mod:`dowhy_cina.learning.training.conditional`.
     """
 
     #: Coefficients, in the order of the formula.
-    TERMS: ClassVar[tuple[str, ...]] = ("level", "evidence", "seen", "departure", "clipped")
+    TERMS: ClassVar[tuple[str, ...]] = ("level", "evidence", "seen", "departure", "moved")
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,8 +93,8 @@ class ConditionalHead(nn.Module):
         return self._of_arm(arms[0]) + self._of_arm(arms[1])
 
     def _of_arm(self, arm: RowError) -> Float[Tensor, "B n"]:
-        level, evidence, seen, departure, clipped = self.coefficients
+        level, evidence, seen, departure, moved = self.coefficients
         log = level + evidence * arm.evidence.log()[:, None] + seen * arm.seen.log()
-        log = log + departure * arm.departure.log1p() + clipped * arm.clipped.log1p()
+        log = log + departure * arm.departure.log1p() + moved * arm.moved.log1p()
         variance: Tensor = arm.posterior * log.exp()
         return variance

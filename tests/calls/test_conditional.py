@@ -48,8 +48,17 @@ def process(analysis, arm):
     return regressor.fit(model.space.kernel.landmarks[0].numpy()[inside], table.outcome[0].numpy()[inside])
 
 
+def with_head(function, coefficients):
+    """The function with other coefficients of its conditional head; all zero they leave the posterior variance."""
+    head = ConditionalHead().double()
+    head.coefficients.data.copy_(torch.tensor(coefficients))
+    changed = copy.copy(function.model)
+    changed._modules = {**function.model._modules, "conditional": head}
+    return replace(function, model=changed)
+
+
 def test_scikit_learns_gaussian_process(analysis):
-    function = analysis.function
+    function = with_head(analysis.function, [0.0] * 5)
     rows = np.random.default_rng(1).normal(size=(25, 2))
     effects, errors = function.at(rows)
     encoded = torch.from_numpy(function.preprocessor.transform(rows))[None]
@@ -59,6 +68,8 @@ def test_scikit_learns_gaussian_process(analysis):
     for arm, fitted in enumerate(function.state.outcomes):
         model = fitted.regression
         mean, sd = process(analysis, arm).predict(foreign.outcome_rows[arm].keys[0].numpy(), return_std=True)
+        level = float(model.fit.intercept)
+        mean = level + float(model.trust) * (mean - level)
         means.append(mean.clip(float(model.lower), float(model.upper)))
         variances.append(sd**2)
         ours = model.posterior_variance(foreign.outcome_rows[arm])[0]
@@ -78,24 +89,23 @@ def test_what_is_said_of_an_error(analysis):
     for arm, (fitted, said) in enumerate(zip(function.state.outcomes, arms, strict=True)):
         model, table = fitted.regression, analysis._table
         own = foreign.outcome_rows[arm]
-        raw = model.fit.predict(own)[0].numpy()
+        raw, trust = model.fit.predict(own)[0].numpy(), float(model.trust)
         inside = table.treatment[0].numpy() == arm
         values = model.fit.predict(model.rows(table.covariates, key_coordinate(analysis)))[0].numpy()[inside]
         np.testing.assert_allclose(said.posterior, model.posterior_variance(own))
         spread = values.var() + (said.posterior * said.seen)[0].numpy()
-        np.testing.assert_allclose(said.departure[0], (raw - values.mean()) ** 2 / spread, rtol=1e-6)
-        moved = raw - raw.clip(values.min(), values.max())
-        np.testing.assert_allclose(said.clipped[0], moved**2 / said.posterior[0].numpy(), atol=1e-9)
+        level = values.mean()
+        np.testing.assert_allclose(said.departure[0], trust**2 * (raw - level) ** 2 / spread, rtol=1e-6)
+        ends = level + trust * (np.array([values.min(), values.max()]) - level)
+        moved = raw - (level + trust * (raw - level)).clip(*ends)
+        np.testing.assert_allclose(said.moved[0], moved**2 / said.posterior[0].numpy(), atol=1e-9)
         # Every row is a landmark: the landmarks represent the kernel wherever there are rows, and not far away.
         assert (said.seen > 0.95).float().mean() > 0.5
         far = model.error_at(RowFeatures(model.space.kernel, own.keys + 1e3, None))
         assert (far.seen < said.seen.min()).all()
-    head = ConditionalHead().double()
-    head.coefficients.data.copy_(torch.tensor([-1.0, 0.5, 0.5, 0.3, 1.0]))
-    calibrated = copy.copy(function.model)
-    calibrated._modules = {**function.model._modules, "conditional": head}
-    errors = replace(function, model=calibrated).at(rows)[1]
-    np.testing.assert_allclose(errors, function.scale * head(arms).sqrt()[0].numpy())
+    calibrated = with_head(function, [-1.0, 0.5, 0.5, 0.3, 1.0])
+    expected = calibrated.model.conditional(arms).sqrt()[0].numpy()
+    np.testing.assert_allclose(calibrated.at(rows)[1], function.scale * expected)
 
 
 def key_coordinate(analysis):

@@ -41,10 +41,10 @@ def test_conditional_head_by_hand():
     arms, expected = [], 0
     c = rng.normal(size=5)
     for _ in range(2):
-        posterior, seen, departure, clipped = rng.random((4, 3, N))
+        posterior, seen, departure, moved = rng.random((4, 3, N))
         evidence = rng.random(3)
-        arms.append(RowError(*map(torch.from_numpy, (posterior, seen, evidence, departure, clipped))))
-        powers = evidence[:, None] ** c[1] * seen ** c[2] * (1 + departure) ** c[3] * (1 + clipped) ** c[4]
+        arms.append(RowError(*map(torch.from_numpy, (posterior, seen, evidence, departure, moved))))
+        powers = evidence[:, None] ** c[1] * seen ** c[2] * (1 + departure) ** c[3] * (1 + moved) ** c[4]
         expected = expected + posterior * np.exp(c[0]) * powers
     np.testing.assert_array_equal(head((arms[0], arms[1])), arms[0].posterior + arms[1].posterior)
     head.coefficients.data.copy_(torch.from_numpy(c))
