@@ -111,12 +111,17 @@ class Estimation:
         """Rows of the smaller arm, or the clusters that they are in where there are any."""
         return torch.minimum(*self.table.arm_sizes)
 
+    @property
+    def columns(self) -> Tables:
+        """Columns of the tables."""
+        return torch.full_like(self.sampling, self.table.covariates.shape[2])
+
     @cached_property
     def variance(self) -> Tables:
         """Variance of the effect's error."""
         if self.alone or self.table.blank:
             return self.sampling
-        variance: Tables = self.model.variance(self.sampling, self.bias, self.smaller_arm)
+        variance: Tables = self.model.variance(self.sampling, self.bias, self.smaller_arm, self.columns)
         return variance
 
     @cached_property

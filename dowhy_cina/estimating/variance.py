@@ -92,8 +92,9 @@ def bias_parts(
       that the regression leaves.
     - ``correction``, ``withheld``: squared part of the weighted residuals that entered, and that was shrunk away.
     - ``clipped``: squared difference that keeping predictions within each arm's fitted range makes.
-    - ``adjustment``: squared difference between the estimate and that of the arms' means. Where what drives the
-      treatment is learned by half, what is left to adjust is about as large as what was adjusted.
+    - ``adjustment``: squared difference between the estimate and that of the arms' means, times the share of the
+      outcome's variance that the regressions leave: what is left to adjust is about as large as what was adjusted where
+      the confounding is learned by half, and there is nothing left to adjust where the outcome is explained.
     """
     regression, balance = torch.zeros_like(effect.value), torch.zeros_like(effect.value)
     for arm, (outcome, sums) in enumerate(zip(regressions, reached, strict=True)):
@@ -105,5 +106,6 @@ def bias_parts(
     control, treated = (outcome.mean(moment) for outcome, moment in zip(regressions, moments.outcomes, strict=True))
     clipped = treated - control - effect.plug_in
     adjusted = effect.value - (regressions[1].fit.intercept - regressions[0].fit.intercept)
-    squares = [part.square() for part in (entered, withheld, clipped, adjusted)]
-    return torch.stack([regression, balance, *squares], 1)
+    unexplained = ((reached[0].unexplained + reached[1].unexplained) / 2).clamp_max(1)
+    squares = [part.square() for part in (entered, withheld, clipped)]
+    return torch.stack([regression, balance, *squares, unexplained * adjusted.square()], 1)

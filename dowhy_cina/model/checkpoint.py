@@ -20,7 +20,7 @@ from dowhy_cina.config import ModelConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.mathematics.devices import keep_freed_memory
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.variance import START_GROWTH, START_WEIGHTS, ConditionalHead
+from dowhy_cina.model.variance import START_COLUMNS, START_GROWTH, START_WEIGHTS, ConditionalHead
 
 #: Version of the header and of the tensors' names; a newer one is refused.
 FORMAT_VERSION = 2
@@ -192,6 +192,7 @@ def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple
     added = {
         name: torch.cat([tensors[name], torch.tensor([value])]) for name, value in parts.items() if name in tensors
     }
+    added["variance.columns"] = torch.tensor(START_COLUMNS)
     added["conditional.coefficients"] = torch.zeros(len(ConditionalHead.TERMS))
     return {name: value for name, value in settings.items() if name != "target_layers"}, {**tensors, **added}
 

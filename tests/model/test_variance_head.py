@@ -25,12 +25,15 @@ def test_variance_head_by_hand():
         "log_sampling": rng.normal(),
         "log_weights": rng.normal(size=bias.shape[1]),
         "growth": rng.normal(size=bias.shape[1]),
+        "columns": 0.7,
     }
     for name, value in values.items():
         getattr(head, name).data.copy_(torch.as_tensor(value))
+    columns = np.array([2.0, 30.0, 500.0])
     weights = np.exp(values["log_weights"]) * (rows[:, None] / REFERENCE_ROWS) ** values["growth"]
+    weights[:, BIAS_PARTS.index("adjustment")] *= (np.array([2, 30, 60]) / 10) ** 0.7
     expected = np.exp(values["log_sampling"]) * sampling + (weights * bias).sum(1)
-    ours = head(*map(torch.from_numpy, (sampling, bias, rows)))
+    ours = head(*map(torch.from_numpy, (sampling, bias, rows, columns)))
     np.testing.assert_allclose(ours, expected)
     assert not any(parameter.requires_grad for parameter in head.parameters())
 

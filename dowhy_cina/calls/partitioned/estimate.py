@@ -258,7 +258,8 @@ def _effect(
     assert fitted.balance_kernel is not None
     regressions = (fitted.regressions[0], fitted.regressions[1])
     bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
-    variance = fitted.model.variance(noise["total"], bias, torch.tensor([min(counts)], dtype=torch.float64))
+    sizes = torch.tensor([[min(counts)], [len(coding.preprocessor.names_out)]], dtype=torch.float64)
+    variance = fitted.model.variance(noise["total"], bias, *sizes)
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))
     value, error = float(effect.value) * coding.scale, float(variance.sqrt()) * coding.scale
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
@@ -34,6 +34,8 @@ SMALLEST_ARM = 5
 #: Share of the calibration samples whose intervals must hold the effect, a little above the nominal level: simulated
 #: tables are friendlier than the next user's.
 COVERAGE, LEVEL = 0.955, 0.95
+#: Share of each family's intervals that must hold the effect, of families with at least so many samples.
+FAMILY_COVERAGE, FAMILY_SAMPLES = 0.90, 60
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ class Ingredients:
 
     Attributes
     ----------
-    error, sampling, smaller, freedom : Tensor, shape (B,)
+    error, sampling, smaller, columns, freedom : Tensor, shape (B,)
     bias : Tensor, shape (B, K)
+    family : Tensor of int, shape (B,)
+        Place of each sample's simulator among those drawn from.
     rows : RowErrors, optional
         Errors of effects of single rows; none where only the average's are known.
     """
@@ -52,7 +56,9 @@ class Ingredients:
     sampling: Float[Tensor, " B"]
     bias: Float[Tensor, "B K"]
     smaller: Float[Tensor, " B"]
+    columns: Float[Tensor, " B"]
     freedom: Float[Tensor, " B"]
+    family: Int[Tensor, " B"]
     rows: RowErrors | None = None
 
     def coverage(self, model: CinaModel, level: float = LEVEL) -> float:
@@ -62,7 +68,7 @@ class Ingredients:
     def _multiple(self, model: CinaModel, level: float = LEVEL) -> Float[Tensor, " B"]:
         """Error in half widths of the interval."""
         with torch.no_grad():
-            variance = model.variance(self.sampling, self.bias, self.smaller)
+            variance = model.variance(self.sampling, self.bias, self.smaller, self.columns)
         quantile = torch.from_numpy(stats.t.ppf(0.5 + level / 2, self.freedom.numpy()))
         multiple: Tensor = self.error.abs() / (quantile * variance.sqrt())
         return multiple
@@ -98,13 +104,19 @@ def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landm
     error = found.effect.value - effect
     effects = torch.from_numpy((population.mu1 - population.mu0)[chosen][sample.order] / scale)
     rows_known = row_errors(model, state, table.covariates, effects, rng)
-    return Ingredients(error, found.sampling, found.bias, found.smaller_arm, found.degrees_of_freedom, rows_known)
+    family = torch.tensor([families.index(population.family)])
+    sizes = (found.smaller_arm, found.columns, found.degrees_of_freedom)
+    return Ingredients(error, found.sampling, found.bias, *sizes, family, rows_known)
 
 
 def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -> None:
-    """Fit the variance head by maximum likelihood, then scale it to :data:`COVERAGE`; changes the model in place."""
+    """Fit the variance head by maximum likelihood, then scale it; changes the model in place.
+
+    The scale is the smallest at which intervals hold the effect in :data:`COVERAGE` of the samples, and in
+    :data:`FAMILY_COVERAGE` of those of each family.
+    """
     head = model.variance
-    parameters = [head.log_sampling, head.log_weights, head.growth]
+    parameters = [head.log_sampling, head.log_weights, head.growth, head.columns]
     start = [parameter.detach().clone() for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -112,7 +124,7 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
     # Beyond 60 degrees of freedom an outlier would decide the fit.
     freedom = ingredients.freedom.clamp_max(60)
     for _ in range(steps):
-        variance = head(ingredients.sampling, ingredients.bias, ingredients.smaller)
+        variance = head(ingredients.sampling, ingredients.bias, ingredients.smaller, ingredients.columns)
         law = torch.distributions.StudentT(freedom, scale=variance.sqrt())
         likelihood = law.log_prob(ingredients.error).mean()  # type: ignore[no-untyped-call]
         # What the samples do not say stays near the start.
@@ -122,7 +134,10 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
         optimiser.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
-    factor = 2 * float(torch.log(torch.quantile(ingredients._multiple(model), COVERAGE)))
+    multiple = ingredients._multiple(model)
+    families = [multiple[ingredients.family == family] for family in ingredients.family.unique()]
+    needed = [torch.quantile(own, FAMILY_COVERAGE) for own in families if len(own) >= FAMILY_SAMPLES]
+    factor = 2 * float(torch.stack([torch.quantile(multiple, COVERAGE), *needed]).max().log())
     head.log_sampling.data.add_(factor)
     head.log_weights.data.add_(factor)
 

@@ -1,5 +1,7 @@
 """The variance head's calibration: a known law is found again, and held-out intervals cover."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from dowhy_cina.learning.simulators import REGISTRY, SimulatedTable
 from dowhy_cina.learning.training import calibration
 from dowhy_cina.learning.training.calibration import (
     COVERAGE,
+    FAMILY_COVERAGE,
     Ingredients,
     calibrate,
     calibrate_checkpoint,
@@ -32,7 +35,7 @@ def drawn(weight, factor, rng, samples=4000):
     freedom = np.full(samples, 50.0)
     scale = np.sqrt(factor * sampling + weight * bias[:, 0])
     error = scale * rng.standard_t(freedom)
-    columns = (error, sampling, bias, np.full(samples, 150.0), freedom)
+    columns = (error, sampling, bias, np.full(samples, 150.0), np.full(samples, 10.0), freedom, np.arange(samples) % 4)
     return Ingredients(*(torch.from_numpy(column) for column in columns))
 
 
@@ -54,9 +57,23 @@ def test_a_head_that_is_too_narrow_is_widened(model):
     assert ingredients.coverage(model) == pytest.approx(COVERAGE, abs=0.005)
 
 
+def test_no_family_is_given_up_for_the_others(model):
+    """One in twenty samples, whose errors are four times what their ingredients say."""
+    ingredients = drawn(2.0, 1.0, np.random.default_rng(2))
+    family = torch.arange(len(ingredients.error)) % 20
+    error = torch.where(family == 3, 4 * ingredients.error, ingredients.error)
+    mixed = dataclasses.replace(ingredients, error=error, family=family)
+    fit_variance(model, mixed, steps=200)
+    held = mixed._multiple(model) < 1
+    assert held[family == 3].double().mean() == pytest.approx(FAMILY_COVERAGE, abs=0.01)
+    assert held.double().mean() > COVERAGE + 0.01
+
+
 def test_weights_grow_no_further_than_the_samples(model):
     sampling, bias = torch.ones(2).double(), torch.ones(2, len(BIAS_PARTS)).double()
-    variance = model.variance(sampling, bias, torch.tensor([LARGEST_ARM, 1e6]).double())
+    variance = model.variance(
+        sampling, bias, torch.tensor([LARGEST_ARM, 1e6]).double(), torch.full((2,), 10.0).double()
+    )
     assert variance[0] == variance[1]
 
 
