@@ -135,7 +135,7 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
     for parameter in parameters:
         parameter.requires_grad_(False)
     multiple = ingredients._multiple(model)
-    families = [multiple[ingredients.family == family] for family in ingredients.family.unique()]
+    families = [multiple[ingredients.family == family] for family in range(int(ingredients.family.max()) + 1)]
     needed = [torch.quantile(own, FAMILY_COVERAGE) for own in families if len(own) >= FAMILY_SAMPLES]
     factor = 2 * float(torch.stack([torch.quantile(multiple, COVERAGE), *needed]).max().log())
     head.log_sampling.data.add_(factor)

@@ -30,6 +30,7 @@ from dowhy_cina.learning.training.state import new_run
 from dowhy_cina.learning.training.tables import BATCH_ROWS, draw_shape, label, target_population
 from dowhy_cina.learning.training.trainer import learning_rate
 from dowhy_cina.learning.training.validation import validate, validation_batches
+from dowhy_cina.mathematics.means import MeansTarget
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.tables.preparation import stratified_rows
@@ -209,7 +210,9 @@ def test_estimates_by_hand(model):
     with torch.no_grad():
         result = estimates(model, batch)
         state = model(batch.table)
-        target = (batch.target[..., None] * state.balance_features).sum(1)
+        columns = model.balance_columns(batch.table.covariates, state.scores.coordinate(state.propensity))
+        features, means = ((batch.target[..., None] * part).sum(1) for part in (state.balance_features, columns))
+        target = MeansTarget(features, means)
         weights = balance_arms(model, batch.table, state, target).weights.numpy()
     t, y, q = batch.table.treatment.numpy(), batch.table.outcome.numpy(), batch.target.numpy()
     mu0, mu1 = (mean.numpy() for mean in state.means)
