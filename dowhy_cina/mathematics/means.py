@@ -4,8 +4,12 @@ An arm's weights minimise ``|phi' a - phi*|^2 / 2 + amplitude^2 |z' a - z*|^2 / 
 problem of :mod:`dowhy_cina.mathematics.newton` for the kernel's features phi and, beside them, the columns z times an
 amplitude. Its square is the ridge times a *stress*. At a stress of one, a difference of d standard deviations left in a
 column costs as much as an effective sample size of ``1 / d^2`` rows: what is right where a column moves the outcome by
-its noise. The stress is one unless the weights would then be worth less than half of the rows that the kernel's
-balance alone leaves; it is then the largest at which they are worth as many.
+its noise.
+
+Weights are no more concentrated than two bounds allow. Those of the kernel alone are worth :func:`least_size` rows at
+least: where they would be worth fewer, the ridge is the smallest at which they are not. With the columns they are worth
+that many and half of what the kernel's balance alone leaves: where they would not be, the stress is the largest at
+which they are.
 
 Letters: B tables, N rows, M features, L columns.
 """
@@ -27,7 +31,12 @@ from dowhy_cina.mathematics.newton import ArmProblem, DualPoint, Sums, solve_dua
 STRESS, LEAST_STRESS = 1.0, 1e-4
 #: Share of the effective sample size under the kernel's balance alone that the weights keep.
 KEPT_SIZE = 0.5
-#: Halvings of the range of the stress' logarithm.
+#: Factor of the cube root of an arm's rows in the effective sample size that weights have at least, and the share of
+#: its rows above which that does not go.
+LEAST_FACTOR, LARGEST_SHARE = 3.0, 0.5
+#: Largest multiple of the ridge that is tried to reach it.
+LARGEST_RIDGE = 1e5
+#: Halvings of the range of a logarithm.
 HALVINGS = 6
 
 
@@ -45,21 +54,36 @@ class MeansTarget:
 
 @dataclass(frozen=True)
 class Solved:
-    """Solution of the dual of every table, the stress it is for, and the Newton steps that led there."""
+    """Solution of the dual of every table with a ridge and a stress of its own, and the Newton steps that led there."""
 
     point: DualPoint
+    ridge: Tables
     stress: Tables
     steps: int
 
-    def amplitude(self, ridge: Tables) -> Tables:
+    @property
+    def amplitude(self) -> Tables:
         """Factor of the columns."""
-        return (self.stress * ridge).sqrt()
+        return (self.stress * self.ridge).sqrt()
+
+    def with_columns(self, count: int) -> Solved:
+        """The same weights with so many columns beside the kernel's features, of the least stress."""
+        slope = torch.cat([self.point.slope, self.ridge.new_zeros(len(self.ridge), count)], 1)
+        return replace(self, point=DualPoint(slope, self.point.level))
 
 
-def solve_with_means(
-    target: MeansTarget, ridge: Tables, count: Tables, sums_at: Callable[[DualPoint, Tables | None], Sums]
-) -> Solved:
-    """Solve the problem above, given what the rows of an arm add up to at a point of the dual.
+#: What the rows of an arm add up to at a point of the dual, given the amplitude of the columns, or None for the kernel
+#: alone, and the ridge.
+SumsAt = Callable[[DualPoint, Tables | None, Tables], Sums]
+
+
+def least_size(count: Tables) -> Tables:
+    """Effective sample size that the weights of an arm of so many rows have at least."""
+    return torch.minimum(LEAST_FACTOR * count ** (1 / 3), LARGEST_SHARE * count)
+
+
+def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, sums_at: SumsAt) -> Solved:
+    """Solve the problem above.
 
     Parameters
     ----------
@@ -67,42 +91,55 @@ def solve_with_means(
     ridge, count : Tensor, shape (B,)
         Ridge, and the arm's sum of sampling weights.
     sums_at : callable
-        Takes a point and the amplitude (B,) of the columns; of the kernel's features alone where that is None.
     """
-    point, sums, steps = solve_dual_of_target(target.features, ridge, count, lambda at: sums_at(at, None))
-    floor = KEPT_SIZE * effective_size(sums, ridge)
-    least, most = torch.full_like(ridge, math.log(LEAST_STRESS)), torch.full_like(ridge, math.log(STRESS))
-    found = Solved(
-        replace(point, slope=torch.cat([point.slope, torch.zeros_like(target.columns)], 1)), most.exp(), steps
-    )
-    found, sums = _moved(found, most.exp(), target, ridge, count, sums_at)
-    short = effective_size(sums, ridge) < floor
+
+    def kernel_alone(found: Solved, log_multiple: Tables) -> tuple[Solved, Tables]:
+        new = ridge * log_multiple.exp()
+        factor = new / found.ridge
+        start = DualPoint(found.point.slope * factor[:, None], found.point.level * factor)
+        point, sums, steps = solve_dual_of_target(target.features, new, count, lambda at: sums_at(at, None, new), start)
+        return Solved(point, new, found.stress, found.steps + steps), effective_size(sums, new)
+
+    def with_columns(found: Solved, log_stress: Tables) -> tuple[Solved, Tables]:
+        moved, columns = replace(found, stress=log_stress.exp()), target.features.shape[1]
+        slope = found.point.slope.clone()
+        slope[:, columns:] *= (found.amplitude / moved.amplitude)[:, None]
+        point, sums, steps = solve_dual_of_target(
+            target.joined(moved.amplitude),
+            found.ridge,
+            count,
+            lambda at: sums_at(at, moved.amplitude, found.ridge),
+            DualPoint(slope, found.point.level),
+        )
+        return replace(moved, point=point, steps=found.steps + steps), effective_size(sums, found.ridge)
+
+    zero = torch.zeros_like(ridge)
+    least, most = zero + math.log(LEAST_STRESS), zero + math.log(STRESS)
+    start = Solved(DualPoint.start(ridge, count, target.features.shape[1]), ridge, least.exp(), 0)
+    floor = least_size(count)
+    found, size = _least_concentrated(kernel_alone, start, floor, zero, zero + math.log(LARGEST_RIDGE))
+    floor = torch.maximum(floor, KEPT_SIZE * size)
+    return _least_concentrated(with_columns, found.with_columns(target.columns.shape[1]), floor, most, least)[0]
+
+
+def _least_concentrated(
+    solve: Callable[[Solved, Tables], tuple[Solved, Tables]], start: Solved, floor: Tables, wanted: Tables, safe: Tables
+) -> tuple[Solved, Tables]:
+    """Solution for the parameter nearest to the wanted one, on the way to the safe one, whose size is above the floor.
+
+    ``solve`` takes the solution so far and the parameter (B,), and gives the solution and its effective sample size.
+    """
+    found, size = solve(start, wanted)
+    short = size < floor
     if not bool(short.any()):
-        return found
+        return found, size
+    near, far = wanted, torch.where(short, safe, wanted)
     for _ in range(HALVINGS):
-        middle = (least + most) / 2
-        found, sums = _moved(found, torch.where(short, middle.exp(), found.stress), target, ridge, count, sums_at)
-        enough = effective_size(sums, ridge) >= floor
-        least, most = torch.where(enough, middle, least), torch.where(enough, most, middle)
-    return _moved(found, torch.where(short, least.exp(), found.stress), target, ridge, count, sums_at)[0]
-
-
-def _moved(
-    found: Solved,
-    stress: Tables,
-    target: MeansTarget,
-    ridge: Tables,
-    count: Tables,
-    sums_at: Callable[[DualPoint, Tables | None], Sums],
-) -> tuple[Solved, Sums]:
-    """Solution for another stress, from the same weights on."""
-    amplitude, size = (stress * ridge).sqrt(), target.features.shape[1]
-    slope = found.point.slope.clone()
-    slope[:, size:] *= (found.amplitude(ridge) / amplitude)[:, None]
-    start = DualPoint(slope, found.point.level)
-    goal = target.joined(amplitude)
-    point, sums, steps = solve_dual_of_target(goal, ridge, count, lambda at: sums_at(at, amplitude), start)
-    return Solved(point, stress, found.steps + steps), sums
+        middle = (near + far) / 2
+        found, size = solve(found, middle)
+        enough = size >= floor
+        near, far = torch.where(enough, near, middle), torch.where(enough, middle, far)
+    return solve(found, far)
 
 
 def effective_size(sums: Sums, ridge: Tables) -> Tables:
@@ -130,14 +167,17 @@ def balance_with_means(
     """
     target = MeansTarget(problem.target, goal)
 
-    def joined(amplitude: Tables) -> ArmProblem:
+    def posed(amplitude: Tables | None, ridge: Tables) -> ArmProblem:
+        if amplitude is None:
+            return replace(problem, ridge=ridge)
         features = JoinedFeatures(problem.features, columns, amplitude)
-        return replace(problem, features=features, target=target.joined(amplitude))
-
-    def sums_at(point: DualPoint, amplitude: Tables | None) -> Sums:
-        return point.sums(problem if amplitude is None else joined(amplitude))
+        return ArmProblem(features, problem.arm, target.joined(amplitude), ridge)
 
     with torch.no_grad():
-        found = solve_with_means(target, problem.ridge, problem.arm.sum(1), sums_at)
-    final = joined(found.amplitude(problem.ridge))
+        found = solve_with_means(
+            target, problem.ridge, problem.arm.sum(1), lambda at, amplitude, ridge: at.sums(posed(amplitude, ridge))
+        )
+    # The factor of the ridge and the stress are taken as given by gradients.
+    ridge = problem.ridge * (found.ridge / problem.ridge.detach())
+    final = posed((found.stress * ridge).sqrt(), ridge)
     return final, weights_at(final, found.point), found.steps

@@ -157,26 +157,27 @@ def solve(
     features, columns = (
         share[0] * found[f"{name}0"] + share[1] * found[f"{name}1"] for name in ("features", "columns")
     )
-    target, ridges = MeansTarget(features.repeat(2, 1), columns.repeat(2, 1)), ridge.repeat(2)
+    target = MeansTarget(features.repeat(2, 1), columns.repeat(2, 1))
 
-    def sums_at(point: DualPoint, amplitude: Tensor | None) -> newton.Sums:
-        dual = Dual(point, amplitude, ridges)
+    def sums_at(point: DualPoint, amplitude: Tensor | None, ridge: Tensor) -> newton.Sums:
+        dual = Dual(point, amplitude, ridge)
         sums: newton.Sums = partitions.run(dual_sums, names, fitted=fitted, dual=dual)["sums"]
         return sums
 
-    solved = solve_with_means(target, ridges, ridge.new_tensor(counts), sums_at)
-    amplitude = solved.amplitude(ridges)
-    dual, totals = Dual(solved.point, amplitude, ridges), sums_at(solved.point, amplitude).weights
+    solved = solve_with_means(target, ridge.repeat(2), ridge.new_tensor(counts), sums_at)
+    amplitude, ridges = solved.amplitude, solved.ridge
+    dual, totals = Dual(solved.point, amplitude, ridges), sums_at(solved.point, amplitude, ridges).weights
     reached = partitions.run(weigh, names, "weights", fitted=fitted, dual=dual, totals=totals)
     goal = target.joined(amplitude)
     slopes = (reached["mean0"] - goal[:1], reached["mean1"] - goal[1:])
     least = partitions.run(smallest_gradients, [*names, "weights"], fitted=fitted, dual=dual, slopes=slopes)
     gaps, size, lowest = [], 0.0, 0.0
     for arm in (0, 1):
-        inner = (reached[f"mean{arm}"] * slopes[arm]).sum(1) + ridge * reached[f"squares{arm}"]
+        own = ridges[arm : arm + 1]
+        inner = (reached[f"mean{arm}"] * slopes[arm]).sum(1) + own * reached[f"squares{arm}"]
         beside = amplitude[arm] * found[f"columns{arm}"]
         uniform = torch.cat([found[f"features{arm}"], beside], 1) / counts[arm] - goal[arm]
-        reference = objective_from_sums(uniform.norm(dim=1), torch.full_like(ridge, 1 / counts[arm]), ridge)
+        reference = objective_from_sums(uniform.norm(dim=1), torch.full_like(own, 1 / counts[arm]), own)
         gap = gap_from_sums(inner, least[f"gradient{arm}"].lower, reference)
         gaps.append(float(gap))
         size += float(slopes[arm].norm(dim=1))
