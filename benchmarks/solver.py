@@ -36,6 +36,7 @@ from dowhy_cina.estimating.weighting import (
     balance_arms,
     with_kernel_of_all_rows,
 )
+from dowhy_cina.mathematics.means import MeansTarget
 from dowhy_cina.mathematics.solvers import factorise, solve_dual, solve_dual_svc
 
 Table = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -127,12 +128,13 @@ def balancing_errors(batch: TrainingBatch) -> dict[tuple[str, str], float]:
     with torch.no_grad():
         gaussian, bandwidth = with_kernel_of_all_rows(table, analysis._state)
         for kernel, state in (("predicted kernel", analysis._state), ("Gaussian, median", gaussian)):
-            target = state.balance_features.mean(1)
+            columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+            target = MeansTarget(state.balance_features.mean(1), columns.mean(1))
             how = Balancing(1e-6, bandwidth if state is gaussian else None)
             modelled = float((state.means[1] - state.means[0]).mean())
             for problem, weights in (
                 ("arm against arm", arm_against_arm(model, table, state, how).weights),
-                ("to the target", balance_arms(model, table, state, target, 1e-6).weights),
+                ("to the target", balance_arms(model, table, state, target, how).weights),
             ):
                 signed = weights * table.signs
                 found[kernel, problem, "alone"] = abs(float((signed * table.outcome).sum()) - truth)
