@@ -188,8 +188,8 @@ def main() -> None:
     possible = (smd["entropy balancing"] <= 0.02) & (size["entropy balancing"] >= size["cina"] / 2)
     missed, gap = (smd["cina"] > 0.1) & possible, found.loc[found.method == "cina", "gap"]
     print(
-        f"{missed.sum()} of {possible.sum()} tables (ATT) keep a difference above .1 that entropy balancing takes away; "
-        f"relative gap {gap.median():.1e} (median), {gap.quantile(0.95):.1e} (95th percentile)"
+        f"{missed.sum()} of {possible.sum()} tables (ATT) keep a difference above .1 that entropy balancing takes away,"
+        f" relative gap {gap.median():.1e} (median), {gap.quantile(0.95):.1e} (95th percentile)"
     )
     if arguments.csv:
         medians.reset_index().round(4).to_csv(arguments.csv, index=False)
