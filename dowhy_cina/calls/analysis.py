@@ -25,13 +25,13 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
-from dowhy_cina.results.clusters import clusters_of_arms, clusters_warnings, weights_warnings
+from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.matching import members_of, name_of, places_by_label
-from dowhy_cina.tables.preparation import PreparedTable
+from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms
 from dowhy_cina.tables.reading import unmasked
 
 
@@ -289,15 +289,16 @@ class Analysis:
     @cached_property
     def _units(self) -> tuple[int, int]:
         """Clusters, or rows where there are none, of the control and of the treated arm that have a weight."""
-        counted, cluster = self._rows.weights > 0, self._rows.cluster
-        return clusters_of_arms(self._rows.treatment[counted], None if cluster is None else cluster[counted])
+        prepared, ones = self._prepared, np.ones(len(self._prepared.treatment))
+        weights = ones if prepared.sample_weight is None else prepared.sample_weight
+        return clusters_of_arms(prepared.treatment, prepared.cluster, weights)
 
     @cached_property
     def _belonging(self) -> tuple[str, ...]:
         """Warn of arms with few clusters, of a single row that counts, or of copies of rows in no cluster."""
         if self._prepared.cluster is not None:
             return clusters_warnings(self._units)
-        rows = clusters_of_arms(self._rows.treatment, None)
+        rows = clusters_of_arms(self._rows.treatment, None, np.ones(len(self._rows.treatment)))
         copies = copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
         return weights_warnings(self._units, rows) + copies
 

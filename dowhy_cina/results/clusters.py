@@ -8,30 +8,7 @@ Letters: N rows.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
 from dowhy_cina.results.diagnostics import SMALL_ARM
-
-
-def clusters_of_arms(treatment: npt.NDArray[np.float64], cluster: npt.NDArray[np.int64] | None) -> tuple[int, int]:
-    """Count the clusters that controls and treated rows come from, each row a cluster if there are none.
-
-    Parameters
-    ----------
-    treatment : ndarray, shape (N,)
-        1 in treated rows, 0 in controls.
-    cluster : ndarray of int, shape (N,), optional
-
-    Returns
-    -------
-    tuple of int
-        Of controls, of treated rows.
-    """
-    treated = treatment > 0.5
-    if cluster is None:
-        return int((~treated).sum()), int(treated.sum())
-    return len(np.unique(cluster[~treated])), len(np.unique(cluster[treated]))
 
 
 def clusters_warnings(counts: tuple[int, int]) -> tuple[str, ...]:
@@ -40,7 +17,7 @@ def clusters_warnings(counts: tuple[int, int]) -> tuple[str, ...]:
     Parameters
     ----------
     counts : tuple of int
-        As from :func:`clusters_of_arms`, of a table with clusters.
+        Of the control and of the treated arm, of a table with clusters.
 
     Returns
     -------

@@ -149,8 +149,11 @@ class PreparedTable:
 
     @cached_property
     def rows(self) -> CanonicalTable:
-        """The table in canonical order."""
-        return CanonicalTable.of(self.encoded, self.treatment, self.outcome, self.sample_weight, self.cluster)
+        """The table in canonical order; an arm in a single cluster leaves none that could be left out."""
+        weights = np.ones(len(self.treatment)) if self.sample_weight is None else self.sample_weight
+        few = self.cluster is not None and min(clusters_of_arms(self.treatment, self.cluster, weights)) < 2
+        cluster = None if few else self.cluster
+        return CanonicalTable.of(self.encoded, self.treatment, self.outcome, self.sample_weight, cluster)
 
     @cached_property
     def device(self) -> torch.device:
@@ -185,7 +188,7 @@ class PreparedTable:
     @property
     def company(self) -> Hashable | None:
         """What tables must have in common to go through the model together; None for one that goes alone."""
-        if self.is_exact or self.cluster is not None or self.memory.storage.kept != KERNELS:
+        if self.is_exact or self.rows.cluster is not None or self.memory.storage.kept != KERNELS:
             return None
         return (self.encoded.shape, self.sample_weight is None, self.options)
 
@@ -203,6 +206,14 @@ def table_batch(tables: Sequence[CanonicalTable], landmarks: int, device: torch.
         clusters or None,
     )
     return replace(batch, blank=tables[0].blank).to(device)
+
+
+def clusters_of_arms(treatment: Array, cluster: npt.NDArray[np.int64] | None, weights: Array) -> tuple[int, int]:
+    """Count the clusters, or rows where there are none, that controls and treated rows with a weight come from."""
+    control, treated = (np.flatnonzero((treatment == arm) & (weights > 0)) for arm in (0, 1))
+    if cluster is None:
+        return len(control), len(treated)
+    return len(np.unique(cluster[control])), len(np.unique(cluster[treated]))
 
 
 def rows_of_clusters(cluster: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:

@@ -139,14 +139,15 @@ def test_newer_format(path):
 
 
 def test_version_one(path, model):
-    """Iterations of target balancing are no setting any more, and the variance head has one more part."""
+    """No setting counts iterations any more; the variance head had one part and a power less, single rows none."""
+    added = ("variance.columns", "conditional.coefficients")
 
     def older(header):
         return header | {"format_version": 1, "model": header["model"] | {"target_layers": 8}}
 
     def shorter(tensors):
-        names = ("variance.log_weights", "variance.growth")
-        return tensors | {name: tensors[name][:-1].clone() for name in names}
+        cut = {name: tensors[name][:-1].clone() for name in ("variance.log_weights", "variance.growth")}
+        return {name: tensor for name, tensor in (tensors | cut).items() if name not in added}
 
     rewrite(path, older, shorter)
     with raises(path, "sha256"):
@@ -157,8 +158,15 @@ def test_version_one(path, model):
     read, header = checkpoint.read(path)
     assert header["format_version"] == 1
     assert read.config == SMALL
+    # What is added is that of a model that was never calibrated.
     for name, tensor in read.state_dict().items():
         torch.testing.assert_close(tensor, model.state_dict()[name], atol=1e-6, rtol=0)
+    assert not any(
+        parameter.requires_grad for parameter in (*read.variance.parameters(), *read.conditional.parameters())
+    )
+    rewrite(path, lambda header: header | {"format_version": 2, "model": dataclasses.asdict(SMALL)})
+    with pytest.raises(CheckpointError, match="do not fit"):
+        checkpoint.read(path)
 
 
 @pytest.mark.parametrize(
@@ -226,18 +234,3 @@ def test_models_are_loaded_once_and_leave_the_random_state_alone():
     assert not trained.training
     assert {p.dtype for p in (*exact.parameters(), *trained.parameters())} == {torch.float64}
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_checkpoint_from_before_the_conditional_head_has_the_posterior_variance(path, model):
-    """Its tensors and their hash are those of its time; what it lacks is neutral, and all else as it was."""
-
-    def earlier(tensors):
-        return {name: tensor for name, tensor in tensors.items() if not name.startswith("conditional.")}
-
-    with safe_open(path, framework="pt") as file:
-        tensors = earlier({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    rewrite(path, lambda header: {**header, "sha256": checkpoint._digest(tensors)}, earlier)
-    read = checkpoint.read(path)[0]
-    assert torch.equal(read.conditional.coefficients, torch.zeros(5, dtype=torch.float64))
-    assert not read.conditional.coefficients.requires_grad
-    assert torch.equal(read.variance.growth, model.variance.growth.float().double())
