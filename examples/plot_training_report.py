@@ -29,8 +29,9 @@ print("kept for validation:", ", ".join(header["recipe"]["validation_families"])
 # %%
 # The validation curve
 # --------------------
-# Errors are in attainable standard errors: those of an oracle that knows the propensity and both outcome functions.
-# The dashed lines are the untrained start, the fixed rule that the network corrects.
+# Errors are in attainable standard errors: those of an oracle that knows the propensity and both outcome functions. The
+# curve is that of the second part of the training, through solved weights and on more families; the dashed lines are
+# where it began, the network of the first part.
 
 log = pd.read_csv(MEASURED / "training.csv")
 start = log.iloc[0]

@@ -81,19 +81,21 @@ def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
     monkeypatch.setattr("dowhy_cina.training.recipes.pretrain", lambda *given, **named: calls.append((given, named)))
     monkeypatch.setattr("dowhy_cina.training.recipes.calibrate_checkpoint", lambda *given: calibrated.append(given))
     monkeypatch.chdir(tmp_path)
-    assert main(RECIPE, ["seconds=2"]) == Path("cina-small.safetensors")
+    assert main(RECIPE, ["seconds=2", 'start=""']) == Path("cina-small.safetensors")
     (training, collection), named = calls[0]
     assert training.seconds == 2
     assert collection == TABLES
     output = Path("cina-small.safetensors")
     assert named == {"model_config": ModelConfig(), "output": output, "start": None, "resume": False}
+    main(RECIPE)
+    assert (calls.pop()[1]["start"], calibrated.pop()[2]) == (Path("cina-small"), 4400)
     main(RECIPE, ['start="mine.safetensors"'], resume=True, output=Path("other.safetensors"))
     named = calls[1][1]
     assert (named["start"], named["resume"], named["model_config"]) == (Path("mine.safetensors"), True, None)
     assert named["output"] == Path("other.safetensors")
     assert [(path.name, samples) for path, _, samples, *_ in calibrated] == [
-        ("cina-small.safetensors", 2000),
-        ("other.safetensors", 2000),
+        ("cina-small.safetensors", 4400),
+        ("other.safetensors", 4400),
     ]
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"expected the state of an earlier run in .*none\.state"):
