@@ -20,7 +20,7 @@ from dowhy_cina.config import ModelConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.mathematics.devices import keep_freed_memory
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.variance import START_COLUMNS, START_GROWTH, START_WEIGHTS, ConditionalHead
+from dowhy_cina.model.variance import START_COLUMNS, START_WEIGHTS, ConditionalHead
 
 #: Version of the header and of the tensors' names; a newer one is refused.
 FORMAT_VERSION = 2
@@ -188,12 +188,12 @@ def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple
     settings = header["model"]
     if int(header["format_version"]) > 1 or not isinstance(settings, dict):
         return settings, tensors
-    parts = {"variance.log_weights": math.log(START_WEIGHTS[-1]), "variance.growth": START_GROWTH[-1]}
+    weights = tensors.get("variance.log_weights", torch.zeros(0))
     added = {
-        name: torch.cat([tensors[name], torch.tensor([value])]) for name, value in parts.items() if name in tensors
+        "variance.log_weights": torch.cat([weights, torch.tensor([math.log(START_WEIGHTS[-1])])]),
+        "variance.columns": torch.tensor(START_COLUMNS),
+        "conditional.coefficients": torch.zeros(len(ConditionalHead.TERMS)),
     }
-    added["variance.columns"] = torch.tensor(START_COLUMNS)
-    added["conditional.coefficients"] = torch.zeros(len(ConditionalHead.TERMS))
     return {name: value for name, value in settings.items() if name != "target_layers"}, {**tensors, **added}
 
 

@@ -19,19 +19,19 @@ REFERENCE_ROWS = 150.0
 #: Rows beyond which the weights grow no further: no calibration sample has a larger smaller arm.
 LARGEST_ARM = 1500.0
 #: Weights and growth of the parts before a calibration: those of a calibrated model, rounded.
-START_WEIGHTS, START_GROWTH = (0.04, 0.5, 0.4, 1.6, 0.6, 0.05), (-1.0, -0.2, 0.3, 0.8, 0.3, -0.5)
+START_WEIGHTS, START_GROWTH = (0.04, 0.4, 0.4, 3.0, 1.0, 0.03), (-1.0, -0.1, 0.2, 0.7, 0.0)
 #: Columns at which the adjustment's weight applies as it is, bounds between which it changes, and its power before a
 #: calibration.
-REFERENCE_COLUMNS, COLUMN_BOUNDS, START_COLUMNS = 10.0, (2.0, 60.0), 1.6
+REFERENCE_COLUMNS, COLUMN_BOUNDS, START_COLUMNS = 10.0, (2.0, 60.0), 1.0
 
 
 class VarianceHead(nn.Module):
     """``variance = s * sampling + sum_k c_k (n / 150)^g_k part_k`` with n the rows of the smaller arm.
 
-    A bias that is not learned does not shrink with the rows, while its signs do: hence the growth ``g``. The part of
-    the adjustment is also multiplied by ``(D / 10)^d`` with D the columns: the more there are, the less of what drives
-    the treatment can be learned. The values are no part of a model's training: they are fitted after it, see
-    :mod:`dowhy_cina.training.calibration`.
+    A bias that is not learned does not shrink with the rows, while its signs do: hence the growth ``g``. The last part,
+    of the adjustment, has ``(D / 10)^d (n / 150)^-1`` instead, with D the columns: the more there are, the less of what
+    drives the treatment can be learned, and with more rows all of it. The values are no part of a model's training:
+    they are fitted after it, see :mod:`dowhy_cina.training.calibration`.
     """
 
     def __init__(self) -> None:
@@ -50,9 +50,10 @@ class VarianceHead(nn.Module):
     ) -> Float[Tensor, " B"]:
         """Variance of the estimates: that of sampling, the parts of the bias, the rows of the smaller arm, columns."""
         size = torch.log(smaller_arm.clamp_max(LARGEST_ARM) / REFERENCE_ROWS)[:, None]
+        smoothing = self.log_weights[:-1] + self.growth * size
         width = self.columns * torch.log(columns.clamp(*COLUMN_BOUNDS) / REFERENCE_COLUMNS)
-        weights = torch.exp(self.log_weights + self.growth * size)
-        weights = torch.cat([weights[:, :-1], weights[:, -1:] * width.exp()[:, None]], 1)
+        adjustment = self.log_weights[-1] + width - torch.log(smaller_arm / REFERENCE_ROWS)
+        weights = torch.cat([smoothing, adjustment[:, None]], 1).exp()
         total: Tensor = self.log_sampling.exp() * sampling + (weights * bias).sum(1)
         return total
 
