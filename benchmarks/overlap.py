@@ -17,7 +17,7 @@ from dowhy_cina.simulators import SimulatedTable, draw_table
 from tqdm import trange
 
 from dowhy_cina.calls.direct import analyse
-from dowhy_cina.results.diagnostics import GRADES, overlap_verdict
+from dowhy_cina.results.overlap import GRADES, overlap_verdict
 
 TARGETS = ("ate", "att", "atc")
 

@@ -27,8 +27,9 @@ from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
 from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
-from dowhy_cina.results.diagnostics import balance_table, grade_overlap, overlap_warnings, relative_width, sum_arms
+from dowhy_cina.results.diagnostics import balance_table, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
+from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.matching import members_of, name_of, places_by_label
 from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms

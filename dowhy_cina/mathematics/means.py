@@ -25,15 +25,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import JoinedFeatures, Rows, Tables
+from dowhy_cina.mathematics.concentration import LARGEST_SHARE, LEAST_FACTOR
 from dowhy_cina.mathematics.newton import ArmProblem, DualPoint, Sums, solve_dual_of_target, weights_at
 
 #: Stress on the columns' means, and the least that is tried.
 STRESS, LEAST_STRESS = 1.0, 1e-4
 #: Share of the effective sample size under the kernel's balance alone that the weights keep.
 KEPT_SIZE = 0.5
-#: Factor of the cube root of an arm's rows in the effective sample size that weights have at least, and the share of
-#: its rows above which that does not go.
-LEAST_FACTOR, LARGEST_SHARE = 3.0, 0.5
 #: Largest multiple of the ridge that is tried to reach it.
 LARGEST_RIDGE = 1e5
 #: Halvings of the range of a logarithm.
@@ -78,7 +76,7 @@ SumsAt = Callable[[DualPoint, Tables | None, Tables], Sums]
 
 
 def least_size(count: Tables) -> Tables:
-    """Effective sample size that the weights of an arm of so many rows have at least."""
+    """:func:`dowhy_cina.mathematics.concentration.least_size` of every table."""
     return torch.minimum(LEAST_FACTOR * count ** (1 / 3), LARGEST_SHARE * count)
 
 
@@ -125,21 +123,27 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, sums_at:
 def _least_concentrated(
     solve: Callable[[Solved, Tables], tuple[Solved, Tables]], start: Solved, floor: Tables, wanted: Tables, safe: Tables
 ) -> tuple[Solved, Tables]:
-    """Solution for the parameter nearest to the wanted one, on the way to the safe one, whose size is above the floor.
+    """Solution for the parameter nearest to the wanted one, on the way to the safe one, whose size is the floor.
 
     ``solve`` takes the solution so far and the parameter (B,), and gives the solution and its effective sample size.
+    The last step is an interpolation, so that the size hits the floor and the solution has no jumps.
     """
     found, size = solve(start, wanted)
     short = size < floor
     if not bool(short.any()):
         return found, size
     near, far = wanted, torch.where(short, safe, wanted)
+    size_near, size_far = size, torch.full_like(size, torch.inf)
     for _ in range(HALVINGS):
         middle = (near + far) / 2
         found, size = solve(found, middle)
         enough = size >= floor
         near, far = torch.where(enough, near, middle), torch.where(enough, middle, far)
-    return solve(found, far)
+        size_near, size_far = torch.where(enough, size_near, size), torch.where(enough, size, size_far)
+    share = torch.log(floor / size_near) / torch.log(size_far / size_near)
+    # The safe end, where nothing before it was enough, is the best there is.
+    share = torch.where(torch.isfinite(size_far) & short, share, 1.0)
+    return solve(found, near + share * (far - near))
 
 
 def effective_size(sums: Sums, ridge: Tables) -> Tables:

@@ -17,8 +17,9 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import CinaError
-from dowhy_cina.results.diagnostics import Arms, EffectiveSampleSize, OverlapVerdict
+from dowhy_cina.results.diagnostics import Arms, EffectiveSampleSize
 from dowhy_cina.results.heterogeneity import VaryingEffect
+from dowhy_cina.results.overlap import OverlapVerdict
 from dowhy_cina.results.sensitivity import Sensitivity, sensitivity
 
 #: The lowest bias is the root of a difference of squares: below this share of the bias it is rounding.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cvxpy
 import numpy as np
 import pytest
 import torch
 
 from dowhy_cina.mathematics.balancing import JoinedFeatures, apply, combine, features_gram, scale_rows, take_rows
+from dowhy_cina.mathematics.concentration import least_size
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
 from dowhy_cina.mathematics.means import KEPT_SIZE, LEAST_STRESS, STRESS, balance_with_means
 from dowhy_cina.mathematics.newton import ArmProblem, balance_to_target
@@ -76,10 +79,31 @@ def test_weights_keep_their_share_of_the_effective_size():
     assert float(stress[0]) == pytest.approx(STRESS)
     assert LEAST_STRESS <= float(stress[1]) < STRESS
     kept = size(weights, problem.arm) / alone
-    assert (kept >= KEPT_SIZE - 1e-9).all()
-    assert kept[1] < 1.2 * KEPT_SIZE
+    assert kept[0] > KEPT_SIZE
+    assert float(kept[1]) == pytest.approx(KEPT_SIZE, rel=0.01)
     missed = (combine(columns, weights) - goal)[1].norm()
     assert missed < (combine(columns, balance_to_target(problem)[0]) - goal)[1].norm()
+
+
+def test_the_ridge_rises_until_weights_are_worth_enough():
+    """A small ridge and a far target: the kernel's balance alone would rest on a handful of rows."""
+    problem, columns, goal = draw(apart=1.0, ridge=1e-3)
+    far = ArmProblem(problem.features, problem.arm, problem.target + 0.4, problem.ridge)
+    count = problem.arm.sum(1)
+    floor = [least_size(float(rows)) for rows in count]
+    assert (size(balance_to_target(far)[0], far.arm) < double(floor) / 1.5).all()
+    joined, weights, _ = balance_with_means(far, columns, goal)
+    assert (joined.ridge > 2 * far.ridge).all()
+    np.testing.assert_allclose(size(weights, far.arm), floor, rtol=0.02)
+
+
+def test_nothing_jumps_where_a_bound_begins_to_bind():
+    """Weights move by as little as the target does, on a path from a near target to a far one."""
+    problem, columns, goal = draw(tables=1)
+    steps = np.linspace(0.0, 2.5, 251)
+    found = [balance_with_means(problem, columns, goal + apart)[1] for apart in steps]
+    jumps = [float((two - one).abs().sum()) for one, two in itertools.pairwise(found)]
+    assert max(jumps) < 0.06
 
 
 def test_effective_size_with_copies():
@@ -153,7 +177,8 @@ def test_joined_features_are_those_side_by_side(streamed):
 
 
 def test_gradients_are_finite_differences():
-    problem, columns, goal = draw(apart=0.3)
+    """Where no bound binds; where one does, the ridge's factor and the stress are taken as given."""
+    problem, columns, goal = draw(apart=0.05)
     outcome = double(np.random.default_rng(2).normal(size=(2, N)))
 
     def value(ridge, features):

@@ -9,18 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dowhy_cina.results.diagnostics import (
-    GRADES,
     EffectiveSampleSize,
-    OverlapVerdict,
     balance_table,
     effective_sample_size,
-    grade_overlap,
     outside_support,
+    standardised_mean_differences,
+    sum_arms,
+)
+from dowhy_cina.results.overlap import (
+    GRADES,
+    OverlapVerdict,
+    grade_overlap,
     overlap_verdict,
     overlap_warnings,
     relative_width,
-    standardised_mean_differences,
-    sum_arms,
 )
 
 

@@ -27,8 +27,9 @@ from dowhy_cina.mathematics.kernels import block_rows, places_of
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.outcome import Response
 from dowhy_cina.model.state import TableBatch
-from dowhy_cina.results.diagnostics import Arm, Arms, grade_overlap, overlap_warnings, relative_width, support_limit
+from dowhy_cina.results.diagnostics import Arm, Arms, support_limit
 from dowhy_cina.results.effect import PartitionedResult, Plan
+from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables.preparation import PILOT_ROWS
 
 _CPU = torch.device("cpu")

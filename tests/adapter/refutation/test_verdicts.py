@@ -12,7 +12,7 @@ from dowhy.causal_refuter import test_significance as significance_in_dowhy
 from dowhy_cina.adapter.refutation.refits import Tally
 from dowhy_cina.adapter.refutation.refuters import REFUTERS, Refits
 from dowhy_cina.adapter.refutation.report import judge, judge_overlap, p_value
-from dowhy_cina.results.diagnostics import overlap_verdict
+from dowhy_cina.results.overlap import overlap_verdict
 
 BY_NAME = {refuter.name: refuter for refuter in REFUTERS}
 

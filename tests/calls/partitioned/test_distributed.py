@@ -233,7 +233,7 @@ def apart(pull, rare=0.0, rows=1200, seed=3):
 
 TABLES = {
     "good": apart(0.5),
-    "poor": apart(6.0),
+    "poor": apart(10.0),
     "rare": apart(1.0, rare=5.5),
     "rare and poor": apart(4.0, rare=6.0),
     "five": apart(1.0).groupby("t").head(5),
