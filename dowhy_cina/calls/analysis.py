@@ -25,6 +25,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
+from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, sum_arms
@@ -253,6 +254,8 @@ class Analysis:
             standard_error = float(found.variance.sqrt()) * scale
             interval, p_value = t_inference(value, standard_error, freedom, level)
         verdict = grade_overlap(arms, balance, relative_width(interval, float(np.ptp(self._rows.outcome)) * scale))
+        in_order = self._in_table_order(weights, 0.0)
+        compared = ComparedRows(prepared.readable, prepared.treatment, in_order[prepared.keep], prepared.sample_weight)
         return EffectResult(
             value=value,
             standard_error=standard_error,
@@ -260,7 +263,7 @@ class Analysis:
             p_value=p_value,
             confidence_level=level,
             target=found.target.name,
-            weights=self._in_table_order(weights, 0.0),
+            weights=in_order,
             target_weights=self._in_table_order(target, 0.0),
             treatment=self._in_table_order(treatment, -1.0).astype(np.int8),
             propensity=self._in_table_order(propensity, np.nan),
@@ -285,6 +288,7 @@ class Analysis:
             covariates=prepared.given[0],
             cluster=prepared.given[1],
             function=self.function,
+            compared=compared,
         )
 
     @cached_property

@@ -9,7 +9,7 @@ import copy
 import math
 import textwrap
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import CinaError
+from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.diagnostics import Arms, EffectiveSampleSize
 from dowhy_cina.results.heterogeneity import VaryingEffect
 from dowhy_cina.results.overlap import OverlapVerdict
@@ -258,13 +259,16 @@ class EffectResult(VaryingEffect, AverageEffect):
         the covariates of pickles too, and copies share them.
     function : EffectFunction or None
         The outcome regressions; left out of pickles and of :meth:`to_dict`, and shared by copies.
+    compared : ComparedRows or None
+        What :meth:`balance_of` is made of; left out and shared likewise.
     """
 
-    left_out = ("function", "covariates", "cluster")
+    left_out = ("function", "covariates", "cluster", "compared")
 
     weights: npt.NDArray[np.float64]
     propensity: npt.NDArray[np.float64]
     function: EffectFunction | None
+    compared: ComparedRows | None = None
 
     def _population(self) -> str:
         if self.target == "rows" and not self.target_weights.any():
@@ -272,15 +276,42 @@ class EffectResult(VaryingEffect, AverageEffect):
         return super()._population()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "function": None, "covariates": None}
+        return {**self.__dict__, "function": None, "covariates": None, "compared": None}
 
     def __copy__(self) -> EffectResult:
         return replace(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EffectResult:
         # Neither ever changes, and DoWhy copies results where nobody asked for a second table.
-        memo.update({id(shared): shared for shared in (self.function, self.covariates)})
+        memo.update({id(shared): shared for shared in (self.function, self.covariates, self.compared)})
         return replace(self, **copy.deepcopy(vars(self), memo))
+
+    def balance_of(self, kind: Literal["means", "squares", "interactions"] = "means") -> pd.DataFrame:
+        """Balance of the arms beyond :attr:`balance`.
+
+        Parameters
+        ----------
+        kind : {"means", "squares", "interactions"}
+            Of the covariates themselves, with their variances and distributions; of the squares of standardised
+            covariates that are not binary; or of these and all products of two.
+
+        Returns
+        -------
+        DataFrame
+            A row per term (index ``covariate``); columns ``before`` and ``after``, standardised mean differences as in
+            :attr:`balance`. For "means" also ``variance_ratio_*``, treated over control (NaN for binary covariates),
+            and ``largest_difference_*`` of the distribution functions, each before and after weighting.
+
+        Raises
+        ------
+        InputError
+            If the kind is another one.
+        CinaError
+            After pickling, which leaves the rows out.
+        """
+        if self.compared is None:
+            raise CinaError("balance_of needs the table's rows, which pickles leave out: estimate again.")
+        return self.compared.balance_of(kind)
 
     def conditional_effects(self, at: Any) -> pd.DataFrame:
         """Modelled effects at given covariates, with intervals for each row by itself.

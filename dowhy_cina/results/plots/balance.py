@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,9 @@ _BALANCED = 0.1  # the customary bound on a standardised mean difference
 MOST_COVARIATES = 30
 
 
-def love_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
+def love_plot(
+    result: EffectResult, ax: Axes | None = None, kind: Literal["means", "squares", "interactions"] = "means"
+) -> Axes:
     """Standardised mean differences of the covariates, before and after weighting.
 
     Parameters
@@ -28,6 +30,8 @@ def love_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
         An estimate; its ``balance`` is drawn, the thirty worst covariates of a longer list.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure if None.
+    kind : {"means", "squares", "interactions"}
+        Terms as in :meth:`dowhy_cina.EffectResult.balance_of`.
 
     Returns
     -------
@@ -38,7 +42,8 @@ def love_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ImportError
         If matplotlib is not installed.
     """
-    balance = result.balance[["before", "after"]].abs()
+    table = result.balance if kind == "means" else result.balance_of(kind)
+    balance = table[["before", "after"]].abs()
     total = len(balance)
     worst = balance.max(axis=1).sort_values(ascending=False, kind="stable").index[:MOST_COVARIATES]
     balance = balance.loc[worst].sort_values("before", kind="stable")
