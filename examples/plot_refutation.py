@@ -76,8 +76,7 @@ report.plot()
 # The range says how far such a cause could carry the estimate.
 #
 # The same men have an answer that needs no adjustment: the experiment's own controls, drawn by lot. The estimate falls
-# short of it, and has said how little it knows: a wide interval, strained overlap, refuters left without an effect to
-# refute.
+# short of it, and has said how little it knows: a wide interval, and refuters left without an effect to refute.
 
 experiment = load_nsw("experiment")
 earnings = experiment.groupby(TREATMENT)[OUTCOME].mean()

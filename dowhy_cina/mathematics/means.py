@@ -26,7 +26,7 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import JoinedFeatures, Rows, Tables
 from dowhy_cina.mathematics.concentration import LARGEST_SHARE, LEAST_FACTOR
-from dowhy_cina.mathematics.newton import ArmProblem, DualPoint, Sums, solve_dual_of_target, weights_at
+from dowhy_cina.mathematics.newton import TOLERANCE, ArmProblem, DualPoint, Sums, solve_dual_of_target, weights_at
 
 #: Stress on the columns' means, and the least that is tried.
 STRESS, LEAST_STRESS = 1.0, 1e-4
@@ -34,8 +34,8 @@ STRESS, LEAST_STRESS = 1.0, 1e-4
 KEPT_SIZE = 0.5
 #: Largest multiple of the ridge that is tried to reach it.
 LARGEST_RIDGE = 1e5
-#: Halvings of the range of a logarithm.
-HALVINGS = 6
+#: Most solutions that are tried on the way to a size, how near its logarithm is near enough, and a try's tolerance.
+TRIALS, NEAR, ROUGH = 8, 0.03, 1e-5
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,14 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, sums_at:
     sums_at : callable
     """
 
-    def kernel_alone(found: Solved, log_multiple: Tables) -> tuple[Solved, Tables]:
+    def kernel_alone(found: Solved, log_multiple: Tables, tolerance: float) -> tuple[Solved, Tables]:
         new = ridge * log_multiple.exp()
         factor = new / found.ridge
         start = DualPoint(found.point.slope * factor[:, None], found.point.level * factor)
         point, sums, steps = solve_dual_of_target(target.features, new, count, lambda at: sums_at(at, None, new), start)
         return Solved(point, new, found.stress, found.steps + steps), effective_size(sums, new)
 
-    def with_columns(found: Solved, log_stress: Tables) -> tuple[Solved, Tables]:
+    def with_columns(found: Solved, log_stress: Tables, tolerance: float) -> tuple[Solved, Tables]:
         moved, columns = replace(found, stress=log_stress.exp()), target.features.shape[1]
         slope = found.point.slope.clone()
         slope[:, columns:] *= (found.amplitude / moved.amplitude)[:, None]
@@ -108,6 +108,7 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, sums_at:
             count,
             lambda at: sums_at(at, moved.amplitude, found.ridge),
             DualPoint(slope, found.point.level),
+            tolerance,
         )
         return replace(moved, point=point, steps=found.steps + steps), effective_size(sums, found.ridge)
 
@@ -121,29 +122,39 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, sums_at:
 
 
 def _least_concentrated(
-    solve: Callable[[Solved, Tables], tuple[Solved, Tables]], start: Solved, floor: Tables, wanted: Tables, safe: Tables
+    solve: Callable[[Solved, Tables, float], tuple[Solved, Tables]],
+    start: Solved,
+    floor: Tables,
+    wanted: Tables,
+    safe: Tables,
 ) -> tuple[Solved, Tables]:
     """Solution for the parameter nearest to the wanted one, on the way to the safe one, whose size is the floor.
 
-    ``solve`` takes the solution so far and the parameter (B,), and gives the solution and its effective sample size.
-    The last step is an interpolation, so that the size hits the floor and the solution has no jumps.
+    ``solve`` takes the solution so far, the parameter (B,) and a tolerance, and gives the solution and its effective
+    sample size. The search interpolates the size's logarithm between the ends of a bracket, and so does its last step,
+    which hits the floor: the solution has no jumps. A table's search does not depend on its company in the batch.
     """
-    found, size = solve(start, wanted)
-    short = size < floor
+    found, size = solve(start, wanted, TOLERANCE)
+    open_ = short = size < floor
     if not bool(short.any()):
         return found, size
-    near, far = wanted, torch.where(short, safe, wanted)
+    near, far, tried = wanted, torch.where(short, safe, wanted), wanted
     size_near, size_far = size, torch.full_like(size, torch.inf)
-    for _ in range(HALVINGS):
-        middle = (near + far) / 2
-        found, size = solve(found, middle)
-        enough = size >= floor
-        near, far = torch.where(enough, near, middle), torch.where(enough, middle, far)
-        size_near, size_far = torch.where(enough, size_near, size), torch.where(enough, size, size_far)
+    for _ in range(TRIALS):
+        share = torch.log(floor / size_near) / torch.log(size_far / size_near)
+        share = torch.where(torch.isfinite(size_far), share, 0.5).clamp(0.1, 0.9)
+        tried = torch.where(open_, near + share * (far - near), tried)
+        found, size = solve(found, tried, ROUGH)
+        below, above = open_ & (size < floor), open_ & (size >= floor)
+        near, far = torch.where(below, tried, near), torch.where(above, tried, far)
+        size_near, size_far = torch.where(below, size, size_near), torch.where(above, size, size_far)
+        open_ = open_ & (torch.log(size / floor).abs() > NEAR)
+        if not bool(open_.any()):
+            break
     share = torch.log(floor / size_near) / torch.log(size_far / size_near)
     # The safe end, where nothing before it was enough, is the best there is.
-    share = torch.where(torch.isfinite(size_far) & short, share, 1.0)
-    return solve(found, near + share * (far - near))
+    last = torch.where(torch.isfinite(size_far), near + share * (far - near), far)
+    return solve(found, torch.where(short, last, wanted), TOLERANCE)
 
 
 def effective_size(sums: Sums, ridge: Tables) -> Tables:

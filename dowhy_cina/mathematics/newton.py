@@ -183,6 +183,7 @@ def solve_dual_of_target(
     count: Tables,
     sums_at: Callable[[DualPoint], Sums],
     start: DualPoint | None = None,
+    tolerance: float = TOLERANCE,
 ) -> tuple[DualPoint, Sums, int]:
     """Solution of the dual, the sums there and the steps it took, given what the rows of an arm add up to at a point.
 
@@ -196,6 +197,8 @@ def solve_dual_of_target(
     sums_at : callable
     start : DualPoint, optional
         Where to begin; at uniform weights by default.
+    tolerance : float
+        Largest entry of the gradient at which a table is solved.
     """
     point, steps = start or DualPoint.start(ridge, count, target.shape[1]), 0
     sums, lowest, smallest = sums_at(point), torch.full_like(ridge, torch.inf), torch.full_like(ridge, torch.inf)
@@ -203,7 +206,7 @@ def solve_dual_of_target(
         gradient, value = point.gradient(sums, target), point.value(sums, target)
         size = gradient.abs().amax(1)
         # A table that neither falls nor levels out any more has come as far as its rounding lets it.
-        moving = (size > TOLERANCE) & ((value < lowest) | (size < smallest))
+        moving = (size > tolerance) & ((value < lowest) | (size < smallest))
         if not bool(moving.any()):
             break
         steps, lowest, smallest = steps + 1, torch.minimum(value, lowest), torch.minimum(size, smallest)
