@@ -30,8 +30,9 @@ class VarianceHead(nn.Module):
 
     A bias that is not learned does not shrink with the rows, while its signs do: hence the growth ``g``. The last part,
     of the adjustment, has ``(D / 10)^d (n / 150)^-1`` instead, with D the columns: the more there are, the less of what
-    drives the treatment can be learned, and with more rows all of it. The values are no part of a model's training:
-    they are fitted after it, see :mod:`dowhy_cina.training.calibration`.
+    drives the treatment can be learned, and the more rows, the more of it. No weight changes beyond the rows that a
+    calibration has seen. The values are no part of a model's training: they are fitted after it, see
+    :mod:`dowhy_cina.training.calibration`.
     """
 
     def __init__(self) -> None:
@@ -52,8 +53,8 @@ class VarianceHead(nn.Module):
         size = torch.log(smaller_arm.clamp_max(LARGEST_ARM) / REFERENCE_ROWS)[:, None]
         smoothing = self.log_weights[:-1] + self.growth * size
         width = self.columns * torch.log(columns.clamp(*COLUMN_BOUNDS) / REFERENCE_COLUMNS)
-        adjustment = self.log_weights[-1] + width - torch.log(smaller_arm / REFERENCE_ROWS)
-        weights = torch.cat([smoothing, adjustment[:, None]], 1).exp()
+        adjustment = self.log_weights[-1] + width[:, None] - size
+        weights = torch.cat([smoothing, adjustment], 1).exp()
         total: Tensor = self.log_sampling.exp() * sampling + (weights * bias).sum(1)
         return total
 

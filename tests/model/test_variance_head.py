@@ -33,7 +33,7 @@ def test_variance_head_by_hand():
     weights = np.exp(values["log_weights"]) * np.ones((3, 1))
     weights[:, :-1] *= (np.minimum(rows, LARGEST_ARM)[:, None] / REFERENCE_ROWS) ** values["growth"]
     assert BIAS_PARTS[-1] == "adjustment"
-    weights[:, -1] *= (np.array([2, 30, 60]) / 10) ** 0.7 * REFERENCE_ROWS / rows
+    weights[:, -1] *= (np.array([2, 30, 60]) / 10) ** 0.7 * REFERENCE_ROWS / np.minimum(rows, LARGEST_ARM)
     expected = np.exp(values["log_sampling"]) * sampling + (weights * bias).sum(1)
     ours = head(*map(torch.from_numpy, (sampling, bias, rows, columns)))
     np.testing.assert_allclose(ours, expected)

@@ -71,7 +71,6 @@ def test_no_family_is_given_up_for_the_others(model):
 
 def test_weights_grow_no_further_than_the_samples(model):
     sampling, bias = torch.ones(2).double(), torch.ones(2, len(BIAS_PARTS)).double()
-    bias[:, BIAS_PARTS.index("adjustment")] = 0  # whose weight falls with every row
     variance = model.variance(
         sampling, bias, torch.tensor([LARGEST_ARM, 1e6]).double(), torch.full((2,), 10.0).double()
     )
