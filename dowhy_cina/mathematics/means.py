@@ -32,7 +32,7 @@ from dowhy_cina.mathematics.newton import TOLERANCE, ArmProblem, DualPoint, Sums
 STRESS, LEAST_STRESS = 1.0, 1e-4
 #: Share of the effective sample size under the kernel's balance alone that the weights keep.
 KEPT_SIZE = 0.5
-#: Largest multiple of the ridge that is tried to reach it.
+#: Largest multiple of the ridge that is tried to reach the least effective size.
 LARGEST_RIDGE = 1e5
 #: Most solutions that are tried on the way to a size, how near its logarithm is near enough, and a try's tolerance.
 TRIALS, NEAR, ROUGH = 8, 0.03, 1e-5
@@ -95,7 +95,9 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, sums_at:
         new = ridge * log_multiple.exp()
         factor = new / found.ridge
         start = DualPoint(found.point.slope * factor[:, None], found.point.level * factor)
-        point, sums, steps = solve_dual_of_target(target.features, new, count, lambda at: sums_at(at, None, new), start)
+        point, sums, steps = solve_dual_of_target(
+            target.features, new, count, lambda at: sums_at(at, None, new), start, tolerance
+        )
         return Solved(point, new, found.stress, found.steps + steps), effective_size(sums, new)
 
     def with_columns(found: Solved, log_stress: Tables, tolerance: float) -> tuple[Solved, Tables]:
