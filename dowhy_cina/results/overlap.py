@@ -152,6 +152,8 @@ def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     text = f"the weights of the {arm.rows} {name} rows{arm.held} are worth {size:.3g} equally weighted {kind}"
     if _exceeds(largest, "weight"):
         text += f", the heaviest carries {100 * largest:.0f} %"
+    if uneven and _at_bound(arm):
+        grade, text = max(grade, 1), f"{text}, the fewest that weights may rest on: more balance would leave fewer"
     return (grade if uneven else min(grade, 1)), text
 
 
