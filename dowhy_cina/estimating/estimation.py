@@ -56,7 +56,9 @@ def moments_of(
         return Moments(balance, (control, treated), state.means[1] - state.means[0], target.weights)
     rows = model.foreign_rows(state, target.foreign)
     weights = torch.full_like(rows.means[0], 1 / target.foreign.shape[1])
-    control, treated = (features.mean(weights) for features in rows.outcome_rows)
+    control, treated = (
+        fitted.regression.moment(own, weights) for fitted, own in zip(state.outcomes, rows.outcome_rows, strict=True)
+    )
     keys = rows.balance_keys if bandwidth is None else target.foreign / bandwidth
     features = RowFeatures(state.balance_kernel, keys, None).mean(weights)
     columns = model.balance_columns(target.foreign, state.scores.coordinate(rows.propensity))
@@ -155,7 +157,9 @@ def regression_weights(table: TableBatch, state: ZeroShot, moments: Moments, wei
         rows = table.arm(arm)
         own = weights * (rows > 0)
         response = fitted.regression.response(moments.outcomes[arm], fitted.moment(own), shrinkage)
-        total = total + (2 * arm - 1) * (shrinkage[:, None] * own + rows * response.of(fitted.rows))
+        total = total + (2 * arm - 1) * (
+            shrinkage[:, None] * own + rows * response.of(fitted.rows, table.outcome, rows)
+        )
     return total
 
 

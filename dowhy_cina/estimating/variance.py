@@ -105,7 +105,7 @@ def bias_parts(
     withheld = effect.correction - entered
     control, treated = (outcome.mean(moment) for outcome, moment in zip(regressions, moments.outcomes, strict=True))
     clipped = treated - control - effect.plug_in
-    adjusted = effect.value - (regressions[1].fit.intercept - regressions[0].fit.intercept)
+    adjusted = effect.value - (regressions[1].intercept - regressions[0].intercept)[:, 0]
     unexplained = ((reached[0].unexplained + reached[1].unexplained) / 2).clamp_max(1)
     squares = [part.square() for part in (entered, withheld, clipped)]
     return torch.stack([regression, balance, *squares, unexplained * adjusted.square()], 1)

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.kernels import RowFeatures, block_rows
+from dowhy_cina.mathematics.columns import RegressionFeatures
+from dowhy_cina.mathematics.kernels import block_rows
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
     LEAST_UNEXPLAINED,
@@ -104,13 +105,13 @@ class ClusterStatistics:
 
 
 def cluster_statistics(
-    features: RowFeatures, response: Float[Tensor, "1 n"], rows: Float[Tensor, "1 n"], clusters: Clusters
+    features: RegressionFeatures, response: Float[Tensor, "1 n"], rows: Float[Tensor, "1 n"], clusters: Clusters
 ) -> ClusterStatistics:
     """Statistics of one table's rows, streamed in blocks.
 
     Parameters
     ----------
-    features : RowFeatures
+    features : RowFeatures or ColumnFeatures
     response, rows : Tensor, shape (1, n)
         Response, and positive weight of each row.
     clusters : Clusters
@@ -197,7 +198,7 @@ def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GC
 
 
 def clustered_ridge(
-    features: RowFeatures,
+    features: RegressionFeatures,
     response: Float[Tensor, "1 n"],
     rows: Float[Tensor, "1 n"],
     multiplier: Float[Tensor, " 1"],
@@ -210,7 +211,7 @@ def clustered_ridge(
 
     Parameters
     ----------
-    features : RowFeatures
+    features : RowFeatures or ColumnFeatures
     response, rows : Tensor, shape (1, n)
         Response, and positive weights: sampling weights times the share.
     multiplier : Tensor, shape (1,)
@@ -248,14 +249,14 @@ class Pulls:
     slope: Float[Tensor, "1 G M"]
     level: Float[Tensor, "1 G"]
 
-    def on(self, rows: RowFeatures, clusters: Clusters) -> Float[Tensor, "1 N"]:
+    def on(self, rows: RegressionFeatures, clusters: Clusters) -> Float[Tensor, "1 N"]:
         """Pull of its own cluster on each row."""
         return rows.times_each(self.slope, clusters.codes) + self.level.gather(1, clusters.codes)
 
 
 def pulls_of_clusters(
     fit: RidgeFit,
-    features: RowFeatures,
+    features: RegressionFeatures,
     residuals: Float[Tensor, "1 n"],
     rows: Float[Tensor, "1 n"],
     clusters: Clusters,
@@ -270,7 +271,7 @@ def pulls_of_clusters(
     Parameters
     ----------
     fit : RidgeFit
-    features : RowFeatures
+    features : RowFeatures or ColumnFeatures
         Of the rows of the fit.
     residuals, rows : Tensor, shape (1, n)
         In-sample, and the weights in the fit.
@@ -301,7 +302,7 @@ def pulls_of_clusters(
 
 
 def _chunks(
-    clusters: Clusters, features: RowFeatures
+    clusters: Clusters, features: RegressionFeatures
 ) -> Iterator[tuple[Int[Tensor, " k"], Int[Tensor, "k m"], Float[Tensor, "k m"]]]:
     """Clusters of like sizes together, as many as make a block: their codes, their rows, and which of those are theirs.
 
@@ -336,8 +337,8 @@ def _without(gram: Float[Tensor, "k m m"], right: Float[Tensor, "k m"]) -> Float
 
 def left_out(
     fit: RidgeFit,
-    features: RowFeatures,
-    own: tuple[RowFeatures, Int[Tensor, "1 n"]],
+    features: RegressionFeatures,
+    own: tuple[RegressionFeatures, Int[Tensor, "1 n"]],
     response: Float[Tensor, "1 N"],
     rows: Float[Tensor, "1 N"],
     clusters: Clusters,
@@ -349,7 +350,7 @@ def left_out(
     Parameters
     ----------
     fit : RidgeFit
-    features : RowFeatures
+    features : RowFeatures or ColumnFeatures
         Of all rows.
     own : tuple of RowFeatures and Tensor of int, shape (1, n)
         Features and places of the rows of the fit.

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.mathematics.kernels import RowFeatures, sum_blocks
+from dowhy_cina.mathematics.columns import RegressionFeatures
+from dowhy_cina.mathematics.kernels import sum_blocks
 from dowhy_cina.mathematics.resolvent import resolvent_sums
 
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
@@ -69,7 +70,7 @@ class GramStatistics:
 
 
 def gram_statistics(
-    features: RowFeatures, response: Float[Tensor, "B N"], rows: Float[Tensor, "B N"]
+    features: RegressionFeatures, response: Float[Tensor, "B N"], rows: Float[Tensor, "B N"]
 ) -> GramStatistics:
     """Centred second moments of the features and of the response over the weighted rows, streamed in blocks.
 
@@ -77,7 +78,7 @@ def gram_statistics(
 
     Parameters
     ----------
-    features : RowFeatures
+    features : RowFeatures or ColumnFeatures
     response, rows : Tensor, shape (B, N)
         Response and weight of each row; every table needs a positive total weight.
     """
@@ -153,12 +154,12 @@ class RidgeFit:
     factor: Float[Tensor, "B M M"]
     signal_variance: Float[Tensor, " B"]
 
-    def predict(self, features: RowFeatures) -> Float[Tensor, "B N"]:
+    def predict(self, features: RegressionFeatures) -> Float[Tensor, "B N"]:
         """Fitted values of any rows."""
         offset = self.intercept - (self.centre * self.coefficients).sum(1)
         return offset[:, None] + features.times(self.coefficients)
 
-    def leverage(self, features: RowFeatures, rows: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
+    def leverage(self, features: RegressionFeatures, rows: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
         """Derivative of each row's fitted value in its own response, for rows with these weights; zero outside."""
         centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False)
         total = torch.zeros_like(rows)
@@ -222,7 +223,7 @@ def cross_validated_fit(statistics: GramStatistics, multiplier: Float[Tensor, " 
 
 
 def cross_validated_ridge(
-    features: RowFeatures,
+    features: RegressionFeatures,
     response: Float[Tensor, "B N"],
     rows: Float[Tensor, "B N"],
     multiplier: Float[Tensor, " B"],

@@ -40,7 +40,8 @@ from dowhy_cina.mathematics.ridge import (
 )
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
 from dowhy_cina.model.encoder import ColumnEncoder, column_features, table_features, table_totals
-from dowhy_cina.model.outcome import ARMS, FittedOutcome, OutcomeSpace, fit_outcome, outcome_keys
+from dowhy_cina.model.fitting import FittedOutcome, fit_outcome
+from dowhy_cina.model.outcome import ARMS, OutcomeSpace, outcome_keys
 from dowhy_cina.model.state import (
     ForeignRows,
     Pilot,
@@ -214,8 +215,9 @@ class CinaModel(nn.Module):
         marks, scores = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
         space = self.outcome_space(marks, scores, settings, arm)
         keys, multiplier = space.keys(table.covariates, coordinate), self.outcome_penalty(settings, arm)
-        rows, clusters = table.arm(arm), table.clusters
-        return fit_outcome(space, keys, table.outcome, rows, multiplier, table.storage, ARMS[arm], clusters)
+        rows, columns = table.arm(arm), table.covariates
+        kept = (table.storage, ARMS[arm], table.clusters)
+        return fit_outcome(space, keys, columns, table.outcome, rows, multiplier, *kept)
 
     def prognosis(self, control: tuple[Tensor, Tensor], treated: tuple[Tensor, Tensor]) -> ScorePair:
         """Centres and divisors that make the prognostic scores key coordinates, from their means and sd (B,)."""

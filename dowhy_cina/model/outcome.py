@@ -1,9 +1,14 @@
 """The outcome regression of an arm, as the few things that an estimate asks of it.
 
+Ridge regressions, its *members*, say what an arm's outcome is on the average: one in the kernel's features, one in the
+columns as they are, which alone goes on beyond the arm's rows, and, where outcomes are skewed, one of their logarithm
+in the kernel's features. A prediction is the arm's mean and a share of each member's departure from it, see
+:mod:`dowhy_cina.model.fitting`.
+
 Whatever a regression averages over a population is its *moment* of that population, shape (B, K): linear in the rows'
 weights, so that moments add up over parts of a table, and read by the regression alone.
 
-Letters: B tables, N rows of a table, n of any rows, D covariates, M landmarks.
+Letters: B tables, N rows of a table, n of any rows, D covariates, M landmarks, L columns.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.balancing import Rows, Tables
-from dowhy_cina.mathematics.clusters import Clusters, clustered_ridge, left_out, mean_left_out, sums_by_cluster
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, Storage, places_of
-from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_ridge, leave_one_out_residuals
+from dowhy_cina.mathematics.balancing import Tables
+from dowhy_cina.mathematics.columns import ColumnFeatures, RegressionFeatures
+from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
+from dowhy_cina.mathematics.ridge import RidgeFit
+from dowhy_cina.model.links import LogLink
 from dowhy_cina.model.variance import RowError
 
 Moment = Float[Tensor, "B K"]
@@ -59,81 +65,234 @@ def outcome_keys(
 
 
 @dataclass(frozen=True)
+class OutcomeRows:
+    """Rows as a regression sees them: in the features of its kernel and in columns."""
+
+    kernel: RowFeatures
+    columns: ColumnFeatures
+
+    def take(self, index: Int[Tensor, "B n"]) -> OutcomeRows:
+        """Some of the rows of each table."""
+        return OutcomeRows(self.kernel.take(index), self.columns.take(index))
+
+    def with_features(self) -> OutcomeRows:
+        """Compute the kernel's features, see :meth:`RowFeatures.with_features`."""
+        return replace(self, kernel=self.kernel.with_features())
+
+
+@dataclass(frozen=True)
+class Member:
+    """A ridge regression of an arm's outcome, and the share of its departure from the arm's mean that is kept, (B,)."""
+
+    fit: RidgeFit
+    share: Tables
+
+
+@dataclass(frozen=True)
+class LogMember:
+    """A ridge regression of the logarithm of an arm's outcome, and the share of its departure that is kept.
+
+    Attributes
+    ----------
+    fit : RidgeFit
+    link : LogLink
+    share : Tensor, shape (B,)
+    centre : Tensor, shape (B, M)
+        Mean of the features in the arm, weighted by the exponentials of predictions, on which the link's factor rests.
+    """
+
+    fit: RidgeFit
+    link: LogLink
+    share: Tables
+    centre: Float[Tensor, "B M"]
+
+
+@dataclass(frozen=True)
 class Response:
-    """How a prediction weighs the outcome of each row that it was fitted to: ``level + slope . phi(x)``."""
+    """How a prediction weighs the outcome of each row that it was fitted to.
+
+    That is ``level + kernel . phi(x) + linear . z(x) + g'(y) (log_level + log . phi(x))``, the last part where there is
+    a logarithm g.
+
+    Attributes
+    ----------
+    level : Tensor, shape (B, 1)
+    kernel, linear : Tensor, shape (B, M) and (B, L)
+    logarithm : tuple of LogLink and Tensor of shape (B, 1) and (B, M), optional
+    """
 
     level: Float[Tensor, "B 1"]
-    slope: Float[Tensor, "B M"]
+    kernel: Float[Tensor, "B M"]
+    linear: Float[Tensor, "B L"]
+    logarithm: tuple[LogLink, Float[Tensor, "B 1"], Float[Tensor, "B M"]] | None = None
 
-    def of(self, rows: RowFeatures) -> Float[Tensor, "B n"]:
-        """Weights of the outcomes of rows of sampling weight one."""
-        return self.level + rows.times(self.slope)
+    def of(self, rows: OutcomeRows, outcome: Float[Tensor, "B n"], arm: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """Weights of the outcomes of rows of sampling weight one; those of the arm alone mean something."""
+        total = self.level + rows.kernel.times(self.kernel) + rows.columns.times(self.linear)
+        if self.logarithm is None:
+            return total
+        link, level, slope = self.logarithm
+        return total + link.sensitivity(outcome, arm) * (level + rows.kernel.times(slope))
 
 
 @dataclass(frozen=True)
 class OutcomeRegression:
-    """Kernel ridge regression of one arm's outcome in every table of a batch.
+    """Regression of one arm's outcome in every table of a batch.
 
     Attributes
     ----------
     space : OutcomeSpace
-    fit : RidgeFit
-    trust : Tensor, shape (B,)
-        Share of the fit's departure from the arm's mean that predictions keep, see :class:`Agreement`.
+    kernel, linear : Member
+    logarithm : LogMember, optional
+        None where no table of the batch has one.
     lower, upper : Tensor, shape (B, 1)
-        Range of the predictions in the arm.
+        Range of the predictions.
     """
 
     space: OutcomeSpace
-    fit: RidgeFit
-    trust: Tables
+    kernel: Member
+    linear: Member
+    logarithm: LogMember | None
     lower: Float[Tensor, "B 1"]
     upper: Float[Tensor, "B 1"]
 
-    def rows(self, covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"]) -> RowFeatures:
+    @property
+    def intercept(self) -> Float[Tensor, "B 1"]:
+        """Mean outcome of the arm."""
+        return self.kernel.fit.intercept[:, None]
+
+    @property
+    def trust(self) -> Tables:
+        """Share of the members' departure from the arm's mean that predictions keep."""
+        linear = self.kernel.share + self.linear.share
+        return linear if self.logarithm is None else linear + self.logarithm.share
+
+    def rows(self, covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"]) -> OutcomeRows:
         """Rows that are not in the table, as the regression sees them."""
-        return RowFeatures.build(self.space.kernel, self.space.keys(covariates, coordinate))
+        kernel = RowFeatures.build(self.space.kernel, self.space.keys(covariates, coordinate))
+        return OutcomeRows(kernel, ColumnFeatures(covariates))
 
     def clip(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
-        """Predictions within the arm's fitted range: no extrapolation beyond what the arm shows."""
+        """Predictions within the range."""
         return torch.minimum(torch.maximum(fitted, self.lower), self.upper)
 
-    def predict(self, rows: RowFeatures) -> Float[Tensor, "B n"]:
+    def predict(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
         """Mean outcome of rows."""
-        return self.clip(self.unclipped(self.fit.predict(rows)))
+        return self.clip(self.combined(self.parts(rows)))
 
-    def unclipped(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
-        """Predictions that the fit's own stand for, before they are kept within the range."""
-        return toward_mean(self.fit, fitted, self.trust)
+    def parts(self, rows: OutcomeRows) -> list[Float[Tensor, "B n"]]:
+        """What each member says of rows, in the outcome's unit."""
+        parts = [self.kernel.fit.predict(rows.kernel), self.linear.fit.predict(rows.columns)]
+        return self.in_outcomes(parts if self.logarithm is None else [*parts, self.logarithm.fit.predict(rows.kernel)])
+
+    def in_outcomes(self, parts: list[Float[Tensor, "B n"]]) -> list[Float[Tensor, "B n"]]:
+        """What each member says, in the outcome's unit, given what their ridge regressions do."""
+        if self.logarithm is None:
+            return parts
+        return [*parts[:2], self.logarithm.link.back(parts[2])]
+
+    def with_shares(self, shares: list[Tables]) -> OutcomeRegression:
+        """The same members with other shares."""
+        kernel, linear = (
+            replace(one, share=share) for one, share in zip((self.kernel, self.linear), shares[:2], strict=True)
+        )
+        log = None if self.logarithm is None else replace(self.logarithm, share=shares[2])
+        return replace(self, kernel=kernel, linear=linear, logarithm=log)
+
+    def combined(self, parts: list[Float[Tensor, "B n"]]) -> Float[Tensor, "B n"]:
+        """Predictions that the members' own stand for, before they are kept within the range."""
+        return combined(self.intercept, parts, self.shares)
+
+    @property
+    def shares(self) -> list[Tables]:
+        """Share of each member."""
+        shares = [self.kernel.share, self.linear.share]
+        return shares if self.logarithm is None else [*shares, self.logarithm.share]
+
+    @property
+    def _among_members(self) -> list[Tables]:
+        """Shares that sum to one; the kernel's is one where nothing is kept."""
+        total, tiny = self.trust, torch.finfo(self.trust.dtype).tiny
+        shares = [share / total.clamp_min(tiny) for share in self.shares]
+        return [torch.where(total > 0, shares[0], 1.0), *shares[1:]]
+
+    def moment(self, rows: OutcomeRows, weights: Float[Tensor, "B n"]) -> Moment:
+        """Moment of a population of rows with these weights.
+
+        Mean features and columns and, with a logarithm, the mean slope of the way back and of the features times it.
+        """
+        parts = [rows.kernel.mean(weights), rows.columns.mean(weights)]
+        if self.logarithm is not None:
+            tilted = weights * self.logarithm.link.slope(self.logarithm.fit.predict(rows.kernel))
+            parts += [tilted.sum(1, keepdim=True), rows.kernel.mean(tilted)]
+        return torch.cat(parts, 1)
+
+    def rescaled(self, moment: Moment, factor: Tables) -> Moment:
+        """Moment with another factor of the logarithm's way back, which had been one."""
+        first, size = moment.shape[1] - 1, self.kernel.fit.centre.shape[1]
+        return torch.cat([moment[:, : first - size], factor[:, None] * moment[:, first - size :]], 1)
+
+    def _split(self, moment: Moment) -> list[Tensor]:
+        """Mean features, mean columns and, with a logarithm, the mean slope and the mean of the features times it."""
+        sizes = [self.kernel.fit.centre.shape[1], self.linear.fit.centre.shape[1]]
+        return list(torch.split(moment, [*sizes, 1, sizes[0]] if self.logarithm is not None else sizes, 1))
 
     def mean(self, moment: Moment) -> Tables:
-        """Mean outcome of a population, were no prediction clipped."""
-        return self.fit.intercept + self.trust * ((moment - self.fit.centre) * self.fit.coefficients).sum(1)
+        """Mean outcome of a population whose weights sum to one, were no prediction clipped."""
+        parts, intercept = self._split(moment), self.intercept[:, 0]
+        total = intercept
+        for member, part in zip((self.kernel, self.linear), parts[:2], strict=True):
+            total = total + member.share * ((part - member.fit.centre) * member.fit.coefficients).sum(1)
+        if self.logarithm is not None:
+            link = self.logarithm.link
+            total = total + self.logarithm.share * (parts[2][:, 0] - link.sign * link.shift - intercept)
+        return total
 
     def response(self, target: Moment, weighted: Moment, share: Tables) -> Response:
         """How the mean outcome of a target, less a share of that of the arm's weighted rows, weighs the arm's outcomes.
 
-        With the share s, of row i: ``(1 - s) / n + trust (phi_i - centre)' (G + penalty)^-1 m`` where
-        ``m = target - s weighted - (1 - s) centre``. Where s is the share of the weighted residuals that an augmented
-        estimate takes in, s times the row's own weight completes its weight in that estimate.
+        With the share s and a member's share w, of row i: ``(1 - s) / n + w (phi_i - centre)' (G + penalty)^-1 m``
+        where ``m = target - s weighted - (1 - s) centre``. Where s is the share of the weighted residuals that an
+        augmented estimate takes in, s times the row's own weight completes its weight in that estimate. Predictions by
+        a logarithm are taken to first order, and its shift as given.
         """
-        share = share[:, None]
-        direction = target - share * weighted - (1 - share) * self.fit.centre
-        slope = self.trust[:, None] * self.fit.solve(direction)
-        level = (1 - share) / self.fit.count[:, None] - (self.fit.centre * slope).sum(1, keepdim=True)
-        return Response(level, slope)
+        parts = self._split(target - share[:, None] * weighted)
+        rest = (1 - share)[:, None]
+        level, slopes = rest / self.kernel.fit.count[:, None], []
+        for member, part in zip((self.kernel, self.linear), parts[:2], strict=True):
+            slope = member.share[:, None] * member.fit.solve(part - rest * member.fit.centre)
+            level = level - (member.fit.centre * slope).sum(1, keepdim=True)
+            slopes.append(slope)
+        if self.logarithm is None:
+            return Response(level, slopes[0], slopes[1])
+        log, slope_sum, tilted = self.logarithm, parts[2], parts[3]
+        kept = log.share[:, None]
+        # Of the outcomes' mean, on which the factor rests, and no longer of the arm's own.
+        of_mean = slope_sum * (log.link.sign / log.link.level)[:, None] - rest
+        level = level + kept * of_mean / self.kernel.fit.count[:, None]
+        slope = kept * log.fit.solve(tilted - slope_sum * log.centre)
+        return Response(level, slopes[0], slopes[1], (log.link, -(log.fit.centre * slope).sum(1, keepdim=True), slope))
 
     def missed(self, target: Moment, reached: Moment) -> Tables:
         """Variance of the regression function's difference between a target and what weights of outcomes reach.
 
-        That is their squared imbalance times the function's variance under the ridge's Gaussian process.
+        That is their squared imbalance times the function's variance under a ridge's Gaussian process, averaged over
+        the members by their shares; what a logarithm misses is taken for what the kernel does.
         """
-        return self.fit.signal_variance * (target - reached).square().sum(1)
+        apart = self._split(target - reached)
+        kernel, linear = (
+            member.fit.signal_variance * part.square().sum(1)
+            for member, part in zip((self.kernel, self.linear), apart[:2], strict=True)
+        )
+        straight = self._among_members[1]
+        return (1 - straight) * kernel + straight * linear
 
-    def posterior_variance(self, rows: RowFeatures) -> Float[Tensor, "B n"]:
-        """Variance of the regression function at rows, with the kernel scaled to the data's most likely process.
+    def posterior_variance(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
+        """Variance of the regression function at rows, averaged over the members by their shares.
 
-        ``s^2 [kappa(x, x) - |phi|^2 + penalty (phi - centre)' (G + penalty)^-1 (phi - centre)] + s^2 penalty / n``.
+        For each, with its kernel scaled to the data's most likely process,
+        ``s^2 [kappa(x, x) - |phi|^2 + penalty (phi - centre)' (G + penalty)^-1 (phi - centre)] + s^2 penalty / n``;
+        that of a logarithm is times the squared slope of the way back.
 
         References
         ----------
@@ -142,182 +301,57 @@ class OutcomeRegression:
         unseen, seen = self._posterior_parts(rows)
         return unseen + seen
 
-    def _posterior_parts(self, rows: RowFeatures) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
+    def _posterior_parts(self, rows: OutcomeRows) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
         """Posterior variance that the landmarks cannot represent, the formula's first two terms, and the rest."""
-        fit, unseen, seen = self.fit, [], []
-        centre = torch.linalg.solve_triangular(fit.factor, fit.centre[..., None], upper=False)
-        for _, block in rows.blocks():
-            half = torch.linalg.solve_triangular(fit.factor, block.transpose(-1, -2), upper=False) - centre
-            unseen.append((self.space.kernel.diagonal[:, None] - block.square().sum(2)).clamp_min(0))
-            seen.append(fit.penalty[:, None] * (half.square().sum(1) + 1 / fit.count[:, None]))
-        scale = fit.signal_variance[:, None]
-        return scale * torch.cat(unseen, 1), scale * torch.cat(seen, 1)
+        shares = self._among_members
+        unseen, seen = _posterior(self.kernel.fit, rows.kernel, self.space.kernel.diagonal)
+        straight = _posterior(self.linear.fit, rows.columns)[1]
+        unseen, seen = unseen * shares[0][:, None], seen * shares[0][:, None] + straight * shares[1][:, None]
+        if self.logarithm is not None:
+            log = self.logarithm
+            parts = _posterior(log.fit, rows.kernel, self.space.kernel.diagonal)
+            squared = shares[2][:, None] * log.link.slope(log.fit.predict(rows.kernel)).square()
+            unseen, seen = unseen + squared * parts[0], seen + squared * parts[1]
+        return unseen, seen
 
-    def error_at(self, rows: RowFeatures) -> RowError:
+    def error_at(self, rows: OutcomeRows) -> RowError:
         """What there is to say of the error of predictions at rows."""
-        fit, tiny = self.fit, torch.finfo(rows.keys.dtype).tiny
+        tiny, shares = torch.finfo(self.intercept.dtype).tiny, self._among_members
         unseen, seen = self._posterior_parts(rows)
         posterior = (unseen + seen).clamp_min(tiny)
-        by_fit = fit.predict(rows)
-        predicted = self.unclipped(by_fit)
-        spread = (fit.fitted_variance[:, None] + seen).clamp_min(tiny)
-        departure = (predicted - fit.intercept[:, None]).square() / spread
-        moved = (by_fit - self.clip(predicted)).square() / posterior
-        return RowError(posterior, (seen / posterior).clamp_min(tiny), fit.evidence, departure, moved)
+        parts = self.parts(rows)
+        by_members, predicted = combined(self.intercept, parts, shares), self.combined(parts)
+        kernel, linear = (member.fit.fitted_variance for member in (self.kernel, self.linear))
+        spread = ((1 - shares[1]) * kernel + shares[1] * linear)[:, None] + seen
+        departure = (predicted - self.intercept).square() / spread.clamp_min(tiny)
+        moved = (by_members - self.clip(predicted)).square() / posterior
+        return RowError(posterior, (seen / posterior).clamp_min(tiny), self.kernel.fit.evidence, departure, moved)
+
+    def without_rows(self) -> OutcomeRegression:
+        """The same without what can be computed again."""
+        return replace(self, space=replace(self.space, kernel=self.space.kernel.compact()))
 
 
-@dataclass(frozen=True)
-class FittedOutcome:
-    """An outcome regression and what it says of the rows of its table.
-
-    Attributes
-    ----------
-    regression : OutcomeRegression
-    rows : RowFeatures
-        Every row of the table.
-    means : Tensor, shape (B, N)
-        Predicted mean outcomes.
-    loo_residuals : Tensor, shape (B, N)
-        Errors of predictions by all other rows of the arm, or by its rows of other clusters; of the other arm's rows,
-        errors of ``apart``, or plain ones where rows are no clusters.
-    apart : Tensor, shape (B, N)
-        Predicted mean outcomes of the other arm's rows by rows that are not in their cluster; no other than ``means``
-        where rows are no clusters.
-    """
-
-    regression: OutcomeRegression
-    rows: RowFeatures
-    means: Rows
-    loo_residuals: Rows
-    apart: Rows
-
-    def moment(self, weights: Rows) -> Moment:
-        """Moment of a population of the table's rows."""
-        return self.rows.mean(weights)
-
-    def without_rows(self) -> FittedOutcome:
-        """The same without what belongs to the table's rows."""
-        empty = self.means[:, :0].clone()  # a slice would keep all rows alive
-        space = replace(self.regression.space, kernel=self.regression.space.kernel.compact())
-        rows = RowFeatures(space.kernel, self.rows.keys[:, :0].clone(), None)
-        return FittedOutcome(replace(self.regression, space=space), rows, empty, empty, empty)
+def combined(
+    mean: Float[Tensor, "B 1"], parts: list[Float[Tensor, "B n"]], shares: list[Tables]
+) -> Float[Tensor, "B n"]:
+    """A mean and shares of what parts depart from it."""
+    total = mean
+    for part, share in zip(parts, shares, strict=True):
+        total = total + share[:, None] * (part - mean)
+    return total
 
 
-def fit_outcome(
-    space: OutcomeSpace,
-    keys: Float[Tensor, "B N K"],
-    outcome: Rows,
-    arm: Rows,
-    multiplier: Tables,
-    storage: Storage,
-    name: str,
-    clusters: Clusters | None = None,
-) -> FittedOutcome:
-    """Fit the regression of one arm.
-
-    Parameters
-    ----------
-    space : OutcomeSpace
-    keys : Tensor, shape (B, N, K)
-        Of the table's rows.
-    outcome, arm : Tensor, shape (B, N)
-        Outcomes, and sampling weights of the arm's rows, zero for the others.
-    multiplier : Tensor, shape (B,)
-        Of the penalty that generalised cross-validation chooses.
-    storage : Storage
-    name : str
-        The arm's among the kernels that may be kept.
-    clusters : Clusters, optional
-        Of the table's rows. An arm in a single one is fitted as if its rows were independent: without that
-        cluster there is no fit that could be asked.
-    """
-    rows = RowFeatures.build(space.kernel, keys, name in storage.kept, storage.block_entries, whiten=False)
-    # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
-    places = places_of(arm)
-    own, inside = rows.take(places).with_features(), arm.gather(1, places)
-    clusters = None if clusters is None or bool((clusters.among(arm > 0) < 2).any()) else clusters
-    if clusters is None:
-        fit = cross_validated_ridge(own, outcome.gather(1, places), inside, multiplier)
-        fitted, loo = leave_one_out(fit, rows, own, places, outcome, arm)
-        trust = Agreement.of(fit, outcome, loo, arm).trust
-        fitted, loo = guarded(fit, trust, fitted, loo, outcome, arm)
-    else:
-        fit = clustered_ridge(own, outcome.gather(1, places), inside, multiplier, clusters.take(places))
-        fitted, clean = left_out(fit, rows, (own, places), outcome, arm, clusters)
-        trust = Agreement.of(fit, outcome, outcome - clean, arm, clusters.codes).trust
-        fitted, mean = toward_mean(fit, fitted, trust), mean_left_out(fit.intercept, outcome, arm, clusters)
-        clean = mean + trust[:, None] * (clean - mean)
-        loo = outcome - clean
-    outside = arm <= 0
-    lower = fitted.masked_fill(outside, torch.inf).amin(1, keepdim=True)
-    upper = fitted.masked_fill(outside, -torch.inf).amax(1, keepdim=True)
-    regression = OutcomeRegression(space, fit, trust, lower, upper)
-    means = regression.clip(fitted)
-    return FittedOutcome(regression, rows, means, loo, means if clusters is None else regression.clip(clean))
-
-
-def leave_one_out(
-    fit: RidgeFit, rows: RowFeatures, own: RowFeatures, places: Int[Tensor, "B n"], outcome: Rows, arm: Rows
-) -> tuple[Rows, Rows]:
-    """Predictions of all rows by the fit itself, and their errors: leave-one-out in the arm, whose rows are ``own``."""
-    leverage = torch.zeros_like(arm).scatter(1, places, fit.leverage(own, arm.gather(1, places)))
-    fitted = fit.predict(rows)
-    return fitted, leave_one_out_residuals(outcome, fitted, leverage)
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How an arm's outcomes follow the predictions by its other rows: sums over the arm, shape (B,).
-
-    With each row's product ``u = r y p`` and square ``v = r p^2`` of outcome and prediction about the arm's mean, r its
-    sampling weight, these are the sums of u, v, u^2, u v and v^2; those of parts of a table can be added. With clusters
-    u and v are summed in each first.
-    """
-
-    products: Tables
-    squares: Tables
-    spread: tuple[Tables, Tables, Tables]
-
-    @classmethod
-    def of(
-        cls, fit: RidgeFit, outcome: Rows, loo: Rows, arm: Rows, cluster: Int[Tensor, "B N"] | None = None
-    ) -> Agreement:
-        """Agreement of the arm's rows, whose leave-one-out errors are given, and the codes of their clusters."""
-        centred = outcome - fit.intercept[:, None]
-        left = centred - loo
-        u, v = (sums_by_cluster(rows, cluster) for rows in (arm * centred * left, arm * left.square()))
-        return cls(u.sum(1), v.sum(1), (u.square().sum(1), (u * v).sum(1), v.square().sum(1)))
-
-    def __add__(self, other: Agreement) -> Agreement:
-        spread = [one + two for one, two in zip(self.spread, other.spread, strict=True)]
-        return Agreement(
-            self.products + other.products, self.squares + other.squares, (spread[0], spread[1], spread[2])
-        )
-
-    @property
-    def trust(self) -> Tables:
-        """Share of the fit's departure from the arm's mean that outcomes bear out, in [0, 1].
-
-        The slope b of the outcomes on the predictions by the other rows, less what its own noise makes of it:
-        ``b (1 - 2 se^2 / b^2)``, nothing where the square of ``b / se`` is below two, which is where Akaike's criterion
-        prefers the mean. The standard error is robust to unequal variances, or one outcome would vouch for itself.
-        """
-        tiny = torch.finfo(self.squares.dtype).tiny
-        squares = self.squares.clamp_min(tiny)
-        slope = self.products / squares
-        uu, uv, vv = self.spread
-        noise = (uu - 2 * slope * uv + slope.square() * vv).clamp_min(0) / squares.square().clamp_min(tiny)
-        return (slope - 2 * noise / slope.clamp_min(1e-6)).clamp(0, 1)
-
-
-def toward_mean(fit: RidgeFit, fitted: Float[Tensor, "B n"], trust: Tables) -> Float[Tensor, "B n"]:
-    """Predictions that keep a share of the fit's departure from the arm's mean."""
-    mean = fit.intercept[:, None]
-    return mean + trust[:, None] * (fitted - mean)
-
-
-def guarded(fit: RidgeFit, trust: Tables, fitted: Rows, loo: Rows, outcome: Rows, arm: Rows) -> tuple[Rows, Rows]:
-    """:func:`leave_one_out` of predictions that keep a share of the fit's departure from the arm's mean."""
-    fitted, share = toward_mean(fit, fitted, trust), trust[:, None]
-    by_mean = leave_one_out_residuals(outcome, fit.intercept[:, None], arm / fit.count[:, None])
-    return fitted, torch.where(arm > 0, share * loo + (1 - share) * by_mean, outcome - fitted)
+def _posterior(
+    fit: RidgeFit, rows: RegressionFeatures, diagonal: Tables | None = None
+) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
+    """Posterior variance of a ridge's process: what features leave of the kernel's diagonal, if any, and the rest."""
+    unseen, seen = [], []
+    centre = torch.linalg.solve_triangular(fit.factor, fit.centre[..., None], upper=False)
+    for _, block in rows.blocks():
+        half = torch.linalg.solve_triangular(fit.factor, block.mT, upper=False) - centre
+        if diagonal is not None:
+            unseen.append((diagonal[:, None] - block.square().sum(2)).clamp_min(0))
+        seen.append(fit.penalty[:, None] * (half.square().sum(1) + 1 / fit.count[:, None]))
+    scale, rest = fit.signal_variance[:, None], torch.cat(seen, 1)
+    return scale * (torch.cat(unseen, 1) if unseen else torch.zeros_like(rest)), scale * rest

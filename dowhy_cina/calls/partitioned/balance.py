@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, balance_keys, is_empty
+from dowhy_cina.calls.partitioned.model import balance_keys
+from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
 from dowhy_cina.mathematics import newton
 from dowhy_cina.mathematics.balancing import (

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, arm_features, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
-from dowhy_cina.calls.partitioned.model import Fitted, RowState, arm_rows, chance, forward, is_empty, outcome_features
+from dowhy_cina.calls.partitioned.model import forward
+from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, chance, is_empty, outcome_rows
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
@@ -64,8 +65,8 @@ def residual_sums(
     }
     for arm in (0, 1):
         rows, own = arm_rows(part, arm), places_of(arm_rows(part, arm))
-        features = outcome_features(part, state.propensity, fitted, arm, own)
-        sums[f"moment{arm}"] = features.mean(balancing.gather(1, own))
+        seen = outcome_rows(part, state.propensity, fitted, arm, own)
+        sums[f"moment{arm}"] = fitted.regressions[arm].moment(seen, balancing.gather(1, own))
         sums[f"loo{arm}"] = (rows * balancing * state.loo_residuals).sum(1)
         sums[f"squares{arm}"] = (rows * state.loo_residuals.square()).sum(1)
         sums[f"kish{arm}"] = (rows * balancing.square()).sum(1)
@@ -92,10 +93,11 @@ def contribution_sums(
     scatter = torch.zeros_like(balancing)
     for arm, response in enumerate(responses):
         places = places_of(arm_rows(part, arm))
-        features = outcome_features(part, state.propensity, fitted, arm, places)
-        inside = effect.shrinkage[:, None] * balancing.gather(1, places) + response.of(features)
+        rows, outcome = outcome_rows(part, state.propensity, fitted, arm, places), part.outcome.gather(1, places)
+        inside = effect.shrinkage[:, None] * balancing.gather(1, places)
+        inside = inside + response.of(rows, outcome, torch.ones_like(outcome))
         own = torch.zeros_like(balancing).scatter(1, places, inside)
-        sums[f"outcome{arm}"], sums[f"balance{arm}"] = features.mean(inside), balance.mean(own)
+        sums[f"outcome{arm}"], sums[f"balance{arm}"] = fitted.regressions[arm].moment(rows, inside), balance.mean(own)
         scatter = scatter + (2 * arm - 1) * own * (state.loo_residuals - loo[arm][:, None])
     deviation = shares.target(part) * (state.means[1] - state.means[0] - effect.plug_in[:, None])
     squares = scatter.square()

@@ -1,0 +1,297 @@
+"""The outcome regressions as sums over partitions: members, their shares, and what they say of each row.
+
+Letters: n rows of a partition, M landmarks. Every tensor has a first axis of one table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dowhy_cina.calls.partitioned.columns import EncodedPart
+from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Smallest, Sums
+from dowhy_cina.mathematics.columns import ColumnFeatures
+from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows, places_of
+from dowhy_cina.mathematics.ridge import cross_validated_fit, gram_statistics, leave_one_out_residuals
+from dowhy_cina.model.agreement import Agreement
+from dowhy_cina.model.fitting import allowed_range, ends_of, leave_one_out, with_share
+from dowhy_cina.model.links import LogLink
+from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.outcome import (
+    LogMember,
+    Member,
+    OutcomeRegression,
+    OutcomeRows,
+    OutcomeSpace,
+    combined,
+)
+from dowhy_cina.model.state import ScoreModel, ScorePair, Settings
+
+Rows = Float[Tensor, "1 n"]
+#: Shares of the members of both regressions, as far as they are known.
+Shares = tuple[list[Tensor], ...]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What is known of the whole table, step by step; sent to every worker.
+
+    Attributes
+    ----------
+    model : CinaModel
+    settings : Settings
+    scores, pair
+        As in :class:`dowhy_cina.model.state.ZeroShot`, once they are fitted.
+    spaces : tuple of OutcomeSpace
+        Of the outcome regressions that are still to be fitted.
+    links : tuple of LogLink or None
+        Of their logarithms.
+    regressions : tuple of OutcomeRegression
+    balance_kernel : LandmarkKernel
+    """
+
+    model: CinaModel
+    settings: Settings
+    scores: ScoreModel
+    spaces: tuple[OutcomeSpace, OutcomeSpace]
+    links: tuple[LogLink | None, LogLink | None]
+    regressions: tuple[OutcomeRegression, ...] = ()
+    pair: ScorePair | None = None
+    balance_kernel: LandmarkKernel | None = None
+
+    @property
+    def most_members(self) -> int:
+        """Members of the regression that has more of them."""
+        return max(len(regression.shares) for regression in self.regressions)
+
+
+@dataclass(frozen=True)
+class RawState:
+    """What members say of a partition's rows; logarithms as they are, before their way back.
+
+    Attributes
+    ----------
+    propensity : Tensor, shape (1, n)
+        Leave-one-out.
+    fitted : tuple of tuple of Tensor, shape (1, n)
+        By the fits of the control and of the treated arm.
+    clean : tuple of Tensor, shape (1, n)
+        By the other rows of each row's own arm.
+    """
+
+    propensity: Rows
+    fitted: tuple[tuple[Rows, ...], tuple[Rows, ...]]
+    clean: tuple[Rows, ...]
+
+    def fitted_of(self, regression: OutcomeRegression, arm: int) -> list[Rows]:
+        """What the members of an arm's regression say of all rows, in the outcome's unit."""
+        return regression.in_outcomes(list(self.fitted[arm]))
+
+    def clean_of(self, regression: OutcomeRegression) -> list[Rows]:
+        """What the members of an arm's regression say of its rows by the others, in the outcome's unit."""
+        return regression.in_outcomes(list(self.clean[: len(regression.shares)]))
+
+
+@dataclass(frozen=True)
+class RowState:
+    """What is known of a partition's rows.
+
+    Attributes
+    ----------
+    propensity : Tensor, shape (1, n)
+        Leave-one-out.
+    means : tuple of Tensor, shape (1, n)
+        Predicted mean outcomes of both arms.
+    loo_residuals : Tensor, shape (1, n)
+    """
+
+    propensity: Rows
+    means: tuple[Rows, Rows]
+    loo_residuals: Rows
+
+
+def is_empty(part: EncodedPart) -> bool:
+    """Whether a partition has no row of either arm."""
+    return part.treatment.shape[1] == 0
+
+
+def outcome_rows(
+    part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int, places: Int[Tensor, "1 n"] | None = None
+) -> OutcomeRows:
+    """A partition's rows, or some of them, as an outcome regression sees them."""
+    covariates, coordinate = part.covariates, fitted.scores.coordinate(propensity)
+    if places is not None:
+        covariates, coordinate = gather_rows(covariates, places), coordinate.gather(1, places)
+    space = fitted.spaces[arm]
+    kernel = RowFeatures.build(space.kernel, space.keys(covariates, coordinate), whiten=False)
+    return OutcomeRows(kernel, ColumnFeatures(covariates))
+
+
+def arm_rows(part: EncodedPart, arm: int) -> Rows:
+    """1 for the rows of an arm, 0 for the others."""
+    return part.treatment if arm else 1 - part.treatment
+
+
+def chance(propensity: Rows, arm: int) -> Rows:
+    """Chance that rows had of being in an arm."""
+    bounded = propensity.clamp(0, 1)
+    return bounded if arm else 1 - bounded
+
+
+def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
+    """Statistics of both arms' regressions by kernel, columns and logarithm; none of an arm that has no row here."""
+    sums: Sums = {}
+    for arm, link in enumerate(fitted.links):
+        own = places_of(arm_rows(part, arm))
+        if not own.shape[1]:
+            continue
+        rows, outcome = outcome_rows(part, propensity, fitted, arm, own).with_features(), part.outcome.gather(1, own)
+        ones = torch.ones_like(outcome)
+        sums[f"kernel{arm}"] = gram_statistics(rows.kernel, outcome, ones)
+        sums[f"linear{arm}"] = gram_statistics(rows.columns, outcome, ones)
+        if link is not None:
+            sums[f"log{arm}"] = gram_statistics(rows.kernel, link.forward(outcome, ones), ones)
+    return sums
+
+
+def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[RawState, Sums]:
+    """What each member says of both arms, and of each row's own arm by the other rows.
+
+    The sums hold the moments of each regression over the rows of both arms, ``moments[regression][arm]``, the smallest
+    chances that rows of each arm had of their treatment, and what the way back from a logarithm rests on; moments and
+    the latter with a factor of one.
+    """
+    if is_empty(part):
+        return RawState(propensity, ((), ()), ()), {}
+    sums: Sums = {}
+    by_fit, own = [], [torch.zeros_like(propensity) for _ in range(fitted.most_members)]
+    for arm, regression in enumerate(fitted.regressions):
+        rows, weights = outcome_rows(part, propensity, fitted, arm), arm_rows(part, arm)
+        places, log = places_of(weights), regression.logarithm
+        inside = rows.take(places)
+        members = [
+            (m.fit, r, i, part.outcome)
+            for m, r, i in (
+                (regression.kernel, rows.kernel, inside.kernel),
+                (regression.linear, rows.columns, inside.columns),
+            )
+        ]
+        if log is not None:
+            members.append((log.fit, rows.kernel, inside.kernel, log.link.forward(part.outcome, weights)))
+        found = [leave_one_out(fit, r, i, places, response, weights) for fit, r, i, response in members]
+        for place, (_, clean) in enumerate(found):
+            own[place] = torch.where(weights > 0, clean, own[place])
+        by_fit.append(tuple(pair[0] for pair in found))
+        if log is not None:
+            grown = weights * log.link.grown(found[-1][1])
+            sums[f"grown{arm}"], sums[f"centre{arm}"] = grown.sum(1), rows.kernel.mean(grown)
+        for other in (0, 1):
+            sums[f"moments{arm}{other}"] = regression.moment(rows, arm_rows(part, other))
+        if weights.any():
+            sums[f"chances{arm}"] = Smallest(chance(propensity, arm)[weights > 0])
+    return RawState(propensity, (by_fit[0], by_fit[1]), tuple(own)), sums
+
+
+def agreements(part: EncodedPart, raw: RawState, fitted: Fitted, shares: Shares, last: bool) -> Sums:
+    """How each arm's outcomes agree with its next member, given the shares of those before, or in the end with all."""
+    if is_empty(part):
+        return {}
+    sums: Sums = {}
+    for arm, regression in enumerate(fitted.regressions):
+        rows, mean, clean = arm_rows(part, arm), regression.intercept, raw.clean_of(regression)
+        found, place = combined(mean, clean[: len(shares[arm])], shares[arm]), len(shares[arm])
+        if last:
+            sums[f"agreement{arm}"] = Agreement.of(part.outcome - mean, found - mean, rows)
+        elif place < len(clean):
+            sums[f"agreement{arm}"] = Agreement.of(part.outcome - found, clean[place] - found, rows)
+    return sums
+
+
+def combinations(part: EncodedPart, raw: RawState, fitted: Fitted) -> tuple[RowState, Sums]:
+    """Means by all members, what they span in their arms, leave-one-out residuals, and what these leave."""
+    if is_empty(part):
+        return RowState(raw.propensity, (raw.propensity, raw.propensity), raw.propensity), {}
+    sums: Sums = {}
+    means, residuals = [], torch.zeros_like(part.outcome)
+    for arm, regression in enumerate(fitted.regressions):
+        rows, mean = arm_rows(part, arm), regression.intercept
+        found = regression.combined(raw.fitted_of(regression, arm))
+        without = part.outcome - leave_one_out_residuals(
+            part.outcome, mean, rows / regression.kernel.fit.count[:, None]
+        )
+        loo = part.outcome - combined(without, raw.clean_of(regression), regression.shares)
+        residuals = torch.where(rows > 0, loo, residuals)
+        means.append(found)
+        sums[f"ends{arm}"] = Extremes(*ends_of(found, rows))
+        sums[f"left{arm}"] = (rows * loo.square()).sum(1)
+        sums[f"total{arm}"] = (rows * (part.outcome - mean).square()).sum(1)
+    return RowState(raw.propensity, (means[0], means[1]), residuals), sums
+
+
+def fit_outcomes(
+    partitions: Partitions, fitted: Fitted, marks: tuple[EncodedPart, Rows]
+) -> tuple[Fitted, Sums, RawState]:
+    """Both outcome regressions, the sums of :func:`predictions`, and what members say of the landmarks.
+
+    The state ``combined`` is kept.
+    """
+    fitted = replace(
+        fitted, regressions=_members(fitted, partitions.run(outcome_sums, ["encoded", "propensity"], fitted=fitted))
+    )
+    found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
+    raw = predictions(*marks, fitted)[0]
+    fitted = replace(fitted, regressions=tuple(_scaled(r, found, arm) for arm, r in enumerate(fitted.regressions)))
+    shares: Shares = tuple([torch.ones(1, dtype=torch.float64)] for _ in fitted.regressions)
+    for _ in range(1, fitted.most_members):
+        sums = partitions.run(agreements, ["encoded", "raw"], fitted=fitted, shares=shares, last=False)
+        shares = tuple(
+            with_share(own, sums[f"agreement{arm}"].trust) if f"agreement{arm}" in sums else own
+            for arm, own in enumerate(shares)
+        )
+    sums = partitions.run(agreements, ["encoded", "raw"], fitted=fitted, shares=shares, last=True)
+    regressions = [
+        regression.with_shares([sums[f"agreement{arm}"].trust * share for share in shares[arm]])
+        for arm, regression in enumerate(fitted.regressions)
+    ]
+    fitted = replace(fitted, regressions=tuple(regressions))
+    sums = partitions.run(combinations, ["encoded", "raw"], "combined", fitted=fitted)
+    partitions.forget("raw")
+    bounded = []
+    for arm, regression in enumerate(fitted.regressions):
+        ends, tiny = sums[f"ends{arm}"], torch.finfo(torch.float64).tiny
+        left = sums[f"left{arm}"] / sums[f"total{arm}"].clamp_min(tiny)
+        lower, upper = allowed_range((ends.lower, ends.upper), left)
+        bounded.append(replace(regression, lower=lower, upper=upper))
+    return replace(fitted, regressions=tuple(bounded)), found, raw
+
+
+def _members(fitted: Fitted, found: Sums) -> tuple[OutcomeRegression, ...]:
+    """Both regressions from the statistics of :func:`outcome_sums`, all of whose kernel is kept."""
+    one, unbounded = torch.ones(1, dtype=torch.float64), torch.full((1, 1), torch.inf, dtype=torch.float64)
+    regressions = []
+    for arm, (space, link) in enumerate(zip(fitted.spaces, fitted.links, strict=True)):
+        multiplier = fitted.model.outcome_penalty(fitted.settings, arm)
+        kernel = cross_validated_fit(found[f"kernel{arm}"], multiplier)
+        linear = cross_validated_fit(found[f"linear{arm}"], one)
+        logarithm = None
+        if link is not None:
+            fit = cross_validated_fit(found[f"log{arm}"], multiplier)
+            logarithm = LogMember(fit, link, 0 * one, fit.centre)
+        members = Member(kernel, one), Member(linear, 0 * one)
+        regressions.append(OutcomeRegression(space, *members, logarithm, -unbounded, unbounded))
+    return tuple(regressions)
+
+
+def _scaled(regression: OutcomeRegression, found: Sums, arm: int) -> OutcomeRegression:
+    """Regression with the way back from its logarithm; scales its moments, which had a factor of one, in place."""
+    log = regression.logarithm
+    if log is None:
+        return regression
+    link = log.link.scaled(found[f"grown{arm}"] / log.fit.count)
+    centre = found[f"centre{arm}"] / found[f"grown{arm}"][:, None]
+    for other in (0, 1):
+        found[f"moments{arm}{other}"] = regression.rescaled(found[f"moments{arm}{other}"], link.factor)
+    return replace(regression, logarithm=replace(log, link=link, centre=centre))

@@ -1,0 +1,266 @@
+"""The fit of an arm's outcome regression: its members, and the share of each that left-out rows bear out.
+
+The linear member is kept as far as its departure from the kernel's predictions explains what these leave, then the
+logarithm's as far as it explains what both leave, and then the arm's mean takes its share: each time by predictions of
+rows by the other rows of the arm, or by its rows of other clusters, see :mod:`dowhy_cina.model.agreement`.
+
+Letters: B tables, N rows of a table, n rows of an arm, L columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dowhy_cina.mathematics.balancing import Rows, Tables
+from dowhy_cina.mathematics.clusters import Clusters, clustered_ridge, left_out, mean_left_out
+from dowhy_cina.mathematics.columns import ColumnFeatures, RegressionFeatures
+from dowhy_cina.mathematics.kernels import RowFeatures, Storage, places_of
+from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_ridge, leave_one_out_residuals
+from dowhy_cina.model.agreement import Agreement
+from dowhy_cina.model.links import LogLink, Powers
+from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegression, OutcomeRows, OutcomeSpace, combined
+
+#: By how much predictions may leave the range of the arm's own, in such ranges: this times the ratio of the outcome's
+#: explained and unexplained variances. An arm whose outcome is explained may speak of rows beyond it.
+MARGIN = 0.1
+#: Least share of an outcome's variance that counts as unexplained.
+LEAST_UNEXPLAINED = 1e-12
+
+
+@dataclass(frozen=True)
+class FittedOutcome:
+    """An outcome regression and what it says of the rows of its table.
+
+    Attributes
+    ----------
+    regression : OutcomeRegression
+    rows : OutcomeRows
+        Every row of the table.
+    means : Tensor, shape (B, N)
+        Predicted mean outcomes.
+    loo_residuals : Tensor, shape (B, N)
+        Errors of predictions by all other rows of the arm, or by its rows of other clusters; of the other arm's rows,
+        errors of ``apart``, or plain ones where rows are no clusters.
+    apart : Tensor, shape (B, N)
+        Predicted mean outcomes of the other arm's rows by rows that are not in their cluster; no other than ``means``
+        where rows are no clusters.
+    """
+
+    regression: OutcomeRegression
+    rows: OutcomeRows
+    means: Rows
+    loo_residuals: Rows
+    apart: Rows
+
+    def moment(self, weights: Rows) -> Moment:
+        """Moment of a population of the table's rows."""
+        return self.regression.moment(self.rows, weights)
+
+    def without_rows(self) -> FittedOutcome:
+        """The same without what belongs to the table's rows."""
+        empty = self.means[:, :0].clone()  # a slice would keep all rows alive
+        regression = self.regression.without_rows()
+        kernel = RowFeatures(regression.space.kernel, self.rows.kernel.keys[:, :0].clone(), None)
+        rows = OutcomeRows(kernel, ColumnFeatures(self.rows.columns.values[:, :0].clone()))
+        return FittedOutcome(regression, rows, empty, empty, empty)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What members say of a table's rows, shape (B, N) each: by their fits, and by fits without the row or cluster."""
+
+    fitted: list[Rows]
+    clean: list[Rows]
+
+    def and_(self, other: tuple[Rows, Rows]) -> Predictions:
+        """Add another member's."""
+        return Predictions([*self.fitted, other[0]], [*self.clean, other[1]])
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """Rows of an arm in every table of a batch, and how its regressions leave out.
+
+    Attributes
+    ----------
+    rows, own : OutcomeRows
+        All rows of the table, and those of the arm.
+    places : Tensor of int, shape (B, n)
+        Where these are.
+    weights : Tensor, shape (B, N)
+        Sampling weights of the arm's rows, zero for the others.
+    clusters : Clusters, optional
+        Of the table's rows.
+    """
+
+    rows: OutcomeRows
+    own: OutcomeRows
+    places: Int[Tensor, "B n"]
+    weights: Rows
+    clusters: Clusters | None
+
+    def fit(self, features: RegressionFeatures, response: Rows, multiplier: Tables) -> RidgeFit:
+        """Ridge regression of a response in features of the arm's rows."""
+        own, inside = response.gather(1, self.places), self.weights.gather(1, self.places)
+        if self.clusters is None:
+            return cross_validated_ridge(features, own, inside, multiplier)
+        return clustered_ridge(features, own, inside, multiplier, self.clusters.take(self.places))
+
+    def predictions(
+        self,
+        fit: RidgeFit,
+        features: tuple[RegressionFeatures, RegressionFeatures],
+        response: Rows,
+    ) -> tuple[Rows, Rows]:
+        """Predictions of all rows, whose features and those of the arm's are given: by the fit, and left out."""
+        if self.clusters is None:
+            return leave_one_out(fit, features[0], features[1], self.places, response, self.weights)
+        own = (features[1], self.places)
+        return left_out(fit, features[0], own, response, self.weights, self.clusters)
+
+    @property
+    def cluster(self) -> Int[Tensor, "B N"] | None:
+        """Codes of the clusters."""
+        return None if self.clusters is None else self.clusters.codes
+
+
+def fit_outcome(
+    space: OutcomeSpace,
+    keys: Float[Tensor, "B N K"],
+    columns: Float[Tensor, "B N L"],
+    outcome: Rows,
+    arm: Rows,
+    multiplier: Tables,
+    storage: Storage,
+    name: str,
+    clusters: Clusters | None = None,
+) -> FittedOutcome:
+    """Fit the regression of one arm.
+
+    Parameters
+    ----------
+    space : OutcomeSpace
+    keys, columns : Tensor, shape (B, N, K) and (B, N, L)
+        Of the table's rows.
+    outcome, arm : Tensor, shape (B, N)
+        Outcomes, and sampling weights of the arm's rows, zero for the others.
+    multiplier : Tensor, shape (B,)
+        Of the penalty that generalised cross-validation chooses for the kernel.
+    storage : Storage
+    name : str
+        The arm's among the kernels that may be kept.
+    clusters : Clusters, optional
+        Of the table's rows. An arm in a single one is fitted as if its rows were independent: without that
+        cluster there is no fit that could be asked.
+    """
+    kernel = RowFeatures.build(space.kernel, keys, name in storage.kept, storage.block_entries, whiten=False)
+    rows, places = OutcomeRows(kernel, ColumnFeatures(columns, storage.block_entries)), places_of(arm)
+    # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
+    own = rows.take(places).with_features()
+    clusters = None if clusters is None or bool((clusters.among(arm > 0) < 2).any()) else clusters
+    data = _Arm(rows, own, places, arm, clusters)
+    by_kernel = data.fit(own.kernel, outcome, multiplier)
+    by_columns = data.fit(own.columns, outcome, torch.ones_like(multiplier))
+    found = Predictions([], []).and_(data.predictions(by_kernel, (rows.kernel, own.kernel), outcome))
+    found = found.and_(data.predictions(by_columns, (rows.columns, own.columns), outcome))
+    log = _fit_logarithm(data, outcome, multiplier)
+    if log is not None:
+        found = found.and_(log[1])
+    mean = by_kernel.intercept[:, None]
+    shares = member_shares(outcome, mean, found.clean, arm, None if log is None else log[0].link, data.cluster)
+    if clusters is None:
+        without = outcome - leave_one_out_residuals(outcome, mean, arm / by_kernel.count[:, None])
+    else:
+        without = mean_left_out(by_kernel.intercept, outcome, arm, clusters)
+    fitted, clean = combined(mean, found.fitted, shares), combined(without, found.clean, shares)
+    if clusters is None:
+        clean = torch.where(arm > 0, clean, fitted)
+    loo = outcome - clean
+    lower, upper = allowed_range(ends_of(fitted, arm), unexplained_share(outcome, mean, loo, arm))
+    members = Member(by_kernel, shares[0]), Member(by_columns, shares[1])
+    logarithm = None if log is None else LogMember(log[0].fit, log[0].link, shares[2], log[0].centre)
+    regression = OutcomeRegression(space, *members, logarithm, lower, upper)
+    means = regression.clip(fitted)
+    return FittedOutcome(regression, rows, means, loo, means if clusters is None else regression.clip(clean))
+
+
+def _fit_logarithm(data: _Arm, outcome: Rows, multiplier: Tables) -> tuple[LogMember, tuple[Rows, Rows]] | None:
+    """Regression of the outcome's logarithm, of which all is kept, and its predictions; none where no table has one."""
+    arm, before = data.weights, Powers.of(outcome, data.weights)
+    lower, upper = ends_of(outcome, arm)
+    links = LogLink.candidates(before, (lower[:, 0], upper[:, 0]))
+    link = LogLink.least_skewed(links, before, [Powers.of(one.forward(outcome, arm), arm) for one in links])
+    if link is None:
+        return None
+    response = link.forward(outcome, arm)
+    fit = data.fit(data.own.kernel, response, multiplier)
+    fitted, clean = data.predictions(fit, (data.rows.kernel, data.own.kernel), response)
+    grown = arm * link.grown(clean)
+    total = grown.sum(1)
+    link = link.scaled(total / fit.count)
+    centre = data.own.kernel.mean(grown.gather(1, data.places)) / total[:, None]
+    return LogMember(fit, link, torch.ones_like(total), centre), (link.back(fitted), link.back(clean))
+
+
+def leave_one_out(
+    fit: RidgeFit,
+    rows: RegressionFeatures,
+    own: RegressionFeatures,
+    places: Int[Tensor, "B n"],
+    response: Rows,
+    arm: Rows,
+) -> tuple[Rows, Rows]:
+    """Predictions of all rows by the fit itself, and of the arm's rows, which are ``own``, by their other rows."""
+    leverage = torch.zeros_like(arm).scatter(1, places, fit.leverage(own, arm.gather(1, places)))
+    fitted = fit.predict(rows)
+    left = response - leave_one_out_residuals(response, fitted, leverage)
+    return fitted, torch.where(arm > 0, left, fitted)
+
+
+def member_shares(
+    outcome: Rows,
+    mean: Float[Tensor, "B 1"],
+    clean: list[Rows],
+    arm: Rows,
+    link: LogLink | None,
+    cluster: Int[Tensor, "B N"] | None = None,
+) -> list[Tables]:
+    """Share of each member's departure from the arm's mean, given predictions of the arm's rows by the others."""
+    found, shares = clean[0], [torch.ones_like(mean[:, 0])]
+    for place, other in enumerate(clean[1:]):
+        share = Agreement.of(outcome - found, other - found, arm, cluster).trust
+        shares = with_share(shares, share if place == 0 or link is None else share * link.used)
+        found = found + shares[-1][:, None] * (other - found)
+    trust = Agreement.of(outcome - mean, found - mean, arm, cluster).trust
+    return [trust * share for share in shares]
+
+
+def with_share(shares: list[Tables], share: Tables) -> list[Tables]:
+    """Shares of members, of which another one takes a share."""
+    return [*(own * (1 - share) for own in shares), share]
+
+
+def ends_of(values: Rows, arm: Rows) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
+    """Smallest and largest value of the arm's rows."""
+    outside = arm <= 0
+    lower = values.masked_fill(outside, torch.inf).amin(1, keepdim=True)
+    return lower, values.masked_fill(outside, -torch.inf).amax(1, keepdim=True)
+
+
+def unexplained_share(outcome: Rows, mean: Float[Tensor, "B 1"], loo: Rows, arm: Rows) -> Tables:
+    """Share of the arm's outcome variance that predictions by the other rows leave."""
+    total = (arm * (outcome - mean).square()).sum(1)
+    return (arm * loo.square()).sum(1) / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def allowed_range(
+    ends: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]], unexplained: Tables
+) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
+    """Range of predictions: that of the arm's fitted values, and a margin on both sides, see :data:`MARGIN`."""
+    unexplained = unexplained.clamp(LEAST_UNEXPLAINED, 1)
+    margin = (MARGIN * (1 - unexplained) / unexplained)[:, None] * (ends[1] - ends[0])
+    return ends[0] - margin, ends[1] + margin

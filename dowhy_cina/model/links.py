@@ -1,0 +1,149 @@
+"""Logarithms of skewed outcomes: their choice, and the way back to the outcome's unit.
+
+Earnings, costs and counts have a long tail that a regression of their logarithm follows with less effort. An outcome y
+becomes ``g = log(sign y + shift)``, whatever its unit and origin: the sign is that of the arm's skewness, and the shift
+puts the arm's extreme outcome a share of the standard deviation above zero. A prediction f of g means the outcome
+``sign (factor exp(f) - shift)``, where the factor makes predictions of the arm's rows by its other rows right on the
+average (Duan's smearing estimate in its ratio form).
+
+Letters: B tables, N rows, n of any rows.
+
+References
+----------
+Duan (1983), Smearing estimate: a nonparametric retransformation method, JASA 78.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dowhy_cina.mathematics.balancing import Tables
+
+#: Distances of the extreme outcome from zero that are tried, in standard deviations of the arm's outcome.
+DISTANCES = (0.01, 0.1, 1.0)
+#: Skewness from which a logarithm is tried, and the share of it that the logarithm may keep.
+LEAST_SKEWNESS, KEPT_SKEWNESS = 1.0, 0.75
+#: Least standard deviation that a shift is measured in, in that of the table.
+LEAST_SD = 1e-6
+#: Predictions of the logarithm go no further than this above the largest that the arm shows.
+BEYOND = 1.0
+
+
+@dataclass(frozen=True)
+class Powers:
+    """Sums of the weights of rows and of their values' first three powers, shape (B,); those of parts can be added."""
+
+    count: Tables
+    first: Tables
+    second: Tables
+    third: Tables
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "B n"], rows: Float[Tensor, "B n"]) -> Powers:
+        """Power sums of weighted rows, whose values should be about zero and one."""
+        weighted = rows * values
+        return cls(rows.sum(1), weighted.sum(1), (weighted * values).sum(1), (weighted * values.square()).sum(1))
+
+    def __add__(self, other: Powers) -> Powers:
+        return Powers(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+    @property
+    def mean(self) -> Tables:
+        """Weighted mean."""
+        return self.first / self.count
+
+    @property
+    def variance(self) -> Tables:
+        """Weighted variance."""
+        return (self.second / self.count - self.mean.square()).clamp_min(0)
+
+    @property
+    def skewness(self) -> Tables:
+        """Third central moment in units of the standard deviation; zero where nothing varies."""
+        mean, variance = self.mean, self.variance
+        third = self.third / self.count - 3 * mean * variance - mean**3
+        varies = variance > LEAST_SD**2
+        return torch.where(varies, third / torch.where(varies, variance, 1) ** 1.5, 0.0)
+
+
+@dataclass(frozen=True)
+class LogLink:
+    """The logarithm of one arm's outcomes in every table of a batch, where it has one.
+
+    Attributes
+    ----------
+    used : Tensor of bool, shape (B,)
+    sign, shift : Tensor, shape (B,)
+    highest : Tensor, shape (B,)
+        Largest logarithm in the arm.
+    level, factor : Tensor, shape (B,)
+        Mean of ``sign y + shift`` in the arm, and the factor of the way back.
+    """
+
+    used: Bool[Tensor, " B"]
+    sign: Tables
+    shift: Tables
+    highest: Tables
+    level: Tables
+    factor: Tables
+
+    @classmethod
+    def candidates(cls, powers: Powers, ends: tuple[Tables, Tables]) -> list[LogLink]:
+        """Links of arms with these power sums, smallest and largest outcomes: one for each of :data:`DISTANCES`.
+
+        Their factor is not known yet.
+        """
+        sign = torch.where(powers.skewness < 0, -1.0, 1.0).to(ends[0].dtype)
+        lowest, highest = (torch.where(sign > 0, *pair) for pair in ((ends[0], -ends[1]), (ends[1], -ends[0])))
+        sd = powers.variance.sqrt().clamp_min(LEAST_SD)
+        links = []
+        for distance in DISTANCES:
+            shift = distance * sd - lowest
+            level = sign * powers.mean + shift
+            top, used = torch.log(highest + shift), powers.skewness.abs() >= LEAST_SKEWNESS
+            links.append(cls(used, sign, shift, top, level, torch.ones_like(sd)))
+        return links
+
+    @classmethod
+    def least_skewed(cls, links: Sequence[LogLink], before: Powers, after: Sequence[Powers]) -> LogLink | None:
+        """The link whose logarithms, of these power sums, are the least skewed; none where no table uses one."""
+        left = torch.stack([powers.skewness.abs() for powers in after])
+        least, place = left.min(0)
+        chosen = {
+            name: torch.stack([getattr(link, name) for link in links]).gather(0, place[None])[0]
+            for name in vars(links[0])
+        }
+        link = cls(**chosen)
+        used = link.used & (least < KEPT_SKEWNESS * before.skewness.abs())
+        return replace(link, used=used) if bool(used.any()) else None
+
+    def forward(self, outcome: Float[Tensor, "B n"], arm: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """Logarithms of the arm's outcomes; zero for other rows."""
+        moved = self.sign[:, None] * outcome + self.shift[:, None]
+        return torch.log(torch.where(arm > 0, moved, 1))
+
+    def grown(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """``exp`` of predicted logarithms, as far as they may go."""
+        return torch.minimum(fitted, self.highest[:, None] + BEYOND).exp()
+
+    def scaled(self, grown: Tables) -> LogLink:
+        """The link whose predictions are right on the average, from the arm's mean of left-out :meth:`grown`."""
+        return replace(self, factor=self.level / grown)
+
+    def back(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """Mean outcomes of rows with these predicted logarithms."""
+        return self.sign[:, None] * (self.factor[:, None] * self.grown(fitted) - self.shift[:, None])
+
+    def slope(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """Derivative of :meth:`back`."""
+        return (self.sign * self.factor)[:, None] * self.grown(fitted)
+
+    def sensitivity(self, outcome: Float[Tensor, "B n"], arm: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """Derivative of :meth:`forward` in each outcome."""
+        moved = self.sign[:, None] * outcome + self.shift[:, None]
+        return torch.where(arm > 0, self.sign[:, None] / torch.where(arm > 0, moved, 1), 0)
