@@ -18,8 +18,8 @@ from dowhy_cina.mathematics.resolvent import resolvent_sums
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
 #: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against overfitting.
 GCV_FACTOR = 1.4
-#: Share of the rows that the degrees of freedom, times that factor, have to leave of a candidate: a fit that interpolates
-#: has neither residuals nor leave-one-out errors that could tell what it is worth.
+#: Share of the rows that the degrees of freedom, times that factor, have to leave of a candidate: a fit that
+#: interpolates has neither residuals nor leave-one-out errors that could tell what it is worth.
 LEAST_LEFT = 0.1
 #: Added to the squares from which the variance of a fit's process comes, and one to their number.
 PRIOR_SQUARES = 0.5

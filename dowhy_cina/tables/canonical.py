@@ -196,16 +196,19 @@ def first_arm(key: Array, treatment: Array, outcome: Array) -> int:
     return 0
 
 
-def cluster_key(
-    cluster: npt.NDArray[np.int64], keys: Sequence[Array]
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Hash of what the cluster of each row holds, and its code for clusters that hold the same.
+def cluster_key(cluster: npt.NDArray[np.int64], keys: Sequence[Array]) -> npt.NDArray[np.uint64]:
+    """Hash what the cluster of each row holds, in any order of rows and whatever the clusters are called.
 
     Parameters
     ----------
     cluster : ndarray of int, shape (N,)
     keys : sequence of ndarray of shape (N,)
         What is known of the rows. Their ranks count, so that no unit changes the hash.
+
+    Returns
+    -------
+    ndarray of int, shape (N,)
+        Clusters that hold the same have the same hash.
     """
     codes, places = np.unique(cluster, return_inverse=True)
     order = np.lexsort(list(keys))
@@ -214,7 +217,8 @@ def cluster_key(
     rank[order[1:]] = np.cumsum(new)
     total = np.zeros(len(codes), dtype=np.uint64)
     np.add.at(total, places, pd.util.hash_array(rank))
-    return total[places], cluster
+    hashed: npt.NDArray[np.uint64] = total[places]
+    return hashed
 
 
 def turns_of(key: Array, treatment: Array, outcome: Array) -> npt.NDArray[np.int64]:

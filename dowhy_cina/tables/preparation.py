@@ -76,11 +76,12 @@ class CanonicalTable:
     ) -> CanonicalTable:
         """Sort and scale an encoded table."""
         key = canonical_row_key(covariates)
-        keys = [outcome, treatment, key] if sample_weight is None else [sample_weight, outcome, treatment, key]
+        keys: list[npt.NDArray[Any]] = [outcome, treatment, key]
+        keys = keys if sample_weight is None else [sample_weight, *keys]
         if cluster is not None:
             # Of its rows that share a key, and of rows that are the same in several clusters, only the first may lead.
             keys[-2] = np.abs(treatment - first_arm(key, treatment, outcome))
-            keys = [*reversed(cluster_key(cluster, keys)), *keys]
+            keys = [cluster, cluster_key(cluster, keys), *keys]
         order = np.lexsort(keys)
         (scaled,), scaling = standardise(outcome[None, order], clip=np.inf)
         blank = not covariates.shape[1]

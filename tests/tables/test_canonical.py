@@ -211,12 +211,12 @@ def test_keys_of_clusters_are_those_of_what_they_hold():
     rng = np.random.default_rng(0)
     cluster, values = np.repeat(np.arange(20), 3), rng.integers(0, 3, (2, 60)) * 1.0
     values[:, 3:6] = values[:, :3]
-    key = cluster_key(cluster, list(values))[0]
+    key = cluster_key(cluster, list(values))
     assert (key.reshape(20, 3) == key[::3, None]).all()
     contents = [tuple(sorted(map(tuple, values[:, cluster == code].T))) for code in range(20)]
     for one in range(20):
         for other in range(20):
             assert (key[3 * one] == key[3 * other]) == (contents[one] == contents[other])
     order, names = rng.permutation(60), rng.permutation(20)
-    moved = cluster_key(names[cluster][order], list(7.3 * values[:, order] - 20))[0]
+    moved = cluster_key(names[cluster][order], list(7.3 * values[:, order] - 20))
     np.testing.assert_array_equal(moved, key[order])
