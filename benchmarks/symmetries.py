@@ -205,11 +205,11 @@ def cases(sizes: Sequence[int], draws: int) -> Iterator[tuple[str, Case]]:
 
 
 def in_clusters(case: Case, rng: np.random.Generator) -> Case:
-    """About half as many clusters, whose rows share most of their covariates."""
+    """About half as many clusters, most rows of which have the same covariates."""
     cluster = rng.integers(0, len(case.t) // 2, len(case.t))
-    first = np.unique(cluster, return_index=True, return_inverse=True)
-    x = case.x.iloc[first[1][first[2]]].reset_index(drop=True)
-    return replace(case, x=x.where(rng.random(len(x)) < 0.8, case.x), cluster=cluster)
+    _, first, places = np.unique(cluster, return_index=True, return_inverse=True)
+    rows = np.where(rng.random(len(cluster)) < 0.8, first[places], np.arange(len(cluster)))
+    return replace(case, x=case.x.iloc[rows].reset_index(drop=True), cluster=cluster)
 
 
 def difference(case: Case, other: Case, checkpoint: str, found: Any) -> list[float]:
