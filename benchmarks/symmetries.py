@@ -42,6 +42,7 @@ class Case:
     landmarks: int = 128
     factor: float = 1.0
     order: np.ndarray | None = None
+    cluster: np.ndarray | None = None
 
     def estimate(self, checkpoint: str) -> Any:
         """Estimate the effect."""
@@ -50,6 +51,7 @@ class Case:
             self.t,
             self.y,
             sample_weight=self.weights,
+            cluster=self.cluster,
             target_units=self.target,
             augmentation=self.augmentation,
             checkpoint=checkpoint,
@@ -136,7 +138,8 @@ def permute_rows(case: Case, rng: np.random.Generator) -> Case:
     weights = None if case.weights is None else case.weights[order]
     target = case.target[order] if isinstance(case.target, np.ndarray) else case.target
     x = case.x.iloc[order].reset_index(drop=True)
-    return replace(case, x=x, t=case.t[order], y=case.y[order], weights=weights, target=target, order=order)
+    changed = replace(case, x=x, t=case.t[order], y=case.y[order], weights=weights, target=target, order=order)
+    return changed if case.cluster is None else replace(changed, cluster=case.cluster[order])
 
 
 def permute_columns(case: Case, rng: np.random.Generator) -> Case:
@@ -198,6 +201,15 @@ def cases(sizes: Sequence[int], draws: int) -> Iterator[tuple[str, Case]]:
                 sampled = replace(case, weights=rng.choice([0.5, 1.0, 3.0], rows))
                 yield f"{label} ate sampled", sampled
                 yield f"{label} atc sampled, 51 landmarks", replace(sampled, target="atc", landmarks=51)
+                yield f"{label} att clusters", replace(in_clusters(case, rng), target="att")
+
+
+def in_clusters(case: Case, rng: np.random.Generator) -> Case:
+    """About half as many clusters, most rows of which have the same covariates."""
+    cluster = rng.integers(0, len(case.t) // 2, len(case.t))
+    _, first, places = np.unique(cluster, return_index=True, return_inverse=True)
+    rows = np.where(rng.random(len(cluster)) < 0.8, first[places], np.arange(len(cluster)))
+    return replace(case, x=case.x.iloc[rows].reset_index(drop=True), cluster=cluster)
 
 
 def difference(case: Case, other: Case, checkpoint: str, found: Any) -> list[float]:

@@ -241,7 +241,8 @@ def estimate_effect(
         With less, long tables take more passes.
     landmarks : int
         Rows that span the kernels, at least 2: a table with no more of them is computed exactly, a longer one the
-        closer to it, and the slower, the more there are. At most 4,096 of a Dask DataFrame.
+        closer to it, and the slower, the more there are. There an odd number counts as one fewer, for half from each
+        arm. At most 4,096 of a Dask DataFrame.
 
     Returns
     -------

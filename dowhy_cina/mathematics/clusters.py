@@ -26,6 +26,7 @@ from dowhy_cina.mathematics.ridge import (
     RidgeFit,
     fit_ridge,
     gram_statistics,
+    inverse_share_left,
     ridge_coefficients,
 )
 
@@ -163,7 +164,8 @@ def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) 
     with each row's share as its weight, where ``h_b = sum_g 1'H_gg 1 / m_g / G`` is the leverage of the clusters'
     means, and ``h_w = (tr H - G h_b) / (n - G)`` that of a direction inside them. It is generalised cross-validation of
     the rows where each is a cluster, of the distinct rows where clusters are copies, and of the clusters' means where
-    the features are the clusters'.
+    the features are the clusters'. As there, it is infinite, but for the largest penalty, where either difference from
+    one is at most :data:`~dowhy_cina.mathematics.ridge.LEAST_LEFT`.
     """
     rows, between, (count, clusters) = statistics.rows, statistics.between, statistics.sizes
     grid: Tensor = rows.gram.new_tensor(PENALTY_GRID)
@@ -178,11 +180,11 @@ def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) 
     means = (means + ((coefficients @ inside) * coefficients).sum(2)).clamp_min(LEAST_UNEXPLAINED)
     freedom = (values * inverse).sum(2)
     shared = (inside.diagonal(dim1=1, dim2=2)[:, None] * inverse).sum(2)
-    score = (clusters / (clusters - factor * (1 + shared)).clamp_min(1e-3)).square() * means
+    score = inverse_share_left(factor * (1 + shared), clusters).square() * means
     within = count - clusters
     if within:
-        left = (rows.total[:, None] - explained - means).clamp_min(0)
-        score = score + (within / (within - factor * (freedom - shared)).clamp_min(1e-3)).square() * left
+        left = (rows.total[:, None] - explained - means).clamp_min(LEAST_UNEXPLAINED)
+        score = score + inverse_share_left(factor * (freedom - shared), within).square() * left
     return Scores(score, freedom, explained)
 
 

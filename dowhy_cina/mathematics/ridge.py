@@ -19,6 +19,9 @@ from dowhy_cina.mathematics.resolvent import resolvent_sums
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
 #: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against overfitting.
 GCV_FACTOR = 1.4
+#: Share of the rows that the degrees of freedom, times that factor, have to leave of a candidate: a fit that
+#: interpolates has neither residuals nor leave-one-out errors that could tell what it is worth.
+LEAST_LEFT = 0.1
 #: Added to the squares from which the variance of a fit's process comes, and one to their number.
 PRIOR_SQUARES = 0.5
 #: What a fit leaves of the response's squares is never taken for less.
@@ -114,11 +117,23 @@ class Gcv:
     explained: Float[Tensor, " B"]
 
 
+def inverse_share_left(used: Float[Tensor, "B S"], of: Float[Tensor, "B 1"] | int) -> Float[Tensor, "B S"]:
+    """``of / (of - used)`` for penalties in ascending order; infinite where no more than :data:`LEAST_LEFT` is left.
+
+    The largest penalty, which uses the least, is finite in any case: it is the choice where there is no other.
+    """
+    left = 1 - used / of
+    inverse = torch.where(left > LEAST_LEFT, 1 / left, torch.inf)
+    inverse[:, -1] = 1 / left[:, -1].clamp_min(LEAST_LEFT)
+    return inverse
+
+
 @torch.no_grad()
 def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Gcv:
     """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``.
 
-    ``df`` counts the intercept.
+    ``df`` counts the intercept. Penalties that leave no more than :data:`LEAST_LEFT` of n do not count, unless none
+    leaves more: then it is the largest.
 
     References
     ----------
@@ -130,7 +145,7 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
     freedom = statistics.gram.shape[-1] - grid * sums.trace
     count = statistics.count[:, None]
     rss = (statistics.total[:, None] - explained).clamp_min(LEAST_UNEXPLAINED)
-    score = count * rss / (count - factor * (1 + freedom)).clamp_min(1e-3) ** 2
+    score = rss / count * inverse_share_left(factor * (1 + freedom), count).square()
     best = score.argmin(1, keepdim=True)
     return Gcv(
         grid[best[:, 0]],

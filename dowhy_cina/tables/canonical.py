@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Array = npt.NDArray[np.float64]
 
@@ -173,6 +174,53 @@ def canonical_row_key(covariates: Array) -> Array:
     return key
 
 
+def first_arm(key: Array, treatment: Array, outcome: Array) -> int:
+    """Arm that comes first among rows with one key, by what the arms hold and not by what they are called.
+
+    The smaller one, or of equal ones that whose keys, or where these are the same whose outcomes, are lower where the
+    sorted values first differ.
+
+    Parameters
+    ----------
+    key, treatment, outcome : ndarray, shape (N,)
+        Row keys, 0 or 1, and outcomes, in any order.
+    """
+    control, treated = treatment == 0, treatment == 1
+    difference = int(treated.sum()) - int(control.sum())
+    if difference:
+        return int(difference < 0)
+    for values in (key, outcome):
+        apart = np.sort(values[treated]) - np.sort(values[control])
+        if apart.any():
+            return int(apart[np.flatnonzero(apart)[0]] < 0)
+    return 0
+
+
+def cluster_key(cluster: npt.NDArray[np.int64], keys: Sequence[Array]) -> npt.NDArray[np.uint64]:
+    """Hash what the cluster of each row holds, in any order of rows and whatever the clusters are called.
+
+    Parameters
+    ----------
+    cluster : ndarray of int, shape (N,)
+    keys : sequence of ndarray of shape (N,)
+        What is known of the rows. Their ranks count, so that no unit changes the hash.
+
+    Returns
+    -------
+    ndarray of int, shape (N,)
+        Clusters that hold the same have the same hash.
+    """
+    codes, places = np.unique(cluster, return_inverse=True)
+    order = np.lexsort(list(keys))
+    new = np.any([np.diff(values[order]) != 0 for values in keys], axis=0)
+    rank = np.zeros(len(order), dtype=np.int64)
+    rank[order[1:]] = np.cumsum(new)
+    total = np.zeros(len(codes), dtype=np.uint64)
+    np.add.at(total, places, pd.util.hash_array(rank))
+    hashed: npt.NDArray[np.uint64] = total[places]
+    return hashed
+
+
 def turns_of(key: Array, treatment: Array, outcome: Array) -> npt.NDArray[np.int64]:
     """Count the rows with the key and in the arm of each row that come before it.
 
@@ -182,8 +230,8 @@ def turns_of(key: Array, treatment: Array, outcome: Array) -> npt.NDArray[np.int
     Parameters
     ----------
     key, treatment, outcome : ndarray, shape (N,)
-        Row keys in ascending order, 0 or 1, ascending among rows with one key, and outcomes, ascending among those of
-        one arm too.
+        Row keys in ascending order, 0 or 1, each arm together among rows with one key, and outcomes, ascending among
+        those of one arm too.
 
     Returns
     -------

@@ -21,7 +21,7 @@ from dowhy_cina.mathematics.kernels import KERNELS
 from dowhy_cina.mathematics.memory import MemoryPlan, plan_memory
 from dowhy_cina.mathematics.scaling import Array, standardise
 from dowhy_cina.model.state import TableBatch
-from dowhy_cina.tables.canonical import canonical_row_key, turns_of
+from dowhy_cina.tables.canonical import canonical_row_key, cluster_key, first_arm, turns_of
 from dowhy_cina.tables.covariates import Preprocessor
 
 #: Rows from which the pilot learns column scales.
@@ -76,8 +76,13 @@ class CanonicalTable:
     ) -> CanonicalTable:
         """Sort and scale an encoded table."""
         key = canonical_row_key(covariates)
-        keys = [outcome, treatment, key]
-        order = np.lexsort(keys if sample_weight is None else [sample_weight, *keys])
+        keys: list[npt.NDArray[Any]] = [outcome, treatment, key]
+        keys = keys if sample_weight is None else [sample_weight, *keys]
+        if cluster is not None:
+            # Of its rows that share a key, and of rows that are the same in several clusters, only the first may lead.
+            keys[-2] = np.abs(treatment - first_arm(key, treatment, outcome))
+            keys = [cluster, cluster_key(cluster, keys), *keys]
+        order = np.lexsort(keys)
         (scaled,), scaling = standardise(outcome[None, order], clip=np.inf)
         blank = not covariates.shape[1]
         columns = np.zeros((len(treatment), 1)) if blank else covariates[order]
@@ -169,7 +174,7 @@ class PreparedTable:
     @cached_property
     def memory(self) -> MemoryPlan:
         """What may be kept of the rows' features."""
-        landmarks = min(self.options.landmarks, len(self.treatment))
+        landmarks = leading_count(len(self.treatment), self.options.landmarks)
         clusters = 0 if self.cluster is None else int(self.cluster.max()) + 1
         shape = (len(self.treatment), self.encoded.shape[1], landmarks)
         return plan_memory(*shape, self.device, self.options.memory_limit, clusters)
@@ -232,8 +237,8 @@ def stratified_rows(
     """Rows of each arm, half from each where both have enough; all rows of a table no longer than ``size``.
 
     The first of each arm, or random ones with a generator. With ``turns``, see :class:`CanonicalTable`, one row of each
-    distinct kind comes before the second of any. Of an odd number, the last row is of the larger arm, and of the one
-    that comes first if they are equal.
+    distinct kind comes before the second of any. An odd number counts as one fewer: no rule could give the last row to
+    one of two equal arms without knowing their names.
     """
     if len(treatment) <= size:
         return np.arange(len(treatment))
@@ -242,6 +247,11 @@ def stratified_rows(
         control, treated = (arm[np.argsort(turns[arm], kind="stable")] for arm in (control, treated))
     if rng is not None:
         control, treated = rng.permutation(control), rng.permutation(treated)
-    more = len(treated) - len(control) or int(control[0] - treated[0])
-    share = max(min(len(treated), (size + (more > 0)) // 2), size - len(control))
-    return np.sort(np.concatenate([control[: size - share], treated[:share]]))
+    number = leading_count(len(treatment), size)
+    share = max(min(len(treated), number // 2), number - len(control))
+    return np.sort(np.concatenate([control[: number - share], treated[:share]]))
+
+
+def leading_count(rows: int, size: int) -> int:
+    """Count the rows that :func:`stratified_rows` takes: all of few, and of more an even number of at most ``size``."""
+    return rows if rows <= size else size - size % 2

@@ -160,3 +160,54 @@ def test_rows_of_another_treatment_are_not_the_tables_own():
     analysis = analyse(x, np.r_[t[:-5], [2] * 5], y, treatment_value=1, control_value=0)
     assert not analysis.effect(x).target_weights.any()
     assert analysis.effect(x[:-5]).target == "ate"
+
+
+def equal_arms(seed, rows=200):
+    """Binary columns and arms of the same size, whose rows lead in ties."""
+    rng = np.random.default_rng(seed)
+    x = pd.DataFrame((rng.normal(size=(rows, 5)) > [0, 0.5, 1, -0.3, 0]).astype(float), columns=list("abcde"))
+    score = x["a"] - x["b"] + rng.logistic(size=rows)
+    t = (score.rank(method="first") > rows // 2).astype(int).to_numpy()
+    return x, t, (x["a"] + x["a"] * x["c"] + t * (1 + x["b"]) + rng.normal(size=rows)).to_numpy()
+
+
+@pytest.mark.parametrize("landmarks", [31, 51])
+@pytest.mark.parametrize("seed", range(8))
+def test_odd_landmarks_of_equal_arms(seed, landmarks):
+    x, t, y = equal_arms(seed)
+    order = np.random.default_rng(seed).permutation(len(t))
+    options = {"landmarks": landmarks}
+    expected = {target: estimate(x, t, y, (target, options)) for target in ("ate", "att", "atc")}
+    for target, found in expected.items():
+        same(estimate(x, 1 - t, y, (SWAPPED.get(target, target), options)), found, -1.0)
+        moved = estimate(x[list("cbade")].iloc[order].reset_index(drop=True), t[order], y[order], (target, options))
+        assert moved.value == pytest.approx(found.value, abs=1e-6 * found.standard_error)
+        same(estimate(1 - x, t, y, (target, options)), found)
+
+
+def test_odd_landmarks_of_many_tables():
+    tables = [equal_arms(seed) for seed in range(6)]
+    swapped = [(x, 1 - t, y) for x, t, y in tables]
+    found, others = (dowhy_cina.estimate_effects(part, landmarks=51) for part in (tables, swapped))
+    alone = [dowhy_cina.estimate_effect(*table, landmarks=51) for table in tables]
+    for one, other, single in zip(found, others, alone, strict=True):
+        for effect, sign in ((other, -1.0), (single, 1.0)):
+            assert effect.value == pytest.approx(sign * one.value, abs=1e-6 * one.standard_error)
+            assert effect.standard_error == pytest.approx(one.standard_error, rel=1e-6)
+
+
+@pytest.mark.parametrize("landmarks", [51, 128])
+@pytest.mark.parametrize("seed", range(4))
+def test_clusters_whose_rows_share_their_covariates(seed, landmarks):
+    x, t, y = equal_arms(seed, 100)
+    labels, rng = np.repeat(np.arange(100), 4), np.random.default_rng(seed)
+    x = x.iloc[labels].reset_index(drop=True)
+    t = (rng.random(400) < 0.3 + 0.4 * x["a"]).astype(int).to_numpy()
+    y = np.round(y[labels] + rng.normal(size=400)) if seed % 2 else y[labels] + rng.normal(size=400)
+    options = {"landmarks": landmarks, "cluster": labels}
+    found, order = estimate(x, t, y, ("att", options)), rng.permutation(400)
+    same(estimate(x, 1 - t, y, ("atc", options)), found, -1.0)
+    moved = x.iloc[order].reset_index(drop=True)
+    other = estimate(moved, t[order], y[order], ("att", options | {"cluster": labels[order]}))
+    assert other.value == pytest.approx(found.value, abs=1e-6 * found.standard_error)
+    assert other.standard_error == pytest.approx(found.standard_error, rel=1e-6)

@@ -163,6 +163,45 @@ class TestPenalty:
         for name, value in vars(plain).items():
             torch.testing.assert_close(getattr(found, name), value)
 
+    @pytest.mark.parametrize("spread", [0.0, 0.02, 1.0])
+    @pytest.mark.parametrize(("count", "columns"), [(28, 46), (14, 59)])
+    def test_few_clusters_of_many_columns_are_not_interpolated(self, count, columns, spread):
+        """And what the fit without a cluster errs by on it is what the fit errs by on fresh clusters."""
+        rng, labels = np.random.default_rng(count), np.repeat(np.arange(count + 200), 3)
+        own, one, errors = 3 * count, torch.ones(1, dtype=torch.float64), []
+        for _ in range(40):
+            x = rng.normal(size=(count + 200, columns))[labels] + spread * rng.normal(size=(len(labels), columns))
+            noise = rng.normal(size=count + 200)[labels] + spread * rng.normal(size=len(labels))
+            y, keys = tensor(x[:, :5].sum(1) + noise), tensor(0.7 / columns**0.5 * x)
+            amplitudes = torch.tensor([[0.0, 0.0, 1e5]], dtype=torch.float64)
+            kernel = LandmarkKernel(keys[:, :own:3], amplitudes)
+            near, fresh = (RowFeatures.build(kernel, part) for part in (keys[:, :own], keys[:, own:]))
+            clusters = Clusters.of(tensor(labels[:own]))
+            rows, response = share_of(clusters, own), y[:, :own]
+            fit = clustered_ridge(near, response, rows, one, clusters)
+            fitted, without = left_out(fit, near, (near, tensor(np.arange(own))), response, rows, clusters)
+            assert (response - fitted).square().mean() > 0.01 * response.var()
+            errors.append(
+                [float((a - b).square().mean()) for a, b in ((response, without), (y[:, own:], fit.predict(fresh)))]
+            )
+        ours, theirs = np.mean(errors, axis=0)
+        assert 1 / 1.3 < ours / theirs < 1.3
+
+    def test_few_rows_and_their_copies(self):
+        """A cluster each and clusters of copies choose as the rows do where most penalties are no candidates."""
+        rng = np.random.default_rng(0)
+        x, y = 0.2 * rng.normal(size=(14, 59)), rng.normal(size=14)
+        features = RowFeatures.build(LandmarkKernel(tensor(x), torch.tensor([[0.0, 0.0, 1e5]]).double()), tensor(x))
+        plain = generalised_cross_validation(gram_statistics(features, tensor(y), torch.ones(1, 14).double()))
+        for labels in (np.arange(14), np.repeat(np.arange(14), 3)):
+            clusters, response = Clusters.of(tensor(labels)), tensor(y[labels])
+            rows = share_of(clusters, len(labels))
+            statistics = cluster_statistics(features.take(tensor(labels)), response, rows, clusters)
+            found = clustered_cross_validation(statistics)
+            for name, value in vars(plain).items():
+                torch.testing.assert_close(getattr(found, name), value)
+            assert torch.isinf(clustered_scores(statistics).score).any()
+
     @pytest.mark.parametrize("seed", range(5))
     def test_features_of_the_clusters(self, seed):
         """Cross-validation of the clusters' means, though single rows would be fitted much closer."""

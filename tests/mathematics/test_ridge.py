@@ -10,6 +10,7 @@ from dowhy_cina.mathematics import kernels
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
+    LEAST_LEFT,
     PENALTY_GRID,
     cross_validated_ridge,
     fit_ridge,
@@ -175,6 +176,42 @@ def test_penalty_minimises_generalised_cross_validation(case, noise, factor):
         np.testing.assert_allclose(chosen.degrees_of_freedom[table], np.trace(hats[best]) - 1, atol=1e-6)
         explained = 1 - errors[best] / np.sum((y - y.mean()) ** 2)
         np.testing.assert_allclose(chosen.explained[table], explained, atol=1e-6)
+
+
+def short_arms(rows, columns, noise):
+    """60 short arms with outcomes linear in five columns, and fresh rows.
+
+    The features are all but linear, and so large that most penalties let a fit interpolate.
+    """
+    rng = np.random.default_rng(rows)
+    x = rng.normal(size=(60, rows + 500, columns))
+    y = torch.from_numpy(x[..., :5] @ rng.normal(size=5) + noise * rng.normal(size=x.shape[:2]))
+    keys = torch.from_numpy(0.7 / columns**0.5 * x)
+    kernel = LandmarkKernel(keys[:, :rows], torch.tensor([[0.0, 0.0, 1e5]], dtype=torch.float64).expand(60, 3))
+    own, fresh = (RowFeatures.build(kernel, part) for part in (keys[:, :rows], keys[:, rows:]))
+    return own, y[:, :rows], fresh, y[:, rows:]
+
+
+@pytest.mark.parametrize("noise", [0.3, 3.0])
+@pytest.mark.parametrize(("rows", "columns"), [(28, 46), (14, 59)])
+def test_short_arms_of_many_columns_are_not_interpolated(rows, columns, noise):
+    """And leave-one-out errors are those of fresh rows."""
+    own, y, fresh, later = short_arms(rows, columns, noise)
+    ones = torch.ones_like(y)
+    fit = cross_validated_ridge(own, y, ones, torch.ones(60, dtype=torch.float64))
+    fitted = fit.predict(own)
+    assert (((y - fitted).square().mean(1) / y.var(1)) > 0.01).all()
+    errors = leave_one_out_residuals(y, fitted, fit.leverage(own, ones)).square().mean()
+    assert 1 / 1.3 < float(errors / (later - fit.predict(fresh)).square().mean()) < 1.3
+
+
+def test_no_penalty_is_a_candidate_that_leaves_too_little():
+    own, y, _, _ = short_arms(14, 59, 0.3)
+    found = generalised_cross_validation(gram_statistics(own, y, torch.ones_like(y)))
+    assert (1 - GCV_FACTOR * (1 + found.degrees_of_freedom) / 14 > LEAST_LEFT).all()
+    # Without a candidate the largest is taken.
+    none = generalised_cross_validation(gram_statistics(own, y, torch.ones_like(y)), factor=14.0)
+    assert (none.penalty == PENALTY_GRID[-1]).all()
 
 
 def test_noise_asks_for_a_larger_penalty_than_signal(case):

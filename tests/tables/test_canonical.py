@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dowhy_cina.tables import Preprocessor, canonical_row_key
-from dowhy_cina.tables.canonical import turns_of
+from dowhy_cina.tables.canonical import cluster_key, first_arm, turns_of
 
 
 @st.composite
@@ -194,3 +194,29 @@ class TestRowKey:
 
     def test_one_covariate_wide(self):
         assert canonical_row_key(np.empty((3, 0))).tolist() == [0, 0, 0]
+
+
+def test_the_arm_that_comes_first_is_known_by_what_it_holds():
+    key, outcome = np.array([0.1, 0.2, 0.3, 0.4]), np.array([5.0, 1.0, 2.0, 7.0])
+    for t, expected in (([0, 0, 0, 1], 1), ([1, 1, 1, 0], 0), ([1, 0, 0, 1], 1), ([0, 1, 1, 0], 0)):
+        for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+            arms = np.array(t, dtype=float)[order]
+            assert first_arm(key[order], arms, outcome[order]) == expected
+    same_keys = np.array([0.1, 0.1, 0.2, 0.2])
+    assert first_arm(same_keys, np.array([0.0, 1, 1, 0]), outcome) == 1  # outcomes 1 and 2 against 5 and 7
+    assert first_arm(same_keys, np.array([1.0, 0, 0, 1]), outcome) == 0
+
+
+def test_keys_of_clusters_are_those_of_what_they_hold():
+    rng = np.random.default_rng(0)
+    cluster, values = np.repeat(np.arange(20), 3), rng.integers(0, 3, (2, 60)) * 1.0
+    values[:, 3:6] = values[:, :3]
+    key = cluster_key(cluster, list(values))
+    assert (key.reshape(20, 3) == key[::3, None]).all()
+    contents = [tuple(sorted(map(tuple, values[:, cluster == code].T))) for code in range(20)]
+    for one in range(20):
+        for other in range(20):
+            assert (key[3 * one] == key[3 * other]) == (contents[one] == contents[other])
+    order, names = rng.permutation(60), rng.permutation(20)
+    moved = cluster_key(names[cluster][order], list(7.3 * values[:, order] - 20))
+    np.testing.assert_array_equal(moved, key[order])

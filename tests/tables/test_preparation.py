@@ -12,6 +12,7 @@ from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import (
     PILOT_ROWS,
     CanonicalTable,
+    leading_count,
     rows_of_clusters,
     stratified_rows,
     table_batch,
@@ -120,8 +121,18 @@ def test_landmarks_do_not_know_which_arm_is_called_treated(size, share):
     rng = np.random.default_rng(0)
     treatment = rng.permutation((np.arange(200) < 200 * share) * 1.0)
     rows = stratified_rows(treatment, size)
-    assert len(rows) == size
+    assert len(rows) == size - size % 2
     np.testing.assert_array_equal(stratified_rows(1 - treatment, size), rows)
+
+
+def test_an_odd_number_of_landmarks_counts_as_one_fewer():
+    """In every table alike, so that tables of one length have as many."""
+    for treated in (1, 30, 50, 70):
+        treatment = (np.arange(100) < treated) * 1.0
+        assert len(stratified_rows(treatment, 51)) == leading_count(100, 51) == 50
+        assert treatment[stratified_rows(treatment, 51)].sum() == min(treated, 25)
+    for size in (99, 100):
+        assert len(stratified_rows(treatment[:99], size)) == leading_count(99, size) == 99
 
 
 def test_landmarks_are_of_all_kinds_of_rows():

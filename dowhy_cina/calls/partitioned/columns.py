@@ -245,9 +245,8 @@ class Leaders:
 def _first(rows: Array, counts: tuple[int, int], size: int) -> npt.NDArray[np.int64]:
     """Rows that :func:`stratified_rows` takes of the whole table, which has more rows than are here."""
     arm, turns = rows[:, -3], turns_of(rows[:, -1], rows[:, -3], rows[:, -2])
-    # The rule looks at the sizes of the arms, up to ``size``, at which is larger, and at the first rows of each.
-    enough = [min(count, 2 * size + (count == max(counts))) for count in counts]
-    lacking = [count - int((arm == k).sum()) for k, count in enumerate(enough)]
+    # The rule looks at the sizes of the arms, up to ``size``, and at the first rows of each.
+    lacking = [min(count, size) - int((arm == k).sum()) for k, count in enumerate(counts)]
     filled = np.concatenate([arm, np.zeros(max(lacking[0], 0)), np.ones(max(lacking[1], 0))])
     late = np.full(len(filled) - len(arm), len(filled))
     return stratified_rows(filled, size, turns=np.concatenate([turns, late]))

@@ -89,6 +89,21 @@ def test_number_of_landmarks():
         assert (ours.plan.route, ours.plan.landmarks) == (whole.plan.route, whole.plan.landmarks)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_an_odd_number_of_landmarks_of_equal_arms(seed):
+    """As of the whole table, and by no rule that knows the arms' names."""
+    table = frame(400, seed)
+    table = table.assign(**{name: (table[name] > 0) * 1.0 for name in "abc"}).drop(columns="group")
+    table["t"] = (table["y"].rank() > 200).astype(int)
+    swapped = table.assign(t=1 - table["t"])
+    ours, other = (dowhy_cina.estimate_effect(split(X, 150), "t", "y", landmarks=51) for X in (table, swapped))
+    whole = dowhy_cina.estimate_effect(table, "t", "y", landmarks=51)
+    same(ours, whole)
+    assert ours.plan.landmarks == whole.plan.landmarks == 50
+    assert other.value == pytest.approx(-ours.value, abs=1e-6 * ours.standard_error)
+    assert other.standard_error == pytest.approx(ours.standard_error, rel=1e-6)
+
+
 def test_odd_partitions_and_set_aside_rows():
     """Empty ones, one without treated rows, one with rows of another level only, and columns in any order."""
     table = frame().sort_values("t", kind="stable").reset_index(drop=True)
