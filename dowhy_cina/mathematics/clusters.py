@@ -288,16 +288,13 @@ def pulls_of_clusters(
         right = residuals[0, index].flatten() * scale
         parts = []
         for part, half in features.take(index.reshape(1, -1)).solved_blocks(fit.factor):
-            level = torch.full_like(half[0, :1], 1) * fit.count.rsqrt()
+            level = fit.count.rsqrt().expand(1, half.shape[2])
             parts.append(torch.cat([half[0] - centre[0], level], 0).mT * scale[part, None])
+        scaled, right = torch.cat(parts).reshape(*index.shape, -1), right.reshape(index.shape)
         if index.shape[1] > features.size:
-            gram = sum(part.mT @ part for part in parts)
-            moment = torch.cat(parts).mT @ right
-            moved[own] = _without(torch.as_tensor(gram)[None], moment[None])
+            moved[own] = _without(scaled.mT @ scaled, (right[:, None] @ scaled)[:, 0])
         else:
-            scaled = torch.cat(parts).reshape(*index.shape, -1)
-            kept = _without(scaled @ scaled.mT, right.reshape(index.shape))
-            moved[own] = (kept[:, None] @ scaled)[:, 0]
+            moved[own] = (_without(scaled @ scaled.mT, right)[:, None] @ scaled)[:, 0]
     slope = torch.linalg.solve_triangular(fit.factor.mT, moved[None, :, :-1].mT, upper=True).mT
     level = moved[None, :, -1] * fit.count.rsqrt()[:, None] - (slope @ fit.centre[..., None])[..., 0]
     return Pulls(slope, level)
@@ -354,7 +351,7 @@ def left_out(
     fit : RidgeFit
     features : RowFeatures or ColumnFeatures
         Of all rows.
-    own : tuple of RowFeatures and Tensor of int, shape (1, n)
+    own : tuple of features and Tensor of int, shape (1, n)
         Features and places of the rows of the fit.
     response, rows : Tensor, shape (1, N)
         Response and weights in the fit.

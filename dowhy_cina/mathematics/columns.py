@@ -41,7 +41,7 @@ class ColumnFeatures:
     def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B n L"]]]:
         """Features of consecutive row blocks."""
         rows = self.values.shape[1]
-        step = block_rows(self.values.shape[0] * max(self.size, 1), self.block_entries)
+        step = block_rows(self.values.shape[0] * self.size, self.block_entries)
         # A table without rows has one block, which is empty.
         for start in range(0, max(rows, 1), step):
             part = slice(start, min(start + step, rows))

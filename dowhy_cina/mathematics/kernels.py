@@ -328,8 +328,8 @@ class RowFeatures:
 
 
 def block_rows(entries_per_row: int, block_entries: int | None = None) -> int:
-    """Rows of a block."""
-    return max(1, (block_entries or BLOCK_ENTRIES) // entries_per_row)
+    """Rows of a block; rows without entries are taken for rows of one."""
+    return max(1, (block_entries or BLOCK_ENTRIES) // max(1, entries_per_row))
 
 
 def sum_blocks(parts: Iterable[Tensor]) -> Tensor:

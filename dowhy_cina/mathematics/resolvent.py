@@ -71,6 +71,9 @@ def resolvent_sums(
     numpy.linalg.LinAlgError
         If LAPACK refuses a matrix.
     """
+    if not matrices.shape[-1]:  # a table without columns
+        none = vectors.new_zeros(len(vectors), len(shifts))
+        return ResolventSums(none, none, none)
     if matrices.device.type == "cpu":
         return _by_tridiagonal_form(matrices, vectors, np.asarray(shifts))
     return _by_eigenvectors(matrices, vectors, vectors.new_tensor(shifts))

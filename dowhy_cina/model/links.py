@@ -36,39 +36,58 @@ BEYOND = 1.0
 
 @dataclass(frozen=True)
 class Powers:
-    """Sums of the weights of rows and of their values' first three powers, shape (B,); those of parts can be added."""
+    """Weights of rows, and their values' mean and sums of central powers, shape (B,); those of parts can be added.
+
+    Attributes
+    ----------
+    count, mean : Tensor, shape (B,)
+        Sum of the weights, and weighted mean; zero without rows.
+    second, third : Tensor, shape (B,)
+        Weighted sums of the second and the third power of deviations from the mean.
+    """
 
     count: Tables
-    first: Tables
+    mean: Tables
     second: Tables
     third: Tables
 
     @classmethod
     def of(cls, values: Float[Tensor, "B n"], rows: Float[Tensor, "B n"]) -> Powers:
-        """Power sums of weighted rows, whose values should be about zero and one."""
-        weighted = rows * values
-        return cls(rows.sum(1), weighted.sum(1), (weighted * values).sum(1), (weighted * values.square()).sum(1))
+        """Powers of weighted rows."""
+        count = rows.sum(1)
+        mean = (rows * values).sum(1) / _divisor(count)
+        apart = values - mean[:, None]
+        return cls(count, mean, (rows * apart.square()).sum(1), (rows * apart**3).sum(1))
 
     def __add__(self, other: Powers) -> Powers:
-        return Powers(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
-
-    @property
-    def mean(self) -> Tables:
-        """Weighted mean."""
-        return self.first / self.count
+        count, apart = self.count + other.count, other.mean - self.mean
+        share = other.count / _divisor(count)
+        between = self.count * share * apart
+        return Powers(
+            count,
+            self.mean + share * apart,
+            self.second + other.second + between * apart,
+            self.third
+            + other.third
+            + between * apart.square() * (1 - 2 * share)
+            + 3 * apart * ((1 - share) * other.second - share * self.second),
+        )
 
     @property
     def variance(self) -> Tables:
         """Weighted variance."""
-        return (self.second / self.count - self.mean.square()).clamp_min(0)
+        return self.second / _divisor(self.count)
 
     @property
     def skewness(self) -> Tables:
         """Third central moment in units of the standard deviation; zero where nothing varies."""
-        mean, variance = self.mean, self.variance
-        third = self.third / self.count - 3 * mean * variance - mean**3
+        variance, third = self.variance, self.third / _divisor(self.count)
         varies = variance > LEAST_SD**2
         return torch.where(varies, third / torch.where(varies, variance, 1) ** 1.5, 0.0)
+
+
+def _divisor(count: Tables) -> Tables:
+    return count.clamp_min(torch.finfo(count.dtype).tiny)
 
 
 @dataclass(frozen=True)
@@ -140,7 +159,7 @@ class LogLink:
         return self.sign[:, None] * (self.factor[:, None] * self.grown(fitted) - self.shift[:, None])
 
     def slope(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
-        """Derivative of :meth:`back`."""
+        """Derivative of :meth:`back`; that from below where a prediction may go no further."""
         return (self.sign * self.factor)[:, None] * self.grown(fitted)
 
     def sensitivity(self, outcome: Float[Tensor, "B n"], arm: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:

@@ -6,6 +6,7 @@ Letters: N rows, G clusters, M landmarks.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from dowhy_cina.mathematics.clusters import (
     left_out,
     sums_by_cluster,
 )
+from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, places_of
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
@@ -55,20 +57,32 @@ def draw(labels, seed=0, spread=1.0):
     return x, y, rng
 
 
-#: Clusters of 1 to 9 rows, and one with more rows than there are features.
-LABELS = np.concatenate([np.repeat(np.arange(9), np.arange(1, 10)), np.full(30, 9), np.repeat([10, 11], 5)])
+#: Clusters of 1 to 9 rows, and four with more rows than there are features, some as long as others.
+LABELS = np.concatenate(
+    [np.repeat(np.arange(9), np.arange(1, 10)), np.repeat([9, 12, 13, 14], 30), np.repeat([10, 11], 5)]
+)
 
 
 class TestLeftOut:
-    @pytest.mark.parametrize(("keep", "block"), [(True, None), (False, None), (False, 60)])
+    @pytest.mark.parametrize(
+        "features_of",
+        [
+            features_of,
+            partial(features_of, keep=False),
+            partial(features_of, keep=False, block=60),
+            lambda x: ColumnFeatures(tensor(x)),
+            lambda x: ColumnFeatures(tensor(x), 60),
+        ],
+        ids=["kept", "computed", "blocks", "columns", "columns in blocks"],
+    )
     @pytest.mark.parametrize("penalty", [1e-2, 1.0])
-    def test_is_the_refit_without_the_cluster(self, keep, block, penalty):
+    def test_is_the_refit_without_the_cluster(self, features_of, penalty):
         """For the rows of a fit and for those of the same clusters that it leaves out: all with other weights."""
         x, y, rng = draw(LABELS)
         order = rng.permutation(len(LABELS))
         x, y, labels = x[order], y[order], LABELS[order]
         arm = tensor((rng.random(len(y)) < 0.7) * rng.uniform(0.2, 2, len(y)))
-        features, clusters, response = features_of(x, keep, block), Clusters.of(tensor(labels)), tensor(y)
+        features, clusters, response = features_of(x), Clusters.of(tensor(labels)), tensor(y)
         level = torch.tensor([penalty], dtype=torch.float64)
         fit = fit_ridge(gram_statistics(features, response, arm), level)
         places = places_of(arm)

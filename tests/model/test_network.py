@@ -7,19 +7,21 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 from sklearn.metrics.pairwise import rbf_kernel
 
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, JITTER
 from dowhy_cina.mathematics.means import MeansTarget
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
-from dowhy_cina.model.outcome import Agreement
+from dowhy_cina.model.agreement import Agreement
+from dowhy_cina.model.fitting import MARGIN
 from dowhy_cina.model.state import TableBatch, prognostic_scores, without_rows
 
 N, D = 80, 4
 
 
-def batch(tables=1, rows=N, columns=D, seed=0, landmarks=None):
+def batch(tables=1, rows=N, columns=D, seed=0, landmarks=None, noise=0.3):
     """Standardised tables with confounding; all rows are landmarks unless fewer are asked for."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(tables, rows, columns))
@@ -27,7 +29,7 @@ def batch(tables=1, rows=N, columns=D, seed=0, landmarks=None):
     first = x[..., 0] if columns else rng.normal(size=(tables, rows))
     t = (rng.random((tables, rows)) < 1 / (1 + np.exp(-first))).astype(float)
     t[:, 0], t[:, 1] = 0, 1
-    y = np.sin(first) + 0.5 * t + 0.3 * rng.normal(size=(tables, rows))
+    y = np.sin(first) + 0.5 * t + noise * rng.normal(size=(tables, rows))
     y = (y - y.mean(1, keepdims=True)) / y.std(1, keepdims=True)
     marks = torch.stack([torch.from_numpy(rng.permutation(rows)[: landmarks or rows]) for _ in range(tables)])
     return TableBatch(*map(torch.from_numpy, (x, t, y)), marks, torch.arange(rows).expand(tables, rows))
@@ -152,8 +154,11 @@ def test_weights_of_one_change_nothing_and_others_do(model):
 
 
 @pytest.mark.parametrize("columns", [0, 1, 25])
-def test_any_number_of_columns(model, columns):
-    result = answers(model, batch(columns=columns))
+@pytest.mark.parametrize("clustered", [False, True])
+def test_any_number_of_columns(model, columns, clustered):
+    table = batch(columns=columns)
+    table = dataclasses.replace(table, cluster=torch.arange(N)[None] // 2) if clustered else table
+    result = answers(model, table)
     assert all(torch.isfinite(value).all() for value in result.values())
 
 
@@ -179,7 +184,7 @@ def fixed_penalty(monkeypatch):
     def fit(features, response, rows, multiplier):
         return fit_ridge(gram_statistics(features, response, rows), multiplier)
 
-    for module in ("network", "outcome"):
+    for module in ("network", "fitting"):
         monkeypatch.setattr(f"dowhy_cina.model.{module}.cross_validated_ridge", fit)
 
 
@@ -209,6 +214,7 @@ def test_own_outcome_does_not_enter_own_prognostic_scores(model, fixed_penalty, 
     table = batch()
     settings = model.settings(table, model.pilot(table))
     monkeypatch.setattr(model, "settings", lambda table, pilot: settings)
+    monkeypatch.setattr("dowhy_cina.model.links.LEAST_SKEWNESS", float("inf"))
     monkeypatch.setattr(Agreement, "trust", property(lambda self: torch.full_like(self.squares, 0.7)))
     seen = []
 
@@ -283,18 +289,23 @@ def test_own_rows_as_foreign_rows_are_plain_predictions(model):
             space = outcome.regression.space
             fit_keys = space.keys(table.covariates, state.scores.coordinate(state.propensity))
             at = space.keys(table.covariates, coordinate)
-        assert torch.equal(rows.outcome_rows[arm].keys, at)
-        expected = dense(
+        assert torch.equal(rows.outcome_rows[arm].kernel.keys, at)
+        regression, y = outcome.regression, table.outcome[0].numpy()[inside]
+        by_kernel = dense(
             fit_keys[0].numpy()[inside],
-            table.outcome[0].numpy()[inside],
+            y,
             at[0].numpy(),
             state.settings.outcome_amplitudes[0],
-            float(outcome.regression.fit.penalty),
+            float(regression.kernel.fit.penalty),
             fit_keys[0].numpy(),
         )
-        level = table.outcome[0].numpy()[inside].mean()
-        expected = level + float(outcome.regression.trust) * (expected - level)
-        expected = expected.clip(float(outcome.regression.lower), float(outcome.regression.upper))
+        linear = Ridge(float(regression.linear.fit.penalty)).fit(table.covariates[0].numpy()[inside], y)
+        parts = [by_kernel, linear.predict(table.covariates[0].numpy())]
+        assert regression.logarithm is None
+        expected = y.mean() + sum(
+            float(share) * (part - y.mean()) for share, part in zip(regression.shares, parts, strict=True)
+        )
+        expected = expected.clip(float(regression.lower), float(regression.upper))
         np.testing.assert_allclose(rows.means[arm][0], expected, atol=1e-5)
     assert rows.balance_keys.shape == (1, 40, D + 3)
 
@@ -324,9 +335,9 @@ def test_foreign_rows_need_no_row_of_the_table(model):
         small = without_rows(state)
         same_rows(model.foreign_rows(small, table.covariates), model.foreign_rows(state, table.covariates))
     kept = [small.propensity, *small.means, small.residuals, small.loo_residuals, small.balance_features]
-    kept += [outcome.rows.keys for outcome in small.outcomes]
+    kept += [values for o in small.outcomes for values in (o.rows.kernel.keys, o.rows.columns.values)]
     assert all(value.shape[1] == 0 for value in kept)
-    assert all(outcome.rows.kept is None for outcome in small.outcomes)
+    assert all(outcome.rows.kernel.kept is None for outcome in small.outcomes)
 
 
 def test_predictions_stay_in_the_arms_range(model):
@@ -341,9 +352,9 @@ def test_predictions_stay_in_the_arms_range(model):
 
 
 @pytest.mark.parametrize("sampling", [False, True])
-def test_the_arms_range_is_that_of_the_fitted_values_of_its_own_rows(model, sampling):
+def test_the_arms_range_is_that_of_the_fitted_values_of_its_own_rows_and_a_margin(model, sampling):
     """Rows without a sampling weight are in no arm; far rows of the other arm are clipped."""
-    table = batch(tables=2)
+    table = batch(tables=2, noise=1.0)
     if sampling:
         weights = weighted(table).weights.clone()
         weights[:, ::5] = 0
@@ -352,15 +363,21 @@ def test_the_arms_range_is_that_of_the_fitted_values_of_its_own_rows(model, samp
         state = model(table)
     clipped = 0
     for arm, outcome in enumerate(state.outcomes):
-        fitted = outcome.regression.unclipped(outcome.regression.fit.predict(outcome.rows))
+        fitted = outcome.regression.combined(outcome.regression.parts(outcome.rows))
         for one in range(2):
-            own = fitted[one][table.arm(arm)[one] > 0]
+            inside, rows = table.arm(arm)[one] > 0, table.arm(arm)[one].numpy()
+            own = fitted[one][inside].numpy()
             assert len(own) < N
-            assert outcome.regression.lower[one].tolist() == [float(own.min())]
-            assert outcome.regression.upper[one].tolist() == [float(own.max())]
-            expected = fitted[one].clamp(own.min(), own.max())
-            torch.testing.assert_close(outcome.means[one], expected, atol=0, rtol=0)
-            clipped += int((expected != fitted[one]).sum())
+            y, left = (values[one].numpy() for values in (table.outcome, outcome.loo_residuals))
+            total = np.average((y - np.average(y, weights=rows)) ** 2, weights=rows)
+            unexplained = min(1.0, np.average(left**2, weights=rows) / total)
+            margin = MARGIN * (1 / unexplained - 1) * np.ptp(own)
+            lower, upper = own.min() - margin, own.max() + margin
+            np.testing.assert_allclose(outcome.regression.lower[one], lower, rtol=1e-9)
+            np.testing.assert_allclose(outcome.regression.upper[one], upper, rtol=1e-9)
+            expected = fitted[one].numpy().clip(lower, upper)
+            np.testing.assert_allclose(outcome.means[one], expected, atol=1e-12)
+            clipped += int((expected != fitted[one].numpy()).sum())
     assert clipped > 0
 
 
