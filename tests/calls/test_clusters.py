@@ -73,7 +73,7 @@ class TestCopies:
 
     @pytest.mark.parametrize("seed", range(2))
     def test_where_outcomes_are_skewed(self, seed):
-        frame, t, y = draw(400, seed)
+        frame, t, _ = draw(400, seed)
         table = frame, t, np.exp(1.3 * frame["a"].to_numpy() + 0.3 * np.random.default_rng(seed + 20).normal(size=400))
         again, options, pair = twice(*table)
         once, found = dowhy_cina.estimate_effect(*table), dowhy_cina.estimate_effect(*again, **options)
