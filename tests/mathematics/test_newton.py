@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cvxpy
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
 from dowhy_cina.mathematics.newton import (
     MOST_STEPS,
     ArmProblem,
+    ArmRows,
+    Curvature,
+    Dual,
     DualPoint,
     Sums,
     balance_to_target,
@@ -47,6 +52,14 @@ def weights_of(problem):
 
 def changed(problem, **parts):
     return ArmProblem(**{**vars(problem), **parts})
+
+
+def evaluated(point, problem):
+    return ArmRows(problem.features, problem.arm).evaluate(point)
+
+
+def uniform_point(dual):
+    return DualPoint.start(dual.ridge, dual.count, dual.target.shape[1])
 
 
 def gap_of(problem, weights):
@@ -178,14 +191,14 @@ def test_steps_end_where_the_table_is_solved():
     for problem in (draw(), changed(draw(), target=draw().target + 2), first_rows(3)(draw())):
         calls = []
 
-        def sums_at(point, problem=problem, calls=calls):
+        def evaluate(point, problem=problem, calls=calls):
             calls.append(point)
-            return point.sums(problem)
+            return evaluated(point, problem)
 
-        point, _, steps = solve_dual_of_target(problem.target, problem.ridge, problem.arm.sum(1), sums_at)
+        dual = Dual.of_problem(problem)
+        found, steps = solve_dual_of_target(dual, evaluate, evaluate(uniform_point(dual)))
         assert steps < len(calls)
-        gradient = point.gradient(point.sums(problem), problem.target)
-        assert gradient.abs().max() <= 1e-10
+        assert dual.gradient(evaluated(found.point, problem)).abs().max() <= 1e-10
         assert len(calls) < MOST_STEPS / 2
 
 
@@ -278,50 +291,95 @@ def test_blocks_of_rows_are_the_tensor_of_features(kept):
 # The dual
 
 
-def test_sums_of_parts_are_those_of_the_whole():
+@pytest.mark.parametrize("level", [0.2, 0.02])
+def test_sums_of_parts_are_those_of_the_whole(level):
+    """And those of the definition, whether most rows carry weight or few do."""
     problem = draw(weighted=True)
     rng = np.random.default_rng(1)
-    point = DualPoint(double(0.1 * rng.normal(size=(2, M))), double([0.2, 0.1]))
+    point = DualPoint(double(0.1 * rng.normal(size=(2, M))), double([level, level / 2]))
     parts = [
-        point.sums(changed(problem, features=problem.features[:, rows], arm=problem.arm[:, rows]))
+        evaluated(point, changed(problem, features=problem.features[:, rows], arm=problem.arm[:, rows]))
         for rows in (slice(0, 7), slice(7, 8), slice(8, N))
     ]
-    added, whole = parts[0] + parts[1] + parts[2], point.sums(problem)
-    assert isinstance(added, Sums)
-    for name, value in vars(whole).items():
-        torch.testing.assert_close(getattr(added, name), value, atol=1e-12, rtol=1e-12, msg=name)
-    carry = point.weights(problem)[0] > 0
-    assert carry.any()
-    assert not carry[problem.arm > 0].all()
-    torch.testing.assert_close(whole.carrying, (problem.arm * carry).sum(1))
+    whole = evaluated(point, problem)
+    margins = point.level[:, None] - torch.einsum("bnm,bm->bn", problem.features, point.slope)
+    carrying = problem.arm * (margins > 0)
+    assert carrying.any()
+    assert not (carrying > 0)[problem.arm > 0].all()
+    shares = carrying * margins
+    sums = Sums(shares.sum(1), (shares * margins).sum(1), torch.einsum("bn,bnm->bm", shares, problem.features))
+    carried = torch.einsum("bn,bnm->bm", carrying, problem.features)
+    gram = torch.einsum("bn,bnm,bnk->bmk", carrying, problem.features, problem.features)
+    for kind, expected in (("sums", sums), ("curvature", Curvature(carrying.sum(1), carried, gram))):
+        added = getattr(parts[0], kind) + getattr(parts[1], kind) + getattr(parts[2], kind)
+        assert isinstance(added, type(expected))
+        for name, value in vars(expected).items():
+            for found in (added, getattr(whole, kind)):
+                torch.testing.assert_close(getattr(found, name), value, atol=1e-12, rtol=1e-12, msg=name)
+
+
+def test_scaled_points_have_the_weights_of_a_scaled_ridge():
+    problem = draw(weighted=True)
+    point = DualPoint(double(0.1 * np.random.default_rng(1).normal(size=(2, M))), double([0.2, 0.1]))
+    factor = double([3.0, 0.2])
+    scaled = evaluated(point, problem).times(factor)
+    again = evaluated(scaled.point, problem)
+    for kind in ("sums", "curvature"):
+        for name, value in vars(getattr(again, kind)).items():
+            torch.testing.assert_close(getattr(getattr(scaled, kind), name), value, atol=1e-12, rtol=1e-12, msg=name)
+    weights = scaled.point.weights(changed(problem, ridge=problem.ridge * factor))
+    torch.testing.assert_close(weights, point.weights(problem), atol=1e-12, rtol=1e-12)
+    assert torch.equal(scaled.sums.effective_size, scaled.where(double([1, 1]) > 0, again).sums.effective_size)
+
+
+def test_tables_of_two_points_side_by_side():
+    problem = draw(weighted=True)
+    one, two = (
+        evaluated(DualPoint(torch.full((2, M), slope, dtype=torch.float64), double([0.2, 0.1])), problem)
+        for slope in (0.01, -0.02)
+    )
+    both = one.where(torch.tensor([True, False]), two)
+    for kind in ("point", "sums", "curvature"):
+        for name, value in vars(getattr(both, kind)).items():
+            expected = [getattr(getattr(at, kind), name)[table] for table, at in enumerate((one, two))]
+            assert torch.equal(value, torch.stack(expected)), name
+
+
+def test_factors_are_those_of_the_features():
+    """A factor of zero leaves a feature out."""
+    problem = draw(weighted=True)
+    scale = double([[0.0, 1.0, 2.0, 0.5, 0.0, 3.0], [1.0, 1.0, 0.1, 0.0, 4.0, 1.0]])
+    dual = dataclasses.replace(Dual.of_problem(problem), scale=scale)
+    rows = ArmRows(problem.features, problem.arm)
+    found, _ = solve_dual_of_target(dual, rows.evaluate, rows.evaluate(uniform_point(dual)))
+    scaled = changed(problem, features=problem.features * scale[:, None], target=problem.target * scale)
+    torch.testing.assert_close(simplex(found.point.weights(problem), problem.arm), solved(scaled), atol=1e-10, rtol=0)
+    assert not found.point.slope[scale == 0].any()
+    torch.testing.assert_close(dual.scaled(found.point).slope * scale, found.point.slope)
 
 
 def test_gradient_of_the_dual_is_finite_differences():
     problem = draw(weighted=True)
+    scale = double(np.random.default_rng(2).random((2, M)) + 0.5)
+    dual = dataclasses.replace(Dual.of_problem(problem), scale=scale)
     point = double(np.random.default_rng(1).normal(size=(2, M + 1)) * 0.1 + 0.1).requires_grad_()
-
-    def at(place):
-        found = DualPoint(place[:, :-1], place[:, -1])
-        return found, found.sums(problem)
-
-    found, sums = at(point)
-    (derivative,) = torch.autograd.grad(found.value(sums, problem.target).sum(), point)
-    torch.testing.assert_close(derivative, found.gradient(sums, problem.target), atol=1e-10, rtol=1e-10)
+    found = evaluated(dual.moved(DualPoint(torch.zeros_like(scale), torch.zeros_like(dual.ridge)), point), problem)
+    (derivative,) = torch.autograd.grad(dual.value(found).sum(), point)
+    torch.testing.assert_close(derivative, dual.gradient(found), atol=1e-10, rtol=1e-10)
 
 
 def test_the_dual_meets_the_primal():
     problem = draw(weighted=True)
-    count = problem.arm.sum(1)
-    point, sums, _ = solve_dual_of_target(problem.target, problem.ridge, count, lambda at: at.sums(problem))
-    for name, value in vars(point.sums(problem)).items():
-        assert torch.equal(getattr(sums, name), value)
-    dual = point.value(sums, problem.target)
+    dual, rows = Dual.of_problem(problem), ArmRows(problem.features, problem.arm)
+    found, _ = solve_dual_of_target(dual, rows.evaluate, rows.evaluate(uniform_point(dual)))
     weights = solved(problem)
     primal = target_objective(problem.features, weights, problem.arm, problem.target, problem.ridge)
-    torch.testing.assert_close(primal, -dual, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(primal, -dual.value(found), atol=1e-10, rtol=1e-10)
     shift = torch.einsum("bn,bnm->bm", weights, problem.features) - problem.target
-    torch.testing.assert_close(point.slope, shift, atol=1e-9, rtol=0)
-    torch.testing.assert_close(point.weights(problem)[0], weights, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.point.slope, shift, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.point.weights(problem), weights, atol=1e-9, rtol=0)
+    size = 1 / (weights.square() / problem.arm.clamp_min(1e-300)).sum(1)
+    torch.testing.assert_close(found.sums.effective_size, size, atol=0, rtol=1e-9)
 
 
 def test_gradients_are_finite_differences():
