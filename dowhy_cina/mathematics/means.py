@@ -45,7 +45,7 @@ KEPT_SIZE = 0.5
 #: Largest multiple of the ridge that is tried to reach the least effective size.
 LARGEST_RIDGE = 1e5
 #: Most solutions that are tried on the way to a size, how near its logarithm is near enough, and a try's tolerance.
-TRIALS, NEAR, ROUGH = 12, 1e-3, 1e-5
+TRIALS, NEAR, ROUGH = 12, 1e-3, 1e-7
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,12 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, evaluate
     alone = _least_concentrated(kernel_alone, step_in_ridge, start, floor, zero, most)
 
     def step_in_stress(found: Solved, floor: Tables) -> Tables:
-        # What the columns cost begins in proportion to the stress.
-        tiny = torch.finfo(floor.dtype).tiny
-        cost, most = (torch.log(alone.size / size).clamp_min(tiny) for size in (found.size, floor))
-        return torch.log(most / cost) * -cost / found.slope_in_stress(columns)
+        slope = found.slope_in_stress(columns)
+        # What the columns cost begins in proportion to the stress; they may bring size instead.
+        cost, most = (torch.log(alone.size / size) for size in (found.size, floor))
+        step = torch.where((cost > 0) & (most > NEAR * cost), torch.log(most / cost) * cost, most - cost) / -slope
+        # The least stress is the first to be tried, since the kernel's balance alone is all but its solution.
+        return torch.where(found.stress < STRESS, step, -torch.inf)
 
     floor = torch.maximum(floor, KEPT_SIZE * alone.size)
     ends = zero + math.log(STRESS), zero + math.log(LEAST_STRESS)
@@ -182,7 +184,6 @@ def _least_concentrated(
         if not bool(open_.any()):
             break
         share = (tried + step_to(found, floor) - near) / (far - near)
-        # The safe end may be the best there is.
         share = torch.where((share > 0) & (share < 1), share, torch.where(untried & (share >= 1), 1.0, 0.5))
         tried = torch.where(open_, near + share * (far - near), tried)
         # The start is nearer to the safe end.
@@ -190,7 +191,8 @@ def _least_concentrated(
         found = solve(replace(found, at=begin), tried, ROUGH)
         below, above = open_ & (found.size < floor), open_ & (found.size >= floor)
         near, far, untried = torch.where(below, tried, near), torch.where(above, tried, far), untried & ~above
-        open_ = open_ & (torch.log(found.size / floor).abs() > NEAR) & (near != far)
+        near_enough = (torch.log(found.size / floor).abs() <= NEAR) & (tried != safe)
+        open_ = open_ & ~near_enough & (near != far)
     if bool(short.any()):
         step = torch.nan_to_num(step_to(found, floor))
         tried = torch.minimum(torch.maximum(tried + step, torch.minimum(near, far)), torch.maximum(near, far))
