@@ -44,8 +44,10 @@ STRESS, LEAST_STRESS = 1.0, 1e-4
 KEPT_SIZE = 0.5
 #: Largest multiple of the ridge that is tried to reach the least effective size.
 LARGEST_RIDGE = 1e5
-#: Most solutions that are tried on the way to a size, how near its logarithm is near enough, and a try's tolerance.
-TRIALS, NEAR, ROUGH = 12, 1e-3, 1e-7
+#: Most solutions that are tried on the way to a size, and how near its logarithm is near enough for the last step.
+TRIALS, NEAR = 20, 1e-6
+#: Tolerance of a try, and of the last one, whose weights may be so small that others would not do.
+ROUGH, FINE = 1e-8, 1e-12
 
 
 @dataclass(frozen=True)
@@ -131,15 +133,15 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, evaluate
     """
     zero, columns = torch.zeros_like(ridge), target.columns.shape[1]
 
-    def solve(found: Solved, ridge: Tables, stress: Tables, tolerance: float) -> Solved:
+    def solve(found: Solved, ridge: Tables, stress: Tables, tolerance: Tables | float) -> Solved:
         dual = target.dual(ridge, stress, count)
         at, steps = solve_dual_of_target(dual, evaluate, found.at.times(ridge / found.ridge), tolerance)
         return Solved(dual, at, stress, found.steps + steps)
 
-    def kernel_alone(found: Solved, log_multiple: Tables, tolerance: float) -> Solved:
+    def kernel_alone(found: Solved, log_multiple: Tables, tolerance: Tables | float) -> Solved:
         return solve(found, ridge * log_multiple.exp(), zero, tolerance)
 
-    def with_columns(found: Solved, log_stress: Tables, tolerance: float) -> Solved:
+    def with_columns(found: Solved, log_stress: Tables, tolerance: Tables | float) -> Solved:
         return solve(found, found.ridge, log_stress.exp(), tolerance)
 
     def step_in_ridge(found: Solved, floor: Tables) -> Tables:
@@ -164,7 +166,7 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, evaluate
 
 
 def _least_concentrated(
-    solve: Callable[[Solved, Tables, float], Solved],
+    solve: Callable[[Solved, Tables, Tables | float], Solved],
     step_to: Callable[[Solved, Tables], Tables],
     start: Solved,
     floor: Tables,
@@ -196,7 +198,7 @@ def _least_concentrated(
     if bool(short.any()):
         step = torch.nan_to_num(step_to(found, floor))
         tried = torch.minimum(torch.maximum(tried + step, torch.minimum(near, far)), torch.maximum(near, far))
-    return solve(found, tried, TOLERANCE)
+    return solve(found, tried, torch.where(short, FINE, TOLERANCE))
 
 
 def balance_with_means(

@@ -314,7 +314,7 @@ def line_search(
 
 
 def solve_dual_of_target(
-    dual: Dual, evaluate: Evaluate, start: Evaluated, tolerance: float = TOLERANCE
+    dual: Dual, evaluate: Evaluate, start: Evaluated, tolerance: Tables | float = TOLERANCE
 ) -> tuple[Evaluated, int]:
     """Solution of the dual, and the steps it took, each of which takes one pass over the rows or a few.
 
@@ -326,7 +326,7 @@ def solve_dual_of_target(
     evaluate : callable
     start : Evaluated
         Where to begin.
-    tolerance : float
+    tolerance : Tensor of shape (B,), or float
         Largest entry of the gradient at which a table is solved.
     """
     at, steps = start, 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import cvxpy
 import numpy as np
 import pytest
@@ -17,10 +15,8 @@ from dowhy_cina.mathematics.newton import (
     MOST_STEPS,
     ArmProblem,
     ArmRows,
-    Curvature,
     Dual,
     DualPoint,
-    Sums,
     balance_to_target,
     simplex,
     solve_dual_of_target,
@@ -288,98 +284,7 @@ def test_blocks_of_rows_are_the_tensor_of_features(kept):
     torch.testing.assert_close(solved(changed(whole, features=rows)), solved(whole), atol=1e-10, rtol=0)
 
 
-# The dual
-
-
-@pytest.mark.parametrize("level", [0.2, 0.02])
-def test_sums_of_parts_are_those_of_the_whole(level):
-    """And those of the definition, whether most rows carry weight or few do."""
-    problem = draw(weighted=True)
-    rng = np.random.default_rng(1)
-    point = DualPoint(double(0.1 * rng.normal(size=(2, M))), double([level, level / 2]))
-    parts = [
-        evaluated(point, changed(problem, features=problem.features[:, rows], arm=problem.arm[:, rows]))
-        for rows in (slice(0, 7), slice(7, 8), slice(8, N))
-    ]
-    whole = evaluated(point, problem)
-    margins = point.level[:, None] - torch.einsum("bnm,bm->bn", problem.features, point.slope)
-    carrying = problem.arm * (margins > 0)
-    assert carrying.any()
-    assert not (carrying > 0)[problem.arm > 0].all()
-    shares = carrying * margins
-    sums = Sums(shares.sum(1), (shares * margins).sum(1), torch.einsum("bn,bnm->bm", shares, problem.features))
-    carried = torch.einsum("bn,bnm->bm", carrying, problem.features)
-    gram = torch.einsum("bn,bnm,bnk->bmk", carrying, problem.features, problem.features)
-    for kind, expected in (("sums", sums), ("curvature", Curvature(carrying.sum(1), carried, gram))):
-        added = getattr(parts[0], kind) + getattr(parts[1], kind) + getattr(parts[2], kind)
-        assert isinstance(added, type(expected))
-        for name, value in vars(expected).items():
-            for found in (added, getattr(whole, kind)):
-                torch.testing.assert_close(getattr(found, name), value, atol=1e-12, rtol=1e-12, msg=name)
-
-
-def test_scaled_points_have_the_weights_of_a_scaled_ridge():
-    problem = draw(weighted=True)
-    point = DualPoint(double(0.1 * np.random.default_rng(1).normal(size=(2, M))), double([0.2, 0.1]))
-    factor = double([3.0, 0.2])
-    scaled = evaluated(point, problem).times(factor)
-    again = evaluated(scaled.point, problem)
-    for kind in ("sums", "curvature"):
-        for name, value in vars(getattr(again, kind)).items():
-            torch.testing.assert_close(getattr(getattr(scaled, kind), name), value, atol=1e-12, rtol=1e-12, msg=name)
-    weights = scaled.point.weights(changed(problem, ridge=problem.ridge * factor))
-    torch.testing.assert_close(weights, point.weights(problem), atol=1e-12, rtol=1e-12)
-    assert torch.equal(scaled.sums.effective_size, scaled.where(double([1, 1]) > 0, again).sums.effective_size)
-
-
-def test_tables_of_two_points_side_by_side():
-    problem = draw(weighted=True)
-    one, two = (
-        evaluated(DualPoint(torch.full((2, M), slope, dtype=torch.float64), double([0.2, 0.1])), problem)
-        for slope in (0.01, -0.02)
-    )
-    both = one.where(torch.tensor([True, False]), two)
-    for kind in ("point", "sums", "curvature"):
-        for name, value in vars(getattr(both, kind)).items():
-            expected = [getattr(getattr(at, kind), name)[table] for table, at in enumerate((one, two))]
-            assert torch.equal(value, torch.stack(expected)), name
-
-
-def test_factors_are_those_of_the_features():
-    """A factor of zero leaves a feature out."""
-    problem = draw(weighted=True)
-    scale = double([[0.0, 1.0, 2.0, 0.5, 0.0, 3.0], [1.0, 1.0, 0.1, 0.0, 4.0, 1.0]])
-    dual = dataclasses.replace(Dual.of_problem(problem), scale=scale)
-    rows = ArmRows(problem.features, problem.arm)
-    found, _ = solve_dual_of_target(dual, rows.evaluate, rows.evaluate(uniform_point(dual)))
-    scaled = changed(problem, features=problem.features * scale[:, None], target=problem.target * scale)
-    torch.testing.assert_close(simplex(found.point.weights(problem), problem.arm), solved(scaled), atol=1e-10, rtol=0)
-    assert not found.point.slope[scale == 0].any()
-    torch.testing.assert_close(dual.scaled(found.point).slope * scale, found.point.slope)
-
-
-def test_gradient_of_the_dual_is_finite_differences():
-    problem = draw(weighted=True)
-    scale = double(np.random.default_rng(2).random((2, M)) + 0.5)
-    dual = dataclasses.replace(Dual.of_problem(problem), scale=scale)
-    point = double(np.random.default_rng(1).normal(size=(2, M + 1)) * 0.1 + 0.1).requires_grad_()
-    found = evaluated(dual.moved(DualPoint(torch.zeros_like(scale), torch.zeros_like(dual.ridge)), point), problem)
-    (derivative,) = torch.autograd.grad(dual.value(found).sum(), point)
-    torch.testing.assert_close(derivative, dual.gradient(found), atol=1e-10, rtol=1e-10)
-
-
-def test_the_dual_meets_the_primal():
-    problem = draw(weighted=True)
-    dual, rows = Dual.of_problem(problem), ArmRows(problem.features, problem.arm)
-    found, _ = solve_dual_of_target(dual, rows.evaluate, rows.evaluate(uniform_point(dual)))
-    weights = solved(problem)
-    primal = target_objective(problem.features, weights, problem.arm, problem.target, problem.ridge)
-    torch.testing.assert_close(primal, -dual.value(found), atol=1e-10, rtol=1e-10)
-    shift = torch.einsum("bn,bnm->bm", weights, problem.features) - problem.target
-    torch.testing.assert_close(found.point.slope, shift, atol=1e-9, rtol=0)
-    torch.testing.assert_close(found.point.weights(problem), weights, atol=1e-9, rtol=0)
-    size = 1 / (weights.square() / problem.arm.clamp_min(1e-300)).sum(1)
-    torch.testing.assert_close(found.sums.effective_size, size, atol=0, rtol=1e-9)
+# Gradients
 
 
 def test_gradients_are_finite_differences():
