@@ -123,7 +123,7 @@ def test_bounds_are_met_on_tables_of_every_distance(ridge, shift):
 
 
 def test_the_search_takes_few_passes(monkeypatch):
-    """Each is one over the rows; where both bounds bind, it tries some ridges and stresses of two or three passes each."""
+    """Each is one over the rows; where both bounds bind, a ridge or stress that is tried takes two or three."""
     calls, evaluate = [], ArmRows.evaluate
     monkeypatch.setattr(ArmRows, "evaluate", lambda rows, point: calls.append(1) or evaluate(rows, point))
     problem, columns, goal = draw(tables=1, apart=1.0, ridge=0.02)
