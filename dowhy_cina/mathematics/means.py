@@ -176,8 +176,10 @@ def _least_concentrated(
     """Solution for the parameter nearest to the wanted one, on the way to the safe one, whose size is the floor.
 
     ``solve`` takes the solution so far, the parameter (B,) and a tolerance; ``step_to`` gives the Newton step in the
-    parameter to a size. Steps are kept between the ends of a bracket. So is the last one, which hits the floor: the
-    solution has no jumps. A table's search does not depend on its company in the batch.
+    parameter to a size. Steps are kept between the ends of a bracket. So is the last one, which hits the floor. The
+    solution jumps only where the size does not rise all the way to the safe end, and one of the parameters that have
+    the floor's size ceases to: with columns that bring size, if the kernel's balance alone is at the floor. A table's
+    search does not depend on its company in the batch.
     """
     found, tried = solve(start, wanted, ROUGH), wanted
     open_ = short = found.size < floor

@@ -8,6 +8,8 @@ On the simplex, the weights ``a`` of an arm with sampling weights ``r`` minimise
 whose solution gives the weights, ``a_i = r_i max(0, v - phi_i' u) / ridge``, and ``u = phi' a - target``: the rows
 attend to one query. It is convex and once differentiable, quadratic as long as the same rows carry weight, and a Newton
 step goes to the minimum over those. So the last step ends at the solution, to rounding, wherever the first one began.
+A point takes one pass over the rows; the curvature that the next step needs is of those that carry weight, or of those
+that began and ceased to since the last step.
 
 Letters: B tables, N rows, M features.
 
@@ -243,7 +245,7 @@ class Dual:
     target : Tensor, shape (B, M)
     ridge, count : Tensor, shape (B,)
         The latter the arm's sum of sampling weights.
-    scale : Tensor, shape (B, M), optional
+    scale : Tensor, shape (B, M)
         Factors of the features; points are those of the features without. A feature times zero is left out.
     """
 

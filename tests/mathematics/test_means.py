@@ -100,7 +100,7 @@ def test_the_ridge_rises_until_weights_are_worth_enough():
 @pytest.mark.parametrize("ridge", [1e-3, 0.3])
 @pytest.mark.parametrize("shift", [0.0, 0.4])
 def test_bounds_are_met_on_tables_of_every_distance(ridge, shift):
-    """To five digits, but for tables whose least stress already takes the kernel's weights below the bound."""
+    """To four digits, but for tables whose least stress already takes the kernel's weights below the bound."""
     tables = 24
     problem, columns, goal = draw(tables=tables, ridge=ridge)
     goal = columns.mean(1) + torch.linspace(0, 2.5, tables, dtype=torch.float64)[:, None]
