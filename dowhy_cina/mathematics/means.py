@@ -26,7 +26,17 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import JoinedFeatures, Rows, Tables
 from dowhy_cina.mathematics.concentration import LARGEST_SHARE, LEAST_FACTOR
-from dowhy_cina.mathematics.newton import TOLERANCE, ArmProblem, DualPoint, Sums, solve_dual_of_target, weights_at
+from dowhy_cina.mathematics.newton import (
+    TOLERANCE,
+    ArmProblem,
+    ArmRows,
+    Dual,
+    DualPoint,
+    Evaluate,
+    Evaluated,
+    solve_dual_of_target,
+    weights_at,
+)
 
 #: Stress on the columns' means, and the least that is tried.
 STRESS, LEAST_STRESS = 1.0, 1e-4
@@ -34,8 +44,10 @@ STRESS, LEAST_STRESS = 1.0, 1e-4
 KEPT_SIZE = 0.5
 #: Largest multiple of the ridge that is tried to reach the least effective size.
 LARGEST_RIDGE = 1e5
-#: Most solutions that are tried on the way to a size, how near its logarithm is near enough, and a try's tolerance.
-TRIALS, NEAR, ROUGH = 8, 0.03, 1e-5
+#: Most solutions that are tried on the way to a size, and how near its logarithm is near enough for the last step.
+TRIALS, NEAR = 20, 1e-6
+#: Tolerance of a try, and of the last one, whose weights may be so small that others would not do.
+ROUGH, FINE = 1e-8, 1e-12
 
 
 @dataclass(frozen=True)
@@ -49,30 +61,58 @@ class MeansTarget:
         """Means of the kernel's features and of the columns times an amplitude."""
         return torch.cat([self.features, amplitude[:, None] * self.columns], 1)
 
+    def dual(self, ridge: Tables, stress: Tables, count: Tables) -> Dual:
+        """The dual whose columns have the amplitude as their factor; of a stress of zero, the kernel alone."""
+        scale = torch.ones_like(self.features), (stress * ridge).sqrt()[:, None].expand_as(self.columns)
+        return Dual(self.joined(torch.ones_like(ridge)), ridge, count, torch.cat(scale, 1))
+
 
 @dataclass(frozen=True)
 class Solved:
     """Solution of the dual of every table with a ridge and a stress of its own, and the Newton steps that led there."""
 
-    point: DualPoint
-    ridge: Tables
+    dual: Dual
+    at: Evaluated
     stress: Tables
     steps: int
+
+    @property
+    def ridge(self) -> Tables:
+        """Ridge of every table."""
+        return self.dual.ridge
 
     @property
     def amplitude(self) -> Tables:
         """Factor of the columns."""
         return (self.stress * self.ridge).sqrt()
 
-    def with_columns(self, count: int) -> Solved:
-        """The same weights with so many columns beside the kernel's features, of the least stress."""
-        slope = torch.cat([self.point.slope, self.ridge.new_zeros(len(self.ridge), count)], 1)
-        return replace(self, point=DualPoint(slope, self.point.level))
+    @property
+    def point(self) -> DualPoint:
+        """Point of the kernel's features and the columns times the amplitude."""
+        return self.dual.scaled(self.at.point)
 
+    @property
+    def size(self) -> Tables:
+        """Effective sample size of the weights."""
+        return self.at.sums.effective_size
 
-#: What the rows of an arm add up to at a point of the dual, given the amplitude of the columns, or None for the kernel
-#: alone, and the ridge.
-SumsAt = Callable[[DualPoint, Tables | None, Tables], Sums]
+    def slope_in_ridge(self) -> Tables:
+        """Derivative of the size's logarithm in the ridge's, without columns and while the same rows carry weight."""
+        return 2 + self._change(-self._right())
+
+    def slope_in_stress(self, columns: int) -> Tables:
+        """Derivative of the size's logarithm in the stress's, while the same rows carry weight."""
+        pull = torch.cat([self.point.slope, torch.zeros_like(self.ridge)[:, None]], 1)
+        pull[:, : -columns - 1] = 0
+        return self._change(-pull)
+
+    def _right(self) -> Float[Tensor, "B K"]:
+        gap = self.point.slope + self.dual.scale * self.dual.target
+        return torch.cat([-gap, torch.ones_like(self.ridge)[:, None]], 1)
+
+    def _change(self, pull: Float[Tensor, "B K"]) -> Tables:
+        spread = self.at.sums.squares / self.ridge.square()
+        return 2 * (self._right() * self.dual.solve(self.at.curvature, pull)).sum(1) / spread
 
 
 def least_size(count: Tables) -> Tables:
@@ -80,7 +120,7 @@ def least_size(count: Tables) -> Tables:
     return torch.minimum(LEAST_FACTOR * count ** (1 / 3), LARGEST_SHARE * count)
 
 
-def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, sums_at: SumsAt) -> Solved:
+def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, evaluate: Evaluate) -> Solved:
     """Solve the problem above.
 
     Parameters
@@ -88,80 +128,79 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, sums_at:
     target : MeansTarget
     ridge, count : Tensor, shape (B,)
         Ridge, and the arm's sum of sampling weights.
-    sums_at : callable
+    evaluate : callable
+        Evaluates a point of the dual of the kernel's features and, beside them, the columns.
     """
+    zero, columns = torch.zeros_like(ridge), target.columns.shape[1]
 
-    def kernel_alone(found: Solved, log_multiple: Tables, tolerance: float) -> tuple[Solved, Tables]:
-        new = ridge * log_multiple.exp()
-        factor = new / found.ridge
-        start = DualPoint(found.point.slope * factor[:, None], found.point.level * factor)
-        point, sums, steps = solve_dual_of_target(
-            target.features, new, count, lambda at: sums_at(at, None, new), start, tolerance
-        )
-        return Solved(point, new, found.stress, found.steps + steps), effective_size(sums, new)
+    def solve(found: Solved, ridge: Tables, stress: Tables, tolerance: Tables | float) -> Solved:
+        dual = target.dual(ridge, stress, count)
+        at, steps = solve_dual_of_target(dual, evaluate, found.at.times(ridge / found.ridge), tolerance)
+        return Solved(dual, at, stress, found.steps + steps)
 
-    def with_columns(found: Solved, log_stress: Tables, tolerance: float) -> tuple[Solved, Tables]:
-        moved, columns = replace(found, stress=log_stress.exp()), target.features.shape[1]
-        slope = found.point.slope.clone()
-        slope[:, columns:] *= (found.amplitude / moved.amplitude)[:, None]
-        point, sums, steps = solve_dual_of_target(
-            target.joined(moved.amplitude),
-            found.ridge,
-            count,
-            lambda at: sums_at(at, moved.amplitude, found.ridge),
-            DualPoint(slope, found.point.level),
-            tolerance,
-        )
-        return replace(moved, point=point, steps=found.steps + steps), effective_size(sums, found.ridge)
+    def kernel_alone(found: Solved, log_multiple: Tables, tolerance: Tables | float) -> Solved:
+        return solve(found, ridge * log_multiple.exp(), zero, tolerance)
 
-    zero = torch.zeros_like(ridge)
-    least, most = zero + math.log(LEAST_STRESS), zero + math.log(STRESS)
-    start = Solved(DualPoint.start(ridge, count, target.features.shape[1]), ridge, least.exp(), 0)
-    floor = least_size(count)
-    found, size = _least_concentrated(kernel_alone, start, floor, zero, zero + math.log(LARGEST_RIDGE))
-    floor = torch.maximum(floor, KEPT_SIZE * size)
-    return _least_concentrated(with_columns, found.with_columns(target.columns.shape[1]), floor, most, least)[0]
+    def with_columns(found: Solved, log_stress: Tables, tolerance: Tables | float) -> Solved:
+        return solve(found, found.ridge, log_stress.exp(), tolerance)
+
+    def step_in_ridge(found: Solved, floor: Tables) -> Tables:
+        return torch.log(floor / found.size) / found.slope_in_ridge()
+
+    uniform = evaluate(DualPoint.start(ridge, count, target.features.shape[1] + columns))
+    start, floor = Solved(target.dual(ridge, zero, count), uniform, zero, 0), least_size(count)
+    most = zero + math.log(LARGEST_RIDGE)
+    alone = _least_concentrated(kernel_alone, step_in_ridge, start, floor, zero, most)
+
+    def step_in_stress(found: Solved, floor: Tables) -> Tables:
+        slope = found.slope_in_stress(columns)
+        # What the columns cost begins in proportion to the stress; they may bring size instead.
+        cost, most = (torch.log(alone.size / size) for size in (found.size, floor))
+        step = torch.where((cost > 0) & (most > NEAR * cost), torch.log(most / cost) * cost, most - cost) / -slope
+        # The least stress is the first to be tried, since the kernel's balance alone is all but its solution.
+        return torch.where(found.stress < STRESS, step, -torch.inf)
+
+    floor = torch.maximum(floor, KEPT_SIZE * alone.size)
+    ends = zero + math.log(STRESS), zero + math.log(LEAST_STRESS)
+    return _least_concentrated(with_columns, step_in_stress, alone, floor, *ends)
 
 
 def _least_concentrated(
-    solve: Callable[[Solved, Tables, float], tuple[Solved, Tables]],
+    solve: Callable[[Solved, Tables, Tables | float], Solved],
+    step_to: Callable[[Solved, Tables], Tables],
     start: Solved,
     floor: Tables,
     wanted: Tables,
     safe: Tables,
-) -> tuple[Solved, Tables]:
+) -> Solved:
     """Solution for the parameter nearest to the wanted one, on the way to the safe one, whose size is the floor.
 
-    ``solve`` takes the solution so far, the parameter (B,) and a tolerance, and gives the solution and its effective
-    sample size. The search interpolates the size's logarithm between the ends of a bracket, and so does its last step,
-    which hits the floor: the solution has no jumps. A table's search does not depend on its company in the batch.
+    ``solve`` takes the solution so far, the parameter (B,) and a tolerance; ``step_to`` gives the Newton step in the
+    parameter to a size. Steps are kept between the ends of a bracket. So is the last one, which hits the floor. The
+    solution jumps only where the size does not rise all the way to the safe end, and one of the parameters that have
+    the floor's size ceases to: with columns that bring size, if the kernel's balance alone is at the floor. A table's
+    search does not depend on its company in the batch.
     """
-    found, size = solve(start, wanted, TOLERANCE)
-    open_ = short = size < floor
-    if not bool(short.any()):
-        return found, size
-    near, far, tried = wanted, torch.where(short, safe, wanted), wanted
-    size_near, size_far = size, torch.full_like(size, torch.inf)
+    found, tried = solve(start, wanted, ROUGH), wanted
+    open_ = short = found.size < floor
+    near, far, untried = wanted, torch.where(short, safe, wanted), short
     for _ in range(TRIALS):
-        share = torch.log(floor / size_near) / torch.log(size_far / size_near)
-        share = torch.where(torch.isfinite(size_far), share, 0.5).clamp(0.1, 0.9)
-        tried = torch.where(open_, near + share * (far - near), tried)
-        found, size = solve(found, tried, ROUGH)
-        below, above = open_ & (size < floor), open_ & (size >= floor)
-        near, far = torch.where(below, tried, near), torch.where(above, tried, far)
-        size_near, size_far = torch.where(below, size, size_near), torch.where(above, size, size_far)
-        open_ = open_ & (torch.log(size / floor).abs() > NEAR)
         if not bool(open_.any()):
             break
-    share = torch.log(floor / size_near) / torch.log(size_far / size_near)
-    # The safe end, where nothing before it was enough, is the best there is.
-    last = torch.where(torch.isfinite(size_far), near + share * (far - near), far)
-    return solve(found, torch.where(short, last, wanted), TOLERANCE)
-
-
-def effective_size(sums: Sums, ridge: Tables) -> Tables:
-    """``(sum a)^2 / sum a^2 / r`` of the weights at a point of the dual."""
-    return sums.weights.square() * ridge / sums.quadratic.clamp_min(torch.finfo(ridge.dtype).tiny)
+        share = (tried + step_to(found, floor) - near) / (far - near)
+        share = torch.where((share > 0) & (share < 1), share, torch.where(untried & (share >= 1), 1.0, 0.5))
+        tried = torch.where(open_, near + share * (far - near), tried)
+        # The start is nearer to the safe end.
+        begin = found.at.where(~open_ | (share < 1), start.at.times(found.ridge / start.ridge))
+        found = solve(replace(found, at=begin), tried, ROUGH)
+        below, above = open_ & (found.size < floor), open_ & (found.size >= floor)
+        near, far, untried = torch.where(below, tried, near), torch.where(above, tried, far), untried & ~above
+        near_enough = (torch.log(found.size / floor).abs() <= NEAR) & (tried != safe)
+        open_ = open_ & ~near_enough & (near != far)
+    if bool(short.any()):
+        step = torch.nan_to_num(step_to(found, floor))
+        tried = torch.minimum(torch.maximum(tried + step, torch.minimum(near, far)), torch.maximum(near, far))
+    return solve(found, tried, torch.where(short, FINE, TOLERANCE))
 
 
 def balance_with_means(
@@ -184,17 +223,12 @@ def balance_with_means(
     """
     target = MeansTarget(problem.target, goal)
 
-    def posed(amplitude: Tables | None, ridge: Tables) -> ArmProblem:
-        if amplitude is None:
-            return replace(problem, ridge=ridge)
-        features = JoinedFeatures(problem.features, columns, amplitude)
-        return ArmProblem(features, problem.arm, target.joined(amplitude), ridge)
-
     with torch.no_grad():
-        found = solve_with_means(
-            target, problem.ridge, problem.arm.sum(1), lambda at, amplitude, ridge: at.sums(posed(amplitude, ridge))
-        )
+        rows = ArmRows(JoinedFeatures(problem.features, columns, torch.ones_like(problem.ridge)), problem.arm)
+        found = solve_with_means(target, problem.ridge, problem.arm.sum(1), rows.evaluate)
     # The factor of the ridge and the stress are taken as given by gradients.
     ridge = problem.ridge * (found.ridge / problem.ridge.detach())
-    final = posed((found.stress * ridge).sqrt(), ridge)
+    amplitude = (found.stress * ridge).sqrt()
+    features = JoinedFeatures(problem.features, columns, amplitude)
+    final = ArmProblem(features, problem.arm, target.joined(amplitude), ridge)
     return final, weights_at(final, found.point), found.steps

@@ -8,6 +8,8 @@ On the simplex, the weights ``a`` of an arm with sampling weights ``r`` minimise
 whose solution gives the weights, ``a_i = r_i max(0, v - phi_i' u) / ridge``, and ``u = phi' a - target``: the rows
 attend to one query. It is convex and once differentiable, quadratic as long as the same rows carry weight, and a Newton
 step goes to the minimum over those. So the last step ends at the solution, to rounding, wherever the first one began.
+A point takes one pass over the rows; the curvature that the next step needs is of those that carry weight, or of those
+that began and ceased to since the last step.
 
 Letters: B tables, N rows, M features.
 
@@ -19,10 +21,12 @@ Qi and Sun (1993), A nonsmooth version of Newton's method, Mathematical Programm
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import (
@@ -34,7 +38,9 @@ from dowhy_cina.mathematics.balancing import (
     features_gram,
     relative_target_gap,
     scale_rows,
+    take_rows,
 )
+from dowhy_cina.mathematics.kernels import places_of
 
 #: Largest entry of the dual's gradient at which a table is solved; the weights then sum to one within it.
 TOLERANCE = 1e-10
@@ -76,23 +82,57 @@ class Sums:
 
     Attributes
     ----------
-    weights, quadratic, carrying : Tensor, shape (B,)
-        Sums of ``a_i``, of ``a_i (v - phi_i' u)``, and of ``r_i`` over the rows that carry weight.
-    moment, carried : Tensor, shape (B, M)
-        Sums of ``a_i phi_i``, and of ``r_i phi_i`` over the rows that carry weight.
-    gram : Tensor, shape (B, M, M)
-        Sum of ``r_i phi_i phi_i'`` over the rows that carry weight.
+    margins, squares : Tensor, shape (B,)
+        Sums of ``r_i m_i`` and ``r_i m_i^2`` over the rows that carry weight: those with a positive margin
+        ``m_i = v - phi_i' u``.
+    moment : Tensor, shape (B, M)
+        Sum of ``r_i m_i phi_i`` over the same rows.
     """
 
-    weights: Tables
-    quadratic: Tables
-    carrying: Tables
+    margins: Tables
+    squares: Tables
     moment: Float[Tensor, "B M"]
+
+    def __add__(self, other: Sums) -> Sums:
+        return _joined(torch.add, self, other)
+
+    @property
+    def effective_size(self) -> Tables:
+        """``(sum a)^2 / sum a^2 / r`` of the weights."""
+        return self.margins.square() / self.squares.clamp_min(torch.finfo(self.squares.dtype).tiny)
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """What the rows of an arm that carry weight add up to whatever it is; those of parts of a table can be added.
+
+    Attributes
+    ----------
+    carrying : Tensor, shape (B,)
+        Sum of ``r_i`` over the rows that carry weight.
+    carried : Tensor, shape (B, M)
+        Sum of ``r_i phi_i``.
+    gram : Tensor, shape (B, M, M)
+        Sum of ``r_i phi_i phi_i'``.
+    """
+
+    carrying: Tables
     carried: Float[Tensor, "B M"]
     gram: Float[Tensor, "B M M"]
 
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(*(one + two for one, two in zip(vars(self).values(), vars(other).values(), strict=True)))
+    def __add__(self, other: Curvature) -> Curvature:
+        return _joined(torch.add, self, other)
+
+
+Parts = TypeVar("Parts", Sums, Curvature, "DualPoint")
+
+
+def _joined(join: Callable[[Tensor, Tensor], Tensor], one: Parts, two: Parts) -> Parts:
+    return type(one)(*map(join, vars(one).values(), vars(two).values()))
+
+
+def _chosen(chosen: Bool[Tensor, " B"], one: Parts, two: Parts) -> Parts:
+    return _joined(lambda mine, other: torch.where(chosen.view(-1, *[1] * (mine.ndim - 1)), mine, other), one, two)
 
 
 @dataclass(frozen=True)
@@ -107,120 +147,210 @@ class DualPoint:
         """Uniform weights, of arms with this sum of sampling weights."""
         return cls(ridge.new_zeros(len(ridge), features), ridge / count)
 
-    def weights(self, problem: ArmProblem) -> tuple[Rows, Rows]:
-        """Weights before they sum to one, and the margins ``v - phi_i' u``."""
-        margins = self.level[:, None] - apply(problem.features, self.slope)
-        return margins.clamp_min(0) * problem.arm / problem.ridge[:, None], margins
+    def margins(self, features: Features) -> Rows:
+        """``v - phi_i' u`` of every row."""
+        return self.level[:, None] - apply(features, self.slope)
 
-    def sums(self, problem: ArmProblem) -> Sums:
-        """Sums over the rows of tables in memory."""
-        weights, margins = self.weights(problem)
-        carrying = problem.arm * (margins > 0)
-        return Sums(
-            weights.sum(1),
-            (weights * margins).sum(1),
-            carrying.sum(1),
-            combine(problem.features, weights),
-            combine(problem.features, carrying),
-            features_gram(scale_rows(problem.features, carrying.sqrt())),
-        )
+    def weights(self, problem: ArmProblem) -> Rows:
+        """Weights before they sum to one."""
+        return self.margins(problem.features).clamp_min(0) * problem.arm / problem.ridge[:, None]
 
-    def value(self, sums: Sums, target: Float[Tensor, "B M"]) -> Tables:
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A point of the dual, what the rows add up to there, and how their curvature is found, where it is asked for."""
+
+    point: DualPoint
+    sums: Sums
+    find: Callable[[], Curvature]
+
+    @cached_property
+    def curvature(self) -> Curvature:
+        """Of the rows that carry weight."""
+        return self.find()
+
+    def times(self, factor: Tables) -> Evaluated:
+        """Slope and level times a positive factor: the weights of a ridge as many times as large."""
+        column = factor[:, None]
+        point = DualPoint(self.point.slope * column, self.point.level * factor)
+        sums = Sums(self.sums.margins * factor, self.sums.squares * factor.square(), self.sums.moment * column)
+        return Evaluated(point, sums, lambda: self.curvature)
+
+    def where(self, chosen: Bool[Tensor, " B"], other: Evaluated) -> Evaluated:
+        """The chosen tables of this one, and the others of the other."""
+        point, sums = _chosen(chosen, self.point, other.point), _chosen(chosen, self.sums, other.sums)
+        return Evaluated(point, sums, lambda: _chosen(chosen, self.curvature, other.curvature))
+
+
+#: Evaluates a point of the dual, which takes one pass over the rows.
+Evaluate = Callable[[DualPoint], Evaluated]
+
+
+class ArmRows:
+    """Rows of an arm in memory, and their curvature where it was last asked for.
+
+    Parameters
+    ----------
+    features : Tensor of shape (B, N, M), RowFeatures or JoinedFeatures
+    arm : Tensor, shape (B, N)
+        Sampling weights, 0 for rows that are not in it.
+    """
+
+    def __init__(self, features: Features, arm: Rows) -> None:
+        self._features, self._arm = features, arm
+        self._last: tuple[Rows, Curvature] | None = None
+
+    def evaluate(self, point: DualPoint) -> Evaluated:
+        """Evaluate a point of the dual."""
+        margins = point.margins(self._features)
+        shares = margins.clamp_min(0) * self._arm
+        sums = Sums(shares.sum(1), (shares * margins).sum(1), combine(self._features, shares))
+        return Evaluated(point, sums, lambda: self._curvature(self._arm * (margins > 0)))
+
+    def _curvature(self, carrying: Rows) -> Curvature:
+        """From the rows that carry weight, or from those that began and ceased to since the last time, if fewer."""
+        if torch.is_grad_enabled():
+            return self._of(carrying)
+        if self._last is None:
+            found = self._of(carrying)
+        else:
+            before, found = self._last
+            begun, ceased = (carrying - before).clamp_min(0), (before - carrying).clamp_min(0)
+            if _most(begun + ceased) >= _most(carrying):
+                found = self._of(carrying)
+            elif _most(begun + ceased) > 0:
+                found = _joined(torch.add, found, _joined(torch.sub, self._of(begun), self._of(ceased)))
+        self._last = carrying, replace(found, carrying=carrying.sum(1))
+        return self._last[1]
+
+    def _of(self, arm: Rows) -> Curvature:
+        places = places_of(arm)
+        features = self._features
+        if places.shape != arm.shape:
+            features, arm = take_rows(features, places), arm.gather(1, places)
+        return Curvature(arm.sum(1), combine(features, arm), features_gram(scale_rows(features, arm.sqrt())))
+
+
+def _most(weights: Rows) -> int:
+    """Most rows with a weight in any table."""
+    return int((weights > 0).sum(1).max())
+
+
+@dataclass(frozen=True)
+class Dual:
+    """The dual of every table, but for what its rows add up to.
+
+    Attributes
+    ----------
+    target : Tensor, shape (B, M)
+    ridge, count : Tensor, shape (B,)
+        The latter the arm's sum of sampling weights.
+    scale : Tensor, shape (B, M)
+        Factors of the features; points are those of the features without. A feature times zero is left out.
+    """
+
+    target: Float[Tensor, "B M"]
+    ridge: Tables
+    count: Tables
+    scale: Float[Tensor, "B M"]
+
+    @classmethod
+    def of_problem(cls, problem: ArmProblem) -> Dual:
+        """The dual of a problem, whose features have no further factors."""
+        return cls(problem.target, problem.ridge, problem.arm.sum(1), torch.ones_like(problem.target))
+
+    def scaled(self, point: DualPoint) -> DualPoint:
+        """Point of the features times their factors."""
+        return DualPoint(torch.where(self.scale > 0, point.slope / self.scale, 0.0), point.level)
+
+    def value(self, at: Evaluated) -> Tables:
         """Dual objective, to be minimised."""
-        return self.slope.square().sum(1) / 2 + (self.slope * target).sum(1) - self.level + sums.quadratic / 2
+        slope = self.scaled(at.point).slope
+        linear = (at.point.slope * self.target).sum(1) - at.point.level
+        return slope.square().sum(1) / 2 + linear + at.sums.squares / (2 * self.ridge)
 
-    def gradient(self, sums: Sums, target: Float[Tensor, "B M"]) -> Float[Tensor, "B K"]:
-        """Gradient in slope and level, side by side."""
-        return torch.cat([self.slope + target - sums.moment, sums.weights[:, None] - 1], 1)
+    def gradient(self, at: Evaluated) -> Float[Tensor, "B K"]:
+        """Gradient in the slope and level of the features times their factors, side by side."""
+        moment = at.sums.moment / self.ridge[:, None]
+        slope = self.scaled(at.point).slope + self.scale * (self.target - moment)
+        return torch.cat([slope, (at.sums.margins / self.ridge - 1)[:, None]], 1)
 
-    def moved(self, step: Float[Tensor, "B K"]) -> DualPoint:
+    def solve(self, curvature: Curvature, right: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """Solution of the Newton system, which is the Hessian times the ridge."""
+        size, scale = self.scale.shape[1], self.scale
+        system = right.new_empty(len(right), size + 1, size + 1)
+        system[:, :size, :size] = curvature.gram * scale[:, :, None] * scale[:, None]
+        system[:, :size, size] = system[:, size, :size] = -curvature.carried * scale
+        least = LEAST_CARRYING * self.count
+        system[:, size, size] = torch.where(curvature.carrying > 0, curvature.carrying, least)
+        # Times the ridge, so that a small one does not drive the entries apart.
+        identity = torch.eye(size + 1, dtype=right.dtype, device=right.device) * self.ridge[:, None, None]
+        identity[:, size, size] = 1e-12 * system[:, size, size]
+        factor = torch.linalg.cholesky(system + identity)
+        return torch.cholesky_solve(right[..., None], factor)[..., 0]
+
+    def direction(self, at: Evaluated) -> Float[Tensor, "B K"]:
+        """Step to the minimum over the rows that carry weight."""
+        return -self.solve(at.curvature, self.gradient(at) * self.ridge[:, None])
+
+    def moved(self, point: DualPoint, step: Float[Tensor, "B K"]) -> DualPoint:
         """Point that lies a step away."""
-        return DualPoint(self.slope + step[:, :-1], self.level + step[:, -1])
-
-
-def newton_direction(gradient: Float[Tensor, "B K"], sums: Sums, ridge: Tables, count: Tables) -> Float[Tensor, "B K"]:
-    """Step to the minimum over the rows that carry weight."""
-    size = sums.gram.shape[-1]
-    system = sums.gram.new_empty(len(ridge), size + 1, size + 1)
-    system[:, :size, :size] = sums.gram
-    system[:, :size, size] = system[:, size, :size] = -sums.carried
-    system[:, size, size] = torch.where(sums.carrying > 0, sums.carrying, LEAST_CARRYING * count)
-    # Times the ridge, so that a small one does not drive the entries apart.
-    identity = torch.eye(size + 1, dtype=gradient.dtype, device=gradient.device) * ridge[:, None, None]
-    identity[:, size, size] = 1e-12 * system[:, size, size]
-    factor = torch.linalg.cholesky(system + identity)
-    return -torch.cholesky_solve((gradient * ridge[:, None])[..., None], factor)[..., 0]
+        return DualPoint(point.slope + self.scale * step[:, :-1], point.level + step[:, -1])
 
 
 def line_search(
-    point: DualPoint,
-    direction: Float[Tensor, "B K"],
-    target: Float[Tensor, "B M"],
-    state: tuple[Tables, Float[Tensor, "B K"], Tensor],
-    sums_at: Callable[[DualPoint], Sums],
-) -> tuple[DualPoint, Sums]:
-    """Step of the moving tables, halved until the dual falls as its slope promises.
-
-    ``state`` holds the value and gradient at the point, and which tables move.
-    """
-    value, gradient, moving = state
-    promise, length = SUFFICIENT * (gradient * direction).sum(1), moving.to(value.dtype)
+    dual: Dual, at: Evaluated, direction: Float[Tensor, "B K"], moving: Bool[Tensor, " B"], evaluate: Evaluate
+) -> Evaluated:
+    """Step of the moving tables, halved until the dual falls as its slope promises."""
+    value = dual.value(at)
+    promise, length = SUFFICIENT * (dual.gradient(at) * direction).sum(1), moving.to(value.dtype)
     for _ in range(HALVINGS):
-        found = point.moved(length[:, None] * direction)
-        sums = sums_at(found)
-        new = found.value(sums, target)
+        found = evaluate(dual.moved(at.point, length[:, None] * direction))
+        new = dual.value(found)
         # Below the rounding of the value nothing can be promised.
         short = (new > value + length * promise) & (new - value > 1e-13 * value.abs())
         if not bool(short.any()):
             break
         length = torch.where(short, length / 2, length)
-    return found, sums
+    return found
 
 
 def solve_dual_of_target(
-    target: Float[Tensor, "B M"],
-    ridge: Tables,
-    count: Tables,
-    sums_at: Callable[[DualPoint], Sums],
-    start: DualPoint | None = None,
-    tolerance: float = TOLERANCE,
-) -> tuple[DualPoint, Sums, int]:
-    """Solution of the dual, the sums there and the steps it took, given what the rows of an arm add up to at a point.
+    dual: Dual, evaluate: Evaluate, start: Evaluated, tolerance: Tables | float = TOLERANCE
+) -> tuple[Evaluated, int]:
+    """Solution of the dual, and the steps it took, each of which takes one pass over the rows or a few.
 
     A table that is solved stays, so that its solution does not depend on its company in the batch.
 
     Parameters
     ----------
-    target : Tensor, shape (B, M)
-    ridge, count : Tensor, shape (B,)
-        The latter the arm's sum of sampling weights.
-    sums_at : callable
-    start : DualPoint, optional
-        Where to begin; at uniform weights by default.
-    tolerance : float
+    dual : Dual
+    evaluate : callable
+    start : Evaluated
+        Where to begin.
+    tolerance : Tensor of shape (B,), or float
         Largest entry of the gradient at which a table is solved.
     """
-    point, steps = start or DualPoint.start(ridge, count, target.shape[1]), 0
-    sums, lowest, smallest = sums_at(point), torch.full_like(ridge, torch.inf), torch.full_like(ridge, torch.inf)
+    at, steps = start, 0
+    lowest = smallest = torch.full_like(dual.ridge, torch.inf)
     while steps < MOST_STEPS:
-        gradient, value = point.gradient(sums, target), point.value(sums, target)
-        size = gradient.abs().amax(1)
+        value, size = dual.value(at), dual.gradient(at).abs().amax(1)
         # A table that neither falls nor levels out any more has come as far as its rounding lets it.
         moving = (size > tolerance) & ((value < lowest) | (size < smallest))
         if not bool(moving.any()):
             break
         steps, lowest, smallest = steps + 1, torch.minimum(value, lowest), torch.minimum(size, smallest)
-        direction = newton_direction(gradient, sums, ridge, count)
-        point, sums = line_search(point, direction, target, (value, gradient, moving), sums_at)
-    return point, sums, steps
+        at = line_search(dual, at, dual.direction(at), moving, evaluate)
+    return at, steps
 
 
 def balance_to_target(problem: ArmProblem) -> tuple[Rows, int]:
     """Weights of an arm that minimise target balancing, to rounding, and the steps to them; they sum to one."""
-    count = problem.arm.sum(1)
     with torch.no_grad():
-        point, _, steps = solve_dual_of_target(problem.target, problem.ridge, count, lambda at: at.sums(problem))
-    return weights_at(problem, point), steps
+        dual, rows = Dual.of_problem(problem), ArmRows(problem.features, problem.arm)
+        start = rows.evaluate(DualPoint.start(dual.ridge, dual.count, dual.target.shape[1]))
+        found, steps = solve_dual_of_target(dual, rows.evaluate, start)
+    return weights_at(problem, found.point), steps
 
 
 def weights_at(problem: ArmProblem, point: DualPoint) -> Rows:
@@ -229,9 +359,9 @@ def weights_at(problem: ArmProblem, point: DualPoint) -> Rows:
     Gradients flow through one more step, which at the solution has the solution's derivatives.
     """
     if torch.is_grad_enabled():
-        sums, count = point.sums(problem), problem.arm.sum(1)
-        point = point.moved(newton_direction(point.gradient(sums, problem.target), sums, problem.ridge, count))
-    return simplex(point.weights(problem)[0], problem.arm)
+        dual, at = Dual.of_problem(problem), ArmRows(problem.features, problem.arm).evaluate(point)
+        point = dual.moved(point, dual.direction(at))
+    return simplex(point.weights(problem), problem.arm)
 
 
 def simplex(weights: Rows, arm: Rows) -> Rows:

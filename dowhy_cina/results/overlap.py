@@ -146,7 +146,8 @@ def _exceeds(value: float, measure: str) -> int:
 def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     """Grade how few rows of an arm carry the estimate; a small arm whose rows all carry it is no more than strained."""
     size, largest = arm.effective_size, arm.largest_weight
-    uneven = size < (arm.clusters or arm.rows) / 2
+    # Half of them is also the least that weights of a small arm may rest on, which is met but for last bits.
+    uneven = size <= (arm.clusters or arm.rows) / 2 * (1 + _TIE)
     grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
     kind = "clusters" if arm.clusters else "rows"
     text = f"the weights of the {arm.rows} {name} rows{arm.held} are worth {size:.3g} equally weighted {kind}"

@@ -71,6 +71,20 @@ class TestCopies:
         ours, theirs = (result.conditional_effects(table[0]) for result in (found, once))
         np.testing.assert_allclose(ours, theirs, atol=1e-7 * once.standard_error)
 
+    @pytest.mark.parametrize("seed", range(2))
+    def test_where_outcomes_are_skewed(self, seed):
+        frame, t, _ = draw(400, seed)
+        table = frame, t, np.exp(1.3 * frame["a"].to_numpy() + 0.3 * np.random.default_rng(seed + 20).normal(size=400))
+        again, options, pair = twice(*table)
+        once, found = dowhy_cina.estimate_effect(*table), dowhy_cina.estimate_effect(*again, **options)
+        assert any(
+            fitted.regression.logarithm is not None and float(fitted.regression.logarithm.share) > 0.3
+            for fitted in once.function.state.outcomes
+        )
+        assert found.value == pytest.approx(once.value, rel=1e-7)
+        assert found.standard_error == pytest.approx(once.standard_error, rel=1e-7)
+        np.testing.assert_allclose(np.bincount(pair, found.weights), once.weights, atol=1e-8)
+
     def test_with_sampling_weights_of_their_own(self):
         table, weights = draw(300), np.random.default_rng(3).choice([0.5, 1.0, 3.0], 300)
         again, options, pair = twice(*table)

@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct
 
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import CinaError
+from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, RowFeatures
+from dowhy_cina.model.fitting import MARGIN
+from dowhy_cina.model.outcome import OutcomeRows
 from dowhy_cina.model.state import errors_at
 from dowhy_cina.model.variance import ConditionalHead
 
@@ -36,16 +39,21 @@ def analysis():
     return analyse(*draw(), options=EstimatorOptions(landmarks=N))
 
 
-def process(analysis, arm):
-    """The arm's regression as a process with a vague intercept, fitted by scikit-learn."""
+def process(analysis, arm, linear=False):
+    """A member of the arm's regression as a process with a vague intercept, fitted by scikit-learn."""
     model, table = analysis.function.state.outcomes[arm].regression, analysis._table
-    signal = float(model.fit.signal_variance)
+    fit = model.linear.fit if linear else model.kernel.fit
+    signal = float(fit.signal_variance)
     kernel = ConstantKernel(1e5 * signal, "fixed")
-    for amplitude, scale in zip(model.space.kernel.amplitudes[0].tolist(), HEAD_SCALES, strict=True):
-        kernel = kernel + ConstantKernel(signal * amplitude, "fixed") * RBF(scale, "fixed")
+    if linear:
+        kernel = kernel + ConstantKernel(signal, "fixed") * DotProduct(0.0, "fixed")
+    else:
+        for amplitude, scale in zip(model.space.kernel.amplitudes[0].tolist(), HEAD_SCALES, strict=True):
+            kernel = kernel + ConstantKernel(signal * amplitude, "fixed") * RBF(scale, "fixed")
     inside = table.treatment[0].numpy() == arm
-    regressor = GaussianProcessRegressor(kernel, alpha=signal * float(model.fit.penalty), optimizer=None)
-    return regressor.fit(model.space.kernel.landmarks[0].numpy()[inside], table.outcome[0].numpy()[inside])
+    rows = table.covariates[0] if linear else model.space.kernel.landmarks[0]
+    regressor = GaussianProcessRegressor(kernel, alpha=signal * float(fit.penalty), optimizer=None)
+    return regressor.fit(rows.numpy()[inside], table.outcome[0].numpy()[inside])
 
 
 def with_head(function, coefficients):
@@ -64,16 +72,22 @@ def test_scikit_learns_gaussian_process(analysis):
     encoded = torch.from_numpy(function.preprocessor.transform(rows))[None]
     with torch.no_grad():
         foreign = function.model.foreign_rows(function.state, encoded)
-    means, variances = [], []
+    means, variances, straight = [], [], []
     for arm, fitted in enumerate(function.state.outcomes):
-        model = fitted.regression
-        mean, sd = process(analysis, arm).predict(foreign.outcome_rows[arm].keys[0].numpy(), return_std=True)
-        level = float(model.fit.intercept)
-        mean = level + float(model.trust) * (mean - level)
+        model, own = fitted.regression, foreign.outcome_rows[arm]
+        mean, sd = process(analysis, arm).predict(own.kernel.keys[0].numpy(), return_std=True)
+        line, line_sd = process(analysis, arm, linear=True).predict(encoded[0].numpy(), return_std=True)
+        assert model.logarithm is None
+        level, shares = float(model.intercept), [float(share) for share in model.shares]
+        straight.append(shares[1] / sum(shares))
+        variances.append((1 - straight[arm]) * sd**2 + straight[arm] * line_sd**2)
+        mean = level + shares[0] * (mean - level) + shares[1] * (line - level)
         means.append(mean.clip(float(model.lower), float(model.upper)))
-        variances.append(sd**2)
-        ours = model.posterior_variance(foreign.outcome_rows[arm])[0]
-        np.testing.assert_allclose(ours.detach(), sd**2, rtol=0.01)  # the jitter of the landmarks' Gram
+        one, none = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        for kept, theirs in (([one, none], sd), ([none, one], line_sd)):
+            ours = model.with_shares(kept).posterior_variance(own)[0]
+            np.testing.assert_allclose(ours.detach(), theirs**2, rtol=0.01)  # the jitter of the landmarks' Gram
+    assert any(0.05 < share < 0.95 for share in straight)
     np.testing.assert_allclose(effects, function.scale * (means[1] - means[0]), atol=1e-3 * function.scale)
     np.testing.assert_allclose(errors, function.scale * np.sqrt(variances[0] + variances[1]), rtol=0.01)
 
@@ -88,20 +102,27 @@ def test_what_is_said_of_an_error(analysis):
         arms = errors_at(function.state, foreign)
     for arm, (fitted, said) in enumerate(zip(function.state.outcomes, arms, strict=True)):
         model, table = fitted.regression, analysis._table
-        own = foreign.outcome_rows[arm]
-        raw, trust = model.fit.predict(own)[0].numpy(), float(model.trust)
-        inside = table.treatment[0].numpy() == arm
-        values = model.fit.predict(model.rows(table.covariates, key_coordinate(analysis)))[0].numpy()[inside]
+        own, inside = foreign.outcome_rows[arm], table.treatment[0].numpy() == arm
+        raw = [part[0].numpy() for part in model.parts(own)]
+        seen = model.rows(table.covariates, key_coordinate(analysis))
+        values = [part[0].numpy()[inside] for part in model.parts(seen)]
+        trust, shares = float(model.trust), [float(share) for share in model.shares]
+        among = [share / trust for share in shares]
         np.testing.assert_allclose(said.posterior, model.posterior_variance(own))
-        spread = values.var() + (said.posterior * said.seen)[0].numpy()
-        level = values.mean()
-        np.testing.assert_allclose(said.departure[0], trust**2 * (raw - level) ** 2 / spread, rtol=1e-6)
-        ends = level + trust * (np.array([values.min(), values.max()]) - level)
-        moved = raw - (level + trust * (raw - level)).clip(*ends)
+        spread = among[0] * values[0].var() + among[1] * values[1].var() + (said.posterior * said.seen)[0].numpy()
+        level = table.outcome[0].numpy()[inside].mean()
+        by_members, fitted_values = (among[0] * one[0] + among[1] * one[1] for one in (raw, values))
+        predicted = level + trust * (by_members - level)
+        np.testing.assert_allclose(said.departure[0], (predicted - level) ** 2 / spread, rtol=1e-6)
+        ends = level + trust * (np.array([fitted_values.min(), fitted_values.max()]) - level)
+        left = (analysis._state.loo_residuals[0].numpy()[inside] ** 2).mean() / table.outcome[0].numpy()[inside].var()
+        margin = MARGIN * (1 / left - 1) * np.ptp(ends) * np.array([-1, 1])
+        moved = by_members - predicted.clip(*(ends + margin))
         np.testing.assert_allclose(said.moved[0], moved**2 / said.posterior[0].numpy(), atol=1e-9)
         # Every row is a landmark: the landmarks represent the kernel wherever there are rows, and not far away.
         assert (said.seen > 0.95).float().mean() > 0.5
-        far = model.error_at(RowFeatures(model.space.kernel, own.keys + 1e3, None))
+        away = RowFeatures(model.space.kernel, own.kernel.keys + 1e3, None)
+        far = model.error_at(OutcomeRows(away, own.columns))
         assert (far.seen < said.seen.min()).all()
     calibrated = with_head(function, [-1.0, 0.5, 0.5, 0.3, 1.0])
     expected = calibrated.model.conditional(arms).sqrt()[0].numpy()
@@ -115,20 +136,25 @@ def key_coordinate(analysis):
 
 
 def test_blocks_change_nothing(analysis, monkeypatch):
-    model = analysis.function.state.outcomes[1].regression
-    keys = torch.from_numpy(np.random.default_rng(2).normal(size=(1, 30, model.space.kernel.landmarks.shape[2])))
-    whole = model.posterior_variance(RowFeatures.build(model.space.kernel, keys, keep=True))
+    model, rng = analysis.function.state.outcomes[1].regression, np.random.default_rng(2)
+    keys = torch.from_numpy(rng.normal(size=(1, 30, model.space.kernel.landmarks.shape[2])))
+    columns = ColumnFeatures(torch.from_numpy(rng.normal(size=(1, 30, 2))))
+    whole = model.posterior_variance(OutcomeRows(RowFeatures.build(model.space.kernel, keys, keep=True), columns))
     monkeypatch.setattr("dowhy_cina.mathematics.kernels.BLOCK_ENTRIES", 4 * N)
-    torch.testing.assert_close(model.posterior_variance(RowFeatures(model.space.kernel, keys, None)), whole)
+    parts = model.posterior_variance(OutcomeRows(RowFeatures(model.space.kernel, keys, None), columns))
+    torch.testing.assert_close(parts, whole)
 
 
 def test_fewer_landmarks_are_no_surer(analysis):
-    """What landmarks cannot represent counts as unknown: there the variance is the prior's or more."""
+    """What landmarks cannot represent counts as unknown: there the kernel's variance is the prior's or more."""
     few = analyse(*draw(), options=EstimatorOptions(landmarks=10))
     model = few.function.state.outcomes[0].regression
+    model = model.with_shares([torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
     far = torch.full((1, 1, model.space.kernel.landmarks.shape[2]), 1e3, dtype=torch.float64)
-    unseen = model.posterior_variance(RowFeatures(model.space.kernel, far, None))
-    assert float(unseen) >= float(model.fit.signal_variance * model.space.kernel.diagonal)
+    rows = OutcomeRows(RowFeatures(model.space.kernel, far, None), ColumnFeatures(far[..., :2]))
+    assert float(model.posterior_variance(rows)) >= float(
+        model.kernel.fit.signal_variance * model.space.kernel.diagonal
+    )
 
 
 def test_far_from_the_data_less_is_known(analysis):

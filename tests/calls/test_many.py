@@ -57,6 +57,35 @@ def test_tables_of_one_shape_share_forward_passes(monkeypatch):
         )
 
 
+def skewed(seed, arms, rows=250):
+    """A table in whose arms of these numbers the logarithm of the outcome is a line."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 3))
+    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    level = x[:, 0] + 0.4 * rng.normal(size=rows)
+    return x, t, np.where(np.isin(t, arms), np.exp(1.3 * level), level + t)
+
+
+def test_only_some_tables_have_logarithms(monkeypatch):
+    """In one arm, in both or in none: they share a forward pass and have the numbers of one by one."""
+    shared = []
+    monkeypatch.setattr(many, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables))
+    arms = [[], [1], [0, 1], [], [0], [0, 1], [], [1]]
+    tables = [skewed(6 + place % 2, which) for place, which in enumerate(arms)]
+    together = dowhy_cina.estimate_effects(iter(tables))
+    assert shared == [len(tables)]
+    for ours, one, which in zip(together, tables, arms, strict=True):
+        alone, logarithms = dowhy_cina.estimate_effect(*one), []
+        for name in ("value", "standard_error", "p_value", "degrees_of_freedom"):
+            assert getattr(ours, name) == pytest.approx(getattr(alone, name), rel=1e-7)
+        theirs = alone.conditional_effects(one[0][:5])
+        np.testing.assert_allclose(ours.conditional_effects(one[0][:5]), theirs, rtol=1e-6)
+        for arm, fitted in enumerate(alone.function.state.outcomes):
+            if fitted.regression.logarithm is not None and float(fitted.regression.logarithm.share) > 0.3:
+                logarithms.append(arm)
+        assert logarithms == which
+
+
 def test_a_pass_that_fails_leaves_each_table_to_itself(monkeypatch):
     def broken(tables):
         raise RuntimeError("out of memory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,18 +23,21 @@ from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.outcome import toward_mean
+from dowhy_cina.model.outcome import combined
 from dowhy_cina.model.state import TableBatch
 
 N, D = 60, 3
 
 
-def draw(tables=2, weighted=False, seed=0):
-    """Confounded tables in standard units; half of the rows are landmarks."""
+def draw(tables=2, weighted=False, skewed=False, seed=0):
+    """Confounded tables in standard units; half of the rows are landmarks. The second treated arm may be skewed."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(tables, N, D))
     t = (rng.random((tables, N)) < 1 / (1 + np.exp(-x[..., 0]))).astype(float)
     y = np.sin(x[..., 0]) + 0.5 * t + 0.3 * rng.normal(size=(tables, N))
+    if skewed:
+        tail = np.exp(1.2 * np.sin(x[1, :, 0]) + 0.5 * rng.normal(size=N))
+        y[1] = np.where(t[1] > 0, 0.5 * tail, y[1])
     marks = torch.stack([torch.from_numpy(rng.permutation(N)[: N // 2]) for _ in range(tables)])
     weights = torch.from_numpy(rng.choice([0.4, 1.0, 2.5], size=(tables, N))) if weighted else None
     if weighted:
@@ -54,23 +58,30 @@ def populations(table):
     return {name: values / values.sum(1, keepdim=True) for name, values in rows.items()}
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "weighted"])
+@pytest.fixture(params=["plain", "weighted", "skewed", "weighted skewed"])
 def case(request, model):
     """A batch, what the model says of it, the moments of its average row, and balancing weights."""
-    table = draw(weighted=request.param)
+    table = draw(weighted="weighted" in request.param, skewed="skewed" in request.param)
     with torch.no_grad():
         state = model(table)
         moments = moments_of(model, table, state, Target("ate", populations(table)["ate"]))
         weights = balance_arms(model, table, state, moments.balance).weights
+    if "skewed" in request.param:
+        assert float(state.outcomes[1].regression.logarithm.share[1]) > 0.5
+    assert tables_without_logarithm(state) == ([0] if "skewed" in request.param else [0, 1])
     return table, state, moments, weights
+
+
+def tables_without_logarithm(state):
+    """Places of the tables both of whose regressions are linear in the outcomes."""
+    shares = [fitted.regression.logarithm.share for fitted in state.outcomes if fitted.regression.logarithm is not None]
+    return [b for b in range(2) if not any(share[b] for share in shares)]
 
 
 def unclipped(state, table):
     """The state with the regressions' own predictions in the place of those cut to the arms' ranges."""
     regressions = [fitted.regression for fitted in state.outcomes]
-    means = [
-        one.unclipped(one.fit.predict(fitted.rows)) for one, fitted in zip(regressions, state.outcomes, strict=True)
-    ]
+    means = [one.combined(one.parts(fitted.rows)) for one, fitted in zip(regressions, state.outcomes, strict=True)]
     residuals = table.outcome - torch.where(table.treatment > 0, means[1], means[0])
     outcomes = [dataclasses.replace(fitted, means=mean) for fitted, mean in zip(state.outcomes, means, strict=True)]
     return dataclasses.replace(state, outcomes=tuple(outcomes), residuals=residuals)
@@ -86,8 +97,14 @@ def test_moments_are_means_over_the_population(model, case):
         expected = (population[..., None] * state.balance_features).sum(1)
         torch.testing.assert_close(moments.balance.features, expected)
         for ours, fitted in zip(moments.outcomes, state.outcomes, strict=True):
-            phi = fitted.rows.kernel.features(fitted.rows.keys)
-            torch.testing.assert_close(ours, (population[..., None] * phi).sum(1), atol=1e-9, rtol=0)
+            rows = fitted.rows.kernel
+            parts = [rows.kernel.features(rows.keys), fitted.rows.columns.values]
+            if fitted.regression.logarithm is not None:
+                link, log = fitted.regression.logarithm.link, fitted.regression.logarithm.fit.predict(rows)
+                slope = (link.sign * link.factor)[:, None] * log.exp()
+                parts += [slope[..., None], slope[..., None] * parts[0]]
+            expected = (population[..., None] * torch.cat(parts, 2)).sum(1)
+            torch.testing.assert_close(ours, expected, atol=1e-8, rtol=1e-9)
         torch.testing.assert_close(moments.effects, state.means[1] - state.means[0])
 
 
@@ -143,15 +160,41 @@ def test_perfect_fits_need_no_correction(case):
     assert not augmented_contributions(table, perfect, moments, weights, found).scatter.any()
 
 
+def predictions(fitted, rows, outcome, at):
+    """What members say of the arm's rows and of others, refitted to ``outcome``, and the arm's mean.
+
+    Penalties, and of a logarithm sign and shift, stay as they are. Of the predictions of rows by the others, on which
+    the factor of its way back rests, the part that leaving the row out makes stays too.
+    """
+    regression, (own, columns) = fitted.regression, (fitted.rows.kernel, fitted.rows.columns)
+    level = (rows * outcome).sum(1, keepdim=True) / rows.sum(1, keepdim=True)
+    kernel = fit_ridge(gram_statistics(own, outcome, rows), regression.kernel.fit.penalty)
+    linear = fit_ridge(gram_statistics(columns, outcome, rows), regression.linear.fit.penalty)
+    inside = [kernel.predict(own), linear.predict(columns)]
+    outside = [kernel.predict(at.kernel), linear.predict(at.columns)]
+    if regression.logarithm is None:
+        return inside, outside, level
+    log, link = regression.logarithm.fit, regression.logarithm.link
+    sign, shift = link.sign[:, None], link.shift[:, None]
+    before, now = (torch.log(torch.where(rows > 0, sign * y + shift, 1)) for y in (fitted.outcome, outcome))
+    fit, held = (fit_ridge(gram_statistics(own, y, rows), log.penalty) for y in (now, before))
+    leverage = rows * held.leverage(own, torch.ones_like(rows))
+    apart = before - (before - held.predict(own)) / (1 - leverage) - held.predict(own)
+    grown = (rows * (fit.predict(own) + apart).exp()).sum(1, keepdim=True)
+    factor = (rows * (sign * outcome + shift)).sum(1, keepdim=True) / grown
+    back = [sign * (factor * fit.predict(features).exp() - shift) for features in (own, at.kernel)]
+    return [*inside, back[0]], [*outside, back[1]], level
+
+
 def written_out(table, state, fitted_at, moments, weights, share, outcome):
-    """The augmented estimate from fits to ``outcome`` that no range cuts; penalties, trust, weights and share stay."""
+    """The augmented estimate from fits to ``outcome`` that no range cuts; weights and all shares stay."""
     total = 0
     for arm, fitted in enumerate(state.outcomes):
-        rows = table.arm(arm)
-        fit = fit_ridge(gram_statistics(fitted.rows, outcome, rows), fitted.regression.fit.penalty)
-        trust = fitted.regression.trust
-        residuals = outcome - toward_mean(fit, fit.predict(fitted.rows), trust)
-        plug_in = (moments.weights * toward_mean(fit, fit.predict(fitted_at[arm]), trust)).sum(1)
+        rows, shares = table.arm(arm), fitted.regression.shares
+        known = SimpleNamespace(regression=fitted.regression, rows=fitted.rows, outcome=table.outcome)
+        inside, outside, level = predictions(known, rows, outcome, fitted_at[arm])
+        residuals = outcome - combined(level, inside, shares)
+        plug_in = (moments.weights * combined(level, outside, shares)).sum(1)
         total = total + (2 * arm - 1) * (plug_in + share * (weights * (rows > 0) * residuals).sum(1))
     return total
 
@@ -159,7 +202,7 @@ def written_out(table, state, fitted_at, moments, weights, share, outcome):
 @pytest.mark.parametrize("target", ["ate", "att", "any", "foreign"])
 @pytest.mark.parametrize("share", [0.0, 0.35, 1.0])
 def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share):
-    """The estimate is linear in the outcomes but for clipped predictions: a step of one is a derivative."""
+    """But for clipped predictions; by central differences, as logarithms are not linear in the outcomes."""
     table, state, _, weights = case
     fitted_at = [fitted.rows for fitted in state.outcomes]
     if target == "foreign":
@@ -170,15 +213,18 @@ def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share
         moments = moments_of(model, table, state, Target(target, populations(table)[target]))
     shares = torch.full((2,), share, dtype=torch.float64)
     ours = regression_weights(table, state, moments, weights, shares)
-    before = written_out(table, state, fitted_at, moments, weights, shares, table.outcome)
+    linear = tables_without_logarithm(state)
+    width = 0.5 if len(linear) == 2 else 1e-5
     for row in range(N):
-        moved = table.outcome.clone()
-        moved[:, row] += 1
-        step = written_out(table, state, fitted_at, moments, weights, shares, moved) - before
-        torch.testing.assert_close(ours[:, row], step, atol=1e-7, rtol=0)
+        ends = []
+        for step in (-width, width):
+            moved = table.outcome.clone()
+            moved[:, row] += step
+            ends.append(written_out(table, state, fitted_at, moments, weights, shares, moved))
+        torch.testing.assert_close(ours[:, row], (ends[1] - ends[0]) / (2 * width), atol=1e-7, rtol=0)
     for arm in (0, 1):
-        total = (ours * (table.treatment == arm)).sum(1)
-        torch.testing.assert_close(total, torch.full((2,), 2.0 * arm - 1).double(), atol=1e-8, rtol=0)
+        total = (ours * (table.treatment == arm)).sum(1)[linear]
+        torch.testing.assert_close(total, torch.full_like(total, 2.0 * arm - 1), atol=1e-8, rtol=0)
 
 
 def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(model, case):
@@ -188,7 +234,9 @@ def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(model, case
         moments = moments_of(model, table, free, Target("rows", population))
         found = augmented_effect(table, free, moments, weights)
         outcome_weights = augmented_contributions(table, free, moments, weights, found).outcome_weights
-        torch.testing.assert_close((outcome_weights * table.outcome).sum(1), found.value, atol=1e-8, rtol=0)
+        linear = tables_without_logarithm(state)
+        ours = (outcome_weights * table.outcome).sum(1)
+        torch.testing.assert_close(ours[linear], found.value[linear], atol=1e-8, rtol=0)
 
 
 def test_contributions_by_hand(case):

@@ -155,17 +155,22 @@ def test_smaller_arm(case):
 
 def test_imbalance_of_the_outcome_weights_by_grams(case):
     table, state, found, parts = case
-    regression, balance = np.zeros(2), np.zeros(2)
+    regression, balance, straight = np.zeros(2), np.zeros(2), ([], [])
     for arm in (0, 1):
-        features, inside = state.outcomes[arm].rows, (table.treatment == arm).double()
-        fit = state.outcomes[arm].regression.fit
+        fitted, inside = state.outcomes[arm], (table.treatment == arm).double()
+        kernel, linear = fitted.regression.kernel, fitted.regression.linear
+        assert fitted.regression.logarithm is None
         difference = (found.moments.weights - (2 * arm - 1) * found.contributions.outcome_weights * inside).numpy()
         for b in range(2):
-            phi, psi = features.kernel.features(features.keys)[b].numpy(), state.balance_features[b].numpy()
+            phi = fitted.rows.kernel.kernel.features(fitted.rows.kernel.keys)[b].numpy()
+            x, psi = table.covariates[b].numpy(), state.balance_features[b].numpy()
             d, sampling = difference[b], table.arm(arm)[b].numpy()
-            regression[b] += float(fit.signal_variance[b]) * (d @ (phi @ phi.T) @ d)
+            straight[arm].append(float(linear.share[b] / (kernel.share[b] + linear.share[b])))
+            for share, fit, z in ((1 - straight[arm][b], kernel.fit, phi), (straight[arm][b], linear.fit, x)):
+                regression[b] += share * float(fit.signal_variance[b]) * (d @ (z @ z.T) @ d)
             unexplained = np.average(state.loo_residuals[b].numpy() ** 2, weights=sampling)
             balance[b] += unexplained * (d @ (psi @ psi.T) @ d) / float(state.balance_kernel.diagonal[b])
+    assert any(0.01 < share < 0.99 for shares in straight for share in shares)
     np.testing.assert_allclose(parts["regression"], regression, rtol=1e-5)
     np.testing.assert_allclose(parts["balance"], balance, rtol=1e-5)
 

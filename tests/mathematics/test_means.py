@@ -13,7 +13,7 @@ from dowhy_cina.mathematics.balancing import JoinedFeatures, apply, combine, fea
 from dowhy_cina.mathematics.concentration import least_size
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
 from dowhy_cina.mathematics.means import KEPT_SIZE, LEAST_STRESS, STRESS, balance_with_means
-from dowhy_cina.mathematics.newton import ArmProblem, balance_to_target
+from dowhy_cina.mathematics.newton import ArmProblem, ArmRows, balance_to_target
 
 N, M, L = 80, 6, 3
 
@@ -80,7 +80,7 @@ def test_weights_keep_their_share_of_the_effective_size():
     assert LEAST_STRESS <= float(stress[1]) < STRESS
     kept = size(weights, problem.arm) / alone
     assert kept[0] > KEPT_SIZE
-    assert float(kept[1]) == pytest.approx(KEPT_SIZE, rel=0.01)
+    assert float(kept[1]) == pytest.approx(KEPT_SIZE, rel=1e-4)
     missed = (combine(columns, weights) - goal)[1].norm()
     assert missed < (combine(columns, balance_to_target(problem)[0]) - goal)[1].norm()
 
@@ -94,7 +94,46 @@ def test_the_ridge_rises_until_weights_are_worth_enough():
     assert (size(balance_to_target(far)[0], far.arm) < double(floor) / 1.5).all()
     joined, weights, _ = balance_with_means(far, columns, goal)
     assert (joined.ridge > 2 * far.ridge).all()
-    np.testing.assert_allclose(size(weights, far.arm), floor, rtol=0.02)
+    np.testing.assert_allclose(size(weights, far.arm), floor, rtol=1e-4)
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 0.3])
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_bounds_are_met_on_tables_of_every_distance(ridge, shift):
+    """To four digits, but for tables whose least stress already takes the kernel's weights below the bound."""
+    tables = 24
+    problem, columns, goal = draw(tables=tables, ridge=ridge)
+    goal = columns.mean(1) + torch.linspace(0, 2.5, tables, dtype=torch.float64)[:, None]
+    problem = ArmProblem(problem.features, problem.arm, problem.target + shift, problem.ridge)
+    joined, weights, _ = balance_with_means(problem, columns, goal)
+    alone = ArmProblem(problem.features, problem.arm, problem.target, joined.ridge)
+    kernel, found = (size(each, problem.arm) for each in (balance_to_target(alone)[0], weights))
+    least = double([least_size(float(rows)) for rows in problem.arm.sum(1)])
+    raised = joined.ridge > 1.001 * problem.ridge
+    np.testing.assert_allclose(kernel[raised], least[raised], rtol=1e-5)
+    floor = torch.maximum(least, KEPT_SIZE * kernel)
+    stress = joined.features.amplitude.square() / joined.ridge
+    full, last = stress > 0.999 * STRESS, stress < 1.001 * LEAST_STRESS
+    between = ~full & ~last
+    assert (found[full] >= floor[full] * (1 - 1e-5)).all()
+    assert (found[last] >= floor[last] * (1 - 1e-2)).all()
+    assert int(between.sum()) > 0
+    np.testing.assert_allclose(found[between], floor[between], rtol=2e-5)
+    assert (joined.gap(weights) < 1e-9).all()
+
+
+def test_the_search_takes_few_passes(monkeypatch):
+    """Each is one over the rows; where both bounds bind, a ridge or stress that is tried takes two or three."""
+    calls, evaluate = [], ArmRows.evaluate
+    monkeypatch.setattr(ArmRows, "evaluate", lambda rows, point: calls.append(1) or evaluate(rows, point))
+    problem, columns, goal = draw(tables=1, apart=1.0, ridge=0.02)
+    balance_with_means(problem, columns, columns.mean(1))
+    assert len(calls) <= 8
+    calls.clear()
+    far = ArmProblem(problem.features, problem.arm, problem.target + 0.4, problem.ridge)
+    joined = balance_with_means(far, columns, goal)[0]
+    assert (joined.ridge > far.ridge).all()
+    assert len(calls) <= 40
 
 
 def test_nothing_jumps_where_a_bound_begins_to_bind():

@@ -14,8 +14,9 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
 from dowhy_cina.mathematics.newton import (
     MOST_STEPS,
     ArmProblem,
+    ArmRows,
+    Dual,
     DualPoint,
-    Sums,
     balance_to_target,
     simplex,
     solve_dual_of_target,
@@ -47,6 +48,14 @@ def weights_of(problem):
 
 def changed(problem, **parts):
     return ArmProblem(**{**vars(problem), **parts})
+
+
+def evaluated(point, problem):
+    return ArmRows(problem.features, problem.arm).evaluate(point)
+
+
+def uniform_point(dual):
+    return DualPoint.start(dual.ridge, dual.count, dual.target.shape[1])
 
 
 def gap_of(problem, weights):
@@ -178,14 +187,14 @@ def test_steps_end_where_the_table_is_solved():
     for problem in (draw(), changed(draw(), target=draw().target + 2), first_rows(3)(draw())):
         calls = []
 
-        def sums_at(point, problem=problem, calls=calls):
+        def evaluate(point, problem=problem, calls=calls):
             calls.append(point)
-            return point.sums(problem)
+            return evaluated(point, problem)
 
-        point, _, steps = solve_dual_of_target(problem.target, problem.ridge, problem.arm.sum(1), sums_at)
+        dual = Dual.of_problem(problem)
+        found, steps = solve_dual_of_target(dual, evaluate, evaluate(uniform_point(dual)))
         assert steps < len(calls)
-        gradient = point.gradient(point.sums(problem), problem.target)
-        assert gradient.abs().max() <= 1e-10
+        assert dual.gradient(evaluated(found.point, problem)).abs().max() <= 1e-10
         assert len(calls) < MOST_STEPS / 2
 
 
@@ -275,53 +284,7 @@ def test_blocks_of_rows_are_the_tensor_of_features(kept):
     torch.testing.assert_close(solved(changed(whole, features=rows)), solved(whole), atol=1e-10, rtol=0)
 
 
-# The dual
-
-
-def test_sums_of_parts_are_those_of_the_whole():
-    problem = draw(weighted=True)
-    rng = np.random.default_rng(1)
-    point = DualPoint(double(0.1 * rng.normal(size=(2, M))), double([0.2, 0.1]))
-    parts = [
-        point.sums(changed(problem, features=problem.features[:, rows], arm=problem.arm[:, rows]))
-        for rows in (slice(0, 7), slice(7, 8), slice(8, N))
-    ]
-    added, whole = parts[0] + parts[1] + parts[2], point.sums(problem)
-    assert isinstance(added, Sums)
-    for name, value in vars(whole).items():
-        torch.testing.assert_close(getattr(added, name), value, atol=1e-12, rtol=1e-12, msg=name)
-    carry = point.weights(problem)[0] > 0
-    assert carry.any()
-    assert not carry[problem.arm > 0].all()
-    torch.testing.assert_close(whole.carrying, (problem.arm * carry).sum(1))
-
-
-def test_gradient_of_the_dual_is_finite_differences():
-    problem = draw(weighted=True)
-    point = double(np.random.default_rng(1).normal(size=(2, M + 1)) * 0.1 + 0.1).requires_grad_()
-
-    def at(place):
-        found = DualPoint(place[:, :-1], place[:, -1])
-        return found, found.sums(problem)
-
-    found, sums = at(point)
-    (derivative,) = torch.autograd.grad(found.value(sums, problem.target).sum(), point)
-    torch.testing.assert_close(derivative, found.gradient(sums, problem.target), atol=1e-10, rtol=1e-10)
-
-
-def test_the_dual_meets_the_primal():
-    problem = draw(weighted=True)
-    count = problem.arm.sum(1)
-    point, sums, _ = solve_dual_of_target(problem.target, problem.ridge, count, lambda at: at.sums(problem))
-    for name, value in vars(point.sums(problem)).items():
-        assert torch.equal(getattr(sums, name), value)
-    dual = point.value(sums, problem.target)
-    weights = solved(problem)
-    primal = target_objective(problem.features, weights, problem.arm, problem.target, problem.ridge)
-    torch.testing.assert_close(primal, -dual, atol=1e-10, rtol=1e-10)
-    shift = torch.einsum("bn,bnm->bm", weights, problem.features) - problem.target
-    torch.testing.assert_close(point.slope, shift, atol=1e-9, rtol=0)
-    torch.testing.assert_close(point.weights(problem)[0], weights, atol=1e-9, rtol=0)
+# Gradients
 
 
 def test_gradients_are_finite_differences():

@@ -15,7 +15,6 @@ from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.model import balance_keys
 from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
-from dowhy_cina.mathematics import newton
 from dowhy_cina.mathematics.balancing import (
     JoinedFeatures,
     apply,
@@ -26,7 +25,7 @@ from dowhy_cina.mathematics.balancing import (
 )
 from dowhy_cina.mathematics.kernels import RowFeatures, places_of
 from dowhy_cina.mathematics.means import MeansTarget, solve_with_means
-from dowhy_cina.mathematics.newton import ArmProblem, DualPoint
+from dowhy_cina.mathematics.newton import ArmProblem, ArmRows, DualPoint, Evaluated
 from dowhy_cina.model.state import each_tensor
 
 Rows = Float[Tensor, "1 n"]
@@ -50,14 +49,14 @@ class Balanced:
 
 
 @dataclass(frozen=True)
-class Dual:
-    """A point of both arms' duals, the amplitude of the columns there, None for the kernel alone, and the ridges."""
+class BothArms:
+    """A point of both arms' duals, and the amplitude of the columns and the ridges there."""
 
     point: DualPoint
-    amplitude: Float[Tensor, " 2"] | None
+    amplitude: Float[Tensor, " 2"]
     ridge: Float[Tensor, " 2"]
 
-    def of_arm(self, arm: int) -> Dual:
+    def of_arm(self, arm: int) -> BothArms:
         """The same for one arm."""
         return each_tensor([self], lambda tensors: tensors[0][arm : arm + 1])
 
@@ -84,28 +83,31 @@ def target_sums(part: EncodedPart, state: RowState, fitted: Fitted) -> Sums:
     return sums
 
 
-def _problem(part: EncodedPart, state: RowState, fitted: Fitted, dual: Dual, arm: int) -> ArmProblem:
+def _problem(part: EncodedPart, state: RowState, fitted: Fitted, dual: BothArms, arm: int) -> ArmProblem:
     """Problem of an arm's rows in a partition; sums at a point do not ask for its target."""
     places = places_of(arm_rows(part, arm))
     kernel = arm_features(part, state, fitted).take(places).with_features()
     ones = torch.ones_like(kernel.keys[..., 0])
-    if dual.amplitude is None:
-        return ArmProblem(kernel, ones, dual.point.slope, dual.ridge)
     columns = _columns(part, state, fitted)[:, places[0]]
     return ArmProblem(JoinedFeatures(kernel, columns, dual.amplitude), ones, dual.point.slope, dual.ridge)
 
 
-def dual_sums(part: EncodedPart, state: RowState, fitted: Fitted, dual: Dual) -> Sums:
+def dual_sums(part: EncodedPart, state: RowState, fitted: Fitted, dual: BothArms) -> Sums:
     """What the rows of both arms add up to at a point of the dual."""
     if is_empty(part):
         return {}
-    arms = [dual.of_arm(arm) for arm in (0, 1)]
-    found = [own.point.sums(_problem(part, state, fitted, own, arm)) for arm, own in enumerate(arms)]
-    return {"sums": each_tensor(found, torch.cat)}
+    found: list[Sums] = []
+    for arm in (0, 1):
+        own = dual.of_arm(arm)
+        problem = _problem(part, state, fitted, own, arm)
+        at = ArmRows(problem.features, problem.arm).evaluate(own.point)
+        found.append({"sums": at.sums, "curvature": at.curvature})
+    sums: Sums = each_tensor(found, torch.cat)
+    return sums
 
 
 def weigh(
-    part: EncodedPart, state: RowState, fitted: Fitted, dual: Dual, totals: Float[Tensor, " 2"]
+    part: EncodedPart, state: RowState, fitted: Fitted, dual: BothArms, totals: Float[Tensor, " 2"]
 ) -> tuple[Rows, Sums]:
     """Weights of a partition's rows, and both arms' weighted features and sums of squares."""
     weights, sums = torch.zeros_like(part.treatment), {}
@@ -114,14 +116,14 @@ def weigh(
     for arm in (0, 1):
         own = dual.of_arm(arm)
         problem = _problem(part, state, fitted, own, arm)
-        found = own.point.weights(problem)[0] / totals[arm]
+        found = own.point.weights(problem) / totals[arm]
         weights = weights.scatter(1, places_of(arm_rows(part, arm)), found)
         sums[f"mean{arm}"], sums[f"squares{arm}"] = combine(problem.features, found), found.square().sum(1)
     return weights, sums
 
 
 def smallest_gradients(
-    part: EncodedPart, state: RowState, weights: Rows, fitted: Fitted, dual: Dual, slopes: tuple[Tensor, Tensor]
+    part: EncodedPart, state: RowState, weights: Rows, fitted: Fitted, dual: BothArms, slopes: tuple[Tensor, Tensor]
 ) -> Sums:
     """Smallest gradient of each arm's objective."""
     sums: Sums = {}
@@ -160,14 +162,16 @@ def solve(
     )
     target = MeansTarget(features.repeat(2, 1), columns.repeat(2, 1))
 
-    def sums_at(point: DualPoint, amplitude: Tensor | None, ridge: Tensor) -> newton.Sums:
-        dual = Dual(point, amplitude, ridge)
-        sums: newton.Sums = partitions.run(dual_sums, names, fitted=fitted, dual=dual)["sums"]
-        return sums
+    ones = torch.ones_like(ridge).repeat(2)
 
-    solved = solve_with_means(target, ridge.repeat(2), ridge.new_tensor(counts), sums_at)
+    def evaluate(point: DualPoint) -> Evaluated:
+        sums = partitions.run(dual_sums, names, fitted=fitted, dual=BothArms(point, ones, ones))
+        # One more pass would cost more than the curvature that a line search does not ask for.
+        return Evaluated(point, sums["sums"], lambda: sums["curvature"])
+
+    solved = solve_with_means(target, ridge.repeat(2), ridge.new_tensor(counts), evaluate)
     amplitude, ridges = solved.amplitude, solved.ridge
-    dual, totals = Dual(solved.point, amplitude, ridges), sums_at(solved.point, amplitude, ridges).weights
+    dual, totals = BothArms(solved.point, amplitude, ridges), solved.at.sums.margins / ridges
     reached = partitions.run(weigh, names, "weights", fitted=fitted, dual=dual, totals=totals)
     goal = target.joined(amplitude)
     slopes = (reached["mean0"] - goal[:1], reached["mean1"] - goal[1:])
