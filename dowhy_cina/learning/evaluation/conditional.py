@@ -73,7 +73,7 @@ RowMethod = Callable[[Array, Array, Array, Array], RowEffects]
 
 
 def own(checkpoint: str, device: str = "auto") -> RowMethod:
-    """This package's conditional effects."""
+    """Conditional effects of a checkpoint."""
 
     def method(x: Array, t: Array, y: Array, at: Array) -> RowEffects:
         table = estimate_effect(x, t, y, checkpoint=checkpoint, device=device).conditional_effects(at)
@@ -87,14 +87,14 @@ def _plain(learner: Callable[..., Array]) -> RowMethod:
 
 
 _REGRESSION = partial(HistGradientBoostingRegressor, random_state=0)
-_TREES = {"regression": _REGRESSION, "classification": partial(HistGradientBoostingClassifier, random_state=0)}
+_CLASSIFICATION = partial(HistGradientBoostingClassifier, random_state=0)
 T_LEARNER = "T-learner, boosted trees"
 #: Learners on scikit-learn's boosted trees in default settings, and on ridge regressions, by name.
 ROW_METHODS: dict[str, RowMethod] = {
     "T-learner, ridge": _plain(partial(t_learner, regression=ridge)),
     T_LEARNER: _plain(partial(t_learner, regression=_REGRESSION)),
-    "X-learner, boosted trees": _plain(partial(x_learner, **_TREES)),
-    "DR-learner, boosted trees": _plain(partial(dr_learner, **_TREES)),
+    "X-learner, boosted trees": _plain(partial(x_learner, regression=_REGRESSION, classification=_CLASSIFICATION)),
+    "DR-learner, boosted trees": _plain(partial(dr_learner, regression=_REGRESSION, classification=_CLASSIFICATION)),
 }
 
 
@@ -144,7 +144,7 @@ def summarise_rows(figures: Iterable[dict[str, float]]) -> dict[str, float]:
     return {
         "pehe": float(table["pehe"].mean()),
         "median": float(table["pehe"].median()),
-        "standard error": float(table["pehe"].sem()),
+        "standard error": float(table["pehe"].std() / np.sqrt(len(table))),
         "coverage": float(table["coverage"].mean()),
         "seconds": float(table["seconds"].median()),
         "tables": len(table),
@@ -152,15 +152,7 @@ def summarise_rows(figures: Iterable[dict[str, float]]) -> dict[str, float]:
 
 
 def simulated_rows(family: str, count: int, seed: int, rows: int, columns: int) -> Iterator[RowProblem]:
-    """Tables of a simulator, a tenth of each arm's rows set aside; effects and outcomes in sd of the table's outcome.
-
-    Raises
-    ------
-    InputError
-        If the simulator is not known.
-    """
-    if family not in REGISTRY:
-        raise InputError(f"expected a simulator ({', '.join(REGISTRY)}), got {family!r}.")
+    """Tables of a simulator, a tenth of each arm's rows set aside; outcomes and effects in sd of the outcome."""
     for index in range(count):
         # Another stream than those of recipes, which begin with the seed itself, and than that of average effects.
         rng = np.random.default_rng([seed, 78, index])
@@ -213,6 +205,9 @@ def evaluate_conditional(
     CheckpointError
         If the checkpoint cannot be read.
     """
+    unknown = [name for name in families if name not in REGISTRY]
+    if unknown or not families:
+        raise InputError(f"expected simulators ({', '.join(REGISTRY)}), got {', '.join(unknown) or 'none'}.")
     methods = {"checkpoint": own(checkpoint, device), T_LEARNER: ROW_METHODS[T_LEARNER]}
     found = []
     for family in tqdm(families, desc="families", disable=not progress):

@@ -1,4 +1,4 @@
-"""Textbook learners of conditional effects on any regression and classification: short, without the rest of the package.
+"""Textbook learners of conditional effects on any regression and classification, without the rest of the package.
 
 Letters: N rows, D covariates, M rows whose effects are asked for.
 """
