@@ -4,8 +4,8 @@
 
 The causal forest is EconML's default, nuisances included; NonParamDML, which has no default final model, has
 scikit-learn's boosted trees in default settings throughout. On the first realisations each is better that way round.
-For each ``.npz`` of FOLDER with training rows x, t, y and test rows ``at`` a file in ``FOLDER/METHOD`` gets the effects and
-their 95 % intervals, where the method has any; the seconds of each are printed as JSON.
+For each ``.npz`` of FOLDER with training rows x, t, y and test rows ``at`` a file in ``FOLDER/METHOD`` gets the
+effects and their 95 % intervals, where the method has any; the seconds of each are printed as JSON.
 """
 
 from __future__ import annotations
