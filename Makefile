@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-trust symmetries clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust symmetries clean
 
 install: $(STAMP)
 
@@ -74,6 +74,11 @@ bench-coverage: $(STAMP)
 # How far to trust what is said of single rows and of groups; on published tables too with DATA=FOLDER.
 bench-varying: $(STAMP)
 	$(BIN)/python benchmarks/varying.py --out docs/measured $(if $(DATA),--data "$(DATA)")
+
+# Errors of conditional effects on published splits, beside other learners; ECONML=PYTHON names an interpreter that has EconML.
+bench-cate: $(STAMP)
+	@test -n "$(DATA)" || { echo "expected the folder of the benchmark tables: make bench-cate DATA=FOLDER" >&2; exit 2; }
+	$(BIN)/python benchmarks/conditional.py --data "$(DATA)" --econml "$(ECONML)" --csv docs/measured/conditional.csv
 
 # The figures that the bundled model is judged by; those on published tables too with DATA=FOLDER.
 bench-accuracy: $(STAMP)

@@ -134,14 +134,16 @@ def measure(method: str, rows: int, columns: int, tables: int, repeats: int) -> 
     }
 
 
-def in_a_process(python: str, *arguments: object, limit: float) -> dict[str, float] | None:
+def in_a_process(
+    python: str, method: str, *arguments: object, limit: float, script: str = __file__
+) -> dict[str, float] | None:
     """Measure in another process; None if the method is not installed there, or takes longer than the limit."""
-    command = [python, __file__, "--measure", *map(str, arguments)]
+    command = [python, script, "--measure", method, *map(str, arguments)]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=True)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         reason = (error.stderr or "too slow") if isinstance(error.stderr, str | None) else "too slow"
-        print(f"    {arguments[0]}: left out ({reason.strip().splitlines()[-1]})", file=sys.stderr)
+        print(f"    {method}: left out ({reason.strip().splitlines()[-1]})", file=sys.stderr)
         return None
     found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
     return found

@@ -17,21 +17,36 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 _EFFECT = 1.0
+_ROWS, _TABLES = "1000,10000,100000", 20
+_CONDITIONAL_ROWS, _CONDITIONAL_TABLES = "1000", 5
 
 
 def add_parser(commands: Any) -> None:
     """Add the arguments of ``benchmark``."""
     benchmark = commands.add_parser(
         "benchmark",
-        help="time estimates on simulated tables, beside DoWhy's linear regression",
-        description="Time estimates on simulated tables of this machine, beside DoWhy's linear regression; medians.",
+        help="time estimates on simulated tables, or measure their conditional effects",
+        description="Time estimates on simulated tables of this machine, beside DoWhy's linear regression; medians. "
+        "With --conditional, measure effects of single rows beside a T-learner of boosted trees instead.",
     )
     benchmark.add_argument(
-        "--rows", default="1000,10000,100000", metavar="A,B,...", help="rows of the tables (default: %(default)s)"
+        "--conditional",
+        action="store_true",
+        help="root mean squared error of the effects of rows that were not fitted, in sd of the outcome (PEHE)",
+    )
+    benchmark.add_argument(
+        "--families", metavar="A,B,...", help="simulators that --conditional draws from (default: all of them)"
+    )
+    benchmark.add_argument(
+        "--rows",
+        metavar="A,B,...",
+        help=f"rows of the tables (default: {_ROWS}, or {_CONDITIONAL_ROWS} with --conditional)",
     )
     benchmark.add_argument("--columns", type=int, default=10, help="covariates (default: %(default)s)")
     benchmark.add_argument(
-        "--tables", type=int, default=20, help="tables of 500 rows in one call (default: %(default)s)"
+        "--tables",
+        type=int,
+        help=f"tables of 500 rows in one call (default: {_TABLES}), or of each family ({_CONDITIONAL_TABLES})",
     )
     benchmark.add_argument(
         "--repeats", type=int, default=3, help="runs of which the median counts (default: %(default)s)"
@@ -41,32 +56,74 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print seconds and errors."""
+    if arguments.families is not None and not arguments.conditional:
+        raise InputError("expected --conditional with --families: the timed tables are all of one kind.")
+    rows, tables = (_CONDITIONAL_ROWS, _CONDITIONAL_TABLES) if arguments.conditional else (_ROWS, _TABLES)
+    rows, tables = arguments.rows or rows, tables if arguments.tables is None else arguments.tables
+    least = 20 if arguments.conditional else 10
+    try:
+        sizes = [int(float(part)) for part in rows.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < least or min(arguments.columns, tables, arguments.repeats) < 1:
+        raise InputError(
+            f"expected rows of at least {least}, such as 1000,10000, and positive columns, tables and repeats; "
+            f"got rows {rows!r}, columns {arguments.columns}, tables {tables}, repeats {arguments.repeats}."
+        )
+    if arguments.conditional:
+        _print_conditional(arguments.families, sizes, arguments.columns, tables)
+    else:
+        _print_times(sizes, arguments.columns, tables, arguments.repeats)
+
+
+def _print_conditional(families: str | None, sizes: list[int], columns: int, tables: int) -> None:
+    """Print errors of conditional effects by family."""
+    import numpy as np
+
+    from dowhy_cina.learning.evaluation import evaluate_conditional
+    from dowhy_cina.learning.evaluation.conditional import T_LEARNER
+    from dowhy_cina.learning.simulators import REGISTRY
+
+    names = list(REGISTRY) if families is None else [name.strip() for name in families.split(",")]
+    by_size = {rows: evaluate_conditional(families=names, tables=tables, rows=rows, columns=columns) for rows in sizes}
+    print(
+        "PEHE: root mean squared error of the effect at rows that were not fitted, in sd of the outcome, with its\n"
+        f"standard error over {tables} tables of each family; coverage of 95 % intervals of rows; {columns} columns\n"
+    )
+    print(f"{'family':18s}{'rows':>8s}{'cina':>18s}{'T-learner':>18s}{'ratio':>8s}{'coverage':>10s}{'cina [s]':>10s}")
+    for rows, found in by_size.items():
+        ratios = []
+        own, other = (found.xs(method, level="method").T.to_dict() for method in ("checkpoint", T_LEARNER))
+        for name in names:
+            ours, theirs = own[name], other[name]
+            ratios.append(ours["pehe"] / theirs["pehe"])
+            errors = [f"{one['pehe']:.3f} +- {one['standard error']:.3f}" for one in (ours, theirs)]
+            print(
+                f"{name:18s}{rows:>8d}{errors[0]:>18s}{errors[1]:>18s}{ratios[-1]:>8.2f}"
+                f"{ours['coverage']:>10.3f}{ours['seconds']:>10.3f}"
+            )
+        print(f"{'geometric mean':18s}{rows:>8d}{'':36s}{np.exp(np.mean(np.log(ratios))):>8.2f}\n")
+
+
+def _print_times(sizes: list[int], columns: int, tables: int, repeats: int) -> None:
+    """Print seconds of single estimates by size, and of many in one call."""
     import numpy as np
 
     from dowhy_cina import estimate_effect, estimate_effects
 
-    try:
-        sizes = [int(float(part)) for part in arguments.rows.split(",")]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < 10 or min(arguments.columns, arguments.tables, arguments.repeats) < 1:
-        raise InputError(
-            f"expected rows of at least 10, such as 1000,10000, and positive columns, tables and repeats; got rows "
-            f"{arguments.rows!r}, columns {arguments.columns}, tables {arguments.tables}, repeats {arguments.repeats}."
-        )
     start = time.perf_counter()
-    estimate_effect(*_table(500, arguments.columns))
+    estimate_effect(*_table(500, columns))
     print(f"first estimate, imports included: {time.perf_counter() - start:.2f} s\n")
     print(f"{'rows':>9s}{'columns':>9s}{'cina [s]':>11s}{'error [sd]':>12s}{'regression [s]':>16s}")
     for rows in sizes:
-        x, t, y = _table(rows, arguments.columns)
-        ours, result = _median(partial(estimate_effect, x, t, y), arguments.repeats)
-        theirs, _ = _median(partial(_regression, x, t, y), arguments.repeats)
+        x, t, y = _table(rows, columns)
+        ours, result = _median(partial(estimate_effect, x, t, y), repeats)
+        theirs, _ = _median(partial(_regression, x, t, y), repeats)
         error = abs(result.value - _EFFECT) / float(np.std(y))
-        print(f"{rows:>9d}{arguments.columns:>9d}{ours:>11.3f}{error:>12.4f}{theirs:>16.3f}")
-    tables = [_table(500, arguments.columns, seed) for seed in range(arguments.tables)]
-    seconds, _ = _median(partial(estimate_effects, tables), arguments.repeats)
-    print(f"\n{arguments.tables} tables of 500 x {arguments.columns} in one call: {seconds:.2f} s")
+        print(f"{rows:>9d}{columns:>9d}{ours:>11.3f}{error:>12.4f}{theirs:>16.3f}")
+    many = [_table(500, columns, seed) for seed in range(tables)]
+    seconds, _ = _median(partial(estimate_effects, many), repeats)
+    print(f"\n{tables} tables of 500 x {columns} in one call: {seconds:.2f} s")
 
 
 def _table(rows: int, columns: int, seed: int = 0) -> tuple[Array, Array, Array]:

@@ -116,8 +116,8 @@ class Contributions:
     Attributes
     ----------
     outcome_weights : Tensor, shape (B, N)
-        How the estimate weighs each row's outcome, were no prediction clipped: the treated sum to one, the controls to
-        minus one.
+        How the estimate weighs each row's outcome, were no prediction clipped: where no logarithm enters, the treated
+        sum to one and the controls to minus one.
     scatter : Tensor, shape (B, N)
         Contribution of each row's noise to the estimate's error.
     deviation : Tensor, shape (B, n)
@@ -147,7 +147,7 @@ def weighted_contributions(table: TableBatch, moments: Moments, weights: Rows) -
 
 
 def regression_weights(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows, shrinkage: Tables) -> Rows:
-    """Weight of each outcome in the augmented estimate, which is linear in the outcomes but for clipped predictions.
+    """Weight of each outcome in the augmented estimate: linear in them but for clipped predictions and logarithms.
 
     In each arm, with the sampling weights r and the share s of the correction: ``a_i = s w_i + r_i response_i``, see
     :meth:`~dowhy_cina.model.outcome.OutcomeRegression.response`.
@@ -157,9 +157,7 @@ def regression_weights(table: TableBatch, state: ZeroShot, moments: Moments, wei
         rows = table.arm(arm)
         own = weights * (rows > 0)
         response = fitted.regression.response(moments.outcomes[arm], fitted.moment(own), shrinkage)
-        total = total + (2 * arm - 1) * (
-            shrinkage[:, None] * own + rows * response.of(fitted.rows, table.outcome, rows)
-        )
+        total = total + (2 * arm - 1) * (shrinkage[:, None] * own + rows * response.of(fitted.rows))
     return total
 
 

@@ -30,6 +30,8 @@ DISTANCES = (0.01, 0.1, 1.0)
 LEAST_SKEWNESS, KEPT_SKEWNESS = 1.0, 0.75
 #: Least standard deviation that a shift is measured in, in that of the table.
 LEAST_SD = 1e-6
+#: Least mean that the weights of outcomes are computed at, in that of the arm, both above the logarithm's zero.
+LEAST_MEAN = 0.1
 #: Predictions of the logarithm go no further than this above the largest that the arm shows.
 BEYOND = 1.0
 
@@ -162,7 +164,11 @@ class LogLink:
         """Derivative of :meth:`back`; that from below where a prediction may go no further."""
         return (self.sign * self.factor)[:, None] * self.grown(fitted)
 
-    def sensitivity(self, outcome: Float[Tensor, "B n"], arm: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
-        """Derivative of :meth:`forward` in each outcome."""
-        moved = self.sign[:, None] * outcome + self.shift[:, None]
-        return torch.where(arm > 0, self.sign[:, None] / torch.where(arm > 0, moved, 1), 0)
+    def forward_slope(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+        """Derivative of :meth:`forward` at the mean outcomes of rows with these predicted logarithms.
+
+        Means below :data:`LEAST_MEAN` are taken for that: to first order they would weigh more than outcomes can move
+        them.
+        """
+        mean = self.factor[:, None] * self.grown(fitted)
+        return self.sign[:, None] / torch.maximum(mean, LEAST_MEAN * self.level[:, None])

@@ -111,28 +111,28 @@ class LogMember:
 class Response:
     """How a prediction weighs the outcome of each row that it was fitted to.
 
-    That is ``level + kernel . phi(x) + linear . z(x) + g'(y) (log_level + log . phi(x))``, the last part where there is
-    a logarithm g.
+    That is ``level + kernel . phi(x) + linear . z(x) + g'(m(x)) (log_level + log . phi(x))``, the last part where there
+    is a logarithm g, and m(x) the mean outcome by it.
 
     Attributes
     ----------
     level : Tensor, shape (B, 1)
     kernel, linear : Tensor, shape (B, M) and (B, L)
-    logarithm : tuple of LogLink and Tensor of shape (B, 1) and (B, M), optional
+    logarithm : tuple of LogMember and Tensor of shape (B, 1) and (B, M), optional
     """
 
     level: Float[Tensor, "B 1"]
     kernel: Float[Tensor, "B M"]
     linear: Float[Tensor, "B L"]
-    logarithm: tuple[LogLink, Float[Tensor, "B 1"], Float[Tensor, "B M"]] | None = None
+    logarithm: tuple[LogMember, Float[Tensor, "B 1"], Float[Tensor, "B M"]] | None = None
 
-    def of(self, rows: OutcomeRows, outcome: Float[Tensor, "B n"], arm: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
+    def of(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
         """Weights of the outcomes of rows of sampling weight one; those of the arm alone mean something."""
         total = self.level + rows.kernel.times(self.kernel) + rows.columns.times(self.linear)
         if self.logarithm is None:
             return total
-        link, level, slope = self.logarithm
-        return total + link.sensitivity(outcome, arm) * (level + rows.kernel.times(slope))
+        log, level, slope = self.logarithm
+        return total + (level + rows.kernel.times(slope)) * log.link.forward_slope(log.fit.predict(rows.kernel))
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ class OutcomeRegression:
         of_mean = slope_sum * (log.link.sign / log.link.level)[:, None] - rest
         level = level + kept * of_mean / self.kernel.fit.count[:, None]
         slope = kept * log.fit.solve(tilted - slope_sum * log.centre)
-        return Response(level, slopes[0], slopes[1], (log.link, -(log.fit.centre * slope).sum(1, keepdim=True), slope))
+        return Response(level, slopes[0], slopes[1], (log, -(log.fit.centre * slope).sum(1, keepdim=True), slope))
 
     def missed(self, target: Moment, reached: Moment) -> Tables:
         """Variance of the regression function's difference between a target and what weights of outcomes reach.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dowhy_cina.calls.direct import analyse
 from dowhy_cina.estimating.estimation import (
     augmented_contributions,
     augmented_effect,
@@ -22,6 +23,7 @@ from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
+from dowhy_cina.model.links import LEAST_MEAN
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import combined
 from dowhy_cina.model.state import TableBatch
@@ -163,8 +165,9 @@ def test_perfect_fits_need_no_correction(case):
 def predictions(fitted, rows, outcome, at):
     """What members say of the arm's rows and of others, refitted to ``outcome``, and the arm's mean.
 
-    Penalties, and of a logarithm sign and shift, stay as they are. Of the predictions of rows by the others, on which
-    the factor of its way back rests, the part that leaving the row out makes stays too.
+    Penalties, and of a logarithm sign and shift, stay as they are; it moves with the outcomes as its slope says. Of the
+    predictions of rows by the others, on which the factor of its way back rests, the part that leaving the row out
+    makes stays too.
     """
     regression, (own, columns) = fitted.regression, (fitted.rows.kernel, fitted.rows.columns)
     level = (rows * outcome).sum(1, keepdim=True) / rows.sum(1, keepdim=True)
@@ -176,8 +179,12 @@ def predictions(fitted, rows, outcome, at):
         return inside, outside, level
     log, link = regression.logarithm.fit, regression.logarithm.link
     sign, shift = link.sign[:, None], link.shift[:, None]
-    before, now = (torch.log(torch.where(rows > 0, sign * y + shift, 1)) for y in (fitted.outcome, outcome))
-    fit, held = (fit_ridge(gram_statistics(own, y, rows), log.penalty) for y in (now, before))
+    before = torch.log(torch.where(rows > 0, sign * fitted.outcome + shift, 1))
+    held = fit_ridge(gram_statistics(own, before, rows), log.penalty)
+    # About outcomes that are what the logarithm predicts, or not much less than their mean.
+    mean = torch.maximum(sign * link.back(held.predict(own)) + shift, LEAST_MEAN * link.level[:, None])
+    now = before + (outcome - fitted.outcome) * sign / mean
+    fit = fit_ridge(gram_statistics(own, now, rows), log.penalty)
     leverage = rows * held.leverage(own, torch.ones_like(rows))
     apart = before - (before - held.predict(own)) / (1 - leverage) - held.predict(own)
     grown = (rows * (fit.predict(own) + apart).exp()).sum(1, keepdim=True)
@@ -237,6 +244,21 @@ def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(model, case
         linear = tables_without_logarithm(state)
         ours = (outcome_weights * table.outcome).sum(1)
         torch.testing.assert_close(ours[linear], found.value[linear], atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("seed", [0, 5, 6])
+def test_the_least_outcome_of_a_logarithm_is_one_of_many(seed):
+    """Though the logarithm is a hundred times as steep there as a standard deviation away."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(250, D))
+    t = (rng.random(250) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    analysis = analyse(x, t, np.exp(1.3 * (x[:, 0] + 0.4 * rng.normal(size=250))))
+    table, state = analysis._table, analysis._state
+    with torch.no_grad():
+        found = Estimation(analysis._model, table, state, Target.named("ate", table, state)).contributions
+    assert float(state.outcomes[0].regression.logarithm.share) > 0.5
+    least = torch.where(table.treatment < 1, table.outcome, torch.inf).argmin()
+    assert float(found.outcome_weights[0, least].abs()) < 0.2
 
 
 def test_contributions_by_hand(case):

@@ -93,9 +93,8 @@ def contribution_sums(
     scatter = torch.zeros_like(balancing)
     for arm, response in enumerate(responses):
         places = places_of(arm_rows(part, arm))
-        rows, outcome = outcome_rows(part, state.propensity, fitted, arm, places), part.outcome.gather(1, places)
-        inside = effect.shrinkage[:, None] * balancing.gather(1, places)
-        inside = inside + response.of(rows, outcome, torch.ones_like(outcome))
+        rows = outcome_rows(part, state.propensity, fitted, arm, places)
+        inside = effect.shrinkage[:, None] * balancing.gather(1, places) + response.of(rows)
         own = torch.zeros_like(balancing).scatter(1, places, inside)
         sums[f"outcome{arm}"], sums[f"balance{arm}"] = fitted.regressions[arm].moment(rows, inside), balance.mean(own)
         scatter = scatter + (2 * arm - 1) * own * (state.loo_residuals - loo[arm][:, None])

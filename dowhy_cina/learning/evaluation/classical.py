@@ -14,19 +14,16 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from dowhy_cina.learning.evaluation import learners
+from dowhy_cina.learning.evaluation.learners import CLIP
 from dowhy_cina.mathematics.scaling import Array
 
 #: Effect and standard error; the latter NaN where the method has none.
 Estimate = tuple[float, float]
 
-FOLDS = 5
-#: Propensities are cut here, as in the published comparisons.
-CLIP = 1e-3
-TREES_CLIP = 0.05
 #: Rows of an arm that the kernel ridge regression uses at most, and penalties that it chooses from.
 MOST_ROWS = 2000
 PENALTIES = 10.0 ** np.arange(-4, 3, 0.5)
@@ -85,44 +82,17 @@ def kernel_ridge(x: Array, t: Array, y: Array) -> Estimate:
 
 def t_learner(x: Array, t: Array, y: Array) -> Estimate:
     """Boosted trees of the outcome in each arm, their difference averaged over all rows."""
-    means = [_regression().fit(x[t == arm], y[t == arm]).predict(x) for arm in (0, 1)]
-    return float(np.mean(means[1] - means[0])), NAN
+    return float(np.mean(learners.t_learner(x, t, y, x, _regression))), NAN
 
 
 def x_learner(x: Array, t: Array, y: Array) -> Estimate:
-    """Boosted trees of imputed effects in each arm, blended by the propensity.
-
-    References
-    ----------
-    Kunzel et al. (2019), Metalearners for estimating heterogeneous treatment effects, PNAS 116(10).
-    """
-    treated = t == 1
-    means = [_regression().fit(x[t == arm], y[t == arm]).predict(x) for arm in (0, 1)]
-    effects = [
-        _regression().fit(x[~treated], (means[1] - y)[~treated]).predict(x),
-        _regression().fit(x[treated], (y - means[0])[treated]).predict(x),
-    ]
-    propensity = _classification().fit(x, t).predict_proba(x)[:, 1].clip(CLIP, 1 - CLIP)
-    return float(np.mean(propensity * effects[0] + (1 - propensity) * effects[1])), NAN
+    """Boosted trees of imputed effects in each arm, blended by the propensity and averaged over all rows."""
+    return float(np.mean(learners.x_learner(x, t, y, x, _regression, _classification))), NAN
 
 
 def aipw(x: Array, t: Array, y: Array) -> Estimate:
-    """Augmented inverse propensity weighting: boosted trees, cross-fitted in five folds.
-
-    Propensities of boosted trees are far too sure of themselves: these are clipped at 0.05, the bound among .001, .01,
-    .02 and .05 with the smallest errors on published tables.
-    """
-    scores = np.empty_like(y)
-    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(x, t):
-        propensity = _classification().fit(x[train], t[train]).predict_proba(x[test])[:, 1]
-        propensity = propensity.clip(TREES_CLIP, 1 - TREES_CLIP)
-        means = []
-        for arm in (0, 1):
-            rows = train[t[train] == arm]
-            means.append(_regression().fit(x[rows], y[rows]).predict(x[test]))
-        residual = y[test] - np.where(t[test] == 1, means[1], means[0])
-        ratio = t[test] / propensity - (1 - t[test]) / (1 - propensity)
-        scores[test] = means[1] - means[0] + ratio * residual
+    """Augmented inverse propensity weighting: boosted trees, cross-fitted in five folds."""
+    scores = learners.doubly_robust_scores(x, t, y, _regression, _classification)
     return float(scores.mean()), float(scores.std() / np.sqrt(len(y)))
 
 
