@@ -92,13 +92,15 @@ def bias_parts(
       that the regression leaves.
     - ``correction``, ``withheld``: squared part of the weighted residuals that entered, and that was shrunk away.
     - ``clipped``: squared difference that keeping predictions within each arm's fitted range makes.
+    - ``members``: variance between what the members of the regressions say of the target; summed over arms.
     - ``adjustment``: squared difference between the estimate and that of the arms' means, times the share of the
       outcome's variance that the regressions leave: what is left to adjust is about as large as what was adjusted where
       the confounding is learned by half, and there is nothing left to adjust where the outcome is explained.
     """
-    regression, balance = torch.zeros_like(effect.value), torch.zeros_like(effect.value)
+    regression, balance, members = (torch.zeros_like(effect.value) for _ in range(3))
     for arm, (outcome, sums) in enumerate(zip(regressions, reached, strict=True)):
         regression = regression + outcome.missed(moments.outcomes[arm], sums.outcome)
+        members = members + outcome.disagreement(moments.outcomes[arm])
         missing = (moments.balance.features - sums.balance).square().sum(1)
         balance = balance + sums.unexplained * missing / diagonal
     entered = effect.shrinkage * effect.correction
@@ -108,4 +110,4 @@ def bias_parts(
     adjusted = effect.value - (regressions[1].intercept - regressions[0].intercept)[:, 0]
     unexplained = ((reached[0].unexplained + reached[1].unexplained) / 2).clamp_max(1)
     squares = [part.square() for part in (entered, withheld, clipped)]
-    return torch.stack([regression, balance, *squares, unexplained * adjusted.square()], 1)
+    return torch.stack([regression, balance, *squares, members, unexplained * adjusted.square()], 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,10 +19,10 @@ from dowhy_cina.config import ModelConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.mathematics.devices import keep_freed_memory
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.variance import START_COLUMNS, START_WEIGHTS, ConditionalHead
+from dowhy_cina.model.variance import START_COLUMNS, START_GROWTH, START_WEIGHTS, ConditionalHead
 
 #: Version of the header and of the tensors' names; a newer one is refused.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FORMAT_NAME = "dowhy-cina"
 LICENCE = "MIT"
 _SHIPPED = resources.files(__package__) / "checkpoints"
@@ -183,17 +182,23 @@ def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple
     """Model settings and tensors of a checkpoint as this release has them.
 
     Version 1 counted iterations of target balancing, which is solved since; its variance head has no part for the
-    adjustment, which gets the weight of an uncalibrated one, and conditional effects have the posterior variance.
+    adjustment and conditional effects have the posterior variance. Up to version 2 there is no part for what the
+    regressions' members disagree on. New parts get the weights of an uncalibrated head.
     """
-    settings = header["model"]
-    if int(header["format_version"]) > 1 or not isinstance(settings, dict):
+    settings, version = header["model"], int(header["format_version"])
+    if version >= FORMAT_VERSION or not isinstance(settings, dict):
         return settings, tensors
-    weights = tensors.get("variance.log_weights", torch.zeros(0))
+    start = torch.tensor(START_WEIGHTS).log()
+    weights, growth = (tensors.get(f"variance.{name}", torch.zeros(0)) for name in ("log_weights", "growth"))
+    kept = len(START_WEIGHTS) - 2
+    adjustment = weights[kept:] if version > 1 else start[-1:]
     added = {
-        "variance.log_weights": torch.cat([weights, torch.tensor([math.log(START_WEIGHTS[-1])])]),
-        "variance.columns": torch.tensor(START_COLUMNS),
-        "conditional.coefficients": torch.zeros(len(ConditionalHead.TERMS)),
+        "variance.log_weights": torch.cat([weights[:kept], start[kept : kept + 1], adjustment]),
+        "variance.growth": torch.cat([growth, torch.tensor(START_GROWTH[kept:])]),
     }
+    if version == 1:
+        added["variance.columns"] = torch.tensor(START_COLUMNS)
+        added["conditional.coefficients"] = torch.zeros(len(ConditionalHead.TERMS))
     return {name: value for name, value in settings.items() if name != "target_layers"}, {**tensors, **added}
 
 

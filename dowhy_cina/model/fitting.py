@@ -2,7 +2,9 @@
 
 The linear member is kept as far as its departure from the kernel's predictions explains what these leave, then the
 logarithm's as far as it explains what both leave, and then the arm's mean takes its share: each time by predictions of
-rows by the other rows of the arm, or by its rows of other clusters, see :mod:`dowhy_cina.model.agreement`.
+rows by the other rows of the arm, or by its rows of other clusters, see :mod:`dowhy_cina.model.agreement`. A member has
+to be borne out twice, by the arm's rows as they are and weighted so that they stand for the other arm's: most targets
+are there, and a line that serves the bulk of a large arm may be wrong for the few that a small one resembles.
 
 Letters: B tables, N rows of a table, n rows of an arm, L columns.
 """
@@ -27,6 +29,8 @@ from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegressio
 #: By how much predictions may leave the range of the arm's own, in such ranges: this times the ratio of the outcome's
 #: explained and unexplained variances. An arm whose outcome is explained may speak of rows beyond it.
 MARGIN = 0.1
+#: Least chance of either arm that a row is taken to have where it stands for rows of the other.
+LEAST_CHANCE = 0.02
 #: Least share of an outcome's variance that counts as unexplained.
 LEAST_UNEXPLAINED = 1e-12
 
@@ -134,6 +138,7 @@ def fit_outcome(
     columns: Float[Tensor, "B N L"],
     outcome: Rows,
     arm: Rows,
+    alike: Rows,
     multiplier: Tables,
     storage: Storage,
     name: str,
@@ -148,6 +153,8 @@ def fit_outcome(
         Of the table's rows.
     outcome, arm : Tensor, shape (B, N)
         Outcomes, and sampling weights of the arm's rows, zero for the others.
+    alike : Tensor, shape (B, N)
+        Weights with which the arm's rows stand for the other arm's, see :func:`likeness`.
     multiplier : Tensor, shape (B,)
         Of the penalty that generalised cross-validation chooses for the kernel.
     storage : Storage
@@ -171,7 +178,8 @@ def fit_outcome(
     if log is not None:
         found = found.and_(log[1])
     mean = by_kernel.intercept[:, None]
-    shares = member_shares(outcome, mean, found.clean, arm, None if log is None else log[0].link, data.cluster)
+    link = None if log is None else log[0].link
+    shares = member_shares(outcome, mean, found.clean, (arm, alike), link, data.cluster)
     if clusters is None:
         without = outcome - leave_one_out_residuals(outcome, mean, arm / by_kernel.count[:, None])
     else:
@@ -225,18 +233,31 @@ def member_shares(
     outcome: Rows,
     mean: Float[Tensor, "B 1"],
     clean: list[Rows],
-    arm: Rows,
+    weights: tuple[Rows, Rows],
     link: LogLink | None,
     cluster: Int[Tensor, "B N"] | None = None,
 ) -> list[Tables]:
-    """Share of each member's departure from the arm's mean, given predictions of the arm's rows by the others."""
+    """Share of each member's departure from the arm's mean, given predictions of the arm's rows by the others.
+
+    ``weights`` are those of the arm's rows, and those with which they stand for the other arm's.
+    """
     found, shares = clean[0], [torch.ones_like(mean[:, 0])]
     for place, other in enumerate(clean[1:]):
-        share = Agreement.of(outcome - found, other - found, arm, cluster).trust
+        ways = (Agreement.of(outcome - found, other - found, rows, cluster).trust for rows in weights)
+        share = torch.minimum(*ways)
         shares = with_share(shares, share if place == 0 or link is None else share * link.used)
         found = found + shares[-1][:, None] * (other - found)
-    trust = Agreement.of(outcome - mean, found - mean, arm, cluster).trust
+    trust = Agreement.of(outcome - mean, found - mean, weights[0], cluster).trust
     return [trust * share for share in shares]
+
+
+def likeness(arm: Rows, propensity: Rows, treated: int) -> Rows:
+    """Weights with which an arm's rows stand for the other arm's: sampling weights times the odds of being there.
+
+    Propensities are kept :data:`LEAST_CHANCE` away from 0 and 1.
+    """
+    chance = propensity.clamp(LEAST_CHANCE, 1 - LEAST_CHANCE)
+    return arm * ((1 - chance) / chance if treated else chance / (1 - chance))
 
 
 def with_share(shares: list[Tables], share: Tables) -> list[Tables]:

@@ -40,7 +40,7 @@ from dowhy_cina.mathematics.ridge import (
 )
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
 from dowhy_cina.model.encoder import ColumnEncoder, column_features, table_features, table_totals
-from dowhy_cina.model.fitting import FittedOutcome, fit_outcome
+from dowhy_cina.model.fitting import FittedOutcome, fit_outcome, likeness
 from dowhy_cina.model.outcome import ARMS, OutcomeSpace, outcome_keys
 from dowhy_cina.model.state import (
     ForeignRows,
@@ -80,7 +80,7 @@ class CinaModel(nn.Module):
         settings = self.settings(table, self.pilot(table)) if held is None else held
         scores, propensity = self.fit_scores(table, settings)
         coordinate = scores.coordinate(propensity)
-        control, treated = (self.fit_outcome(table, settings, coordinate, arm) for arm in (0, 1))
+        control, treated = (self.fit_outcome(table, settings, scores, propensity, arm) for arm in (0, 1))
         means = (control.means, treated.means)
         own = table.treatment > 0
         loo = torch.where(own, treated.loo_residuals, control.loo_residuals)
@@ -210,14 +210,17 @@ class CinaModel(nn.Module):
         """Multiple of the cross-validated penalty of one arm's outcome regression."""
         return settings.log_multipliers[f"{ARMS[arm]}_penalty"].exp()
 
-    def fit_outcome(self, table: TableBatch, settings: Settings, coordinate: Rows, arm: int) -> FittedOutcome:
+    def fit_outcome(
+        self, table: TableBatch, settings: Settings, scores: ScoreModel, propensity: Rows, arm: int
+    ) -> FittedOutcome:
         """Outcome regression of one arm and what it says of every row."""
-        marks, scores = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
-        space = self.outcome_space(marks, scores, settings, arm)
+        coordinate = scores.coordinate(propensity)
+        marks, at_marks = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
+        space = self.outcome_space(marks, at_marks, settings, arm)
         keys, multiplier = space.keys(table.covariates, coordinate), self.outcome_penalty(settings, arm)
-        rows, columns = table.arm(arm), table.covariates
-        kept = (table.storage, ARMS[arm], table.clusters)
-        return fit_outcome(space, keys, columns, table.outcome, rows, multiplier, *kept)
+        rows, kept = table.arm(arm), (table.storage, ARMS[arm], table.clusters)
+        alike = likeness(rows, propensity, arm)
+        return fit_outcome(space, keys, table.covariates, table.outcome, rows, alike, multiplier, *kept)
 
     def prognosis(self, control: tuple[Tensor, Tensor], treated: tuple[Tensor, Tensor]) -> ScorePair:
         """Centres and divisors that make the prognostic scores key coordinates, from their means and sd (B,)."""

@@ -239,14 +239,27 @@ class OutcomeRegression:
 
     def mean(self, moment: Moment) -> Tables:
         """Mean outcome of a population whose weights sum to one, were no prediction clipped."""
-        parts, intercept = self._split(moment), self.intercept[:, 0]
-        total = intercept
-        for member, part in zip((self.kernel, self.linear), parts[:2], strict=True):
-            total = total + member.share * ((part - member.fit.centre) * member.fit.coefficients).sum(1)
-        if self.logarithm is not None:
-            link = self.logarithm.link
-            total = total + self.logarithm.share * (parts[2][:, 0] - link.sign * link.shift - intercept)
-        return total
+        departures = zip(self.shares, self._departures(moment), strict=True)
+        return self.intercept[:, 0] + sum(share * departure for share, departure in departures)
+
+    def disagreement(self, moment: Moment) -> Tables:
+        """Variance between the members' mean outcomes of a population, each counted by its share among them."""
+        shares, departures = self._among_members, self._departures(moment)
+        average = sum(share * departure for share, departure in zip(shares, departures, strict=True))
+        squares = (share * (departure - average).square() for share, departure in zip(shares, departures, strict=True))
+        return torch.stack(list(squares)).sum(0)
+
+    def _departures(self, moment: Moment) -> list[Tables]:
+        """What each member says of a population whose weights sum to one, less the arm's mean."""
+        parts = self._split(moment)
+        found = [
+            ((part - member.fit.centre) * member.fit.coefficients).sum(1)
+            for member, part in zip((self.kernel, self.linear), parts[:2], strict=True)
+        ]
+        if self.logarithm is None:
+            return found
+        link = self.logarithm.link
+        return [*found, parts[2][:, 0] - link.sign * link.shift - self.intercept[:, 0]]
 
     def response(self, target: Moment, weighted: Moment, share: Tables) -> Response:
         """How the mean outcome of a target, less a share of that of the arm's weighted rows, weighs the arm's outcomes.

@@ -13,13 +13,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 #: Squares that speak of smoothing bias, see :func:`dowhy_cina.estimating.variance.bias_parts`.
-BIAS_PARTS = ("regression", "balance", "correction", "withheld", "clipped", "adjustment")
+BIAS_PARTS = ("regression", "balance", "correction", "withheld", "clipped", "members", "adjustment")
 #: Rows of the smaller arm at which the weights apply as they are.
 REFERENCE_ROWS = 150.0
 #: Rows beyond which the weights grow no further: no calibration sample has a larger smaller arm.
 LARGEST_ARM = 1500.0
 #: Weights and growth of the parts before a calibration: those of a calibrated model, rounded.
-START_WEIGHTS, START_GROWTH = (0.04, 0.4, 0.4, 3.0, 1.0, 0.03), (-1.0, -0.1, 0.2, 0.7, 0.0)
+START_WEIGHTS = (0.04, 0.4, 0.4, 3.0, 1.0, 1.0, 0.03)
+START_GROWTH = (-1.0, -0.1, 0.2, 0.7, 0.0, 0.0)
 #: Columns at which the adjustment's weight applies as it is, bounds between which it changes, and its power before a
 #: calibration.
 REFERENCE_COLUMNS, COLUMN_BOUNDS, START_COLUMNS = 10.0, (2.0, 60.0), 1.0

@@ -17,7 +17,7 @@ from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows, places_of
 from dowhy_cina.mathematics.ridge import cross_validated_fit, gram_statistics, leave_one_out_residuals
 from dowhy_cina.model.agreement import Agreement
-from dowhy_cina.model.fitting import allowed_range, ends_of, leave_one_out, with_share
+from dowhy_cina.model.fitting import allowed_range, ends_of, leave_one_out, likeness, with_share
 from dowhy_cina.model.links import LogLink
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import (
@@ -206,7 +206,9 @@ def agreements(part: EncodedPart, raw: RawState, fitted: Fitted, shares: Shares,
         if last:
             sums[f"agreement{arm}"] = Agreement.of(part.outcome - mean, found - mean, rows)
         elif place < len(clean):
-            sums[f"agreement{arm}"] = Agreement.of(part.outcome - found, clean[place] - found, rows)
+            alike = likeness(rows, raw.propensity, arm)
+            for name, weights in (("agreement", rows), ("alike", alike)):
+                sums[f"{name}{arm}"] = Agreement.of(part.outcome - found, clean[place] - found, weights)
     return sums
 
 
@@ -248,7 +250,9 @@ def fit_outcomes(
     for _ in range(1, fitted.most_members):
         sums = partitions.run(agreements, ["encoded", "raw"], fitted=fitted, shares=shares, last=False)
         shares = tuple(
-            with_share(own, sums[f"agreement{arm}"].trust) if f"agreement{arm}" in sums else own
+            with_share(own, torch.minimum(sums[f"agreement{arm}"].trust, sums[f"alike{arm}"].trust))
+            if f"agreement{arm}" in sums
+            else own
             for arm, own in enumerate(shares)
         )
     sums = partitions.run(agreements, ["encoded", "raw"], fitted=fitted, shares=shares, last=True)

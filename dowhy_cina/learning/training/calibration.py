@@ -73,6 +73,15 @@ class Ingredients:
         multiple: Tensor = self.error.abs() / (quantile * variance.sqrt())
         return multiple
 
+    def _needed(self, model: CinaModel) -> Float[Tensor, " B"]:
+        """Factor of the bias's weights at which the interval just holds the effect."""
+        with torch.no_grad():
+            sampling, total = (
+                model.variance(self.sampling, bias, self.smaller, self.columns) for bias in (0 * self.bias, self.bias)
+            )
+        needed: Tensor = (self._multiple(model).square() * total - sampling) / (total - sampling).clamp_min(1e-300)
+        return needed
+
 
 @torch.no_grad()
 def collect(model: CinaModel, families: Sequence[str], samples: int, landmarks: int, seed: int) -> Ingredients:
@@ -112,8 +121,9 @@ def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landm
 def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -> None:
     """Fit the variance head by maximum likelihood, then scale it; changes the model in place.
 
-    The scale is the smallest at which intervals hold the effect in :data:`COVERAGE` of the samples, and in
-    :data:`FAMILY_COVERAGE` of those of each family.
+    The scale is that at which intervals hold the effect in :data:`COVERAGE` of the samples. Then the weights of what
+    speaks of bias are raised until they hold it in :data:`FAMILY_COVERAGE` of the samples of each family: what makes a
+    family hard is bias, and where there is little of it intervals stay as they are.
     """
     head = model.variance
     parameters = [head.log_sampling, head.log_weights, head.growth, head.columns]
@@ -134,12 +144,14 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
         optimiser.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
-    multiple = ingredients._multiple(model)
-    families = [multiple[ingredients.family == family] for family in range(int(ingredients.family.max()) + 1)]
-    needed = [torch.quantile(own, FAMILY_COVERAGE) for own in families if len(own) >= FAMILY_SAMPLES]
-    factor = 2 * float(torch.stack([torch.quantile(multiple, COVERAGE), *needed]).max().log())
+    factor = 2 * float(torch.quantile(ingredients._multiple(model), COVERAGE).log())
     head.log_sampling.data.add_(factor)
     head.log_weights.data.add_(factor)
+    raised = ingredients._needed(model)
+    families = [raised[ingredients.family == family] for family in range(int(ingredients.family.max()) + 1)]
+    needed = [torch.quantile(own, FAMILY_COVERAGE) for own in families if len(own) >= FAMILY_SAMPLES]
+    if needed:
+        head.log_weights.data.add_(torch.stack(needed).max().clamp_min(1).log())
 
 
 def calibrate(model: CinaModel, families: Sequence[str], samples: int, landmarks: int, seed: int) -> dict[str, float]:
