@@ -38,7 +38,7 @@ def draw(tables=2, weighted=False, skewed=False, seed=0):
     t = (rng.random((tables, N)) < 1 / (1 + np.exp(-x[..., 0]))).astype(float)
     y = np.sin(x[..., 0]) + 0.5 * t + 0.3 * rng.normal(size=(tables, N))
     if skewed:
-        tail = np.exp(1.2 * np.sin(x[1, :, 0]) + 0.5 * rng.normal(size=N))
+        tail = np.exp(2.0 * x[1, :, 0] + 0.2 * rng.normal(size=N))
         y[1] = np.where(t[1] > 0, 0.5 * tail, y[1])
     marks = torch.stack([torch.from_numpy(rng.permutation(N)[: N // 2]) for _ in range(tables)])
     weights = torch.from_numpy(rng.choice([0.4, 1.0, 2.5], size=(tables, N))) if weighted else None

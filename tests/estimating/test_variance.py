@@ -175,6 +175,19 @@ def test_imbalance_of_the_outcome_weights_by_grams(case):
     np.testing.assert_allclose(parts["balance"], balance, rtol=1e-5)
 
 
+def test_what_members_disagree_on(case):
+    """Variance between what the kernel's and the linear member say of the target, of both arms."""
+    _, state, found, parts = case
+    expected = torch.zeros(2).double()
+    for fitted in state.outcomes:
+        regression, q = fitted.regression, found.moments.weights
+        kernel, linear = ((q * one).sum(1) for one in regression.parts(fitted.rows))
+        share = regression.linear.share / (regression.kernel.share + regression.linear.share)
+        expected += share * (1 - share) * (kernel - linear).square()
+    torch.testing.assert_close(parts["members"], expected, rtol=1e-8, atol=1e-12)
+    assert (expected > 0).any()
+
+
 def test_parts_of_the_correction(case):
     found, parts = case[2].effect, case[3]
     share = found.shrinkage

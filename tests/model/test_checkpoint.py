@@ -134,19 +134,23 @@ def test_pickle_is_never_loaded(path):
 
 def test_newer_format(path):
     rewrite(path, lambda header: header | {"format_version": checkpoint.FORMAT_VERSION + 1})
-    with raises(path, "newer than 2.*upgrade"):
+    with raises(path, "newer than 3.*upgrade"):
         checkpoint.read(path)
 
 
-def test_version_one(path, model):
-    """No setting counts iterations any more; the variance head had one part and a power less, single rows none."""
-    added = ("variance.columns", "conditional.coefficients")
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_versions(path, model, version):
+    """No setting counts iterations any more; variance heads had one or two parts less, and single rows had none."""
+    added = ("variance.columns", "conditional.coefficients") if version == 1 else ()
 
     def older(header):
-        return header | {"format_version": 1, "model": header["model"] | {"target_layers": 8}}
+        settings = {"target_layers": 8} if version == 1 else {}
+        return header | {"format_version": version, "model": header["model"] | settings}
 
     def shorter(tensors):
-        cut = {"variance.log_weights": tensors["variance.log_weights"][:-1].clone()}
+        weights, growth = tensors["variance.log_weights"], tensors["variance.growth"]
+        kept = [0, 1, 2, 3, 4] if version == 1 else [0, 1, 2, 3, 4, 6]
+        cut = {"variance.log_weights": weights[kept].clone(), "variance.growth": growth[:-1].clone()}
         return {name: tensor for name, tensor in (tensors | cut).items() if name not in added}
 
     rewrite(path, older, shorter)
@@ -156,7 +160,7 @@ def test_version_one(path, model):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     rewrite(path, lambda header: header | {"sha256": checkpoint._digest(tensors)})
     read, header = checkpoint.read(path)
-    assert header["format_version"] == 1
+    assert header["format_version"] == version
     assert read.config == SMALL
     # What is added is that of a model that was never calibrated.
     for name, tensor in read.state_dict().items():
@@ -164,7 +168,7 @@ def test_version_one(path, model):
     assert not any(
         parameter.requires_grad for parameter in (*read.variance.parameters(), *read.conditional.parameters())
     )
-    rewrite(path, lambda header: header | {"format_version": 2, "model": dataclasses.asdict(SMALL)})
+    rewrite(path, lambda header: header | {"format_version": 3, "model": dataclasses.asdict(SMALL)})
     with pytest.raises(CheckpointError, match="do not fit"):
         checkpoint.read(path)
 

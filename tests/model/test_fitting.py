@@ -13,7 +13,7 @@ import dowhy_cina
 from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.kernels import LandmarkKernel, Storage
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
-from dowhy_cina.model.fitting import MARGIN, allowed_range, fit_outcome, member_shares, with_share
+from dowhy_cina.model.fitting import MARGIN, allowed_range, fit_outcome, likeness, member_shares, with_share
 from dowhy_cina.model.outcome import OutcomeSpace
 
 N, D = 120, 3
@@ -30,7 +30,7 @@ def fit(x, y, arm=None, cluster=None):
     weights = torch.ones_like(outcome) if arm is None else torch.from_numpy(arm)
     clusters = None if cluster is None else Clusters.of(torch.from_numpy(cluster)[None])
     weights = weights if clusters is None else weights * clusters.share
-    return fit_outcome(space, keys, columns, outcome, weights, ones, Storage(), "control", clusters)
+    return fit_outcome(space, keys, columns, outcome, weights, weights, ones, Storage(), "control", clusters)
 
 
 def kept(found):
@@ -125,11 +125,27 @@ def test_members_that_say_nothing_new_take_nothing():
     _, y, rng = draw(2)
     offered = torch.from_numpy(0.8 * y + 0.3 * rng.normal(size=y.shape))
     outcome, mean, arm = torch.from_numpy(y), torch.zeros(1, 1).double(), torch.ones(1, N).double()
-    first, second = member_shares(outcome, mean, [offered, offered], arm, None)
+    first, second = member_shares(outcome, mean, [offered, offered], (arm, arm), None)
     assert float(second) == 0
     assert float(first) > 0.9
-    assert [float(s) for s in member_shares(outcome, mean, [offered, outcome], arm, None)] == [0, 1]
-    assert [float(s) for s in member_shares(outcome, mean, [-outcome, -outcome], arm, None)] == [0, 0]
+    assert [float(s) for s in member_shares(outcome, mean, [offered, outcome], (arm, arm), None)] == [0, 1]
+    assert [float(s) for s in member_shares(outcome, mean, [-outcome, -outcome], (arm, arm), None)] == [0, 0]
+
+
+def test_a_member_has_to_serve_rows_like_the_other_arms_too():
+    """A line that fits the bulk of an arm, but not the tenth that the other arm resembles."""
+    _, y, _ = draw(3)
+    outcome, mean, arm = torch.from_numpy(y), torch.zeros(1, 1).double(), torch.ones(1, N).double()
+    few = (torch.arange(N) < N // 10)[None].double()
+    line = torch.where(few > 0, -outcome, outcome)
+    assert float(member_shares(outcome, mean, [0 * outcome, line], (arm, arm), None)[1]) > 0.5
+    assert float(member_shares(outcome, mean, [0 * outcome, line], (arm, few), None)[1]) == 0
+
+
+def test_rows_stand_for_the_other_arm_by_their_odds():
+    arm, chance = torch.tensor([[2.0, 1.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.8, 0.3, 1.4]])
+    torch.testing.assert_close(likeness(arm, chance, 0), torch.tensor([[2.0, 4.0, 0.0, 49.0]]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(likeness(arm, chance, 1), torch.tensor([[2.0, 0.25, 0.0, 1 / 49]]), rtol=1e-5, atol=0)
 
 
 # Units, order and batches

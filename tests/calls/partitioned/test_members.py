@@ -18,7 +18,7 @@ def frame(skewed, sign=1, rows=900, seed=7):
     """A table in whose arms of these numbers the logarithm of the outcome is a curve."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, 3))
-    t = (rng.random(rows) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    t = (rng.random(rows) < 1 / (1 + np.exp(-0.5 * x[:, 0]))).astype(int)
     level, noise = x[:, 0] + 0.3 * np.sin(2 * x[:, 1]), 0.3 * rng.normal(size=rows)
     y = np.where(np.isin(t, skewed), np.exp(1.4 * level + noise), 2 + level + t + noise)
     return pd.DataFrame(x, columns=list("abc")).assign(t=t, y=50 + 10 * sign * y)
