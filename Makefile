@@ -83,6 +83,7 @@ bench-cate: $(STAMP)
 # The figures that the bundled model is judged by; those on published tables too with DATA=FOLDER.
 bench-accuracy: $(STAMP)
 	$(BIN)/python benchmarks/accuracy.py $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python benchmarks/members.py --csv docs/measured/members.csv $(if $(DATA),--data "$(DATA)")
 
 # How well the weights balance, and at what price, beside entropy balancing and others; on published tables too with DATA=FOLDER.
 bench-balance: $(STAMP)

@@ -1,0 +1,137 @@
+"""What each member of the outcome regressions brings: errors of average and of conditional effects with and without.
+
+    python benchmarks/members.py [--tables N] [--data FOLDER] [--csv FILE]
+
+A member that is left out has a share of nothing; all else is the bundled model as it is. Simulated tables have the
+published benchmarks' row counts, 700 to 5,000, and foreign ones are drawn by no simulator of the package. Errors of the
+average effect are in sd of the outcome, those of single rows (PEHE) too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from foreign import foreign_table
+from real_surfaces import real_table
+from tables import COLLECTIONS, realisations
+from tqdm import tqdm
+
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.learning.simulators import draw_table
+from dowhy_cina.model import fitting
+
+#: Members that a variant keeps, in their order: kernel, linear, logarithm.
+VARIANTS = {
+    "kernel": (True, False, False),
+    "kernel and columns": (True, True, False),
+    "kernel and logarithm": (True, False, True),
+    "all three": (True, True, True),
+}
+
+
+class Problem(NamedTuple):
+    """A table, its average effect, and the effects of its rows where they are known."""
+
+    x: np.ndarray
+    t: np.ndarray
+    y: np.ndarray
+    effect: float
+    effects: np.ndarray | None
+
+
+@contextmanager
+def members(kept: tuple[bool, bool, bool]) -> Iterator[None]:
+    """Outcome regressions of some members only."""
+    whole = fitting.member_shares
+
+    def fewer(outcome: Any, mean: Any, clean: list[Any], weights: Any, link: Any, cluster: Any = None) -> list[Any]:
+        chosen = [values for values, keep in zip(clean, kept, strict=False) if keep]
+        shares = iter(whole(outcome, mean, chosen, weights, link if len(chosen) > 2 else None, cluster))
+        return [next(shares) if keep else torch.zeros_like(mean[:, 0]) for keep, _ in zip(kept, clean, strict=False)]
+
+    fitting.member_shares = fewer
+    try:
+        yield
+    finally:
+        fitting.member_shares = whole
+
+
+def simulated(count: int) -> Iterator[Problem]:
+    """Tables of all families."""
+    for index in range(count):
+        rng = np.random.default_rng([16, index])
+        rows, columns = (int(np.exp(rng.uniform(*np.log(ends)))) for ends in ((700, 5000), (5, 60)))
+        table = draw_table(rng, rows, columns)
+        if min(table.treatment.sum(), rows - table.treatment.sum()) >= 10:
+            yield Problem(table.covariates, table.treatment, table.outcome, table.effect, table.mu1 - table.mu0)
+
+
+def problems(count: int, folder: Path | None) -> dict[str, list[Problem]]:
+    """Tables by the name of their row."""
+    found = {"simulated": list(simulated(count))}
+    for name, draw in (("foreign", foreign_table), ("real covariates", real_table)):
+        tables = [draw(index, 16) for index in range(count)]
+        found[name] = [Problem(table.x, table.t, table.y, table.effect, None) for table in tables]
+    for name in COLLECTIONS if folder else ():
+        assert folder is not None
+        found[name] = [
+            Problem(x, t, y, truth["ate"], truth["mu1"] - truth["mu0"] if "mu0" in truth else None)
+            for x, t, y, truth in realisations(folder, name)
+        ]
+    return found
+
+
+def measure(tables: list[Problem], label: str) -> list[dict[str, Any]]:
+    """A row per variant."""
+    rows = []
+    for variant, kept in VARIANTS.items():
+        errors, single, wide = [], [], []
+        with members(kept):
+            for x, t, y, effect, effects in tqdm(tables, f"{label}: {variant}"):
+                analysis = analyse(x, t, y)
+                result = analysis.effect()
+                low, high = result.confidence_interval
+                errors.append(abs(result.value - effect) / y.std())
+                wide.append((high - low) / y.std())
+                if effects is not None:
+                    assert analysis.function is not None
+                    apart = analysis.function.at(x)[0] - effects
+                    single.append(float(np.sqrt(np.mean(apart**2))) / y.std())
+        rows.append(
+            {
+                "tables": label,
+                "members": variant,
+                "count": len(tables),
+                "error": np.mean(errors),
+                "median error": np.median(errors),
+                "PEHE": np.mean(single) if single else np.nan,
+                "median PEHE": np.median(single) if single else np.nan,
+                "median width": np.median(wide),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=int, default=150, help="simulated, foreign and real-covariate tables, each")
+    parser.add_argument("--data", type=Path, help="folder with load.py and the collections")
+    parser.add_argument("--csv", type=Path, help="write the table here too")
+    arguments = parser.parse_args()
+    found = problems(arguments.tables, arguments.data)
+    table = pd.DataFrame([row for label, tables in found.items() for row in measure(tables, label)])
+    print(table.round(4).to_string(index=False))
+    if arguments.csv:
+        table.round(4).to_csv(arguments.csv, index=False)
+
+
+if __name__ == "__main__":
+    main()
