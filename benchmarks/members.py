@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from dowhy.datasets import linear_dataset
 from foreign import foreign_table
 from real_surfaces import real_table
 from tables import COLLECTIONS, realisations
@@ -73,9 +74,20 @@ def simulated(count: int) -> Iterator[Problem]:
             yield Problem(table.covariates, table.treatment, table.outcome, table.effect, table.mu1 - table.mu0)
 
 
+def linear(count: int) -> Iterator[Problem]:
+    """DoWhy's linear data sets: one or two causes, almost no noise, and arms that hardly overlap."""
+    for index in range(count):
+        np.random.seed(index)  # noqa: NPY002 - DoWhy draws from the global generator
+        shape = {"num_common_causes": 1 + index % 2, "num_samples": 5000, "num_effect_modifiers": 0}
+        data = linear_dataset(beta=10, treatment_is_binary=True, **shape)
+        frame, causes = data["df"], data["common_causes_names"]
+        x, t, y = frame[causes].to_numpy(float), frame["v0"].to_numpy(float), frame["y"].to_numpy(float)
+        yield Problem(x, t, y, data["ate"], None)
+
+
 def problems(count: int, folder: Path | None) -> dict[str, list[Problem]]:
     """Tables by the name of their row."""
-    found = {"simulated": list(simulated(count))}
+    found = {"simulated": list(simulated(count)), "DoWhy's linear": list(linear(count // 5))}
     for name, draw in (("foreign", foreign_table), ("real covariates", real_table)):
         tables = [draw(index, 16) for index in range(count)]
         found[name] = [Problem(table.x, table.t, table.y, table.effect, None) for table in tables]
