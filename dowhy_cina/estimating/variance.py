@@ -91,7 +91,7 @@ def bias_parts(
     - ``balance``: their squared imbalance in the balancing layer's kernel, whose diagonal is given, times the variance
       that the regression leaves.
     - ``correction``, ``withheld``: squared part of the weighted residuals that entered, and that was shrunk away.
-    - ``clipped``: squared difference that keeping predictions within each arm's fitted range makes.
+    - ``clipped``: squared difference that keeping predictions within the range of each regression makes.
     - ``members``: variance between what the members of the regressions say of the target; summed over arms.
     - ``adjustment``: squared difference between the estimate and that of the arms' means, times the share of the
       outcome's variance that the regressions leave: what is left to adjust is about as large as what was adjusted where
