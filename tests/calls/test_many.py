@@ -68,7 +68,7 @@ def skewed(seed, arms, rows=250):
 
 def test_only_some_tables_have_logarithms(monkeypatch):
     """In one arm, in both or in none: they share a forward pass and have the numbers of one by one."""
-    shared = []
+    shared, shares = [], []
     monkeypatch.setattr(many, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables))
     arms = [[], [1], [0, 1], [], [0], [0, 1], [], [1]]
     tables = [skewed(6 + place % 2, which) for place, which in enumerate(arms)]
@@ -81,9 +81,12 @@ def test_only_some_tables_have_logarithms(monkeypatch):
         theirs = alone.conditional_effects(one[0][:5])
         np.testing.assert_allclose(ours.conditional_effects(one[0][:5]), theirs, rtol=1e-6)
         for arm, fitted in enumerate(alone.function.state.outcomes):
-            if fitted.regression.logarithm is not None and float(fitted.regression.logarithm.share) > 0.3:
+            if fitted.regression.logarithm is not None:
                 logarithms.append(arm)
+                shares.append(float(fitted.regression.logarithm.share))
         assert logarithms == which
+    assert min(shares) == 0
+    assert max(shares) > 0.3
 
 
 def test_a_pass_that_fails_leaves_each_table_to_itself(monkeypatch):
