@@ -21,7 +21,12 @@ from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.clusters import Clusters, clustered_ridge, left_out, mean_left_out
 from dowhy_cina.mathematics.columns import ColumnFeatures, RegressionFeatures
 from dowhy_cina.mathematics.kernels import RowFeatures, Storage, places_of
-from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_ridge, leave_one_out_residuals
+from dowhy_cina.mathematics.ridge import (
+    LEAST_UNEXPLAINED,
+    RidgeFit,
+    cross_validated_ridge,
+    leave_one_out_residuals,
+)
 from dowhy_cina.model.agreement import Agreement
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegression, OutcomeRows, OutcomeSpace, combined
@@ -31,8 +36,6 @@ from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegressio
 MARGIN = 0.1
 #: Least chance of either arm that a row is taken to have where it stands for rows of the other.
 LEAST_CHANCE = 0.02
-#: Least share of an outcome's variance that counts as unexplained.
-LEAST_UNEXPLAINED = 1e-12
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,6 @@ class FittedOutcome:
         kernel = RowFeatures(regression.space.kernel, self.rows.kernel.keys[:, :0].clone(), None)
         rows = OutcomeRows(kernel, ColumnFeatures(self.rows.columns.values[:, :0].clone()))
         return FittedOutcome(regression, rows, empty, empty, empty)
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What members say of a table's rows, shape (B, N) each: by their fits, and by fits without the row or cluster."""
-
-    fitted: list[Rows]
-    clean: list[Rows]
-
-    def and_(self, other: tuple[Rows, Rows]) -> Predictions:
-        """Add another member's."""
-        return Predictions([*self.fitted, other[0]], [*self.clean, other[1]])
 
 
 @dataclass(frozen=True)
@@ -172,19 +163,22 @@ def fit_outcome(
     data = _Arm(rows, own, places, arm, clusters)
     by_kernel = data.fit(own.kernel, outcome, multiplier)
     by_columns = data.fit(own.columns, outcome, torch.ones_like(multiplier))
-    found = Predictions([], []).and_(data.predictions(by_kernel, (rows.kernel, own.kernel), outcome))
-    found = found.and_(data.predictions(by_columns, (rows.columns, own.columns), outcome))
+    found = [
+        data.predictions(by_kernel, (rows.kernel, own.kernel), outcome),
+        data.predictions(by_columns, (rows.columns, own.columns), outcome),
+    ]
     log = _fit_logarithm(data, outcome, multiplier)
     if log is not None:
-        found = found.and_(log[1])
+        found.append(log[1])
+    by_fit, left_out_ones = ([pair[place] for pair in found] for place in (0, 1))
     mean = by_kernel.intercept[:, None]
     link = None if log is None else log[0].link
-    shares = member_shares(outcome, mean, found.clean, (arm, alike), link, data.cluster)
+    shares = member_shares(outcome, mean, left_out_ones, (arm, alike), link, data.cluster)
     if clusters is None:
         without = outcome - leave_one_out_residuals(outcome, mean, arm / by_kernel.count[:, None])
     else:
         without = mean_left_out(by_kernel.intercept, outcome, arm, clusters)
-    fitted, clean = combined(mean, found.fitted, shares), combined(without, found.clean, shares)
+    fitted, clean = combined(mean, by_fit, shares), combined(without, left_out_ones, shares)
     if clusters is None:
         clean = torch.where(arm > 0, clean, fitted)
     loo = outcome - clean

@@ -40,10 +40,6 @@ def draw(weighted=False):
     return ArmProblem(features, arm, features.mean(1), double([0.01, 0.5]))
 
 
-def changed(problem, **parts):
-    return ArmProblem(**{**vars(problem), **parts})
-
-
 def evaluated(point, problem):
     return ArmRows(problem.features, problem.arm).evaluate(point)
 
@@ -59,7 +55,7 @@ def test_sums_of_parts_are_those_of_the_whole(level):
     rng = np.random.default_rng(1)
     point = DualPoint(double(0.1 * rng.normal(size=(2, M))), double([level, level / 2]))
     parts = [
-        evaluated(point, changed(problem, features=problem.features[:, rows], arm=problem.arm[:, rows]))
+        evaluated(point, dataclasses.replace(problem, features=problem.features[:, rows], arm=problem.arm[:, rows]))
         for rows in (slice(0, 7), slice(7, 8), slice(8, N))
     ]
     whole = evaluated(point, problem)
@@ -94,7 +90,7 @@ def test_curvature_is_the_same_after_others():
 @torch.no_grad()
 def test_only_rows_whose_part_changed_are_read_again(monkeypatch):
     problem = draw()
-    problem = changed(problem, arm=torch.ones_like(problem.arm))
+    problem = dataclasses.replace(problem, arm=torch.ones_like(problem.arm))
     rows = ArmRows(problem.features, problem.arm)
     slope = torch.zeros_like(problem.target)
     everything = rows.evaluate(DualPoint(slope, double([1.0, 1.0]))).curvature
@@ -116,7 +112,7 @@ def test_scaled_points_have_the_weights_of_a_scaled_ridge():
     for kind in ("sums", "curvature"):
         for name, value in vars(getattr(again, kind)).items():
             torch.testing.assert_close(getattr(getattr(scaled, kind), name), value, atol=1e-12, rtol=1e-12, msg=name)
-    weights = scaled.point.weights(changed(problem, ridge=problem.ridge * factor))
+    weights = scaled.point.weights(dataclasses.replace(problem, ridge=problem.ridge * factor))
     torch.testing.assert_close(weights, point.weights(problem), atol=1e-12, rtol=1e-12)
     assert torch.equal(scaled.sums.effective_size, scaled.where(double([1, 1]) > 0, again).sums.effective_size)
 
@@ -141,7 +137,7 @@ def test_factors_are_those_of_the_features():
     dual = dataclasses.replace(Dual.of_problem(problem), scale=scale)
     rows = ArmRows(problem.features, problem.arm)
     found, _ = solve_dual_of_target(dual, rows.evaluate, rows.evaluate(uniform_point(dual)))
-    scaled = changed(problem, features=problem.features * scale[:, None], target=problem.target * scale)
+    scaled = dataclasses.replace(problem, features=problem.features * scale[:, None], target=problem.target * scale)
     torch.testing.assert_close(
         simplex(found.point.weights(problem), problem.arm), balance_to_target(scaled)[0], atol=1e-10, rtol=0
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cvxpy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dowhy_cina.mathematics.balancing import relative_target_gap, scale_rows, target_objective
@@ -46,10 +48,6 @@ def weights_of(problem):
     return balance_to_target(problem)[0]
 
 
-def changed(problem, **parts):
-    return ArmProblem(**{**vars(problem), **parts})
-
-
 def evaluated(point, problem):
     return ArmRows(problem.features, problem.arm).evaluate(point)
 
@@ -80,7 +78,7 @@ def solved(problem, gap=1e-8):
 @pytest.mark.parametrize("apart", [0.0, 1.0])
 def test_weights_are_cvxpys(weighted, apart):
     problem = draw(weighted=weighted)
-    problem = changed(problem, target=problem.target + apart)
+    problem = replace(problem, target=problem.target + apart)
     weights = solved(problem)
     ours = target_objective(problem.features, weights, problem.arm, problem.target, problem.ridge)
     for table, ridge in enumerate(RIDGE.tolist()):
@@ -99,7 +97,7 @@ def test_weights_are_cvxpys(weighted, apart):
 @pytest.mark.parametrize("apart", [0.0, 0.3])
 def test_weights_are_those_of_the_operator_splitting(weighted, apart):
     problem = draw(weighted=weighted)
-    problem = changed(problem, target=problem.target + apart)
+    problem = replace(problem, target=problem.target + apart)
     count, root = problem.arm.sum(1), problem.arm.sqrt()
     scaled = scale_rows(problem.features, root)
     linear = torch.einsum("bnm,bm,b->bn", scaled, problem.target, count)
@@ -113,28 +111,28 @@ def test_weights_are_those_of_the_operator_splitting(weighted, apart):
 
 
 def many_rows(problem):
-    return changed(problem, arm=torch.ones_like(problem.arm))
+    return replace(problem, arm=torch.ones_like(problem.arm))
 
 
 def first_rows(count):
     def change(problem):
         arm = torch.zeros_like(problem.arm)
         arm[:, :count] = problem.arm[:, :1]
-        return changed(problem, arm=arm)
+        return replace(problem, arm=arm)
 
     return change
 
 
 def equal_rows(problem):
-    return changed(problem, features=problem.features[:, :1].expand_as(problem.features).contiguous())
+    return replace(problem, features=problem.features[:, :1].expand_as(problem.features).contiguous())
 
 
 def duplicated_rows(problem):
-    return changed(problem, features=problem.features[:, : N // 4].repeat(1, 4, 1))
+    return replace(problem, features=problem.features[:, : N // 4].repeat(1, 4, 1))
 
 
 def no_features(problem):
-    return changed(problem, features=torch.zeros_like(problem.features), target=torch.zeros_like(problem.target))
+    return replace(problem, features=torch.zeros_like(problem.features), target=torch.zeros_like(problem.target))
 
 
 CASES = {
@@ -144,8 +142,8 @@ CASES = {
     "equal rows": equal_rows,
     "duplicated rows": duplicated_rows,
     "no features": no_features,
-    "outside": lambda problem: changed(problem, target=problem.target + 2),
-    "far outside": lambda problem: changed(problem, target=problem.target + 100),
+    "outside": lambda problem: replace(problem, target=problem.target + 2),
+    "far outside": lambda problem: replace(problem, target=problem.target + 100),
     "as it is": lambda problem: problem,
 }
 
@@ -155,7 +153,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_every_table_is_solved(case, weighted, ridge):
     problem = CASES[case](draw(1, weighted=weighted))
-    problem = changed(problem, ridge=torch.full_like(RIDGE, ridge))
+    problem = replace(problem, ridge=torch.full_like(RIDGE, ridge))
     weights = solved(problem)
     if case == "one row":
         torch.testing.assert_close(weights, (problem.arm > 0).double())
@@ -184,7 +182,7 @@ def test_few_rows_of_many_carry_the_weight(ridge, distance):
 
 def test_steps_end_where_the_table_is_solved():
     """Few of the steps that are allowed, so that a table that takes them all is one that failed."""
-    for problem in (draw(), changed(draw(), target=draw().target + 2), first_rows(3)(draw())):
+    for problem in (draw(), replace(draw(), target=draw().target + 2), first_rows(3)(draw())):
         calls = []
 
         def evaluate(point, problem=problem, calls=calls):
@@ -201,12 +199,14 @@ def test_steps_end_where_the_table_is_solved():
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.floats(-3, 3), st.floats(-4, 4), st.floats(0, 3), st.integers(1, N))
 def test_weights_are_finite_and_on_the_simplex(seed, log_scale, log_ridge, apart, rows):
+    # Beyond, rounding may stop a step short: kernels' features are of the size of one, and ridges above a hundredth.
+    assume(2 * log_scale - log_ridge <= 7)
     problem = draw(seed, rows, 10**log_scale, weighted=True)
     direction = double(np.random.default_rng(seed).normal(size=(2, M)))
     target = problem.target + apart * 10**log_scale * direction
     ridge = torch.full_like(RIDGE, 10**log_ridge)
     # Rounding is of the size of the features' Gram, which the ridge divides.
-    solved(changed(problem, target=target, ridge=ridge), gap=1e-9 + 1e-12 * 100**log_scale / 10**log_ridge)
+    solved(replace(problem, target=target, ridge=ridge), gap=1e-9 + 1e-12 * 100**log_scale / 10**log_ridge)
 
 
 # What changes nothing
@@ -214,7 +214,7 @@ def test_weights_are_finite_and_on_the_simplex(seed, log_scale, log_ridge, apart
 
 def test_batch_is_one_by_one():
     """Tables of every difficulty: none moves on because another one does."""
-    problems = [changed(case(draw(2, weighted=True)), ridge=RIDGE) for case in CASES.values()]
+    problems = [replace(case(draw(2, weighted=True)), ridge=RIDGE) for case in CASES.values()]
     joined = {name: torch.cat([getattr(problem, name) for problem in problems]) for name in vars(problems[0])}
     together = solved(ArmProblem(**joined))
     for table in range(len(together)):
@@ -231,7 +231,7 @@ def test_a_row_is_two_copies_with_half_the_weight(seed):
     halved[:, copies] /= 2
     more = torch.cat([problem.features, problem.features[:, copies]], 1)
     both = torch.cat([halved, halved[:, copies]], 1)
-    single, parts = solved(problem), solved(changed(problem, features=more, arm=both))
+    single, parts = solved(problem), solved(replace(problem, features=more, arm=both))
     torch.testing.assert_close(parts[:, N:], parts[:, copies], atol=1e-9, rtol=0)
     joined = parts[:, :N].clone()
     joined[:, copies] *= 2
@@ -243,7 +243,7 @@ def test_a_row_is_two_copies_with_half_the_weight(seed):
 def test_row_order_changes_nothing(seed):
     problem = draw(seed, weighted=True)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(N))
-    turned = changed(problem, features=problem.features[:, order], arm=problem.arm[:, order])
+    turned = replace(problem, features=problem.features[:, order], arm=problem.arm[:, order])
     torch.testing.assert_close(solved(turned), solved(problem)[:, order], atol=1e-9, rtol=0)
 
 
@@ -252,7 +252,7 @@ def test_row_order_changes_nothing(seed):
 def test_rows_of_one_weight_are_rows_without(seed, weight):
     """The level of the weights is that of the ridge's unit, so that a ridge as many times as large undoes it."""
     problem = draw(seed)
-    other = changed(problem, arm=weight * problem.arm, ridge=weight * problem.ridge)
+    other = replace(problem, arm=weight * problem.arm, ridge=weight * problem.ridge)
     torch.testing.assert_close(solved(other), solved(problem), atol=1e-9, rtol=0)
 
 
@@ -263,14 +263,14 @@ def test_a_turn_and_a_shift_of_the_features_change_nothing(seed):
     problem = draw(seed, weighted=True)
     rng = np.random.default_rng(seed)
     turn, shift = double(np.linalg.qr(rng.normal(size=(M, M)))[0]), double(rng.normal(size=M))
-    other = changed(problem, features=problem.features @ turn + shift, target=problem.target @ turn + shift)
+    other = replace(problem, features=problem.features @ turn + shift, target=problem.target @ turn + shift)
     torch.testing.assert_close(solved(other), solved(problem), atol=1e-8, rtol=0)
 
 
 def test_rows_outside_the_arm_may_be_anything():
     problem = draw(weighted=True)
     features = torch.where((problem.arm > 0)[..., None], problem.features, 1e3)
-    torch.testing.assert_close(solved(changed(problem, features=features)), solved(problem), atol=1e-12, rtol=0)
+    torch.testing.assert_close(solved(replace(problem, features=features)), solved(problem), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("kept", ["features", "kernels", "nothing"])
@@ -281,7 +281,7 @@ def test_blocks_of_rows_are_the_tensor_of_features(kept):
     arm = double(rng.choice([0.0, 0.5, 1.0], size=(2, 60)))
     whole = ArmProblem(kernel.features(keys), arm, kernel.features(keys + 0.5).mean(1), RIDGE)
     rows = RowFeatures.build(kernel, keys, kept != "nothing", block_entries=2 * 12 * 7, whiten=kept == "features")
-    torch.testing.assert_close(solved(changed(whole, features=rows)), solved(whole), atol=1e-10, rtol=0)
+    torch.testing.assert_close(solved(replace(whole, features=rows)), solved(whole), atol=1e-10, rtol=0)
 
 
 # Gradients
@@ -289,8 +289,8 @@ def test_blocks_of_rows_are_the_tensor_of_features(kept):
 
 def test_gradients_are_finite_differences():
     """In ridge, target and features, where some rows carry weight and some do not."""
-    problem = changed(draw(3, rows=12, weighted=True), ridge=double([0.3, 0.8]))
-    problem = changed(problem, target=problem.target + 0.3)
+    problem = replace(draw(3, rows=12, weighted=True), ridge=double([0.3, 0.8]))
+    problem = replace(problem, target=problem.target + 0.3)
     weights = solved(problem)
     assert 0 < int((weights[problem.arm > 0] == 0).sum()) < int((problem.arm > 0).sum())
     mix = double(np.random.default_rng(0).normal(size=(2, 12)))
@@ -319,7 +319,7 @@ def test_gradients_are_finite(case):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_endless_ridge_leaves_the_sampling_weights(weighted):
     problem = draw(weighted=weighted)
-    weights = solved(changed(problem, ridge=torch.full_like(RIDGE, 1e12)))
+    weights = solved(replace(problem, ridge=torch.full_like(RIDGE, 1e12)))
     torch.testing.assert_close(weights, problem.arm / problem.arm.sum(1, keepdim=True), atol=1e-9, rtol=0)
 
 
