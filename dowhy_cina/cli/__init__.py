@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 import dowhy_cina
-from dowhy_cina.cli import benchmark, demo, estimate, evaluate, info, pretrain, refute
+from dowhy_cina.cli import benchmark, demo, estimate, evaluate, info, paper, pretrain, refute
 from dowhy_cina.errors import CinaError
 
 #: Modules of the commands, in the order of the help text.
-COMMANDS = (demo, estimate, refute, pretrain, evaluate, benchmark, info)
+COMMANDS = (demo, estimate, refute, pretrain, evaluate, benchmark, paper, info)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,6 +29,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Pretrain by a recipe."""
     from dowhy_cina.learning import training
 
-    print(
-        f"wrote {training.main(arguments.recipe, arguments.set, arguments.resume, arguments.output, arguments.strict)}"
-    )
+    written = training.main(arguments.recipe, arguments.set, arguments.resume, arguments.output, arguments.strict)
+    if training.world()[0] == 0:
+        print(f"wrote {written}")

@@ -21,6 +21,12 @@ from dowhy_cina.errors import InputError
 from dowhy_cina.model.network import CinaModel
 
 
+def world() -> tuple[int, int]:
+    """Number of this process and how many torchrun has started: 0 and 1 without it."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("RANK", "0")) if size > 1 else 0, size
+
+
 class ProcessGroup:
     """The processes that torchrun has started, or the only one; a context manager.
 
@@ -33,8 +39,7 @@ class ProcessGroup:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.size = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank = int(os.environ.get("RANK", "0")) if self.size > 1 else 0
+        self.rank, self.size = world()
         if device.type == "cuda" and self.size > 1:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         self.device = device

@@ -13,6 +13,7 @@ from dowhy_cina.errors import InputError, check_known
 from dowhy_cina.learning.training.calibration import calibrate_checkpoint
 from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators, training_families
 from dowhy_cina.learning.training.folders import Folder
+from dowhy_cina.learning.training.processes import world
 from dowhy_cina.learning.training.trainer import pretrain
 
 if sys.version_info >= (3, 11):
@@ -118,6 +119,8 @@ def main(
 ) -> Path:
     """Pretrain by a recipe; ``resume`` goes on from the last saved state of the run.
 
+    Of several processes under torchrun the first alone calibrates and writes.
+
     Raises
     ------
     InputError, UnknownOptionError
@@ -144,7 +147,7 @@ def main(
         resume=resume,
     )
     config = parsed.training
-    if config.calibration_samples:
+    if config.calibration_samples and not world()[0]:
         families = training_families(config)
         calibrate_checkpoint(target, families, config.calibration_samples, config.landmarks, config.seed + 2_000_003)
     return target

@@ -112,6 +112,10 @@ def new_run(config: TrainingConfig, model_config: ModelConfig | None, start: Pat
     return Run(model, average, optimiser, header, earlier)
 
 
+#: Numbers of a run that its state holds.
+COUNTERS = ("step", "tables", "best", "stale", "validated", "loss", "waited")
+
+
 def state_path(output: Path) -> Path:
     """Where the state of a run stands: beside its checkpoint."""
     return output.with_suffix(".state")
@@ -134,7 +138,7 @@ def save(run: Run, config: TrainingConfig, collections: tuple[str, ...], output:
         "optimiser": run.optimiser.state_dict(),
         "header": run.header,
         "earlier": run.earlier,
-        "counters": {name: getattr(run, name) for name in ("step", "tables", "best", "stale", "validated", "loss")},
+        "counters": {name: getattr(run, name) for name in COUNTERS},
         "seconds": run.elapsed,
     }
     checkpoint.write_atomically(state_path(output), lambda path: torch.save(content, path))
