@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust symmetries clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust bench-processes symmetries paper clean
 
 install: $(STAMP)
 
@@ -98,5 +98,14 @@ symmetries: $(STAMP)
 bench-trust: $(STAMP)
 	$(BIN)/python benchmarks/trust.py --csv docs/measured/trust.csv $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) $(if $(TABLES),--tables "$(TABLES)") $(if $(COMPARE),--compare "$(COMPARE)")
 
+# The paper's claims: a CSV and a figure for each experiment, and the table of claims; published tables too with DATA=FOLDER,
+# a few tables of each kind with QUICK=1, which writes into paper-quick.
+paper: $(STAMP)
+	$(BIN)/dowhy-cina paper --output $(if $(QUICK),paper-quick --quick,docs/measured/paper) $(if $(DATA),--data "$(DATA)")
+
+# Training with one process and with two under torchrun, on one core each.
+bench-processes: $(STAMP)
+	$(BIN)/python benchmarks/processes.py --csv docs/measured/processes.csv
+
 clean:
-	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)
+	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated paper-quick $(DEMO_OUTPUT)

@@ -75,11 +75,7 @@ def target_population(
 def simulated_batch(rng: np.random.Generator, config: TrainingConfig, families: Sequence[str]) -> TrainingBatch:
     """Draw tables of one shape from simulators, standardised; with labels unless outcomes are not to be read."""
     rows, columns, count = draw_shape(rng, config)
-    return training_batch(rng, config, [draw_table(rng, rows, columns, families=families) for _ in range(count)])
-
-
-def training_batch(rng: np.random.Generator, config: TrainingConfig, tables: Sequence[SimulatedTable]) -> TrainingBatch:
-    """Standardise tables of one shape; with labels unless outcomes are not to be read."""
+    tables = [draw_table(rng, rows, columns, families=families) for _ in range(count)]
     x, t, y, q, labels, marks = [], [], [], [], [], []
     for table in tables:
         target, inverse = target_population(rng, table)

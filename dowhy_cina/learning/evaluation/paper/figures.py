@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dowhy_cina.learning.evaluation.paper.designs import LINEAR
-from dowhy_cina.learning.evaluation.paper.many import SELF_SUPERVISED, SUPERVISED, UNTRAINED
+from dowhy_cina.learning.evaluation.paper.many import EQUAL, SELF_SUPERVISED, SUPERVISED
 from dowhy_cina.learning.evaluation.paper.methods import DEFAULT, DML, EXACT, ZERO_SHOT
 from dowhy_cina.results.plots.style import AFTER, BEFORE, CONTROL, TREATED, finish, require_matplotlib
 
@@ -84,27 +84,34 @@ def single(table: pd.DataFrame) -> Figure:
 
 def training(table: pd.DataFrame) -> Figure:
     """Errors over the number of training tables, and over seconds."""
-    figure, axes = _panels(2, 10, 4.6, sharey=True)
-    exact = table[table["supervision"] == EXACT].iloc[0]
-    untrained = table[table["supervision"] == UNTRAINED].iloc[0]
+    figure, axes = _panels(2, 10, 4.8, sharey=True)
+    references = {name: table[table["method"] == name].iloc[0] for name in (EQUAL, EXACT)}
     for ax, at, label in (
-        (axes[0], "training_tables", "training tables, none of them labelled in the self-supervised runs"),
+        (axes[0], "training_tables", "tables trained on"),
         (axes[1], "training_seconds", "seconds of training on one core"),
     ):
-        for name, colour in ((SELF_SUPERVISED, TREATED), (SUPERVISED, AFTER)):
-            part = table[table["supervision"] == name]
-            ax.errorbar(part[at], part["error"], part["error_se"], color=colour, marker="o", label=f"zero-shot, {name}")
-        for row, colour, text in (
-            (untrained, BEFORE, "before training"),
-            (exact, CONTROL, "solved on each test table"),
+        for name, colour, text in (
+            (SELF_SUPERVISED, TREATED, "one forward pass, trained without any outcome"),
+            (SUPERVISED, AFTER, "one forward pass, trained with known effects too"),
+        ):
+            part = table[table["method"] == name]
+            ax.errorbar(part[at], part["error"], part["error_se"], color=colour, marker="o", label=text)
+        for (_, row), colour, text in zip(
+            references.items(),
+            (BEFORE, CONTROL),
+            ("difference in means", "solved on each table (Algorithm 1)"),
+            strict=True,
         ):
             ax.axhline(row["error"], color=colour, linestyle="--", linewidth=1.2, label=text)
             ax.axhspan(row["error"] - row["error_se"], row["error"] + row["error_se"], color=colour, alpha=0.1)
         ax.set(xscale="log", xlabel=label, ylabel=ERROR if at == "training_tables" else "")
         ax.set_ylim(0)
         finish(ax, "")
-    axes[1].legend(fontsize="small", frameon=False)
-    figure.suptitle(f"Weights alone on {exact['tables']} new tables of the family trained on ({LINEAR.name})")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small", frameon=False)
+    figure.suptitle(
+        f"Weights on {references[EXACT]['tables']} new tables, by networks trained on others ({LINEAR.name})"
+    )
     return figure
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from importlib import metadata
@@ -66,24 +65,28 @@ def run(output: Path, *, scale: Scale = FULL, data: Path | None = None) -> dict[
         for name, table in _experiments(scale, data):
             found[name] = table
             write(output, name, table, versions)
-    found["claims"] = claims(found)
-    found["claims"].to_csv(output / "claims.csv", index=False, float_format="%.3g")
-    used = {"seconds": round(time.monotonic() - began), "processor_seconds": round(time.process_time() - processor)}
-    (output / "versions.json").write_text(json.dumps(versions | used, indent=2) + "\n", encoding="utf-8")
+            found["claims"] = claims(found)
+            found["claims"].to_csv(output / "claims.csv", index=False, float_format="%.3g")
+            took = {"seconds": time.monotonic() - began, "processor_seconds": time.process_time() - processor}
+            whole = (
+                versions
+                | {key: round(value) for key, value in took.items()}
+                | {"experiments": [key for key in found if key != "claims"]}
+            )
+            (output / "versions.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     return found
 
 
 def _experiments(scale: Scale, data: Path | None) -> Iterator[tuple[str, pd.DataFrame]]:
-    if data is not None:
-        yield "published", published(data, scale)
     yield "duality", duality(scale)
+    models = train_all(scale)
+    yield "training", training_curve(models, scale)
+    yield "transfer", transfer(models, scale)
     errors, seconds = single_tables(scale)
     yield "single", errors
     yield "seconds", seconds
-    with tempfile.TemporaryDirectory() as folder:
-        models = train_all(scale, Path(folder))
-        yield "training", training_curve(models, scale)
-        yield "transfer", transfer(models, scale)
+    if data is not None:
+        yield "published", published(data, scale)
 
 
 def write(output: Path, name: str, table: pd.DataFrame, versions: dict[str, Any]) -> None:

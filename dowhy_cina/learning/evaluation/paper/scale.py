@@ -19,7 +19,7 @@ class Scale:
         Rows of single tables.
     tables : int
         Single tables of each design and number of rows.
-    self_supervised, supervised : tuple of int
+    training : tuple of int
         Training tables of each run on Simulation A.
     transfer : int
         Training tables of each run on structural models.
@@ -33,11 +33,10 @@ class Scale:
 
     seed: int = 0
     descent_tables: int = 20
-    rows: tuple[int, ...] = (128, 256, 512, 1024, 2048)
-    tables: int = 40
-    self_supervised: tuple[int, ...] = (100, 1000, 10000)
-    supervised: tuple[int, ...] = (100, 1000, 10000)
-    transfer: int = 3000
+    rows: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
+    tables: int = 24
+    training: tuple[int, ...] = (100, 1000, 10000)
+    transfer: int = 2000
     training_rows: int = 256
     test_tables: int = 100
     realisations: int = 10
@@ -48,9 +47,8 @@ QUICK = Scale(
     descent_tables=4,
     rows=(128, 512),
     tables=6,
-    self_supervised=(40, 200),
-    supervised=(40, 100),
-    transfer=100,
+    training=(80, 400),
+    transfer=400,
     test_tables=12,
     realisations=1,
 )

@@ -5,6 +5,7 @@ Letters: B tables, N rows.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from dowhy_cina.tables import Preprocessor
 DESCENT_ROWS = 200
 #: Gradient steps after which it is looked at.
 LOOKS = (0, 10, 30, 100, 300, 1000, 3000, 6000)
+MACHINE = "scikit-learn's SVM"
 
 
 def duality(scale: Scale) -> pd.DataFrame:
@@ -45,7 +47,8 @@ def duality(scale: Scale) -> pd.DataFrame:
     DataFrame
         A row for each number of gradient steps, and one for scikit-learn's machine: means over tables and standard
         errors of ``gap``, relative duality gap, and ``distance``, half the sum of absolute differences of weights from
-        the solution, over both arms and divided by two: 0 the same, 1 none in common.
+        the solution, over both arms and divided by two: 0 the same, 1 none in common; and the mean processor seconds
+        up to there.
     """
     records = []
     for design in (LINEAR, GRAPHS[10]):
@@ -55,7 +58,7 @@ def duality(scale: Scale) -> pd.DataFrame:
     groups = frame.groupby("steps", sort=False)
     means, errors = groups.mean(), groups.std().div(np.sqrt(groups.size()), axis=0).add_suffix("_se")
     result = pd.concat([groups.size().rename("tables"), means, errors], axis=1)
-    return result[["tables", "gap", "gap_se", "distance", "distance_se"]].reset_index()
+    return result[["tables", "gap", "gap_se", "distance", "distance_se", "seconds"]].reset_index()
 
 
 def _descend(table: SimulatedTable) -> list[tuple[str | int, dict[str, float]]]:
@@ -74,19 +77,22 @@ def _descend(table: SimulatedTable) -> list[tuple[str | int, dict[str, float]]]:
 
     normaliser = gram.sum(1)
     attention, values, found = gram / normaliser[:, None, :], torch.zeros_like(signs), []
+    began = time.process_time()
     for step in range(LOOKS[-1] + 1):
         if step in LOOKS:
             alpha = alpha_from_values(values, signs, normaliser, penalty).clamp(0, 1)
             # Before the first step no row has a weight: both arms' are taken to be equal.
-            found.append((step, figures(alpha if step else torch.ones_like(alpha))))
+            seconds = time.process_time() - began
+            found.append((step, figures(alpha if step else torch.ones_like(alpha)) | {"seconds": seconds}))
         scores = torch.einsum("bij,bj->bi", attention, values)
         margin = scores + exact_intercept(scores, signs)[:, None]
         hinge = -signs * (signs * margin < 1)
         values = values - 2 / (lam * (step + 21)) * (lam * values + normaliser * hinge)
+    began = time.process_time()
     machine = SVC(C=1.0, kernel="precomputed", tol=1e-8).fit(gram[0].numpy() / lam, signs[0].numpy())
-    dual = torch.zeros_like(signs)
+    seconds, dual = time.process_time() - began, torch.zeros_like(signs)
     dual[0, machine.support_] = torch.from_numpy(np.abs(machine.dual_coef_[0]))
-    return [*found, ("scikit-learn's SVM", figures(dual))]
+    return [*found, (MACHINE, figures(dual) | {"seconds": seconds})]
 
 
 def distance(weights: Array, others: Array) -> float:
