@@ -97,6 +97,11 @@ def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
         ("cina-small.safetensors", 4400),
         ("other.safetensors", 4400),
     ]
+    for rank, calls_then in (("1", 2), ("0", 3)):  # of two processes the first alone calibrates
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", rank)
+        main(RECIPE)
+        assert len(calibrated) == calls_then
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"expected the state of an earlier run in .*none\.state"):
         main(RECIPE, resume=True, output=tmp_path / "none.safetensors")

@@ -15,12 +15,13 @@ from dowhy_cina.results.plots.style import AFTER, BEFORE, CONTROL, TREATED, fini
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 #: Colours of what the figures are about; every other method is grey.
 COLOURS = {EXACT: CONTROL, ZERO_SHOT: TREATED, DEFAULT: AFTER, DML: "#CC79A7"}
 _GREYS = ("-", "--", "-.", ":", (0, (1, 3)))
-ERROR = "mean error of the average effect, in sd of the outcome"
+ERROR = "mean error of the average effect\n(standard deviations of the outcome)"
 
 
 def _panels(count: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
@@ -28,7 +29,7 @@ def _panels(count: int, width: float, height: float, **options: Any) -> tuple[Fi
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, count, figsize=(width, height), layout="constrained", squeeze=False, **options)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # below: the versions
+    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))  # below: the versions
     return figure, list(axes[0])
 
 
@@ -74,7 +75,7 @@ def single(table: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yscale="log", xlabel="rows of the table", ylabel="" if ax is not axes[0] else ERROR)
         ax.set_xticks(rows, [str(number) for number in rows])
         ax.minorticks_off()
-        _plain_ticks(ax)
+        _plain_ticks(ax.yaxis)
         finish(ax, design)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small", frameon=False)
@@ -106,6 +107,7 @@ def training(table: pd.DataFrame) -> Figure:
             ax.axhspan(row["error"] - row["error_se"], row["error"] + row["error_se"], color=colour, alpha=0.1)
         ax.set(xscale="log", xlabel=label, ylabel=ERROR if at == "training_tables" else "")
         ax.set_ylim(0)
+        _plain_ticks(ax.xaxis)
         finish(ax, "")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small", frameon=False)
@@ -119,23 +121,22 @@ def transfer(table: pd.DataFrame) -> Figure:
     """Ratio to the exact solution: a row for each model, a panel for each design that it is tested on."""
     designs = list(dict.fromkeys(table["tested on"]))
     methods = [name for name in dict.fromkeys(table["method"]) if name != EXACT]
-    figure, axes = _panels(len(designs), 12, 4.2, sharey=True, sharex=True)
+    labels = [f"Algorithm 2 on {name}" if "supervised" in name else name for name in methods]
+    figure, axes = _panels(len(designs), 13, 4.4, sharey=True, sharex=True)
     for ax, design in zip(axes, designs, strict=True):
         part = table[table["tested on"] == design].set_index("method").loc[methods]
-        own = [str(method).startswith(design + ",") for method in methods]
+        own = np.array([method.startswith(f"{design},") for method in methods])
         places = np.arange(len(methods))[::-1]
-        for is_own, colour in ((False, TREATED), (True, AFTER)):
-            chosen = np.array(own) == is_own
-            ax.errorbar(
-                part["ratio"][chosen], places[chosen], xerr=part["ratio_se"][chosen], fmt="o", color=colour, capsize=2
-            )
+        for chosen, colour in ((~own, TREATED), (own, AFTER)):
+            ax.errorbar(part["ratio"][chosen], places[chosen], xerr=part["ratio_se"][chosen], fmt="o", color=colour)
         ax.axvline(1, color=CONTROL, linewidth=1)
-        ax.set_yticks(places, methods)
-        finish(ax, "tested on\n" + design)
-    figure.supxlabel(
-        "error of zero-shot weights / error of weights solved on the test table itself; green: trained on this family",
-        fontsize="medium",
+        ax.set(xscale="log", yticks=places, yticklabels=labels)
+        _plain_ticks(ax.xaxis)
+        finish(ax, design.replace(", ", ",\n"))
+    figure.suptitle(
+        "Error of weights by one forward pass, over that of weights solved on the table itself (blue line: 1)"
     )
+    figure.supxlabel("green: trained on tables of the same family; orange: of another", fontsize="medium")
     return figure
 
 
@@ -157,13 +158,13 @@ def published(table: pd.DataFrame) -> Figure:
                 ax.text(
                     0.02 * widest,
                     place,
-                    "too many rows" if np.isnan(error) else f"{error:.2f}",
+                    "too many rows" if np.isnan(error) else f"cut: {error:.2f}",
                     va="center",
                     fontsize="x-small",
                 )
         finish(ax, f"{collection.split('_realcause')[0]}\ntables: {int(part['tables'].max())}")
     axes[0].invert_yaxis()
-    figure.supxlabel(ERROR, fontsize="medium")
+    figure.supxlabel(ERROR.replace("\n", " "), fontsize="medium")
     return figure
 
 
@@ -177,18 +178,19 @@ def seconds(table: pd.DataFrame) -> Figure:
     ax.set(xscale="log", yscale="log", xlabel="rows of the table", ylabel="seconds on one core, median")
     ax.set_xticks(rows, [str(number) for number in rows])
     ax.minorticks_off()
-    _plain_ticks(ax)
+    _plain_ticks(ax.yaxis)
     ax.legend(fontsize="small", frameon=False)
     finish(ax, "Seconds of one table")
     return figure
 
 
-def _plain_ticks(ax: Axes) -> None:
-    """Write 0.1 instead of 10^-1."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+def _plain_ticks(axis: Axis) -> None:
+    """Write 0.1 and 1,000 instead of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {

@@ -64,7 +64,8 @@ def run(output: Path, *, scale: Scale = FULL, data: Path | None = None) -> dict[
         measure(first.covariates, first.treatment, first.outcome, 0.0)  # whatever is imported at first use
         for name, table in _experiments(scale, data):
             found[name] = table
-            write(output, name, table, versions)
+            table.to_csv(output / f"{name}.csv", index=False, float_format="%.3g")
+            draw(output, name, table, versions)
             found["claims"] = claims(found)
             found["claims"].to_csv(output / "claims.csv", index=False, float_format="%.3g")
             took = {"seconds": time.monotonic() - began, "processor_seconds": time.process_time() - processor}
@@ -89,14 +90,13 @@ def _experiments(scale: Scale, data: Path | None) -> Iterator[tuple[str, pd.Data
         yield "published", published(data, scale)
 
 
-def write(output: Path, name: str, table: pd.DataFrame, versions: dict[str, Any]) -> None:
-    """Write the CSV of an experiment and its figure, which carries the versions."""
+def draw(output: Path, name: str, table: pd.DataFrame, versions: dict[str, Any]) -> None:
+    """Write the figure of an experiment, with the versions on it."""
     from matplotlib import pyplot
 
-    table.to_csv(output / f"{name}.csv", index=False, float_format="%.3g")
     figure = FIGURES[name](table)
     line = ", ".join(f"{package} {versions[package]}" for package in ("dowhy-cina", "torch", "numpy", "scikit-learn"))
-    figure.text(0.005, 0.002, f"{line}; seed {versions['scale']['seed']}", fontsize=5, color="0.5")
+    figure.text(0.005, 0.005, f"{line}; seed {versions['scale']['seed']}", fontsize=5, color="0.5")
     figure.savefig(output / f"{name}.png", dpi=110, metadata={"Software": line})
     pyplot.close(figure)
 
