@@ -6,7 +6,7 @@ Zhang et al. (2024), Towards causal foundation model: on duality between causal 
 arXiv:2310.00809.
 """
 
-from dowhy_cina.learning.evaluation.paper.run import run
+from dowhy_cina.learning.evaluation.paper.experiments import run
 from dowhy_cina.learning.evaluation.paper.scale import FULL, QUICK, Scale
 
 __all__ = ["FULL", "QUICK", "Scale", "run"]
