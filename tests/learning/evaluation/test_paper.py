@@ -208,7 +208,7 @@ def test_what_a_run_says(whole):
     for how in (SELF_SUPERVISED, SUPERVISED):
         assert distances[how, 240] < 0.8 * distances[how, 8]
     assert set(found["claims"]["verdict"]) <= {judging.AGREES, judging.DISAGREES, judging.WITHIN_NOISE}
-    assert found["claims"]["claim"].nunique() == 7
+    assert found["claims"]["claim"].nunique() == 8
 
 
 def test_a_folder_without_a_loader(tmp_path):

@@ -33,6 +33,8 @@ ZERO_SHOT = "zero-shot weights"
 SELF_SUPERVISED = "zero-shot weights, self-supervised"
 DEFAULT = "zero-shot weights + regressions"
 DML = "DML, boosted trees"
+IPW = "self-normalised IPW, logistic"
+SVM = "SVM weights"
 
 
 def zero_shot(**options: Any) -> Method:
@@ -62,9 +64,9 @@ def svm_weights(x: Array, t: Array, y: Array) -> float:
 METHODS: dict[str, Method] = {
     "difference in means": lambda x, t, y: difference_in_means(x, t, y)[0],
     "IPW, logistic": lambda x, t, y: horvitz_thompson(x, t, y)[0],
-    "self-normalised IPW, logistic": lambda x, t, y: inverse_propensity(x, t, y)[0],
+    IPW: lambda x, t, y: inverse_propensity(x, t, y)[0],
     DML: lambda x, t, y: double_machine_learning(x, t, y)[0],
-    "SVM weights": svm_weights,
+    SVM: svm_weights,
     EXACT: algorithm_1,
     SELF_SUPERVISED: zero_shot(checkpoint="cina-selfsup", augmentation="none"),
     ZERO_SHOT: zero_shot(augmentation="none"),
