@@ -48,7 +48,7 @@ def test_conditional_effects_by_family(capsys):
     ],
 )
 def test_refusals_of_conditional_effects(options, reason, capsys):
-    assert main(["benchmark", *options]) == 1
+    assert main(["benchmark", *options]) == 2
     streams = capsys.readouterr()
     assert reason in streams.err
     assert streams.out == ""
