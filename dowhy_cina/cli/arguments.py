@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,6 +234,20 @@ def check_columns(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> Non
         raise InputError(f"expected the columns {told} in {path}, which has {shown}{more}.")
 
 
+@contextlib.contextmanager
+def quiet_dowhy() -> Iterator[None]:
+    """Keep what DoWhy and its dependencies warn of and log out of a command's output."""
+    logger = logging.getLogger("dowhy")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 def value_of(text: str | None, column: pd.Series[Any]) -> Any:
     """Read a treatment value as what the column holds: a truth value, a number or text."""
     if text is None:
@@ -262,8 +277,7 @@ def identify(table: pd.DataFrame, treatment: str, outcome: str, path: Path) -> l
         raise InputError(f"expected the nodes {', '.join(map(repr, missing))} in {path}, which has {', '.join(graph)}.")
     check_columns(table, [treatment, outcome], path)
     unobserved = [node for node, kept in graph.nodes(data="observed") if kept == "no"]
-    with warnings.catch_warnings():  # DoWhy warns of each node without a column; the answer takes them into account
-        warnings.simplefilter("ignore")
+    with quiet_dowhy():  # it warns of each node without a column; the answer takes them into account
         model = CausalModel(table.drop(columns=unobserved, errors="ignore"), treatment, outcome, graph=graph)
         estimand = model.identify_effect(proceed_when_unidentifiable=False)
     if not estimand.backdoor_variables:
@@ -272,8 +286,9 @@ def identify(table: pd.DataFrame, treatment: str, outcome: str, path: Path) -> l
             f"path, DoWhy found none of the kind in {path}: measure what confounds them, or name --covariates yourself."
         )
     chosen = estimand.get_backdoor_variables()
-    print(f"DoWhy's backdoor set: {', '.join(map(str, chosen)) or 'no covariates'}\n")
-    return [name for name in table.columns if name in chosen]
+    covariates = [name for name in table.columns if name in chosen]
+    print(f"DoWhy's backdoor set: {', '.join(covariates) or 'no covariates'}\n")
+    return covariates
 
 
 def read_graph(path: Path) -> Any:

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import textwrap
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +19,7 @@ from dowhy import CausalModel
 from tqdm import tqdm
 
 from dowhy_cina.adapter.refutation import RefutationReport, refute
-from dowhy_cina.cli.arguments import check_outputs
+from dowhy_cina.cli.arguments import check_outputs, quiet_dowhy
 from dowhy_cina.results.effect import EffectResult
 from dowhy_cina.results.plots import save_plots
 from dowhy_cina.results.plots.files import png
@@ -98,7 +95,10 @@ def run(output: str | Path, simulations: int = 5) -> dict[Comparison, Outcome]:
     )
     outcomes = {}
     pictures = []
-    with _quiet(), tqdm(total=len(NAMES) * _STEPS, bar_format="{desc:34s}{bar}{n_fmt}/{total_fmt}", leave=False) as bar:
+    with (
+        quiet_dowhy(),
+        tqdm(total=len(NAMES) * _STEPS, bar_format="{desc:34s}{bar}{n_fmt}/{total_fmt}", leave=False) as bar,
+    ):
         for comparison, name in NAMES.items():
             table = load_nsw(comparison)
             trained = int(table[TREATMENT].sum())
@@ -107,7 +107,9 @@ def run(output: str | Path, simulations: int = 5) -> dict[Comparison, Outcome]:
             outcomes[comparison], result = _compare(table, simulations, _Steps(bar, name))
             pictures += save_plots(result, output, f"{comparison}-", title)
     pictures.append(Path(output) / "comparison.png")
-    pictures[-1].write_bytes(png(lambda ax: comparison_plot(benchmark, outcomes, ax), 3.6, "National Supported Work: earnings in 1978"))
+    pictures[-1].write_bytes(
+        png(lambda ax: comparison_plot(benchmark, outcomes, ax), 3.6, "National Supported Work: earnings in 1978")
+    )
     _say("\nEffect on the trained, by method and comparison group", heading="-")
     _say(format_table(benchmark, outcomes))
     _say("\n".join(["", *verdicts(benchmark, outcomes)]))
@@ -301,14 +303,6 @@ def comparison_plot(benchmark: Benchmark, outcomes: dict[Comparison, Outcome], a
     finish(ax, "Each method, without the experiment's controls")
     ax.legend(loc="lower left", fontsize="small", edgecolor="0.9")
     return ax
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep DoWhy's and its dependencies' deprecation warnings out of the demonstration."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _say(text: str, heading: str = "") -> None:

@@ -38,9 +38,13 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure and print the table."""
+    from dowhy_cina.calls.direct import estimate_effect
     from dowhy_cina.learning.evaluation import evaluate
 
     check_outputs([arguments.csv], None, pictures=False)
+    # What cannot estimate at all is refused before tables are drawn for it.
+    four = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1], [0.0, 1.0, 2.0, 3.0]
+    estimate_effect(*four, checkpoint=arguments.checkpoint, device=arguments.device)
     table = evaluate(
         arguments.checkpoint,
         arguments.collections,

@@ -73,9 +73,9 @@ def names(text: str) -> list[str]:
 
 
 def whole_numbers(text: str, least: int) -> list[int]:
-    """Whole numbers between commas, ``1e4`` among them; empty if one is none or below the least."""
+    """Whole numbers between commas, ``1e4`` among them; empty if one is none, below the least or above a billion."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         return []
-    return [int(value) for value in values] if all(least <= value < 2**53 for value in values) else []
+    return [int(value) for value in values] if all(least <= value <= 1e9 for value in values) else []

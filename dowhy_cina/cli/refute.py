@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from dowhy_cina.cli.arguments import (
     add_table,
     check_outputs,
     estimator_options,
+    quiet_dowhy,
     read_problem,
     value_of,
     write_text,
@@ -86,8 +86,7 @@ def battery(table: pd.DataFrame, covariates: list[str], arguments: argparse.Name
     CinaError
         If the table allows no estimate, or no refutation.
     """
-    with warnings.catch_warnings():  # the report says where overlap is poor
-        warnings.simplefilter("ignore")
+    with quiet_dowhy():  # the report says where overlap is poor
         return _refute(table, covariates, arguments)
 
 

@@ -124,8 +124,10 @@ class TestResult:
         assert groups != copy.copy(groups)
 
     def test_representation_is_short(self, result):
-        assert repr(result).startswith("EffectResult(value=")
-        assert len(repr(result)) < 100
+        low, high = result.confidence_interval
+        assert repr(result) == (
+            f"EffectResult(value={result.value:.4g}, 95 % interval {low:.4g} to {high:.4g}, target='ate', overlap='good')"
+        )
 
 
 class TestConditionalEffects:
