@@ -60,10 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.families is not None and not arguments.conditional:
         raise InputError("expected --conditional with --families: the timed tables are all of one kind.")
     rows, tables = (_CONDITIONAL_ROWS, _CONDITIONAL_TABLES) if arguments.conditional else (_ROWS, _TABLES)
-    rows, tables = (
-        rows if arguments.rows is None else arguments.rows,
-        tables if arguments.tables is None else arguments.tables,
-    )
+    rows = rows if arguments.rows is None else arguments.rows
+    tables = arguments.tables or tables
     least = 20 if arguments.conditional else 10
     sizes = whole_numbers(rows, least)
     if not sizes:

@@ -63,8 +63,9 @@ def folder(tmp_path_factory):
 
 
 TABLES = "none empty header twice ragged bytes semicolons quote text three dose gap_t gap_y infinite words one_arm"
-ESTIMATE = """--covariates x|--covariates t|--covariates y,c|--covariats c|--graph none.dot|--graph bad.dot|--graph cycle.dot
---graph empty.gml|--graph bad.gml|--graph absent.dot|--graph no_effect.dot|--graph directory|--graph x.png
+ESTIMATE = """--covariates x|--covariates t|--covariates y,c|--covariats c|--graph none.dot|--graph bad.dot
+--graph cycle.dot|--graph empty.gml|--graph bad.gml|--graph absent.dot|--graph no_effect.dot|--graph directory
+--graph x.png
 --graph bad.dot --covariates c|--treatment-value 3|--treatment-value 1 --control-value 1|--treatment-value nan
 --treatment-value ''|--control-value yes|--target all|--target|--sample-weight w|--cluster g|--cluster t
 --sample-weight c --augmentation none|--augmentation linear|--refine 0|--refine nan|--refine x|--refine -1
@@ -79,8 +80,9 @@ ROLE_OPTIONS = """--sample-weight minus|--sample-weight none|--sample-weight wor
 REFUTE = """--refuters placebo|--refuters ''|--refuters ,|--simulations 1|--simulations x|--seed -1|--seed 1.5|--jobs 0
 --jobs -2|--jobs x|--json directory|--plots ok.csv|--graph absent.dot|--checkpoint none|--covariates t|--target all
 --confidence-level 1|--report x.html|--outcome t|--memory-limit x|--augmentation linear|--sample-weight w"""
-OTHERS = """|estmate|--nothing|estimate|estimate ok.csv|refute|evaluate|pretrain|info none|info bad.safetensors|info directory
-info ''|info cina-small x|info --nothing|demo --output ok.csv|demo --output ok.csv/x|demo x|demo --nothing
+OTHERS = """|estmate|--nothing|estimate|estimate ok.csv|refute|evaluate|pretrain|info none|info bad.safetensors
+info directory|info ''|info cina-small x|info --nothing|demo --output ok.csv|demo --output ok.csv/x|demo x
+demo --nothing
 evaluate cina-small|evaluate none scm|evaluate cina-small none|evaluate cina-small scm --tables 0
 evaluate cina-small scm --rows 0|evaluate cina-small scm --columns 1|evaluate cina-small scm --seed -1
 evaluate cina-small scm --device x|evaluate cina-small scm --csv directory|evaluate cina-small collection

@@ -125,9 +125,8 @@ class TestResult:
 
     def test_representation_is_short(self, result):
         low, high = result.confidence_interval
-        assert repr(result) == (
-            f"EffectResult(value={result.value:.4g}, 95 % interval {low:.4g} to {high:.4g}, target='ate', overlap='good')"
-        )
+        told = f"value={result.value:.4g}, 95 % interval {low:.4g} to {high:.4g}"
+        assert repr(result) == f"EffectResult({told}, target='ate', overlap='good')"
 
 
 class TestConditionalEffects:

@@ -34,14 +34,17 @@ LISTED = 15
 _STYLE = """<style>
 .cina{max-width:46em;line-height:1.45;font-variant-numeric:tabular-nums}
 .cina .cina-value{font-size:1.7em;font-weight:600;margin-right:.5em}
-.cina .cina-badge{display:inline-block;padding:.05em .6em;border-radius:1em;color:#fff;font-weight:600;font-size:.9em}
+.cina .cina-badge{display:inline-block;padding:.05em .6em;border-radius:1em;color:#fff;font-weight:600;font-size:.9em;
+ white-space:nowrap}
 .cina .good,.cina .pass{background:#00795a}
 .cina .strained{background:#8a5a00}
 .cina .bad,.cina .fail{background:#b3261e}
 .cina .neutral{background:#5f6368}
 .cina table{border-collapse:collapse;margin:.6em 0;color:inherit;background:transparent}
-.cina th,.cina td{text-align:left;vertical-align:top;padding:.15em .9em .15em 0;border:0;
- border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent);overflow-wrap:anywhere;white-space:normal}
+.cina th,.cina td{text-align:left;vertical-align:top;padding:.15em .7em .15em 0;border:0;
+ border-bottom:1px solid color-mix(in srgb,currentColor 18%,transparent);white-space:normal}
+.cina .cina-any{overflow-wrap:anywhere}
+.cina .cina-open>*{border-bottom:0}
 .cina th{font-weight:600;white-space:nowrap}
 .cina td.cina-number,.cina th.cina-number{text-align:right;white-space:nowrap}
 .cina tr{background:transparent!important}
@@ -113,17 +116,15 @@ def refutation_card(report: Any, spell: Spelling = str) -> str:
     if report.confidence_interval is not None:
         level = f"{100 * report.confidence_level:g} %"
         head += f", {level} interval {interval_text(report.confidence_interval)}"
-    lines = [
-        '<tr><th>refuter</th><th class="cina-number">new effect</th><th class="cina-number">p-value</th>'
-        "<th>verdict</th><th>meaning</th></tr>"
-    ]
+    lines = ['<tr><th>refuter</th><th class="cina-number">new effect</th><th class="cina-number">p-value</th></tr>']
     for row in report.refutations:
         kind = row.verdict if row.verdict in ("pass", "fail") else "neutral"
         new, chance = ("&ndash;" if value != value else f"{value:{form}}" for value, form in _numbers(row))
         lines.append(
-            f'<tr><td>{escaped(row.label)}</td><td class="cina-number">{new}</td><td class="cina-number">{chance}</td>'
-            f'<td><span class="cina-badge {kind}">{escaped(row.verdict)}</span></td>'
-            f"<td>{escaped(spell(row.meaning))}</td></tr>"
+            f'<tr class="cina-open"><td>{escaped(row.label)}</td>'
+            f'<td class="cina-number">{new}</td><td class="cina-number">{chance}</td></tr>'
+            f'<tr><td colspan="3" class="cina-any"><span class="cina-badge {kind}">{escaped(row.verdict)}</span> '
+            f"{escaped(spell(row.meaning))}</td></tr>"
         )
     cut = (
         f"<div>interrupted; not finished: {escaped(', '.join(report.interrupted))}</div>" if report.interrupted else ""
@@ -185,7 +186,7 @@ def _figures(result: AverageEffect, spell: Spelling) -> list[tuple[str, str]]:
 
 
 def _rows(figures: list[tuple[str, str]]) -> str:
-    lines = "".join(f"<tr><th>{label}</th><td>{content}</td></tr>" for label, content in figures)
+    lines = "".join(f'<tr><th>{label}</th><td class="cina-any">{content}</td></tr>' for label, content in figures)
     return f"<table>{lines}</table>"
 
 
@@ -196,7 +197,7 @@ def _balance_table(result: AverageEffect) -> str:
         return "<div>No covariates that vary: this is the difference in means.</div>"
     worst = np.argsort(-balance.abs().max(axis=1).to_numpy(), kind="stable")[:LISTED]
     lines = "".join(
-        f'<tr><td>{escaped(shown(name))}</td><td class="cina-number">{before:.3f}</td>'
+        f'<tr><td class="cina-any">{escaped(shown(name))}</td><td class="cina-number">{before:.3f}</td>'
         f'<td class="cina-number">{after:.3f}</td></tr>'
         for name, before, after in balance.iloc[worst].itertuples()
     )

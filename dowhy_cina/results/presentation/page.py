@@ -23,8 +23,8 @@ _HEAD = """<!doctype html>
 <title>{title}</title>
 <style>
 :root{{color-scheme:light dark}}
-body{{margin:0 auto;max-width:50em;padding:1.2em;font:16px/1.5 system-ui,sans-serif;background:Canvas;color:CanvasText;
- overflow-wrap:anywhere}}
+body{{margin:0 auto;max-width:50em;padding:1.2em;font:16px/1.5 system-ui,sans-serif;background:Canvas;color:CanvasText}}
+h1,.about{{overflow-wrap:anywhere}}
 h1{{font-size:1.6em;line-height:1.2}}
 h2{{font-size:1.2em;margin-top:2em}}
 img{{max-width:100%;height:auto;background:#fff;border-radius:6px}}
@@ -106,7 +106,8 @@ def report_page(
         parts += _section(heading, _READ[name], _image(png(draw, height), heading))
     hidden = result.sensitivity()
     if hidden is not None:
-        parts += _section("Unmeasured common causes", _READ["sensitivity"], f"<pre>{escaped(hidden)}</pre>")
+        lines = "".join(f"<p>{escaped(line)}.</p>" for line in str(hidden).splitlines())
+        parts += _section("Unmeasured common causes", _READ["sensitivity"], lines)
     if refutation is not None:
         picture = _image(png(refutation.plot, refutation_height(refutation)), "Refuters")
         parts += _section("Refuters", _READ["refuters"], picture + refutation_card(refutation, spell))
