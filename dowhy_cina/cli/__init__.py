@@ -11,6 +11,7 @@ fault of the program, which a line names, and ``--traceback`` shows where it is.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -21,7 +22,7 @@ from dowhy_cina.cli import benchmark, demo, estimate, evaluate, info, pretrain, 
 from dowhy_cina.cli.arguments import INTERRUPTED
 from dowhy_cina.cli.parsing import Parser
 from dowhy_cina.cli.spelling import in_options
-from dowhy_cina.errors import CinaError
+from dowhy_cina.errors import CinaError, RunStoppedError
 
 #: Modules of the commands, in the order of the help text.
 COMMANDS = (demo, estimate, refute, pretrain, evaluate, benchmark, info)
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code. A command that is not understood ends the process with code 2, as argparse does.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], None] = arguments.run
     try:
@@ -51,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _say("interrupted")
+        return INTERRUPTED
+    except RunStoppedError as error:
+        _say(str(error))
         return INTERRUPTED
     except MemoryError as error:
         _say(f"error: out of memory ({str(error) or 'nothing more is known'}): take fewer rows or columns")

@@ -187,7 +187,9 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If it holds no table.
+        If it holds no table, or a column's name twice.
+    ImportError
+        If pandas lacks what reads Parquet files.
     """
     import pandas as pd
 
@@ -200,8 +202,12 @@ def read_table(path: Path) -> pd.DataFrame:
             raise InputError(f"expected one column of each name in {path}, got {twice.iloc[0]!r} more than once.")
         # In one piece: in blocks a column of numbers and text would hold numbers in some and text in others.
         return _checked(pd.read_csv(path, low_memory=False), path)
-    except (OSError, ImportError, InputError, MemoryError):
+    except (OSError, InputError, MemoryError):
         raise
+    except ImportError as error:  # pandas names every engine that it knows
+        raise ImportError(
+            f"expected pyarrow to read {path}, but it is not installed: pip install 'dowhy-cina[parquet]'."
+        ) from error
     except Exception as error:  # each of pandas' engines raises errors of its own for a damaged file
         raise InputError(f"expected a CSV or Parquet table in {path}, could not read it: {error}") from error
 

@@ -154,7 +154,7 @@ def _compare(table: pd.DataFrame, simulations: int, step: _Steps) -> tuple[Outco
     estimand = model.identify_effect(proceed_when_unidentifiable=True)
     estimate = model.estimate_effect(
         estimand,
-        method_name="backdoor.cina",
+        method_name="backdoor.dowhy_cina.CinaEstimator",
         target_units="att",
         confidence_intervals=True,
         test_significance=True,

@@ -255,12 +255,18 @@ def test_usage_errors_exit_with_2(arguments, capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["estimate"], ["pretrain"], ["evaluate"], ["info"]])
+COMMANDS = ["demo", "estimate", "refute", "pretrain", "evaluate", "benchmark", "info"]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main([*command, "--help"])
     assert exit_.value.code == 0
-    assert "usage: dowhy-cina" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "usage: dowhy-cina" in printed
+    assert "%%" not in printed
+    assert "%(" not in printed
 
 
 def test_help_imports_nothing_heavy():

@@ -8,6 +8,7 @@ import pytest
 
 from dowhy_cina import cli
 from dowhy_cina.cli.spelling import in_options
+from dowhy_cina.errors import RunStoppedError
 
 ROLES = ["--treatment", "t", "--outcome", "y"]
 
@@ -187,6 +188,18 @@ def test_a_fault_is_told_from_a_refusal(folder, capsys, monkeypatch):
     assert capsys.readouterr().err.startswith("dowhy-cina: fault: ValueError: not foreseen (")
     assert cli.main(["--traceback", "estimate", "ok.csv", *ROLES]) == 1
     assert "read_problem" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RunStoppedError("the run saved its state")])
+def test_interrupted_it_says_so(error, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr("dowhy_cina.cli.estimate.read_problem", stop)
+    assert cli.main(["estimate", "ok.csv", *ROLES]) == 130
+    assert capsys.readouterr().err == f"dowhy-cina: {str(error) or 'interrupted'}\n"
 
 
 def test_rows_without_a_treatment_are_left_out_on_demand(folder, capsys, monkeypatch, tmp_path):
