@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dowhy_cina.cli.arguments import check_outputs
+
 
 def add_parser(commands: Any) -> None:
     """Add the arguments of ``paper``."""
@@ -24,6 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the experiments and print the claims."""
     from dowhy_cina.learning.evaluation import paper
 
+    check_outputs([], arguments.output, pictures=True)
     scale = paper.QUICK if arguments.quick else paper.FULL
     found = paper.run(arguments.output, scale=scale, data=arguments.data)["claims"]
     print(found.round(3).to_string(index=False, max_colwidth=120))

@@ -255,7 +255,7 @@ def test_usage_errors_exit_with_2(arguments, capsys):
     assert error.count("\n") == 1
 
 
-COMMANDS = ["demo", "estimate", "refute", "pretrain", "evaluate", "benchmark", "info"]
+COMMANDS = ["demo", "estimate", "refute", "pretrain", "evaluate", "benchmark", "paper", "info"]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dowhy_cina import CinaPerDataset
+from dowhy_cina.cli import main
 from dowhy_cina.errors import InputError
 from dowhy_cina.learning.evaluation import paper
 from dowhy_cina.learning.evaluation.classical import double_machine_learning, horvitz_thompson
@@ -211,6 +212,10 @@ def test_what_a_run_says(whole):
     assert found["claims"]["claim"].nunique() == 8
 
 
-def test_a_folder_without_a_loader(tmp_path):
+def test_a_folder_without_a_loader_is_refused_before_anything_runs(tmp_path, capsys):
     with pytest.raises(InputError, match=r"expected a load\.py"):
         list(realisations(tmp_path, "ihdp"))
+    output = tmp_path / "paper"
+    assert main(["paper", "--output", str(output), "--data", str(tmp_path)]) == 2
+    assert "expected a load.py" in capsys.readouterr().err
+    assert not output.exists()

@@ -22,6 +22,7 @@ from dowhy_cina.learning.evaluation.paper.methods import measure
 from dowhy_cina.learning.evaluation.paper.scale import FULL, Scale
 from dowhy_cina.learning.evaluation.paper.single import duality, single_tables
 from dowhy_cina.learning.evaluation.paper.tables import published
+from dowhy_cina.learning.evaluation.published import COLLECTIONS, realisations
 from dowhy_cina.mathematics.devices import one_thread_each
 from dowhy_cina.results.plots.style import require_matplotlib
 
@@ -55,6 +56,8 @@ def run(output: Path, *, scale: Scale = FULL, data: Path | None = None) -> dict[
         If ``data`` has no loader.
     """
     require_matplotlib()
+    if data is not None:
+        next(realisations(data, COLLECTIONS[0]))  # refused now, not after everything else
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     versions, found = _versions(scale), {}
