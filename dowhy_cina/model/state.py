@@ -20,7 +20,7 @@ from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.kernels import LandmarkKernel, Storage
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.model.fitting import FittedOutcome
-from dowhy_cina.model.outcome import OutcomeRows
+from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.variance import RowError
 
 Arrays = Sequence[npt.NDArray[Any]]
@@ -236,7 +236,7 @@ class ForeignRows:
 
     propensity: Float[Tensor, "B n"]
     means: tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]
-    outcome_rows: tuple[OutcomeRows, OutcomeRows]
+    outcome_rows: tuple[SharedRows, SharedRows]
     balance_keys: Float[Tensor, "B n K"]
 
 
