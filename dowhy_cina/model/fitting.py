@@ -4,8 +4,8 @@ The linear member is kept as far as its departure from the kernel's predictions 
 logarithm's as far as it explains what both leave, and then the arm's mean takes its share: each time by predictions of
 rows by the other rows of the arm, or by its rows of other clusters, see :mod:`dowhy_cina.model.agreement`. A member has
 to be borne out twice, by the arm's rows as they are and weighted so that they stand for the other arm's: most targets
-are there, and a line that serves the bulk of a large arm may be wrong for the few that a small one resembles. In the same way each arm then
-borrows from the other, see :mod:`dowhy_cina.model.sharing`.
+are there, and a line that serves the bulk of a large arm may be wrong for the few that a small one resembles. In the
+same way each arm then borrows from the other, see :mod:`dowhy_cina.model.sharing`.
 
 Letters: B tables, N rows of a table, n rows of an arm, L columns.
 """
@@ -217,8 +217,7 @@ def with_borrowing(own: OwnOutcome, other: OwnOutcome, outcome: Rows) -> FittedO
     by_fit, clean = data.predictions(effect, features, response)
     lent_apart = source.clip(other.clean)
     offered = lent_apart + clean - own.clean
-    ways = (Agreement.of(outcome - own.clean, offered, rows, data.cluster).trust for rows in (arm, data.alike))
-    share = torch.minimum(*ways)
+    share = borne_out(outcome - own.clean, offered, (arm, data.alike), data.cluster)
     left = unexplained_share(response, effect.intercept[:, None], response - clean, arm)
     borrowed = Borrowed(source, effect, *allowed_range(ends_of(by_fit, arm), left), share)
     kept = share[:, None]
@@ -279,12 +278,18 @@ def member_shares(
     """
     found, shares = clean[0], [torch.ones_like(mean[:, 0])]
     for place, other in enumerate(clean[1:]):
-        ways = (Agreement.of(outcome - found, other - found, rows, cluster).trust for rows in weights)
-        share = torch.minimum(*ways)
+        share = borne_out(outcome - found, other - found, weights, cluster)
         shares = with_share(shares, share if place == 0 or link is None else share * link.used)
         found = found + shares[-1][:, None] * (other - found)
     trust = Agreement.of(outcome - mean, found - mean, weights[0], cluster).trust
     return [trust * share for share in shares]
+
+
+def borne_out(
+    wanted: Rows, offered: Rows, weights: tuple[Rows, Rows], cluster: Int[Tensor, "B N"] | None = None
+) -> Tables:
+    """Share of what is offered that the arm's rows bear out, as they are and as they stand for the other arm's."""
+    return torch.minimum(*(Agreement.of(wanted, offered, rows, cluster).trust for rows in weights))
 
 
 def likeness(arm: Rows, propensity: Rows, treated: int) -> Rows:
