@@ -324,22 +324,17 @@ class OutcomeRegression:
         straight = self.among_members[1]
         return (1 - straight) * kernel + straight * linear
 
-    def posterior_variance(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
-        """Variance of the regression function at rows, averaged over the members by their shares.
+    def posterior_parts(self, rows: OutcomeRows) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
+        """Variance of the regression function at rows, averaged over the members by their shares, in two parts.
 
-        For each, with its kernel scaled to the data's most likely process,
-        ``s^2 [kappa(x, x) - |phi|^2 + penalty (phi - centre)' (G + penalty)^-1 (phi - centre)] + s^2 penalty / n``;
-        that of a logarithm is times the squared slope of the way back.
+        For each, with its kernel scaled to the data's most likely process, what landmarks cannot represent,
+        ``s^2 [kappa(x, x) - |phi|^2]``, and the rest, ``s^2 penalty [(phi - centre)' (G + penalty)^-1 (phi - centre)
+        + 1 / n]``; that of a logarithm is times the squared slope of the way back.
 
         References
         ----------
         Rasmussen and Williams (2006), Gaussian processes for machine learning, Eq. 2.26 and 8.27.
         """
-        unseen, seen = self.posterior_parts(rows)
-        return unseen + seen
-
-    def posterior_parts(self, rows: OutcomeRows) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
-        """Posterior variance that the landmarks cannot represent, the formula's first two terms, and the rest."""
         shares = self.among_members
         unseen, seen = posterior_parts(self.kernel.fit, rows.kernel, self.space.kernel.diagonal)
         straight = posterior_parts(self.linear.fit, rows.columns)[1]
