@@ -4,8 +4,8 @@ The linear member is kept as far as its departure from the kernel's predictions 
 logarithm's as far as it explains what both leave, and then the arm's mean takes its share: each time by predictions of
 rows by the other rows of the arm, or by its rows of other clusters, see :mod:`dowhy_cina.model.agreement`. A member has
 to be borne out twice, by the arm's rows as they are and weighted so that they stand for the other arm's: most targets
-are there, and a line that serves the bulk of a large arm may be wrong for the few that a small one resembles. In the same way each arm then
-borrows from the other, see :mod:`dowhy_cina.model.sharing`.
+are there, and a line that serves the bulk of a large arm may be wrong for the few that a small one resembles. In the
+same way each arm then borrows from the other, see :mod:`dowhy_cina.model.sharing`.
 
 Letters: B tables, N rows of a table, n rows of an arm, L columns.
 """
