@@ -265,28 +265,35 @@ def _effect(
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))
     value, error = float(effect.value) * coding.scale, float(variance.sqrt()) * coding.scale
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
-    distance = [
-        sum(float((mean - balanced.target.features).norm()) for mean in pair)
-        for pair in (balanced.uniform, balanced.means)
-    ]
     return {
         "value": value,
         "standard_error": None if interval is None else error,
         "confidence_interval": interval,
         "p_value": p_value,
         "outcome_scale": coding.scale,
-        "duality_gap": balanced.gap,
-        "minimised_bias": balanced.size * coding.scale,
-        "lowest_bias": balanced.lowest * coding.scale,
-        "worst_case_bias": distance[1] * coding.scale,
-        "worst_case_bias_before": distance[0] * coding.scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
+        **_certificate(balanced, coding.scale),
         **_overlap(
             _sum_arms(found, shares, counts),
             _balance(partitions, coding),
             relative_width(interval, coding.outcome_range),
         ),
+    }
+
+
+def _certificate(balanced: Balanced, scale: float) -> dict[str, float]:
+    """How well the weights balance, in the outcome's unit."""
+    before, after = (
+        sum(float((mean - balanced.target.features).norm()) for mean in pair)
+        for pair in (balanced.uniform, balanced.means)
+    )
+    return {
+        "duality_gap": balanced.gap,
+        "minimised_bias": balanced.size * scale,
+        "lowest_bias": balanced.lowest * scale,
+        "worst_case_bias": after * scale,
+        "worst_case_bias_before": before * scale,
     }
 
 
