@@ -13,8 +13,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, combinations, fit_outcomes, is_empty
+from dowhy_cina.calls.partitioned.outcomes import (
+    Fitted,
+    OwnState,
+    RowState,
+    arm_rows,
+    combinations,
+    fit_outcomes,
+    is_empty,
+)
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
+from dowhy_cina.calls.partitioned.sharing import fit_borrowing, with_borrowing
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.model.fitting import ends_of, leave_one_out
@@ -62,17 +71,17 @@ def scores_of(
     return propensity, sums
 
 
-def guard(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[RowState, Sums]:
-    """Means within the ranges that are allowed, and the spread of prognostic scores."""
+def finish(part: EncodedPart, own: OwnState, fitted: Fitted) -> tuple[RowState, Sums]:
+    """What is known of rows in the end, and the spread of prognostic scores."""
     if is_empty(part):
-        return state, {}
-    control, treated = (regression.clip(mean) for regression, mean in zip(fitted.regressions, state.means, strict=True))
-    state = replace(state, means=(control, treated))
+        nothing = own.propensity
+        return RowState(nothing, (nothing, nothing), nothing, nothing), {}
+    state = with_borrowing(part, own, fitted)
     return state, {"prognosis": Spread.of(torch.cat(_prognosis(part, state)).T)}
 
 
 def _prognosis(part: EncodedPart, state: RowState) -> tuple[Rows, Rows]:
-    return prognostic_scores(part.treatment, part.outcome, state.means, state.loo_residuals)
+    return prognostic_scores(part.treatment, part.outcome, (state.apart, state.apart), state.loo_residuals)
 
 
 def balance_keys(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Tensor, "1 n K"]:
@@ -121,11 +130,12 @@ def forward(
     ]
     fitted = Fitted(model, settings, scores, (spaces[0], spaces[1]), (links[0], links[1]))
     fitted, found, raw = fit_outcomes(partitions, fitted, (marks, mark_propensity))
-    mark_state = combinations(marks, raw, fitted)[0]
-    spread = partitions.run(guard, ["encoded", "combined"], "state", fitted=fitted)["prognosis"]
-    partitions.forget("combined")
+    mark_own = combinations(marks, raw, fitted)[0]
+    fitted = fit_borrowing(partitions, fitted)
+    spread = partitions.run(finish, ["encoded", "own"], "state", fitted=fitted)["prognosis"]
+    partitions.forget("own")
     moments = list(zip(spread.mean[:, None], spread.sd[:, None], strict=True))
     fitted = replace(fitted, pair=model.prognosis(moments[0], moments[1]))
-    mark_state = guard(marks, mark_state, fitted)[0]
+    mark_state = finish(marks, mark_own, fitted)[0]
     balance = LandmarkKernel(balance_keys(marks, mark_state, fitted), settings.treatment_amplitudes)
     return replace(fitted, balance_kernel=balance), found
