@@ -1,4 +1,4 @@
-"""A GPU in pretence: tensors that compute on the CPU, say that they are on ``cuda`` and are as touchy as if they were."""
+"""A GPU in pretence: tensors that compute on the CPU, say that they are on ``cuda`` and are as touchy as those."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.learning.training import pretrain
 from dowhy_cina.learning.training.processes import speed_up
 from dowhy_cina.learning.training.state import state_path
+from dowhy_cina.mathematics import memory
 from dowhy_cina.mathematics.devices import resolve_device
+from dowhy_cina.mathematics.solvers import factorise, solve_dual, solve_dual_svc
 from dowhy_cina.model.network import CinaModel
 
 pytestmark = pytest.mark.usefixtures("pretended_gpu")
@@ -73,11 +76,47 @@ def test_an_estimate(options):
     same_results(*on_both(lambda device: dowhy_cina.estimate_effect(table, "t", "y", device=device, **options)))
 
 
+@pytest.mark.parametrize(
+    "outcome", [lambda y: np.exp(y / 10), lambda y: (y > 5).astype(float)], ids=["positive", "binary"]
+)
+def test_an_outcome_of_another_kind(outcome):
+    table = frame()
+    table["y"] = outcome(table["y"])
+    cpu, gpu = on_both(lambda device: dowhy_cina.estimate_effect(table, "t", "y", device=device))
+    same_results(cpu, gpu)
+    same(cpu.conditional_effects(table[:20]), gpu.conditional_effects(table[:20]))
+
+
+def test_many_blocks(monkeypatch):
+    """As after a lack of memory."""
+    monkeypatch.setattr(memory, "GPU_BLOCK_ENTRIES", 2**13)
+    options = {"refine": 1e-4, "cluster": np.arange(300) // 10}
+    for limit in ("101MB", None):
+        run = partial(dowhy_cina.estimate_effect, frame(), "t", "y", memory_limit=limit, **options)
+        same_results(*on_both(lambda device, run=run: run(device=device)))
+
+
 def test_many_tables():
     """Two of one shape in a forward pass, one alone, in threads."""
     tables = [(table.drop(columns=["t", "y"]), table.t, table.y) for table in map(frame, (150, 150, 200), range(3))]
-    for cpu, gpu in zip(*on_both(lambda device: dowhy_cina.estimate_effects(tables, device=device)), strict=True):
+    for cpu, gpu in zip(*on_both(lambda device: dowhy_cina.estimate_effects(iter(tables), device=device)), strict=True):
         same_results(cpu, gpu)
+
+
+def test_dual_programs_that_are_solved():
+    rng = np.random.default_rng(0)
+    keys = torch.from_numpy(rng.normal(size=(2, 40, 3)))
+    signs = torch.from_numpy(np.sign(keys[:, :, 0].numpy() + rng.normal(size=(2, 40))))
+    gram, box = torch.exp(-torch.cdist(keys, keys).square() / 4), torch.full((2,), 0.02, dtype=torch.float64)
+
+    def solve(device):
+        there = [part.to(device) for part in (gram, signs, box)]
+        found = [solve_dual_svc(*there), solve_dual(factorise(there[0]), *there[1:], tolerance=1e-9)]
+        assert {solution.alpha.device.type for solution in found} == {device}
+        return [part.cpu().numpy() for solution in found for part in (solution.alpha, solution.intercept)]
+
+    for cpu, gpu in zip(*on_both(solve), strict=True):
+        same(cpu, gpu)
 
 
 def test_what_a_result_tells():
@@ -97,18 +136,18 @@ def test_what_a_result_tells():
 
 def test_through_dowhy_with_refits():
     def through(device):
-        table = frame(150).dropna()
+        table = frame(120).dropna()
         model = CausalModel(table, treatment="t", outcome="y", common_causes=["a", "b", "c"], effect_modifiers=["c"])
         estimand = model.identify_effect(proceed_when_unidentifiable=True)
         estimate = model.estimate_effect(
             estimand,
             "backdoor.cina",
-            target_units="att",
-            method_params={"init_params": {"device": device}, "num_simulations": 4},
+            target_units=lambda rows: rows["a"] > -1,
+            method_params={"init_params": {"device": device}, "num_simulations": 2},
         )
         np.random.seed(0)
         bounds = np.ravel(estimate.get_confidence_intervals(method="bootstrap"))
-        report = dowhy_cina.refute(model, estimand, estimate, simulations=3, random_state=0, n_jobs=2, progress=False)
+        report = dowhy_cina.refute(model, estimand, estimate, simulations=2, random_state=0, n_jobs=2, progress=False)
         return estimate.value, bounds, estimate.conditional_estimates, report.to_frame()
 
     cpu, gpu = on_both(through)
