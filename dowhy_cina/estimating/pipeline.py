@@ -9,12 +9,12 @@ Letters: B tables, N rows, n target rows, M features.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.estimating.estimation import (
     Contributions,
     Effect,
