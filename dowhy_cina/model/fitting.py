@@ -53,25 +53,27 @@ class FittedOutcome:
         Predicted mean outcomes.
     loo_residuals : Tensor, shape (B, N)
         Errors of predictions by all other rows, or by those of other clusters; meant for the arm's rows.
-    apart : Tensor, shape (B, N)
-        Predicted mean outcomes of the other arm's rows that do not know these rows' outcomes, nor their clusters'.
+    prognosis : Tensor, shape (B, N)
+        Predictions by the arm's own regression that do not know the rows' outcomes, nor their clusters': left out in
+        the arm, of the other arm's rows kept within the range. What is borrowed is left out: its source has seen the
+        outcomes of the rows that it is asked about.
     """
 
     regression: ArmRegression
     rows: SharedRows
     means: Rows
     loo_residuals: Rows
-    apart: Rows
+    prognosis: Rows
 
     def moment(self, weights: Rows, everywhere: Rows | None = None) -> Moment:
         """Moment of a population of the table's rows, see :meth:`ArmRegression.moment`."""
         return self.regression.moment(self.rows, weights, everywhere)
 
-    def without_rows(self) -> FittedOutcome:
-        """The same without what belongs to the table's rows."""
+    def without_rows(self, own: OutcomeRegression, other: OutcomeRegression) -> FittedOutcome:
+        """The same without what belongs to the table's rows, given both arms' own regressions without it."""
         empty = self.means[:, :0].clone()  # a slice would keep all rows alive
         rows = SharedRows(self.rows.own.without_rows(), self.rows.other.without_rows())
-        return FittedOutcome(self.regression.without_rows(), rows, empty, empty, empty)
+        return FittedOutcome(self.regression.of(own, other), rows, empty, empty, empty)
 
 
 @dataclass(frozen=True)
@@ -215,18 +217,18 @@ def with_borrowing(own: OwnOutcome, other: OwnOutcome, outcome: Rows) -> FittedO
     response = torch.where(arm > 0, outcome - lent, 0)
     effect = data.fit(features[1], response, torch.ones_like(own.regression.kernel.share))
     by_fit, clean = data.predictions(effect, features, response)
-    lent_apart = source.clip(other.clean)
-    offered = lent_apart + clean - own.clean
+    # The arm's rows alone are judged, of whose outcomes the source knows nothing; with clusters it is asked without.
+    offered = source.clip(other.clean) + clean - own.clean
     share = borne_out(outcome - own.clean, offered, (arm, data.alike), data.cluster)
     left = unexplained_share(response, effect.intercept[:, None], response - clean, arm)
     borrowed = Borrowed(source, effect, *allowed_range(ends_of(by_fit, arm), left), share)
     kept = share[:, None]
-    means, apart = own.regression.clip(own.fitted), own.regression.clip(own.clean)
+    means, prognosis = own.regression.clip(own.fitted), own.regression.clip(own.clean)
     means = means + kept * (lent + borrowed.clip(by_fit) - means)
-    apart = apart + kept * (lent_apart + borrowed.clip(clean) - apart)
+    prognosis = torch.where(arm > 0, own.clean, prognosis)
     regression = ArmRegression(own.regression, borrowed if bool((share > 0).any()) else None)
     rows, loo = SharedRows(data.rows, other.data.rows), outcome - own.clean - kept * offered
-    return FittedOutcome(regression, rows, means, loo, apart)
+    return FittedOutcome(regression, rows, means, loo, prognosis)
 
 
 def _fit_logarithm(

@@ -52,7 +52,6 @@ from dowhy_cina.model.state import (
     TableBatch,
     ZeroShot,
     each_tensor,
-    prognostic_scores,
 )
 from dowhy_cina.model.variance import ConditionalHead, VarianceHead
 
@@ -85,7 +84,7 @@ class CinaModel(nn.Module):
         means = (control.means, treated.means)
         own = table.treatment > 0
         loo = torch.where(own, treated.loo_residuals, control.loo_residuals)
-        prognostic = prognostic_scores(table.treatment, table.outcome, (control.apart, treated.apart), loo)
+        prognostic = control.prognosis, treated.prognosis
         pair = self.prognosis(*((score.mean(1), score.std(1, unbiased=False)) for score in prognostic))
         balance = self.balance_space(table, settings, coordinate, pair.coordinates(prognostic))
         return ZeroShot(
@@ -285,7 +284,8 @@ class CinaModel(nn.Module):
         control, treated = (regression.own.rows(covariates, coordinate) for regression in regressions)
         outcome_rows = SharedRows(control, treated), SharedRows(treated, control)
         means = (regressions[0].predict(outcome_rows[0]), regressions[1].predict(outcome_rows[1]))
-        balance_keys = self.balance_keys(covariates, coordinate, state.prognosis.coordinates(means), settings)
+        prognosis = regressions[0].own.predict(control), regressions[1].own.predict(treated)
+        balance_keys = self.balance_keys(covariates, coordinate, state.prognosis.coordinates(prognosis), settings)
         return ForeignRows(propensity, means, outcome_rows, balance_keys)
 
 

@@ -222,9 +222,7 @@ class ArmRegression:
         evidence = self.own.kernel.fit.evidence
         return RowError(posterior, (seen / posterior).clamp_min(tiny), evidence, departure, moved)
 
-    def without_rows(self) -> ArmRegression:
-        """The same without what can be computed again."""
-        borrowed = self.borrowed
-        if borrowed is not None:
-            borrowed = replace(borrowed, source=borrowed.source.without_rows())
-        return replace(self, own=self.own.without_rows(), borrowed=borrowed)
+    def of(self, own: OutcomeRegression, other: OutcomeRegression) -> ArmRegression:
+        """The same with these regressions of the arm and of the other one."""
+        borrowed = None if self.borrowed is None else replace(self.borrowed, source=other)
+        return ArmRegression(own, borrowed)

@@ -43,7 +43,7 @@ def process(analysis, arm, member):
     """The kernel's or the linear member of the arm's own regression, or its effect on top of the other arm's, as a
     process with a vague intercept, fitted by scikit-learn."""
     fitted, table = analysis.function.state.outcomes[arm].regression, analysis._table
-    fit = {"kernel": fitted.own.kernel.fit, "linear": fitted.own.linear.fit, "effect": fitted.borrowed.effect}[member]
+    fit = fitted.borrowed.effect if member == "effect" else getattr(fitted.own, member).fit
     signal, space, response = float(fit.signal_variance), fitted.own.space, table.outcome[0].numpy()
     kernel = ConstantKernel(1e5 * signal, "fixed")
     if member == "kernel":
@@ -52,18 +52,11 @@ def process(analysis, arm, member):
     else:
         kernel = kernel + ConstantKernel(signal, "fixed") * DotProduct(0.0, "fixed")
     if member == "effect":
-        response = (
-            response - analysis._state.outcomes[1 - arm].regression.own.predict(rows_of(analysis, 1 - arm))[0].numpy()
-        )
+        response = response - analysis._state.outcomes[1 - arm].prognosis[0].numpy()
     inside = table.treatment[0].numpy() == arm
     rows = space.kernel.landmarks[0] if member == "kernel" else table.covariates[0]
     regressor = GaussianProcessRegressor(kernel, alpha=signal * float(fit.penalty), optimizer=None)
     return regressor.fit(rows.numpy()[inside], response[inside])
-
-
-def rows_of(analysis, arm):
-    """The table's rows as the arm's own regression sees them."""
-    return analysis._state.outcomes[arm].rows.own
 
 
 def with_head(function, coefficients):
@@ -101,6 +94,9 @@ def test_scikit_learns_gaussian_process(analysis):
     joined = []
     for arm, fitted in enumerate(function.state.outcomes):
         borrowed = fitted.regression.borrowed
+        if borrowed is None:
+            joined.append((means[arm], variances[arm], 0.0))
+            continue
         share = float(borrowed.share)
         effect, effect_sd = process(analysis, arm, "effect").predict(encoded[0].numpy(), return_std=True)
         lent = means[1 - arm] + effect.clip(float(borrowed.lower), float(borrowed.upper))

@@ -13,7 +13,7 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model import fitting
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import TableBatch
+from dowhy_cina.model.state import TableBatch, one_table, without_rows
 
 N, D = 400, 5
 
@@ -70,7 +70,7 @@ def case():
 
 @pytest.mark.parametrize("arm", [0, 1])
 def test_no_outcome_speaks_for_itself(case, arm):
-    """A row's prediction is by a refit of the effect without it; a row of the other arm is left out by the source."""
+    """A row's prediction is by a refit of the effect without it; scores of all rows borrow nothing."""
     table, state = case
     fitted, other = state.outcomes[arm], state.outcomes[1 - arm].regression.own
     borrowed, rows, columns = fitted.regression.borrowed, table.arm(arm), fitted.rows.own.columns
@@ -101,11 +101,10 @@ def test_no_outcome_speaks_for_itself(case, arm):
         expected = own.clean[0, row] + borrowed.share[0] * (expected - own.clean[0, row])
         torch.testing.assert_close(said[0, row], expected, rtol=1e-6, atol=1e-8)
     outside = rows[0] == 0
-    effect = borrowed.clip(borrowed.effect.predict(columns))
-    mean = fitted.regression.own.clip(own.fitted)
-    expected = mean + borrowed.share * (other.clip(source.clean) + effect - mean)
-    torch.testing.assert_close(fitted.apart[0, outside], expected[0, outside])
-    assert not torch.allclose(fitted.apart[0, outside], fitted.means[0, outside], atol=1e-3)
+    torch.testing.assert_close(fitted.prognosis[0, ~outside], own.clean[0, ~outside])
+    alone = fitted.regression.own.clip(own.fitted)
+    torch.testing.assert_close(fitted.prognosis[0, outside], alone[0, outside])
+    assert not torch.allclose(fitted.prognosis[0, outside], fitted.means[0, outside], atol=1e-3)
 
 
 def test_predictions_and_means_agree_with_what_the_fit_says(case):
@@ -134,3 +133,12 @@ def test_the_effect_stays_in_the_range_of_the_arms_rows(case):
         assert float(kept.max()) == float(borrowed.upper)
         assert float(kept.min()) == float(borrowed.lower)
         assert float(far.max()) > float(borrowed.upper)
+
+
+def test_both_arms_lend_what_they_have(case):
+    """Nothing is there twice in what conditional effects keep, nor in one table of a batch."""
+    _, state = case
+    for kept in (state, without_rows(state), one_table(state, 0)):
+        control, treated = (fitted.regression for fitted in kept.outcomes)
+        assert control.borrowed.source is treated.own
+        assert treated.borrowed.source is control.own

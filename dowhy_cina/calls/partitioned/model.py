@@ -29,7 +29,7 @@ from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_sta
 from dowhy_cina.model.fitting import ends_of, leave_one_out
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import ScoreModel, Settings, TableBatch, prognostic_scores
+from dowhy_cina.model.state import ScoreModel, Settings, TableBatch
 
 Rows = Float[Tensor, "1 n"]
 #: Candidates for the logarithms of the control and of the treated arm.
@@ -75,19 +75,15 @@ def finish(part: EncodedPart, own: OwnState, fitted: Fitted) -> tuple[RowState, 
     """What is known of rows in the end, and the spread of prognostic scores."""
     if is_empty(part):
         nothing = own.propensity
-        return RowState(nothing, (nothing, nothing), nothing, nothing), {}
+        return RowState(nothing, (nothing, nothing), nothing, (nothing, nothing)), {}
     state = with_borrowing(part, own, fitted)
-    return state, {"prognosis": Spread.of(torch.cat(_prognosis(part, state)).T)}
-
-
-def _prognosis(part: EncodedPart, state: RowState) -> tuple[Rows, Rows]:
-    return prognostic_scores(part.treatment, part.outcome, (state.apart, state.apart), state.loo_residuals)
+    return state, {"prognosis": Spread.of(torch.cat(state.prognosis).T)}
 
 
 def balance_keys(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Tensor, "1 n K"]:
     """Keys of a partition's rows in the balancing layer."""
     assert fitted.pair is not None
-    coordinates = fitted.pair.coordinates(_prognosis(part, state))
+    coordinates = fitted.pair.coordinates(state.prognosis)
     coordinate = fitted.scores.coordinate(state.propensity)
     return fitted.model.balance_keys(part.covariates, coordinate, coordinates, fitted.settings)
 

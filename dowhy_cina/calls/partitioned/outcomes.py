@@ -129,14 +129,16 @@ class RowState:
         Leave-one-out.
     means : tuple of Tensor, shape (1, n)
         Predicted mean outcomes of both arms.
-    loo_residuals, apart : Tensor, shape (1, n)
-        Errors of predictions by all other rows, and predicted mean outcomes in the other arm that do not know the row.
+    loo_residuals : Tensor, shape (1, n)
+        Errors of predictions by all other rows.
+    prognosis : tuple of Tensor, shape (1, n)
+        As in :class:`~dowhy_cina.model.fitting.FittedOutcome`, of both arms.
     """
 
     propensity: Rows
     means: tuple[Rows, Rows]
     loo_residuals: Rows
-    apart: Rows
+    prognosis: tuple[Rows, Rows]
 
 
 def is_empty(part: EncodedPart) -> bool:

@@ -110,22 +110,19 @@ def fit_borrowing(partitions: Partitions, fitted: Fitted) -> Fitted:
 
 def with_borrowing(part: EncodedPart, own: OwnState, fitted: Fitted) -> RowState:
     """Mean outcomes of a partition's rows, and what those say that have not seen them."""
-    means, loo, apart = [], part.outcome - own.clean, torch.zeros_like(part.outcome)
+    means, loo, prognosis = [], part.outcome - own.clean, []
     for arm, regression in enumerate(fitted.arms):
         inside = arm_rows(part, arm) > 0
-        alone = regression.own.clip(own.fitted[arm])
-        mean, of_others = alone, alone
+        mean = regression.own.clip(own.fitted[arm])
+        prognosis.append(torch.where(inside, own.clean, mean))
         borrowed = regression.borrowed
         if borrowed is not None:
             share, (by_fit, clean) = borrowed.share[:, None], _effect_of(part, own, fitted, borrowed.effect, arm)[1]
-            lent, effect = _lent(own, fitted, arm), borrowed.clip(by_fit)
-            mean = alone + share * (lent + effect - alone)
-            # Of the other arm's rows by their own other rows.
-            of_others = alone + share * (borrowed.source.clip(own.clean) + effect - alone)
+            lent = _lent(own, fitted, arm)
+            mean = mean + share * (lent + borrowed.clip(by_fit) - mean)
             loo = torch.where(inside, loo - share * (lent + clean - own.clean), loo)
         means.append(mean)
-        apart = torch.where(inside, apart, of_others)
-    return RowState(own.propensity, (means[0], means[1]), loo, apart)
+    return RowState(own.propensity, (means[0], means[1]), loo, (prognosis[0], prognosis[1]))
 
 
 def moments_of(found: Sums, fitted: Fitted, share: tuple[float, float]) -> tuple[Moment, Moment]:
