@@ -236,6 +236,8 @@ def _fit_logarithm(
 ) -> tuple[LogMember, tuple[Rows, Rows]] | None:
     """Regression of the outcome's logarithm, of which all is kept, and its predictions; none where no table has one."""
     arm, before = data.weights, Powers.of(outcome, data.weights)
+    if not bool(LogLink.tried(before).any()):
+        return None
     lower, upper = ends_of(outcome, arm)
     links = LogLink.candidates(before, (lower[:, 0], upper[:, 0]))
     link = LogLink.least_skewed(links, before, [Powers.of(one.forward(outcome, arm), arm) for one in links])
