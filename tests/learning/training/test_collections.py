@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,6 @@ from dowhy_cina.learning.training.validation import score, validate, validation_
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
 
-RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 SMALL = ModelConfig(width=8, layers=1, heads=2)
 QUICK = TrainingConfig(
     steps=3,
@@ -217,7 +215,7 @@ def test_recipes_name_their_collections(folder, tmp_path):
     kept = QUICK.validation_families
     everything = build_collection(parse_recipe(recipe))
     assert not set(kept) & set(everything.names)
-    assert everything == build_collection(parse_recipe(RECIPES / "cina-small.toml"))
+    assert everything == build_collection(parse_recipe("cina-small"))
     (folder / "broken.csv").write_text("")
     recipe.write_text('[[collections]]\npath = "mine"\n')
     assert len(build_collection(parse_recipe(recipe)).tables) == 3
@@ -308,7 +306,7 @@ def test_training_without_an_outcome_column(folder, tmp_path):
 def test_the_selfsupervised_recipe_trains_blind(tmp_path):
     sizes = ["min_rows=40", "max_rows=80", "max_columns=4", "tables_per_batch=1", "batches_per_step=1"]
     settings = ["steps=2", "validation_tables=2", "workers=0", "model.width=8", "model.heads=2", "model.layers=1"]
-    path = main(RECIPES / "cina-selfsup.toml", [*sizes, *settings], output=tmp_path / "x.safetensors")
+    path = main("cina-selfsup", [*sizes, *settings], output=tmp_path / "x.safetensors")
     model, header = checkpoint.read(path)
     assert header["recipe"]["outcomes"] is False
     assert (model.encoder.column_input.weight[:, [1, 2, 9, 20]] == 0).all()
