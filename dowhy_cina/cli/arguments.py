@@ -69,7 +69,13 @@ def read_problem(
     ------
     InputError
         If the table or the graph cannot be read, or a column is missing.
+    ImportError
+        If pictures are asked for, or the table is a Parquet file, and what draws or reads them is not installed.
     """
+    if arguments.plots is not None:  # rather now than after the work
+        from dowhy_cina.results.plots.style import require_matplotlib
+
+        require_matplotlib()
     table = read_table(arguments.table)
     treatment, outcome = arguments.treatment, arguments.outcome
     others = [name for name in other_roles if name is not None]
@@ -90,6 +96,8 @@ def read_table(path: Path) -> pd.DataFrame:
     ------
     InputError
         If it holds no table.
+    ImportError
+        If pandas lacks what reads Parquet files.
     """
     import pandas as pd
 
@@ -97,8 +105,12 @@ def read_table(path: Path) -> pd.DataFrame:
         if path.suffix.lower() in (".parquet", ".pq"):
             return pd.read_parquet(path)
         return pd.read_csv(path)
-    except (OSError, ImportError):
+    except OSError:
         raise
+    except ImportError as error:  # pandas names every engine that it knows
+        raise ImportError(
+            f"expected pyarrow to read {path}, but it is not installed: pip install 'dowhy-cina[parquet]'."
+        ) from error
     except Exception as error:  # each of pandas' engines raises errors of its own for a damaged file
         raise InputError(f"expected a CSV or Parquet table in {path}, could not read it: {error}") from error
 
