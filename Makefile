@@ -59,7 +59,7 @@ wheel: $(STAMP)
 
 # What must agree before a release: versions, changelog, citation, archives, their metadata, the documentation.
 release-check: wheel docs
-	$(BIN)/python tests/release/check.py $(if $(TAG),--tag $(TAG))
+	$(BIN)/python tests/release/check.py $(if $(TAG),--tag "$(TAG)")
 
 bench: $(STAMP)
 	@test -n "$(DATA)" || { echo "expected the folder of the benchmark tables: make bench DATA=FOLDER" >&2; exit 2; }

@@ -76,7 +76,7 @@ def _refute(table: pd.DataFrame, covariates: list[str], arguments: argparse.Name
     estimand = model.identify_effect()
     estimate = model.estimate_effect(
         estimand,
-        method_name="backdoor.cina",
+        method_name="backdoor.dowhy_cina.CinaEstimator",
         target_units=arguments.target,
         treatment_value=coding.treated,
         control_value=coding.control,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig
 from dowhy_cina.errors import InputError, UnknownOptionError
 from dowhy_cina.learning.simulators import draw_table
 from dowhy_cina.learning.training import Folder, Mixture, Simulators, main, pretrain
-from dowhy_cina.learning.training.collections import draw_batch
+from dowhy_cina.learning.training.collections import TableStream, draw_batch
 from dowhy_cina.learning.training.objectives import Objective, estimates, losses
 from dowhy_cina.learning.training.recipes import build_collection, parse_recipe
 from dowhy_cina.learning.training.state import blind_to_outcomes
@@ -203,7 +204,15 @@ def test_wrong_settings(folder, text, error, message):
         Folder(folder)
 
 
-# Recipes
+# Recipes and worker processes
+
+
+def test_streams_reach_workers_that_are_started_afresh(folder):
+    """As on macOS and Windows, where nothing is inherited from the parent: batches are those of the parent itself."""
+    collection = Mixture((Folder(folder), Simulators(("scm",))), (3.0, 1.0))
+    stream = pickle.loads(pickle.dumps(TableStream(QUICK, collection, 2)))
+    found, expected = next(iter(stream)), draw_batch(QUICK.seed, 2, QUICK, collection)
+    assert torch.equal(found.table.covariates, expected.table.covariates)
 
 
 def test_recipes_name_their_collections(folder, tmp_path):
