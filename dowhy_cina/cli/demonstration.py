@@ -121,7 +121,7 @@ def _compare(table: pd.DataFrame, simulations: int) -> tuple[Outcome, Any]:
         _say(f"Columns that DoWhy says to adjust for: {', '.join(sorted(estimand.get_backdoor_variables()))}\n")
         estimate = model.estimate_effect(
             estimand,
-            method_name="backdoor.dowhy_cina.CinaEstimator",
+            method_name="backdoor.cina",
             target_units="att",
             confidence_intervals=True,
             test_significance=True,
