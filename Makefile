@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs wheel release-check bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust symmetries clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust symmetries clean
 
 install: $(STAMP)
 
@@ -52,6 +52,8 @@ lint: $(STAMP)
 docs: $(STAMP)
 	@echo "Building the documentation; the first time its examples run, for some minutes."
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+.PHONY: wheel release-check
 
 # Both archives in dist/, and the wheel tried in an environment that sees nothing but it and what it requires.
 wheel: $(STAMP)
