@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import numpy as np
 import pandas as pd
@@ -305,7 +306,6 @@ def test_options_are_frozen():
 
 @pytest.mark.slow
 def test_a_hundred_thousand_rows(linear_table):
-    import resource
     import time
 
     x, t, y = linear_table(rows=100_000, columns=10)
@@ -313,4 +313,6 @@ def test_a_hundred_thousand_rows(linear_table):
     found = dowhy_cina.estimate_effect(x, t, y)
     assert abs(found.value - 2) < 4 * found.standard_error
     assert time.perf_counter() - began < 20
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4e6
+    resource = pytest.importorskip("resource")  # of POSIX systems
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert peak * (1 if sys.platform == "darwin" else 1024) < 4e9
