@@ -289,7 +289,16 @@ class Analysis:
             cluster=prepared.given[1],
             function=self.function,
             compared=compared,
+            control_scores=self._control_scores(found),
+            refits=self._refits,
         )
+
+    @cached_property
+    def _refits(self) -> Any:
+        """The table for refits without some of its rows; none if only weights were asked for."""
+        from dowhy_cina.calls.refits import Refits  # which analyses parts of the table
+
+        return None if self.options.augmentation == "none" else Refits.of(self._prepared)
 
     @cached_property
     def _units(self) -> tuple[int, int]:
@@ -324,3 +333,26 @@ class Analysis:
         scores = len(self._rows.treatment) * (parts.deviation + parts.scatter)[0].cpu().numpy()
         centred = float(found.effect.value) + scores - scores.mean()
         return self._in_table_order(centred * self._rows.scale, np.nan)
+
+    def _control_scores(self, found: Estimation) -> Array:
+        """Doubly robust scores whose mean is the target's mean outcome without treatment; NaN as the pseudo-outcomes.
+
+        The control arm's part of the effect's contributions, in which its noise has the other sign.
+        """
+        if found.target.foreign is not None:
+            return np.full(len(self._prepared.keep), np.nan)
+        control, q = self._table.arm(0) > 0, found.target.weights
+        noise = -found.contributions.scatter * control
+        if found.alone:
+            mean, deviation = (found.weighting.weights * control * self._table.outcome).sum(), torch.zeros_like(q)
+        else:
+            modelled = self._state.means[0]
+            plug_in = (q * modelled).sum()
+            deviation = q * (modelled - plug_in)
+            correction = (found.weighting.weights * control * self._state.residuals).sum()
+            mean = plug_in + found.effect.shrinkage * correction
+        scores = len(self._rows.treatment) * (deviation + noise)[0].cpu().numpy()
+        centred = float(mean) + scores - scores.mean()
+        prepared, rows = self._prepared, self._rows
+        origin = prepared.outcome.mean() - rows.scale * rows.outcome.mean()
+        return self._in_table_order(origin + centred * rows.scale, np.nan)
