@@ -126,7 +126,7 @@ class Refits:
         shuffled = self.order[rng.permutation(len(self.order))]
         part = np.empty(len(shuffled), dtype=np.intp)
         if self.cluster is not None:
-            codes, labels = pd.factorize(self.cluster[shuffled])  # numbered by the first of their shuffled rows
+            codes = pd.factorize(self.cluster[shuffled])[0]  # numbered by the first of their shuffled rows
             part[shuffled] = codes % count
             sizes = [len(np.unique(self.cluster[self.treatment == arm])) for arm in (0, 1)]
         else:
@@ -152,8 +152,8 @@ class Refits:
         table = self._rows(np.flatnonzero(self.keep)[chosen])
         preprocessor = Preprocessor()
         encoded = preprocessor.fit_transform(table)
-        weights, cluster = (None if part is None else part[chosen] for part in (self.sample_weight, self.cluster))
-        codes = None if cluster is None else pd.factorize(cluster)[0].astype(np.int64)
+        weights = None if self.sample_weight is None else self.sample_weight[chosen]
+        codes = None if self.cluster is None else pd.factorize(self.cluster[chosen])[0].astype(np.int64)
         count = int(chosen.sum())
         return PreparedTable(
             encoded,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dowhy_cina.cli.arguments import DEFAULTS, add_model, add_table, confidence_level, read_problem, value_of
+from dowhy_cina.cli.gains import add_gains, show_gains
 
 if TYPE_CHECKING:
     from dowhy_cina.results.effect import EffectResult
@@ -42,6 +43,7 @@ def add_parser(commands: Any) -> None:
         metavar="LEVEL",
         help="of the interval (default: %(default)s)",
     )
+    add_gains(estimate)
     estimate.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     estimate.add_argument("--plots", type=Path, metavar="DIR", help="write love.png, weights.png and overlap.png")
     estimate.set_defaults(run=run)
@@ -51,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Estimate an effect, print it and write what was asked for."""
     from dowhy_cina.calls.direct import estimate_effect
 
-    table, covariates = read_problem(arguments, (arguments.sample_weight, arguments.cluster))
+    table, covariates = read_problem(arguments, (arguments.sample_weight, arguments.cluster, arguments.policy))
     treatment, outcome = arguments.treatment, arguments.outcome
     result = estimate_effect(
         table,
@@ -73,6 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.graph is not None:
         print(f"DoWhy's backdoor set: {', '.join(covariates) or 'no covariates'}\n")
     print(result.summary())
+    show_gains(result, table, covariates, arguments)
     _write(result, arguments)
 
 

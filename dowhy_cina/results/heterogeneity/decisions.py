@@ -171,9 +171,7 @@ class Decisions(VaryingEffect):
         labels = scores.pop("cluster")
         cluster = None if labels is None else cluster_codes(labels, int(rows.sum()))
         treated = np.asarray(self.treatment[rows] == 1)
-        return Judge.of(
-            scores, self.control_scores[rows], treated, cluster, self.confidence_level, self.standard_error
-        )
+        return Judge.of(scores, self.control_scores[rows], treated, cluster, self.confidence_level, self.standard_error)
 
     def _held_out(self, what: str) -> HeldOut:
         effects, fold = self._refits(what).held_out

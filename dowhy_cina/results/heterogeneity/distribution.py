@@ -112,9 +112,9 @@ def _undefined(modelled: Array, spread: float, level: float) -> EffectDistributi
     nothing = dict.fromkeys(("effect", "standard_error", "lower", "upper"), np.nan)
     table = pd.DataFrame({**nothing, "modelled": modelled}, index=pd.Index(QUANTILES, name="quantile"))
     reason = (
-        "no heterogeneity detected: effects that are modelled from some rows do not predict those of the others by more "
-        "than twice the standard error. The effects may still differ, by less than these rows can tell; quantiles and "
-        "the share that gains are not defined, and the average effect is what is known."
+        "no heterogeneity detected: effects that are modelled from some rows do not predict those of the others by "
+        "more than twice the standard error. The effects may still differ, by less than these rows can tell; "
+        "quantiles and the share that gains are not defined, and the average effect is what is known."
     )
     return EffectDistribution(table, np.nan, np.nan, np.nan, np.nan, spread, reason, level)
 

@@ -124,5 +124,5 @@ def given_rule(rule: Any, covariates: Any, rows: int) -> Mask:
         raise InputError(f"expected a rule with a truth value for each of {rows} rows, got shape {values.shape}.")
     # Missing values are neither 0 nor 1.
     if not pd.Series(values).isin([0, 1]).all():
-        raise InputError("expected a rule of truth values, or of 0 and 1, got other values; compare them with a number.")
+        raise InputError("expected a rule of truth values, or of 0 and 1, got others; compare them with a number.")
     return values.astype(np.bool_)

@@ -14,7 +14,7 @@ import pandas as pd
 from dowhy_cina.errors import InputError
 from dowhy_cina.results.heterogeneity.groups import GroupEffects
 from dowhy_cina.results.heterogeneity.learned import Halves
-from dowhy_cina.results.heterogeneity.scores import Array, Codes
+from dowhy_cina.results.heterogeneity.scores import Array
 
 #: Fewest rows of a group, and smallest share of all rows.
 FEWEST_ROWS, SMALLEST_SHARE = 40, 0.1
@@ -89,21 +89,20 @@ def search_groups(halves: Halves, most: int = 4) -> FoundGroups:
     leaf = np.zeros(len(values), np.intp)
     if values.shape[1] and np.ptp(halves.effects) > 0:
         leaf = tree.fit(values, halves.effects).apply(values)
-    names = _named(halves.covariates, leaf, tree.tree_) if len(np.unique(leaf)) > 1 else {0: "all"}
-    order = pd.Series(halves.effects).groupby(leaf).mean().sort_values().index
-    labels = pd.Series(
-        pd.Categorical([names[at] for at in leaf], [names[at] for at in order], ordered=True), name="group"
-    )
+    names = _named(halves.covariates, tree.tree_) if len(np.unique(leaf)) > 1 else {0: "all"}
+    order = [int(at) for at in pd.Series(halves.effects).groupby(leaf).mean().sort_values().index]
+    named = pd.Categorical([names[int(at)] for at in leaf], [names[at] for at in order], ordered=True)
+    labels = pd.Series(named, name="group")
     judged = labels[halves.second].reset_index(drop=True)
     groups = halves.judge.group_effects(judged, simultaneous=True)
     return FoundGroups(groups, labels, int((~halves.second).sum()), int(halves.second.sum()))
 
 
-def _named(covariates: pd.DataFrame, leaf: Codes, tree: Any) -> dict[int, str]:
+def _named(covariates: pd.DataFrame, tree: Any) -> dict[int, str]:
     """Name of each leaf: the bounds that its rows are within."""
     columns = covariates.columns
     binary = [set(np.unique(covariates[name])) <= {0, 1} for name in columns]
-    names = {}
+    names: dict[int, str] = {}
 
     def visit(node: int, bounds: dict[int, Array]) -> None:
         if tree.children_left[node] < 0:

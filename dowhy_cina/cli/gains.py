@@ -1,0 +1,49 @@
+"""What ``dowhy-cina estimate`` says of how the effect varies: by groups, row by row, and under a rule."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dowhy_cina.cli.arguments import check_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dowhy_cina.results.effect import EffectResult
+
+
+def add_gains(parser: argparse.ArgumentParser) -> None:
+    """Add the options that :func:`show_gains` answers."""
+    parser.add_argument(
+        "--effects-by", metavar="COLUMN", help="effects in the groups of a column, with intervals that hold all at once"
+    )
+    parser.add_argument("--conditional", type=Path, metavar="FILE", help="write the modelled effect of each row as CSV")
+    parser.add_argument(
+        "--policy", metavar="COLUMN", help="mean outcome if those with 1 (or True) in a column were treated"
+    )
+
+
+def show_gains(
+    result: EffectResult, table: pd.DataFrame, covariates: Sequence[str], arguments: argparse.Namespace
+) -> None:
+    """Print and write what was asked for.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or the rule is not one of truth values.
+    """
+    named = [name for name in (arguments.effects_by, arguments.policy) if name is not None]
+    check_columns(table, named, arguments.table)
+    if arguments.effects_by is not None:
+        print(f"\n{result.group_effects(table[arguments.effects_by], simultaneous=True)}")
+    if arguments.policy is not None:
+        values = result.policy_value(table[arguments.policy].to_numpy())
+        print(f"\nmean outcome if {arguments.policy} decides\n{values.to_string(float_format='{:.4g}'.format)}")
+    if arguments.conditional is not None:
+        arguments.conditional.parent.mkdir(parents=True, exist_ok=True)
+        result.conditional_effects(table[list(covariates)]).to_csv(arguments.conditional, index=False)
+        print(f"\nwrote {arguments.conditional}")
