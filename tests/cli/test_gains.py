@@ -14,9 +14,8 @@ def table():
     c = rng.normal(size=200)
     t = rng.integers(0, 2, 200)
     rule = (c > 0).astype(int)
-    return pd.DataFrame(
-        {"c": c, "g": rng.integers(0, 3, 200), "t": t, "y": t * (1 + c) + rng.normal(size=200), "r": rule}
-    )
+    y = t * (1 + c) + rng.normal(size=200)
+    return pd.DataFrame({"c": c, "g": rng.integers(0, 3, 200), "t": t, "y": y, "r": rule})
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from dowhy_cina.results.heterogeneity.scores import Array
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 #: Standard errors above zero at which the variance of the effects is taken as detected: one chance in forty.
 _DETECTED = 1.96
+#: Modelled effects that vary by less than this share of the average's standard error are the same.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,8 @@ def effect_distribution(judge: Judge, held_out: HeldOut) -> EffectDistribution:
     influence = centred * score - share * variance
     error = judge.interval(variance, influence)["standard_error"]
     at = _quantiles(centred, share)
-    if not (modelled > 0 and variance > _DETECTED * error):
+    flat = modelled <= _ROUNDING * judge.interval(average, score)["standard_error"]
+    if flat or not variance > _DETECTED * error:
         return _undefined(average + at, modelled, judge.level)
     spread = np.sqrt(variance)
     standard = centred / modelled
@@ -127,7 +130,7 @@ def _quantiles(values: Array, share: Array) -> Array:
 
 
 def _above(values: Array, share: Array, bound: float) -> float:
-    return float(share[values > bound].sum())
+    return min(float(share[values > bound].sum()), 1.0)
 
 
 def _of_sampling(part: float, judge: Judge) -> float:

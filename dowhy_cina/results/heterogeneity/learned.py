@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from dowhy_cina.results.effect import EffectResult
 
 Mask = npt.NDArray[np.bool_]
+#: Priorities that differ by less, as a share of the largest, are a tie.
+_DECIMALS = 9
 
 
 class HeldOut(NamedTuple):
@@ -120,6 +122,8 @@ def ranks(priority: Array, share: Array, fold: Codes) -> Array:
     fold's outcomes happen to lie low.
     """
     place = np.empty(len(priority))
+    largest = float(np.abs(priority).max(initial=0.0)) or 1.0
+    priority = np.round(priority / largest, _DECIMALS)
     for number in np.unique(fold):
         own = np.flatnonzero(fold == number)
         _, tie = np.unique(-priority[own], return_inverse=True)
