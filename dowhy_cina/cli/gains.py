@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dowhy_cina.cli.arguments import check_columns
+from dowhy_cina.cli.arguments import check_columns, write_text
+from dowhy_cina.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,21 @@ def add_gains(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_gains(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
+    """Refuse before the work what could not be answered after it.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, or effects of rows are wanted of weights alone.
+    """
+    check_columns(table, [name for name in (arguments.effects_by,) if name is not None], arguments.table)
+    if arguments.conditional is not None and arguments.augmentation == "none":
+        raise InputError(
+            "--conditional needs the outcome regressions, which --augmentation none does without: leave one of them out."
+        )
+
+
 def show_gains(
     result: EffectResult, table: pd.DataFrame, covariates: Sequence[str], arguments: argparse.Namespace
 ) -> None:
@@ -34,16 +50,13 @@ def show_gains(
     Raises
     ------
     InputError
-        If a column is missing, or the rule is not one of truth values.
+        If the rule is not one of truth values.
     """
-    named = [name for name in (arguments.effects_by, arguments.policy) if name is not None]
-    check_columns(table, named, arguments.table)
     if arguments.effects_by is not None:
         print(f"\n{result.group_effects(table[arguments.effects_by], simultaneous=True)}")
     if arguments.policy is not None:
         values = result.policy_value(table[arguments.policy].to_numpy())
         print(f"\nmean outcome if {arguments.policy} decides\n{values.to_string(float_format='{:.4g}'.format)}")
     if arguments.conditional is not None:
-        arguments.conditional.parent.mkdir(parents=True, exist_ok=True)
-        result.conditional_effects(table[list(covariates)]).to_csv(arguments.conditional, index=False)
-        print(f"\nwrote {arguments.conditional}")
+        rows = result.conditional_effects(table[list(covariates)])
+        write_text(arguments.conditional, rows.to_csv(index=False))

@@ -25,7 +25,7 @@ def flat():
 def test_distribution(result):
     axes = plots.distribution_plot(result)
     found = result.effect_distribution()
-    corrected = next(line for line in axes.lines if "corrected" in str(line.get_label()))
+    corrected = next(line for line in axes.lines if "spread corrected" in str(line.get_label()))
     np.testing.assert_allclose(corrected.get_xdata(), found.table["effect"])
     assert f"above zero: {100 * found.share_positive:.0f} %" in axes.texts[0].get_text()
     assert axes.get_title(loc="left") == "Distribution of effects, target: all rows"
@@ -34,7 +34,7 @@ def test_distribution(result):
 def test_no_distribution(flat):
     axes = plots.distribution_plot(flat)
     assert "no heterogeneity detected" in axes.texts[0].get_text()
-    assert not [line for line in axes.lines if "corrected" in str(line.get_label())]
+    assert not [line for line in axes.lines if "spread corrected" in str(line.get_label())]
 
 
 @pytest.mark.parametrize(("weighting", "name"), [("qini", "gain"), ("autoc", "excess")])

@@ -45,7 +45,7 @@ def distribution_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     if found.reason is None:
         level = f"{100 * found.level:g} % interval"
         ax.hlines(at, table["lower"], table["upper"], color=AFTER, linewidth=1.8, label=level)
-        ax.plot(table["effect"], at, "o", color=AFTER, markersize=7, label="corrected for noise and smoothing")
+        ax.plot(table["effect"], at, "o", color=AFTER, markersize=7, label="spread corrected")
         note = f"above zero: {100 * found.share_positive:.0f} % ({100 * found.lower:.0f} to {100 * found.upper:.0f} %)"
     else:
         note = "no heterogeneity detected:\nthe spread shown is not known to be one of effects"
