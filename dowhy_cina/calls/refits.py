@@ -48,17 +48,14 @@ class Refits:
         The caller's own, not a copy.
     keep : ndarray of bool, shape (N,)
     treatment, outcome : ndarray, shape (n,)
-    order : ndarray of int, shape (n,)
-        Canonical order of the rows.
     options : EstimatorOptions
     sample_weight, cluster : ndarray of shape (n,), optional
     """
 
     covariates: Any
     keep: Mask
-    treatment: Array
+    treatment: npt.NDArray[np.int8]
     outcome: Array
-    order: npt.NDArray[np.int64]
     options: EstimatorOptions
     sample_weight: Array | None = None
     cluster: npt.NDArray[np.int64] | None = None
@@ -66,7 +63,8 @@ class Refits:
     @classmethod
     def of(cls, table: PreparedTable) -> Refits:
         """Keep what refits of a table need."""
-        parts = (table.given[0], table.keep, table.treatment, table.outcome, table.rows.order, table.options)
+        treatment = table.treatment.astype(np.int8)
+        parts = (table.given[0], table.keep, treatment, table.outcome, table.options)
         return cls(*parts, table.sample_weight, table.cluster)
 
     @cached_property
@@ -123,7 +121,8 @@ class Refits:
     def _parts(self, count: int) -> npt.NDArray[np.intp]:
         """Random parts (n,) of rows or whole clusters, each with as many of either arm where rows are independent."""
         rng = np.random.default_rng(_SEED)
-        shuffled = self.order[rng.permutation(len(self.order))]
+        order = self._prepared(np.ones(len(self.treatment), dtype=np.bool_)).rows.order
+        shuffled = order[rng.permutation(len(order))]
         part = np.empty(len(shuffled), dtype=np.intp)
         if self.cluster is not None:
             codes = pd.factorize(self.cluster[shuffled])[0]  # numbered by the first of their shuffled rows
@@ -158,7 +157,7 @@ class Refits:
         return PreparedTable(
             encoded,
             preprocessor.readable(table),
-            self.treatment[chosen],
+            self.treatment[chosen].astype(np.float64),
             self.outcome[chosen],
             np.ones(count, dtype=np.bool_),
             preprocessor,

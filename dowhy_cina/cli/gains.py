@@ -38,7 +38,7 @@ def check_gains(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
     check_columns(table, [name for name in (arguments.effects_by,) if name is not None], arguments.table)
     if arguments.conditional is not None and arguments.augmentation == "none":
         raise InputError(
-            "--conditional needs the outcome regressions, which --augmentation none does without: leave one of them out."
+            "--conditional needs the outcome regressions, which --augmentation none does without: leave one out."
         )
 
 

@@ -46,7 +46,7 @@ def test_groups_rows_and_rules_are_the_library_s(csv, tmp_path, capsys):
         (["--effects-by", "nobody"], "expected the columns 'nobody'"),
         (["--policy", "nobody"], "expected the columns 'nobody'"),
         (["--policy", "c"], "truth values"),
-        (["--augmentation", "none", "--conditional", "rows.csv"], "leave one of them out"),
+        (["--augmentation", "none", "--conditional", "rows.csv"], "leave one out"),
     ],
 )
 def test_refusals(csv, capsys, arguments, reason):
