@@ -30,7 +30,9 @@ class EffectDistribution:
         Index ``quantile``; columns ``effect``, ``standard_error``, ``lower``, ``upper`` in the outcome's unit, and
         ``modelled``, the quantile of the modelled effects before their spread is corrected.
     share_positive, lower, upper : float
-        Share of the target population whose conditional effect is above zero, with an interval.
+        Share of the target population whose conditional effect is above zero, with an interval for where the average is
+        and how wide the effects are spread. It takes their shape as modelled: on simulated tables intervals of 95 %
+        held the share in some 70 %.
     spread, modelled_spread : float
         Standard deviation of the effects, corrected and as modelled, in the outcome's unit.
     reason : str or None
@@ -51,11 +53,11 @@ class EffectDistribution:
     def __str__(self) -> str:
         if self.reason is not None:
             return self.reason
-        interval = f"{100 * self.level:g} % interval {100 * self.lower:.0f} to {100 * self.upper:.0f} %"
+        interval = f"{100 * self.lower:.0f} to {100 * self.upper:.0f} %, taking their shape as modelled"
         return (
             f"{self.table.to_string(float_format='{:.4g}'.format)}\n"
             f"standard deviation of the effects {self.spread:.4g} (as modelled {self.modelled_spread:.4g})\n"
-            f"conditional effect above zero: {100 * self.share_positive:.0f} % of the population, {interval}"
+            f"conditional effect above zero: {100 * self.share_positive:.0f} % of the population ({interval})"
         )
 
 
