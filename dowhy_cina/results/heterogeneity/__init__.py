@@ -15,7 +15,7 @@ from dowhy_cina.results.heterogeneity.methods import VaryingEffect
 from dowhy_cina.results.heterogeneity.projection import best_linear_projection, effect_curve
 from dowhy_cina.results.heterogeneity.scores import select_modifiers
 from dowhy_cina.results.heterogeneity.search import FoundGroups, search_groups
-from dowhy_cina.results.heterogeneity.uplift import Uplift, uplift
+from dowhy_cina.results.heterogeneity.uplift import Uplift, rank_weighted_effect
 
 __all__ = [
     "MOST_LEVELS",
@@ -32,7 +32,7 @@ __all__ = [
     "effect_distribution",
     "group_effects",
     "group_labels",
+    "rank_weighted_effect",
     "search_groups",
     "select_modifiers",
-    "uplift",
 ]

@@ -19,7 +19,7 @@ from dowhy_cina.results.heterogeneity.methods import VaryingEffect
 from dowhy_cina.results.heterogeneity.policies import given_rule, learned_rule, policy_table
 from dowhy_cina.results.heterogeneity.scores import Array, cluster_codes, select_modifiers
 from dowhy_cina.results.heterogeneity.search import FoundGroups, search_groups
-from dowhy_cina.results.heterogeneity.uplift import Uplift, uplift
+from dowhy_cina.results.heterogeneity.uplift import Uplift, rank_weighted_effect
 
 _GONE = (
     "{} needs fits without some of the rows, which augmentation='none' does without and pickles leave out: estimate "
@@ -140,7 +140,7 @@ class Decisions(VaryingEffect):
             fold = np.zeros(len(priority), np.intp)
         if not np.isfinite(priority).all():
             raise InputError("expected one column of finite numbers to rank by.")
-        return uplift(judge, ranks(priority, judge.share, fold), weighting)
+        return rank_weighted_effect(judge, ranks(priority, judge.share, fold), weighting)
 
     def search_groups(self, most: int = 4) -> FoundGroups:
         """Look for the groups whose effects differ most: a shallow tree in half of the rows, judged by the other half.

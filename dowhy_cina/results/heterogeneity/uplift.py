@@ -67,7 +67,7 @@ class Uplift:
         )
 
 
-def uplift(judge: Judge, place: Array, weighting: str = "qini") -> Uplift:
+def rank_weighted_effect(judge: Judge, place: Array, weighting: str = "qini") -> Uplift:
     """Curves and area of a ranking that the judging rows did not make.
 
     With places U in (0, 1) the area is ``sum_i v(U_i) added_i``, ``v(u) = 1/2 - u`` for Qini and ``-1 - log u`` for

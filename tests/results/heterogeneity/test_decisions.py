@@ -11,7 +11,7 @@ import pytest
 
 import dowhy_cina
 from dowhy_cina.errors import CinaError, InputError, InputTypeError
-from dowhy_cina.results.heterogeneity import Halves, HeldOut, effect_distribution, search_groups, uplift
+from dowhy_cina.results.heterogeneity import Halves, HeldOut, effect_distribution, rank_weighted_effect, search_groups
 from dowhy_cina.results.heterogeneity.learned import Judge, ranks
 from dowhy_cina.results.heterogeneity.policies import learned_rule, policy_table
 
@@ -64,7 +64,7 @@ def test_the_area_under_null_effects_holds_zero(weighting):
     for seed in range(200):
         x, judge = judge_of(400, seed, effect=0.0)
         judge = Judge(judge.added, judge.base, judge.share, judge.treated, None, 0.95, 1.0)
-        found = uplift(judge, ranks(x, judge.share, np.arange(400) % 5), weighting)
+        found = rank_weighted_effect(judge, ranks(x, judge.share, np.arange(400) % 5), weighting)
         held.append(found.lower <= 0 <= found.upper)
     assert 0.92 <= np.mean(held) <= 0.98
 
@@ -76,7 +76,7 @@ def test_the_area_of_a_known_ranking(weighting, truth):
     for seed in range(200):
         x, judge = judge_of(400, seed)
         judge = Judge(judge.added, judge.base, judge.share, judge.treated, None, 0.95, 1.0)
-        found = uplift(judge, ranks(x, judge.share, np.zeros(400, int)), weighting)
+        found = rank_weighted_effect(judge, ranks(x, judge.share, np.zeros(400, int)), weighting)
         values.append(found.area)
         errors.append(found.standard_error)
         held.append(found.lower <= truth <= found.upper)
@@ -93,7 +93,7 @@ def test_ranks_are_within_folds_and_share_ties():
 
 def test_the_curve_ends_at_the_average():
     x, judge = judge_of(300, 1)
-    curve = uplift(judge, ranks(x, judge.share, np.zeros(300, int))).curve
+    curve = rank_weighted_effect(judge, ranks(x, judge.share, np.zeros(300, int))).curve
     assert curve["effect"][1.0] == pytest.approx(judge.added.sum())
     assert curve.loc[1.0, ["gain", "gain_lower", "gain_upper"]].abs().max() < 1e-12
     assert curve["effect"].iloc[0] > curve["effect"].iloc[-1]
