@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust bench-processes symmetries paper clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes symmetries paper clean
 
 install: $(STAMP)
 
@@ -87,6 +87,11 @@ bench-coverage: $(STAMP)
 # How far to trust what is said of single rows and of groups; on published tables too with DATA=FOLDER.
 bench-varying: $(STAMP)
 	$(BIN)/python benchmarks/varying.py --out docs/measured $(if $(DATA),--data "$(DATA)")
+
+# Policies, uplift, distributions of effects and searched groups, each figure beside its goal; a fifth with QUICK=1.
+bench-effects: $(STAMP)
+	$(BIN)/python benchmarks/effects.py --csv docs/measured/effects.csv $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/conditional.py --simulated $(if $(QUICK),4,20) --econml "$(ECONML)" --csv docs/measured/effects-peers.csv
 
 # Errors of conditional effects on published splits, beside other learners; ECONML=PYTHON names an interpreter that has EconML.
 bench-cate: $(STAMP)

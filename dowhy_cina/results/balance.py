@@ -11,6 +11,7 @@ distribution of baseline covariates between treatment groups in propensity-score
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +35,13 @@ class ComparedRows:
     covariates : DataFrame, N rows
         Numbers without missing values.
     treatment, weights : ndarray, shape (N,)
-        0 or 1, and balancing weights, not negative.
+        0 or 1 of any type of number, and balancing weights, not negative.
     sample_weight : ndarray of shape (N,), optional
         Sampling weights of the arms before weighting.
     """
 
     covariates: pd.DataFrame
-    treatment: Array
+    treatment: npt.NDArray[Any]
     weights: Array
     sample_weight: Array | None = None
 
@@ -56,7 +57,7 @@ class ComparedRows:
         return pd.concat(parts)
 
     def _means(self, covariates: pd.DataFrame) -> pd.DataFrame:
-        return balance_table(covariates, self.treatment, self.weights, self.sample_weight)
+        return balance_table(covariates, self.treatment.astype(np.float64), self.weights, self.sample_weight)
 
     def _products(self, interactions: bool) -> list[pd.DataFrame]:
         """Squares, and products with later columns, of standardised columns that vary; binary ones have no square."""
