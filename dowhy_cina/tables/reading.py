@@ -140,6 +140,24 @@ def number_column(series: pd.Series[Any], what: str) -> npt.NDArray[np.float64]:
         raise InputError(f"{what}: expected numbers up to 1e308, got one that is no float ({error}).") from error
 
 
+def uniform(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of objects as numbers or as text, for libraries that sort their values; the others as they are.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a column holds neither numbers nor labels.
+    """
+    changed = {}
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype == object and types.infer_dtype(column, skipna=False) != "string":
+            what = f"covariate {str(name)!r}"
+            numbers = holds_numbers(column, what)
+            changed[name] = number_column(column, what) if numbers else column.map(str, na_action="ignore")
+    return frame.assign(**changed) if changed else frame
+
+
 def column_levels(series: pd.Series[Any], what: str) -> tuple[Any, ...]:
     """Return the levels that occur in a column of labels, in an order of their own; None stands for missing.
 
