@@ -141,7 +141,9 @@ def number_column(series: pd.Series[Any], what: str) -> npt.NDArray[np.float64]:
 
 
 def uniform(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of objects as numbers or as text, for libraries that sort their values; the others as they are.
+    """Columns of objects as numbers or as text, for libraries that sort or cut their values; others as they are.
+
+    Pandas' own numbers and truth values become plain numbers where some are missing or none is stored.
 
     Raises
     ------
@@ -150,9 +152,13 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
     """
     changed = {}
     for name in frame.columns:
-        column = frame[name]
-        if column.dtype == object and types.infer_dtype(column, skipna=False) != "string":
-            what = f"covariate {str(name)!r}"
+        column, what = frame[name], f"covariate {str(name)!r}"
+        category = isinstance(column.dtype, pd.CategoricalDtype)
+        numeric = types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype)
+        if types.is_extension_array_dtype(column.dtype) and numeric and not category:
+            if column.isna().any() or isinstance(column.dtype, pd.SparseDtype):
+                changed[name] = number_column(column, what)
+        elif column.dtype == object and types.infer_dtype(column, skipna=False) != "string":
             numbers = holds_numbers(column, what)
             changed[name] = number_column(column, what) if numbers else column.map(str, na_action="ignore")
     return frame.assign(**changed) if changed else frame
@@ -312,7 +318,7 @@ def _read_frame(source: Any, labels: list[Any] | None, numeric: list[int] | None
     """Read a frame, or an array of objects or text, column by column where it is not plain numbers."""
     frame, named = source, isinstance(source, pd.DataFrame)
     if not named:
-        frame = inferred(pd.DataFrame(source), "X")
+        frame = inferred(pd.DataFrame(source, dtype=object if source.dtype == object else None), "X")
         if labels is None:
             labels = [f"x{position}" for position in range(frame.shape[1])]
         _check_width(frame.shape[1], labels)

@@ -13,15 +13,13 @@ import argparse
 import sys
 import time
 import traceback
+import warnings
 from collections import Counter
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.campaigns.fuzzed_paths import PATHS, check
 from tests.campaigns.fuzzed_tables import Case, cases
-
-#: Tables of a path in a round; each round has a seed of its own.
-ROUND = 25
 
 
 class Campaign:
@@ -32,10 +30,12 @@ class Campaign:
     first_seed : int
     seconds : float
         After which no table is begun.
+    size : int
+        Tables of a path in a round; each round has a seed of its own.
     """
 
-    def __init__(self, first_seed: int, seconds: float) -> None:
-        self.seed, self.until = first_seed, time.monotonic() + seconds
+    def __init__(self, first_seed: int, seconds: float, size: int = 25) -> None:
+        self.seed, self.until, self.size = first_seed, time.monotonic() + seconds, size
         self.counts: Counter[tuple[str, str]] = Counter()
         self.failures: dict[tuple[str, str, str], tuple[Case, str]] = {}
 
@@ -45,7 +45,7 @@ class Campaign:
 
         @seed(10_000 * self.seed + 10 * number + list(PATHS).index(path))
         @settings(
-            max_examples=ROUND,
+            max_examples=self.size,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
@@ -94,6 +94,14 @@ def _place(error: Exception) -> str:
     return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.name}:{frame.lineno}"
 
 
+def warm_up() -> None:
+    """Send a plain table through every path: a package that is imported on the way draws from Python's own numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for way in PATHS.values():
+            way(Case(), Case().frame(), {})
+
+
 def main() -> int:
     """Run until the time is over, or for a number of rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,8 +110,7 @@ def main() -> int:
     parser.add_argument("--paths", nargs="+", choices=sorted(PATHS), default=list(PATHS))
     parser.add_argument("--rounds", type=int, default=10**6)
     arguments = parser.parse_args()
-    for path in PATHS:  # a package that is imported on the way draws from Python's random numbers
-        PATHS[path](Case(), Case().frame(), {})
+    warm_up()
     campaign = Campaign(arguments.seed, arguments.seconds)
     for number in range(arguments.rounds):
         if time.monotonic() > campaign.until:
