@@ -158,10 +158,16 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
         if types.is_extension_array_dtype(column.dtype) and numeric and not category:
             if column.isna().any() or isinstance(column.dtype, pd.SparseDtype):
                 changed[name] = number_column(column, what)
-        elif column.dtype == object and types.infer_dtype(column, skipna=False) != "string":
-            numbers = holds_numbers(column, what)
-            changed[name] = number_column(column, what) if numbers else column.map(str, na_action="ignore")
+        elif column.dtype == object or isinstance(column.dtype, pd.StringDtype):
+            changed[name] = number_column(column, what) if holds_numbers(column, what) else _as_text(column)
     return frame.assign(**changed) if changed else frame
+
+
+def _as_text(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Labels as text, None where they are missing; in quotes if a number or another label reads like a text."""
+    plain = column.astype(object).where(column.notna(), None)
+    text = plain.map(str, na_action="ignore")
+    return plain.map(repr, na_action="ignore") if text.nunique() < plain.nunique() else text
 
 
 def column_levels(series: pd.Series[Any], what: str) -> tuple[Any, ...]:

