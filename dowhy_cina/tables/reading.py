@@ -150,7 +150,7 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
     InputError, InputTypeError
         If a column holds neither numbers nor labels.
     """
-    changed = {}
+    changed: dict[Any, Any] = {}
     for name in frame.columns:
         column, what = frame[name], f"covariate {str(name)!r}"
         category = isinstance(column.dtype, pd.CategoricalDtype)

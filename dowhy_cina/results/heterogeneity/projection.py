@@ -221,9 +221,9 @@ def _design(covariates: pd.DataFrame) -> pd.DataFrame:
         for name in covariates.columns
         if pd.api.types.is_bool_dtype(covariates[name]) is False and not pd.api.types.is_numeric_dtype(covariates[name])
     ]
-    if sum(covariates[name].nunique() - 1 for name in labels) >= len(covariates):
+    if sum(covariates[name].nunique() - 1 for name in labels) + 1 >= len(covariates):
         raise InputError(
-            f"expected fewer labels than the {len(covariates)} rows, got more in {list(map(str, labels))}; group them."
+            f"expected fewer labels than the {len(covariates)} rows, got as many in {list(map(str, labels))}; group them."
         )
     design = pd.get_dummies(covariates, columns=labels, drop_first=True).astype(np.float64)
     return design.rename(columns=str)
