@@ -187,7 +187,7 @@ class Analysis:
         InputError, InputTypeError
             If the target is not one of these, or names no row.
         """
-        level = check_level(confidence_level, "confidence level")
+        level = check_level(confidence_level, "confidence_level")
         with torch.no_grad(), threads_for(self._prepared.threaded_rows):
             return self._result(self._estimation(target_units), level)
 

@@ -18,6 +18,8 @@ from dowhy_cina.tables.reading import as_array, holds_numbers, inferred, number_
 
 #: Sizes between which an outcome's largest value must be: beyond, an interval could leave the range of floats.
 SMALLEST_OUTCOME, LARGEST_OUTCOME = 1e-280, 1e280
+#: Largest whole number of which any column can be asked.
+_LARGEST_WHOLE = 2**1023
 #: Levels that a message lists before it stops.
 LISTED_LEVELS = 10
 #: Numeric levels from which a treatment is called continuous in the message; fewer if they are not whole numbers.
@@ -165,7 +167,7 @@ def check_value(value: Any, name: str) -> None:
     Raises
     ------
     InputError
-        If it is a missing value.
+        If it is a missing value or beyond the largest float.
     InputTypeError
         If it is a container.
     """
@@ -176,6 +178,8 @@ def check_value(value: Any, name: str) -> None:
         single = False
     if not single:
         raise InputTypeError(f"{name}: expected a single value of the treatment column, got {value!r}.")
+    if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
+        raise InputError(f"{name}: expected a value of the treatment column, got a number beyond the largest float.")
     if value is not None and pd.isna(value):
         raise InputError(f"{name}: expected a value of the treatment column, got {value!r}, a missing one.")
 

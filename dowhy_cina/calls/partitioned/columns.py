@@ -95,7 +95,11 @@ def check_partition(part: pd.DataFrame, roles: Roles) -> pd.DataFrame:
         )
     part = part[roles.all]
     labels = [name for name in roles.all if isinstance(part[name].dtype, pd.CategoricalDtype)]
-    return part.astype(dict.fromkeys(labels, object)) if labels else part
+    if not labels:
+        return part
+    part = part.astype(dict.fromkeys(labels, object))
+    # Text, or categories that are numbers would be read as such.
+    return part.assign(**{name: part[name].map(str, na_action="ignore") for name in labels if name in roles.covariates})
 
 
 def scan(part: pd.DataFrame, roles: Roles) -> Sums:

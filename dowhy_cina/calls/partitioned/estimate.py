@@ -209,7 +209,7 @@ def _refuse(target: Any, options: EstimatorOptions, confidence_level: float) -> 
         raise NotImplementedError(
             f"landmarks of a Dask DataFrame must be at most {PILOT_ROWS}, the rows that lead, got {options.landmarks}."
         )
-    check_level(confidence_level, "confidence level")
+    check_level(confidence_level, "confidence_level")
 
 
 def _pilot(chosen: tuple[Any, Any]) -> TableBatch:
@@ -266,6 +266,7 @@ def _effect(
     scale = coding.outcome_scale
     value, error = float(effect.value) * scale, float(variance.sqrt()) * scale
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
+    width = relative_width(interval, coding.outcome_range / coding.unit)
     distance = [
         sum(float((mean - balanced.target.features).norm()) for mean in pair)
         for pair in (balanced.uniform, balanced.means)
@@ -283,11 +284,7 @@ def _effect(
         "worst_case_bias_before": distance[0] * scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
-        **_overlap(
-            _sum_arms(found, shares, counts),
-            _balance(partitions, coding),
-            relative_width(interval, coding.outcome_range / coding.unit),
-        ),
+        **_overlap(_sum_arms(found, shares, counts), _balance(partitions, coding), width),
     }
 
 

@@ -22,6 +22,8 @@ _NO_WEIGHT = 1e-10
 _BAND_DRAWS = 4000
 #: Sizes of scores and of covariates of which a regression can take fourth powers.
 _SMALLEST_SIZE, _LARGEST_SIZE = 1e-70, 1e70
+#: Least singular value of columns of length one: below, squares of the design lose what tells a column from others.
+_SMALLEST_ANGLE = 1e-7
 #: Leverage from which a row decides a coefficient by itself.
 _LARGEST_LEVERAGE = 1 - 1e-8
 #: Quantiles at which natural splines have their knots, by the rows there are.
@@ -121,11 +123,11 @@ def effect_curve(
     basis = np.column_stack([np.ones(points), _spline(grid, knots)])
     covariance = np.asarray(fit.cov_params())
     effect = basis @ np.asarray(fit.params)
-    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, covariance, basis))
+    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, covariance, basis).clip(0))
     freedom = _freedom(fit, codes, basis)
     half = stats.t.isf((1 - level) / 2, freedom) * error
     # The largest ratio along the grid, of coefficients drawn about their estimate, and the level of each that it means.
-    draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _BAND_DRAWS)
+    draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _BAND_DRAWS, "ignore")
     widest = np.abs(draws @ basis.T / np.maximum(error, np.finfo(float).tiny)).max(axis=1)
     each = stats.norm.sf(np.quantile(widest, level))
     band = np.maximum(stats.t.isf(each, freedom) * error, half)
@@ -162,7 +164,9 @@ def _project(
             f"expected more rows than terms to tell how certain a regression is, got {len(q)} rows and "
             f"{terms.shape[1]} terms; leave out columns, or those of labels that all differ."
         )
-    if np.linalg.matrix_rank(terms.to_numpy() * np.sqrt(q)[:, None]) < terms.shape[1]:
+    weighted = terms.to_numpy() * np.sqrt(q)[:, None]
+    weighted /= np.maximum(np.linalg.norm(weighted, axis=0), np.finfo(float).tiny)
+    if np.linalg.matrix_rank(weighted, _SMALLEST_ANGLE) < terms.shape[1]:
         raise InputError(
             f"expected covariates none of which is a combination of the others among the target's rows, got "
             f"{list(design.columns)}; leave one out."
@@ -223,7 +227,7 @@ def _design(covariates: pd.DataFrame) -> pd.DataFrame:
     ]
     if sum(covariates[name].nunique() - 1 for name in labels) + 1 >= len(covariates):
         raise InputError(
-            f"expected fewer labels than the {len(covariates)} rows, got as many in {list(map(str, labels))}; group them."
+            f"expected fewer labels than the {len(covariates)} rows, got as many in {[*map(str, labels)]}; group them."
         )
     design = pd.get_dummies(covariates, columns=labels, drop_first=True).astype(np.float64)
     return design.rename(columns=str)
