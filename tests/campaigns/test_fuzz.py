@@ -24,7 +24,7 @@ def test_a_few_tables(path):
 
 
 def foreign(case, frame, options):
-    if case.columns[0].power:
+    if case.rows >= 60:
         raise ZeroDivisionError
 
 
@@ -54,8 +54,7 @@ def test_what_is_wrong_is_found_and_made_small(way, monkeypatch, capsys):
     ((case, text),) = campaign.failures.values()
     assert campaign.counts["direct", "failed"] == 1
     if way is foreign:
-        assert len(case.columns) == 1
-        assert case == Case(columns=(Column("normal", case.columns[0].power),), outcome=Column(case.outcome.kind))
+        assert case == Case(rows=60, outcome=Column("binary"))
     assert "check(Case(" in capsys.readouterr().out
     assert text
 
