@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes symmetries paper clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
@@ -106,6 +106,10 @@ bench-accuracy: $(STAMP)
 # How well the weights balance, and at what price, beside entropy balancing and others; on published tables too with DATA=FOLDER.
 bench-balance: $(STAMP)
 	$(BIN)/python benchmarks/balance.py --csv docs/measured/balance.csv $(if $(DATA),--data "$(DATA)")
+
+# Fuzzed tables through every way to an effect: make fuzz SECONDS=120 SEED=1; the smallest table of each failure is printed.
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.campaigns.fuzz --seconds "$(or $(SECONDS),120)" --seed "$(or $(SEED),0)"
 
 # The largest difference that each change makes which ought to make none: arms, signs, units, copies, orders, targets.
 symmetries: $(STAMP)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
-from dowhy_cina.errors import InputError, check_known
+from dowhy_cina.errors import InputError, InputTypeError, check_known
 
 Config = TypeVar("Config")
 
@@ -107,6 +108,14 @@ class EstimatorOptions:
 
     def __post_init__(self) -> None:
         _make_plain(self)
+        if isinstance(self.checkpoint, os.PathLike):
+            object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
+        texts = {"checkpoint": "the name of a checkpoint or a path", "device": "'auto', 'cpu' or 'cuda'"}
+        texts |= {} if self.memory_limit is None else {"memory_limit": "a size such as '4GB' or '500MB'"}
+        for name, expected in texts.items():
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise InputTypeError(f"{name} must be {expected} as text, got {value!r}.")
         if self.augmentation not in ("kernel", "none"):
             raise InputError(f"augmentation must be 'kernel' or 'none', got {self.augmentation!r}.")
         if not (isinstance(self.landmarks, int) and self.landmarks >= 2):

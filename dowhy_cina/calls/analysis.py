@@ -22,7 +22,7 @@ from dowhy_cina.estimating.weighting import Balancing, Weighting, with_kernel_of
 from dowhy_cina.mathematics.devices import threads_for
 from dowhy_cina.mathematics.kernels import Storage
 from dowhy_cina.mathematics.memory import rows_of_a_block, with_smaller_blocks
-from dowhy_cina.mathematics.scaling import Array
+from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
@@ -31,11 +31,12 @@ from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
+from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.matching import members_of, name_of, places_by_label
 from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms
-from dowhy_cina.tables.reading import unmasked
+from dowhy_cina.tables.reading import as_array
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class ConditionalEffects:
     scale: float
     columns: int
 
+    @usual_arithmetic()
     @torch.no_grad()
     def at(self, covariates: Any) -> tuple[Array, Array]:
         """Effects and standard errors at covariate rows, in the outcome's unit.
@@ -114,6 +116,7 @@ class Analysis:
     Made by :func:`dowhy_cina.calls.direct.analyse`.
     """
 
+    @usual_arithmetic()
     def __init__(self, prepared: PreparedTable, state: ZeroShot | None = None) -> None:
         """Run the model, unless it has been run for this table already.
 
@@ -166,6 +169,7 @@ class Analysis:
         preprocessor, scale = self._prepared.preprocessor, self._rows.scale
         return ConditionalEffects(self._model, without_rows(self._state), preprocessor, scale, self.columns)
 
+    @usual_arithmetic()
     def effect(self, target_units: Any = "ate", confidence_level: float = 0.95) -> EffectResult:
         """Average effect in a target population.
 
@@ -184,10 +188,9 @@ class Analysis:
         InputError, InputTypeError
             If the target is not one of these, or names no row.
         """
-        if not 0 < confidence_level < 1:
-            raise InputError(f"confidence_level must be in (0, 1), got {confidence_level!r}; for example 0.95.")
+        level = check_level(confidence_level, "confidence_level")
         with torch.no_grad(), threads_for(self._prepared.threaded_rows):
-            return self._result(self._estimation(target_units), float(confidence_level))
+            return self._result(self._estimation(target_units), level)
 
     def _estimation(self, units: Any) -> Estimation:
         """Estimation for target units; that of a population with a name is kept for the next time."""
@@ -216,7 +219,7 @@ class Analysis:
             if not len(units):
                 raise InputError("target_units: expected at least one covariate row, got an empty DataFrame.")
             return self._target_of_frame(units.index, prepared.preprocessor.transform(units))
-        mask = np.asarray(unmasked(units))
+        mask = as_array(units, "target_units")
         if mask.dtype != np.bool_ or mask.shape != prepared.keep.shape:
             raise InputTypeError(
                 f"target_units: expected 'ate', 'att', 'atc', a DataFrame of covariate rows, or a boolean mask of "

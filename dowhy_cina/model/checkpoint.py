@@ -221,7 +221,7 @@ def load_model(name_or_path: str | os.PathLike[str], device: torch.device) -> Ci
 
 @lru_cache(maxsize=2)
 def _untrained(device: torch.device) -> CinaModel:
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         return CinaModel().double().eval().to(device)
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.scaling import standardise, unit_of, usual_arithmetic
 from dowhy_cina.results.diagnostics import balance_table
 
 Array = npt.NDArray[np.float64]
@@ -45,6 +46,13 @@ class ComparedRows:
     weights: Array
     sample_weight: Array | None = None
 
+    @property
+    def _in_size(self) -> Array:
+        """Covariates (N, D) in powers of two near their largest values, whose squares neither overflow nor vanish."""
+        values = self.covariates.to_numpy(dtype=np.float64)
+        return np.asarray(values * unit_of(np.abs(values).max(axis=0, initial=0.0)))
+
+    @usual_arithmetic()
     def balance_of(self, kind: str) -> pd.DataFrame:
         """See :meth:`dowhy_cina.EffectResult.balance_of`."""
         if kind not in KINDS:
@@ -61,11 +69,9 @@ class ComparedRows:
 
     def _products(self, interactions: bool) -> list[pd.DataFrame]:
         """Squares, and products with later columns, of standardised columns that vary; binary ones have no square."""
-        values = self.covariates.to_numpy(dtype=np.float64)
-        names, spread = [str(name) for name in self.covariates.columns], values.std(axis=0)
-        varies = np.flatnonzero(spread > 0)
-        scaled = np.zeros_like(values)
-        scaled[:, varies] = (values[:, varies] - values[:, varies].mean(axis=0)) / spread[varies]
+        values, names = self._in_size, [str(name) for name in self.covariates.columns]
+        columns, scaling = standardise(values.T, np.inf)
+        scaled, varies = columns.T, np.flatnonzero(~scaling.constant)
         blocks = []
         for place, first in enumerate(varies):
             others = varies[place:] if interactions else varies[place : place + 1]
@@ -78,7 +84,7 @@ class ComparedRows:
 
     def _distributions(self) -> pd.DataFrame:
         """Ratios of variances and largest differences of distribution functions, before and after weighting."""
-        values = self.covariates.to_numpy(dtype=np.float64)
+        values = self._in_size
         given = np.ones(len(values)) if self.sample_weight is None else self.sample_weight
         columns = {}
         for when, weights in (("before", given), ("after", self.weights)):

@@ -314,25 +314,27 @@ class EffectResult(Decisions, AverageEffect):
                 "estimate.estimator.estimate_effect(data) does."
             )
         effects, errors = self.function.at(at)
-        half = float(stats.norm.ppf(0.5 + self.confidence_level / 2)) * errors
+        half = float(stats.norm.isf((1 - self.confidence_level) / 2)) * errors
         index = at.index if isinstance(at, pd.DataFrame) else None
         columns = {"effect": effects, "standard_error": errors, "lower": effects - half, "upper": effects + half}
         return pd.DataFrame(columns, index=index)
 
 
 def plain(value: Any) -> Any:
-    """A field of a result as JSON has it: mappings, lists, and None where there is no number."""
+    """A field of a result as strict JSON has it: mappings, lists, and None where there is no finite number."""
     if is_dataclass(value):
         return plain(vars(value))
     if isinstance(value, dict):
-        return {name: plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, pd.DataFrame):
         return plain(value.reset_index().to_dict("records"))
     if isinstance(value, np.ndarray):
-        return [None if math.isnan(number) else number for number in value.tolist()]
+        return plain(value.tolist())
     if isinstance(value, tuple | list):
         return plain(value._asdict()) if hasattr(value, "_asdict") else [plain(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
