@@ -134,7 +134,7 @@ def test_pickle_is_never_loaded(path):
 
 def test_newer_format(path):
     rewrite(path, lambda header: header | {"format_version": checkpoint.FORMAT_VERSION + 1})
-    with raises(path, "newer than 3.*upgrade"):
+    with raises(path, "newer than 4.*upgrade"):
         checkpoint.read(path)
 
 

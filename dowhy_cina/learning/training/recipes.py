@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig, from_mapping
+from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig, from_mapping, parse_toml, read_toml
 from dowhy_cina.errors import InputError, check_known
 from dowhy_cina.learning.training.calibration import calibrate_checkpoint
 from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators, training_families
 from dowhy_cina.learning.training.folders import Folder
 from dowhy_cina.learning.training.trainer import pretrain
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: Tables of a recipe and what they become.
 TABLES: dict[str, Any] = {"training": TrainingConfig, "model": ModelConfig}
@@ -44,7 +38,7 @@ def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     UnknownOptionError
         If a table or a key is not known.
     """
-    recipe = _read(path)
+    recipe = read_toml(path, "a TOML file such as recipes/cina-small.toml")
     check_known(recipe, [*TABLES, "collections"], f"table of {path}")
     changed: dict[str, dict[str, Any]] = {}
     for override in overrides:
@@ -63,17 +57,6 @@ def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(configs["training"], configs["model"], tuple(collections), path.parent)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"recipe {path} cannot be read ({error.strerror}); expected a TOML file such as recipes/cina-small.toml."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path} is not valid TOML: {error}.") from error
-
-
 def _parse_override(override: str) -> tuple[str, str, Any]:
     """Table, key and value of ``table.key=value``."""
     key, separator, text = override.partition("=")
@@ -82,8 +65,8 @@ def _parse_override(override: str) -> tuple[str, str, Any]:
     table, _, name = key.strip().rpartition(".")
     check_known([table or "training"], TABLES, "table of an override")
     try:
-        return table or "training", name, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return table or "training", name, parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return table or "training", name, text
 
 

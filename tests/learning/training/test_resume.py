@@ -52,7 +52,7 @@ def rows_of(output):
 
 
 def weights_of(output):
-    return torch.load(state_path(output), weights_only=True)["model"]
+    return {name: tensor for name, tensor in load_file(state_path(output)).items() if name.startswith("model.")}
 
 
 def equal(one, other):
@@ -207,7 +207,7 @@ def test_a_finished_run_can_go_on_for_longer(finished):
 def test_a_damaged_state_is_refused(finished, damage):
     path = state_path(finished)
     path.write_bytes(path.read_bytes()[:-1000] if damage == "truncated" else damage)
-    with pytest.raises(CheckpointError, match=r"x\.state: the state of the run cannot be read"):
+    with pytest.raises(CheckpointError, match=r"x\.state: the state of the run cannot be read.*start it anew"):
         train(finished, resume=True)
 
 
@@ -245,7 +245,7 @@ def test_a_full_disk_leaves_earlier_files(finished, size):
         train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
     with pytest.raises(CheckpointError, match=r"x\.safetensors cannot be written.*as it was"), room_for(size):
         checkpoint.write(finished, *checkpoint.read(finished))
-    assert [file.read_bytes() for file in files[:2]] == before[:2]
+    assert [file.read_bytes() for file in files] == before
     assert sorted(finished.parent.iterdir()) == sorted(files)
     header = train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
     assert [row["steps"] for row in rows_of(finished)] == ["0", "4", "8"]
