@@ -82,8 +82,8 @@ def _check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> Non
             raise InputError(f"{name} must be {bounds}, got {reprlib.repr(value)}.")
 
 
-def read_toml(path: Path, expected: str) -> dict[str, Any]:
-    """Content of a TOML file; ``expected`` says what it should be.
+def read_toml(path: Path, expected: str, what: str = "") -> dict[str, Any]:
+    """Content of a TOML file; ``what`` and ``expected`` say what it is and should be.
 
     Raises
     ------
@@ -93,9 +93,9 @@ def read_toml(path: Path, expected: str) -> dict[str, Any]:
     try:
         return parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); expected {expected}.") from error
+        raise InputError(f"{what}{path} cannot be read ({error.strerror}); expected {expected}.") from error
     except ValueError as error:
-        raise InputError(f"{path} is not valid TOML: {error}.") from error
+        raise InputError(f"{what}{path} is not valid TOML: {error}.") from error
 
 
 def parse_toml(text: str) -> dict[str, Any]:
@@ -225,16 +225,14 @@ class TrainingConfig:
             "workers": (0, 1000),
         }
         ranges |= dict.fromkeys(("steps", "patience", "calibration_samples"), (0, 10**9))
-        ranges |= dict.fromkeys(("tables_per_batch", "batches_per_step", "warmup_steps", "validation_every"), (1, 10**9))
+        counts = ("tables_per_batch", "batches_per_step", "warmup_steps", "validation_every")
+        ranges |= dict.fromkeys(counts, (1, 10**9))
         ranges |= dict.fromkeys(weights, (0.0, 1e9))
         _check_ranges(self, ranges)
         if not isinstance(self.seconds, int | float) or not 0 < self.seconds < math.inf:
             raise InputError(f"seconds must be positive and finite, got {self.seconds}.")
         if not 20 <= self.min_rows <= self.max_rows:
             raise InputError(f"expected 20 <= min_rows <= max_rows, got {self.min_rows} and {self.max_rows}.")
-        read = weights if self.outcomes else ["gap_weight", "hinge_weight"]
-        if not any(getattr(self, name) for name in read):
-            raise InputError(f"expected a positive number in at least one of {', '.join(read)}: nothing would be learned.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +277,7 @@ class FolderConfig:
         twice = [name for name in dict.fromkeys(roles) if roles.count(name) > 1]
         if twice or "" in self.covariates:
             raise InputError(
-                "expected a column for the treatment, another for the outcome and others, each once, as covariates; got "
+                "expected a column for the treatment, another for the outcome and others as covariates; got "
                 f"{', '.join(map(repr, twice)) + ' more than once' if twice else 'a covariate without a name'}."
             )
         if self.treated and self.treated == self.control:

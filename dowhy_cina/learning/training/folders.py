@@ -172,7 +172,8 @@ def read_folder_table(path: Path, settings: FolderConfig) -> FolderTable:
     Raises
     ------
     InputError, InputTypeError
-        If pandas cannot read the file, a column is missing, or the treatment, a covariate or an outcome that is needed cannot be used.
+        If pandas cannot read the file, a column is missing, or the treatment, a covariate or an outcome that is needed
+        cannot be used.
     """
     try:
         frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)

@@ -38,7 +38,7 @@ def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     UnknownOptionError
         If a table or a key is not known.
     """
-    recipe = read_toml(path, "a TOML file such as recipes/cina-small.toml")
+    recipe = read_toml(path, "a TOML file such as recipes/cina-small.toml", "recipe ")
     check_known(recipe, [*TABLES, "collections"], f"table of {path}")
     changed: dict[str, dict[str, Any]] = {}
     for override in overrides:

@@ -19,10 +19,10 @@ from torch import nn
 from tqdm import tqdm
 
 from dowhy_cina.config import ModelConfig, TrainingConfig
-from dowhy_cina.errors import InputError, RunStoppedError
+from dowhy_cina.errors import RunStoppedError
 from dowhy_cina.learning.training import state
 from dowhy_cina.learning.training.collections import Collection, Prefetched, TableStream, as_collection
-from dowhy_cina.learning.training.objectives import Objective, TrainingBatch
+from dowhy_cina.learning.training.objectives import Objective, TrainingBatch, check_objectives
 from dowhy_cina.learning.training.processes import ProcessGroup, StopRequest, speed_up
 from dowhy_cina.learning.training.state import Run, RunLog
 from dowhy_cina.learning.training.validation import score, validate, validation_parts
@@ -80,14 +80,15 @@ def pretrain(
     Raises
     ------
     InputError
-        If the output is no file for a checkpoint, the tables to train on or to validate on cannot be used, or the
-        recipe does not fit the run to resume.
+        If the output is no file for a checkpoint, no objective has a weight, the tables to train on or to validate on
+        cannot be used, or the recipe does not fit the run to resume.
     CheckpointError
         If ``start`` or the state cannot be read, or a file cannot be written; earlier files are as they were.
     RunStoppedError
         After Ctrl-C or SIGTERM, once the state is saved; or if a process that draws tables has died.
     """
     state.check_output(output)
+    check_objectives(config, labelled=config.outcomes)
     collection = as_collection(collections, config)
     start = start or (Path(config.start) if config.start else None)
     with ProcessGroup(resolve_device(config.device)) as group:
@@ -163,8 +164,7 @@ class _Keeper:
     def __init__(self, config: TrainingConfig, collection: Collection, output: Path, kept: float) -> None:
         self.config, self.collection, self.output = config, collection, output
         self.parts = validation_parts(config, collection)
-        if not (config.gap_weight or config.hinge_weight) and all(batch.labels is None for batch in self.parts["inside"]):
-            raise InputError("no table has a known effect: expected a positive gap_weight or hinge_weight.")
+        check_objectives(config, labelled=any(batch.labels is not None for batch in self.parts["inside"]))
         clear_partials((output, state.state_path(output), state.curve_path(output)))
         self.log = RunLog(state.curve_path(output), kept, config.tensorboard)
 
