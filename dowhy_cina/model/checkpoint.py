@@ -111,7 +111,7 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
     """
     path = resolve(name_or_path)
     header, tensors = unpacked(path, FORMAT_NAME, FORMAT_VERSION, plain=UNHASHED_HEADERS)
-    check_header(header, path)
+    check_header(header := {"licence": "unknown", **header}, path)
     if {tensor.dtype for tensor in tensors.values()} != {torch.float32}:
         raise CheckpointError(f"{path}: expected tensors in single precision, as every release writes them.")
     try:
