@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust symmetries clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust symmetries faults clean
 
 install: $(STAMP)
 
@@ -97,6 +97,10 @@ symmetries: $(STAMP)
 # of the tables with QUICK=1; TABLES=FILE keeps what was found on each, COMPARE=FILE prints the price against an earlier one.
 bench-trust: $(STAMP)
 	$(BIN)/python benchmarks/trust.py --csv docs/measured/trust.csv $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) $(if $(TABLES),--tables "$(TABLES)") $(if $(COMPARE),--compare "$(COMPARE)")
+
+# Kills, signals, full disks, read-only folders, damaged files and impossible commands, drawn from SEED: some ten minutes.
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/faults.py $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)

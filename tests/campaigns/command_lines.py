@@ -1,4 +1,4 @@
-"""Command lines that nobody should write, and some that are only unusual: each must be answered, none with a traceback."""
+"""Command lines that nobody should write, and some that are only unusual: each is answered, without a traceback."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ average_decay=1 average_decay=nan weight_decay=-1 warmup_steps=0 min_rows=5 max_
 tables_per_batch=0 batches_per_step=0 validation_every=0 validation_tables=1 validation_families=[] workers=-1
 validation_families=[[1]] validation_families=["nobody"] validation_families="scm" device=gpu device=cuda:99
 start=nowhere start="." gap_weight=nan gap_weight=-1 model.width=0 model.width=9 model.layers=1000000 model.heads=3
-model.key_width=nan model.key_width=0 model.balance_ridge=-1 model.depth=3 collections.weight=0 =3 learning_rate x.y.z=1
-seed=[[[[[[ steps={a={a={}}} outcomes=1 patience=-1
-""".split()
-ALL_WEIGHTS = [
-    f"{name}_weight=0" for name in ("augmented", "weights_only", "regression", "paper", "gap", "hinge")
-]
+model.key_width=nan model.key_width=0 model.balance_ridge=-1 model.depth=3 collections.weight=0 =3 learning_rate
+x.y.z=1 seed=[[[[[[ steps={a={a={}}} outcomes=1 patience=-1
+"""
+WEIGHTS = ("augmented_weight", "weights_only_weight", "regression_weight", "paper_weight", "gap_weight", "hinge_weight")
 #: Places that no checkpoint can be written to.
 OUTPUTS = ("", ".", "..", "m.csv", "m.state", "q.toml", "folder", "good.csv/x", "/dev/null", "/proc/x", "x" * 300)
 #: ``collection.toml`` of a folder with a table.
@@ -56,21 +54,14 @@ RECIPES = (
     "x = " + "[" * 10_000,
     "x = " + "9" * 10_000,
 )
-#: Options of an estimate beside the table's name.
+#: Options of an estimate beside the table's name, its treatment and its outcome.
 ESTIMATES = """
---treatment t|--treatment t --outcome t|--treatment t --outcome nobody|--treatment a --outcome y
---treatment t --outcome y --covariates t|--treatment t --outcome y --covariates y|--treatment t --outcome y --covariates a,a
---treatment t --outcome y --covariates ,|--treatment t --outcome y --covariates nobody
---treatment t --outcome y --sample-weight a|--treatment t --outcome y --cluster t
---treatment t --outcome y --refine 0|--treatment t --outcome y --refine nan|--treatment t --outcome y --memory-limit 1
---treatment t --outcome y --memory-limit -1GB|--treatment t --outcome y --memory-limit 1e999GB
---treatment t --outcome y --confidence-level 1|--treatment t --outcome y --confidence-level nan
---treatment t --outcome y --checkpoint nowhere|--treatment t --outcome y --checkpoint good.csv
---treatment t --outcome y --device mars|--treatment t --outcome y --treatment-value 3
---treatment t --outcome y --treatment-value 1 --control-value 1|--treatment t --outcome y --graph nowhere.dot
---treatment t --outcome y --graph good.csv|--treatment t --outcome y --json folder|--treatment t --outcome y --json no/x/y
---treatment t --outcome y --target-units nobody|--treatment t --outcome y --plots good.csv
-""".replace("\n", "|").strip("|").split("|")
+--treatment y|--outcome t|--outcome nobody|--treatment a|--covariates t|--covariates y|--covariates a,a|--covariates ,
+--covariates nobody|--sample-weight a|--cluster t|--refine 0|--refine nan|--memory-limit 1|--memory-limit -1GB
+--memory-limit 1e999GB|--confidence-level 1|--confidence-level nan|--checkpoint nowhere|--checkpoint good.csv
+--device mars|--treatment-value 3|--treatment-value 1 --control-value 1|--graph nowhere.dot|--graph good.csv
+--json folder|--json no/x/y|--target-units nobody|--plots good.csv
+"""
 #: Tables that are hard to read, or to estimate from.
 TABLES = ("empty.csv", "header.csv", "binary.csv", "binary.parquet", "nan.csv", "one.csv", "folder", "nowhere.csv")
 OTHERS = """
@@ -78,14 +69,15 @@ info nowhere|info good.csv|info folder|info --header good.csv|info binary.safete
 evaluate cina-small nobody|evaluate cina-small additive --tables 0|evaluate cina-small additive --tables -1
 evaluate cina-small additive --rows 1|evaluate cina-small additive --columns 0|evaluate nowhere additive
 evaluate cina-small additive --seed -1 --tables 1 --rows 60|evaluate cina-small folder
-evaluate cina-small additive --tables 1 --rows 60 --csv folder|benchmark --sizes 0|benchmark --rows 0|benchmark --rows -5
-benchmark --columns 0 --rows 60 --repeats 1|benchmark --repeats 0|benchmark --conditional --families nobody
-benchmark --tables 0|demo --output good.csv|refute good.csv --treatment t --outcome y --refuters nobody
-refute good.csv --treatment t --outcome y --simulations 0|refute good.csv --treatment t --outcome y --simulations -1
-refute good.csv --treatment t --outcome y --jobs 0 --simulations 2 --refuters placebo_treatment_refuter
-refute good.csv --treatment t --outcome y --seed -1 --simulations 2 --refuters placebo_treatment_refuter
+evaluate cina-small additive --tables 1 --rows 60 --csv folder|benchmark --sizes 0|benchmark --rows 0
+benchmark --rows -5|benchmark --columns 0 --rows 60 --repeats 1|benchmark --repeats 0|benchmark --tables 0
+benchmark --conditional --families nobody|demo --output good.csv|refute good.csv ROLES --refuters nobody
+refute good.csv ROLES --simulations 0|refute good.csv ROLES --simulations -1
+refute good.csv ROLES --jobs 0 --simulations 2 --refuters placebo_treatment_refuter
+refute good.csv ROLES --seed -1 --simulations 2 --refuters placebo_treatment_refuter
 nobody|pretrain|pretrain nowhere.toml|pretrain folder|pretrain good.csv|pretrain q.toml --resume
-""".replace("\n", "|").strip("|").split("|")
+"""
+ROLES = "--treatment t --outcome y"
 
 
 def write_tables(folder):
@@ -107,12 +99,13 @@ def write_tables(folder):
 def command_lines(folder, recipe):
     """Command lines, run in a folder, in which their files are written."""
     (folder / "q.toml").write_text(recipe)
-    estimate = ("estimate", "--treatment", "t", "--outcome", "y")
-    lines = [line.split() for line in OTHERS]
-    lines += [["estimate", "good.csv", *options.split()] for options in ESTIMATES]
-    lines += [[*estimate, table] for table in TABLES]
-    lines += [["pretrain", "q.toml", "--set", setting] for setting in SETTINGS]
-    lines.append(["pretrain", "q.toml", *(part for setting in ALL_WEIGHTS for part in ("--set", setting))])
+    lines = [line.replace("ROLES", ROLES).split() for line in OTHERS.strip().replace("\n", "|").split("|")]
+    options = ESTIMATES.strip().replace("\n", "|").split("|")
+    lines += [["estimate", "good.csv", *f"{ROLES} {option}".split()] for option in options]
+    lines += [["estimate", table, *ROLES.split()] for table in TABLES]
+    lines.append(["estimate", "good.csv", "--treatment", "t"])
+    lines += [["pretrain", "q.toml", "--set", setting] for setting in SETTINGS.split()]
+    lines.append(["pretrain", "q.toml", *(part for name in WEIGHTS for part in ("--set", f"{name}=0"))])
     lines += [["pretrain", "q.toml", "--set", "steps=1", "--output", output] for output in OUTPUTS]
     for number, text in enumerate((*COLLECTIONS, *RECIPES)):
         own = folder / f"recipe{number}.toml"

@@ -121,7 +121,9 @@ def _text(content, rng):
 
 
 def _other(content, rng):
-    return [b"", pickle.dumps({"weight": 3}), b"\x80\x04cos\nsystem\n.", rng.bytes(1000), b"a,b\n1,2\n"][rng.integers(5)]
+    return [b"", pickle.dumps({"weight": 3}), b"\x80\x04cos\nsystem\n.", rng.bytes(1000), b"a,b\n1,2\n"][
+        rng.integers(5)
+    ]
 
 
 #: Ways, by name.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import multiprocessing
 import os
 import resource
 import signal
@@ -22,9 +21,10 @@ import numpy as np
 import torch
 from command_lines import command_lines, write_tables
 from damage import damaged, setting_bits
+from running import Count, begin, finished, said
 from safetensors.torch import load_file
 
-from dowhy_cina.cli import info, main
+from dowhy_cina.cli import info
 from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.learning.training import Simulators, pretrain, state
@@ -51,26 +51,12 @@ _SETTINGS = "\n".join(
 _NETWORK = "width = 8\nlayers = 1\nheads = 2"
 RECIPE = f'[training]\n{_SETTINGS}\n[model]\n{_NETWORK}\n[[collections]]\nsimulators = ["additive", "scm"]\n'
 ONLY = Simulators(("additive", "scm"))
-#: Seconds that reading a damaged file may take, and an impossible command.
-READ_LIMIT, COMMAND_LIMIT = 2.0, 60.0
+#: Seconds that reading a damaged file may take.
+READ_LIMIT = 2.0
 #: Ways to end a run: one process or its whole group, once, or at once to both.
-ENDINGS = ("kill", "kill the group", "SIGTERM", "SIGTERM to the group", "SIGTERM to both", "Ctrl-C")
-
-
-class Count:
-    """Failures of a part of the campaign, out of how many."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.tried, self.failures = name, 0, []
-
-    def add(self, failure: str | None) -> None:
-        self.tried += 1
-        if failure:
-            self.failures.append(failure)
-            print(f"  {self.name}: {failure}", file=sys.stderr)
-
-    def __str__(self) -> str:
-        return f"{self.name:66s}{len(self.failures):6,d} of {self.tried:,}"
+ENDINGS = ("kill", "kill the group", "SIGTERM", "SIGTERM to the group", "SIGTERM to both", "Ctrl-C", "worker killed")
+#: What a run says that was ended and can go on.
+SAID = ("has saved its state", "draws tables has died")
 
 
 def flips(count, content, bits, path, read):
@@ -141,33 +127,13 @@ def torch_quick(**changes):
     return TrainingConfig(**(vars(QUICK) | changes))
 
 
-def begin(*arguments, folder, errors):
-    """Run a command in a process and a group of its own, begun from this one: torch is not imported again."""
-
-    def command():
-        os.setsid()
-        os.chdir(folder)
-        for stream, mode, number in ((os.devnull, "r", 0), (os.devnull, "w", 1), (errors, "w", 2)):
-            with open(stream, mode) as file:
-                os.dup2(file.fileno(), number)
-        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-        sys.exit(main([str(argument) for argument in arguments]))
-
-    process = multiprocessing.get_context("fork").Process(target=command)
-    process.start()
-    return process
-
-
-def said(process, errors):
-    """What a command that has ended wrote on standard error, a bar's lines left out, or what is wrong with it."""
-    text = errors.read_text(errors="replace")
-    if "Traceback (most recent" in text or "error: fault" in text or "dowhy-cina: fault" in text:
-        return text, f"a traceback: {text[-300:]}"
-    return text, None
-
-
 def send(process, ending):
     """End a run, in one of the ways."""
+    if ending == "worker killed":
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(children[0]) if children else process.pid, signal.SIGKILL)
+        return
     number = {"k": signal.SIGKILL, "S": signal.SIGTERM, "C": signal.SIGINT}[ending[0]]
     if not ending.endswith("group") or ending.endswith("both"):
         os.kill(process.pid, number)
@@ -201,9 +167,7 @@ def kills(folder, rng, number):
     for place in places:
         place.mkdir()
     whole, broken = (place / "m.v1" for place in places)
-    process = begin("pretrain", recipe, "--output", whole, folder=folder, errors=errors)
-    process.join()
-    assert process.exitcode == 0, errors.read_text()
+    assert finished("pretrain", recipe, "--output", whole, folder=folder, errors=errors)[0] == 0, errors.read_text()
     count, done = Count("kills and signals that cost weights or left something behind"), 0
     while done < number:
         for file in broken.parent.iterdir():
@@ -245,8 +209,8 @@ def interrupted(process, output, errors, rng):
         return f"{ending}: the run did not end", ending
     if process.exitcode == 0:  # it was at its end
         return None, None
-    text, failure = said(process, errors)
-    if not failure and not ending.startswith("kill") and "has saved its state" not in text:
+    text, failure = said(errors)
+    if not failure and not ending.startswith("kill") and not any(words in text for words in SAID):
         failure = f"not saved, exit code {process.exitcode}: {text[-300:]}"
     if not failure and not ended_group(process.pid):
         os.killpg(process.pid, signal.SIGKILL)
@@ -284,14 +248,17 @@ def small_disk(folder, size):
 
 def full_disks(folder, rng, number):
     """Let the disk fill while a run goes on: all its earlier files stay as they were, and it can go on with room."""
-    count, disk, recipe, errors = Count("full disks that changed or left a file"), folder / "disk", "q.toml", folder / "e"
+    count, disk, recipe, errors = (
+        Count("full disks that changed or left a file"),
+        folder / "disk",
+        "q.toml",
+        folder / "e",
+    )
     with small_disk(disk, 2**20) as mounted:
         (disk / recipe).write_text(RECIPE)
         output, ballast = disk / "x.safetensors", disk / "ballast"
         command = ("pretrain", recipe, "--output", output)
-        process = begin(*command, "--set", "steps=4", folder=disk, errors=errors)
-        process.join()
-        assert process.exitcode == 0, errors.read_text()
+        assert finished(*command, "--set", "steps=4", folder=disk, errors=errors)[0] == 0, errors.read_text()
         files = [output, state.state_path(output), state.curve_path(output)]
         before, most = [file.read_bytes() for file in files], sum(file.stat().st_size for file in files)
         for free in (0, *rng.integers(1, most, number - 1)):
@@ -301,12 +268,10 @@ def full_disks(folder, rng, number):
                 ballast.write_bytes(bytes(max(0, room - int(free) // 4096 * 4096)))
             else:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (int(free) // 3, limits[1]))
-            process = begin(*command, "--set", "steps=8", "--resume", folder=disk, errors=errors)
-            process.join()
+            code, _, failure = finished(*command, "--set", "steps=8", "--resume", folder=disk, errors=errors)
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             ballast.unlink(missing_ok=True)
-            _, failure = said(process, errors)
-            if process.exitcode and [file.read_bytes() for file in files] != before:
+            if code != 0 and [file.read_bytes() for file in files] != before:
                 failure = f"with {free} bytes free a file is another"
             if sorted(disk.iterdir()) != sorted([*files, disk / recipe]):
                 failure = f"with {free} bytes free something was left: {[file.name for file in disk.iterdir()]}"
@@ -337,11 +302,8 @@ def read_only(folder, rng, number):
             ("evaluate", "cina-small", "additive", "--tables", "1", "--rows", "60", "--csv", disk / "r.csv"),
             ("demo", "--output", disk / "demo"),
         )[:number]:
-            process = begin(*command, folder=disk, errors=errors)
-            process.join()
-            text, failure = said(process, errors)
-            if process.exitcode not in (1, 2) or len(text.strip().splitlines()) < 1:
-                failure = failure or f"exit code {process.exitcode}: {text[-300:]}"
+            code, _, failure = finished(*command, folder=disk, errors=errors)
+            failure = failure or ("it was not refused" if code == 0 else None)
             count.add(failure and f"{' '.join(map(str, command))}: {failure}")
         if not mounted:
             disk.chmod(0o700)
@@ -356,24 +318,19 @@ def commands(folder, rng, number):
     write_tables(here)
     lines = command_lines(here, RECIPE)
     for place in np.sort(rng.choice(len(lines), min(number, len(lines)), replace=False)):
-        process = begin(*lines[place], folder=here, errors=errors)
-        process.join(COMMAND_LIMIT)
-        failure = None
-        if process.exitcode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.join()
-            failure = f"no answer after {COMMAND_LIMIT:.0f} s"
-        text, traceback = said(process, errors)
-        failure = failure or traceback
-        if process.exitcode not in (0, 1, 2) or (process.exitcode and not text.strip()):
-            failure = failure or f"exit code {process.exitcode}: {text[-300:]}"
+        _, _, failure = finished(*lines[place], folder=here, errors=errors)
         count.add(failure and f"{' '.join(lines[place])[:120]}: {failure}")
     return [count]
 
 
 #: Parts of the campaign: what they are given of a whole campaign, and of a quick one.
-PARTS = {read_files: ((1000, 3000), (60, 120)), kills: ((40,), (4,)), full_disks: ((12,), (2,)), read_only: ((9,), (2,))}
-PARTS[commands] = ((120,), (16,))
+PARTS = {
+    read_files: ((1000, 3000), (60, 120)),
+    kills: ((40,), (4,)),
+    full_disks: ((12,), (2,)),
+    read_only: ((9,), (2,)),
+}
+PARTS[commands] = ((160,), (8,))
 
 
 def campaign(seed, quick, only):

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from dowhy_cina.config import TrainingConfig
-from dowhy_cina.errors import InputError, RunStoppedError
+from dowhy_cina.errors import InputError
 from dowhy_cina.learning.simulators import REGISTRY
 from dowhy_cina.learning.training.objectives import TrainingBatch
 from dowhy_cina.learning.training.processes import STOP_SIGNALS, held_signals
@@ -202,14 +202,6 @@ class Prefetched(Iterator[TrainingBatch]):
 
     def __next__(self) -> TrainingBatch:
         mark = time.monotonic()
-        try:
-            batch: TrainingBatch = next(self._batches)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise RunStoppedError(
-                "a process that draws tables has died, perhaps for want of memory: the same command with --resume goes "
-                "on from the last validation."
-            ) from error
+        batch: TrainingBatch = next(self._batches)
         self.waited += time.monotonic() - mark
         return batch

@@ -99,7 +99,15 @@ def pretrain(
         # Rows of the curve that this run goes on from: all of the checkpoint's own, or those up to the state.
         kept = run.totals["steps"] if resume else math.inf if start == output else 0
         keeper = None if group.rank else _Keeper(config, collection, output, kept)
-        _train(run, config, collection, group, keeper, progress)
+        try:
+            _train(run, config, collection, group, keeper, progress)
+        except (RuntimeError, EOFError, ConnectionError) as error:  # raised wherever the run just is, or from a pipe
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                raise
+            raise RunStoppedError(
+                "a process that draws tables has died, perhaps for want of memory: the same command with --resume goes "
+                "on from the last validation."
+            ) from error
     return run.header
 
 
