@@ -51,13 +51,16 @@ def check_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
     unknown = [name for name in dict.fromkeys(given) if name not in names]
     if not unknown:
         return
-    by_lower = {name.lower(): name for name in names}
-    parts = []
-    for name in unknown:
-        near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-        parts.append(f"{name!r}" + (f" (did you mean {by_lower[near[0]]!r}?)" if near else ""))
+    parts = [f"{name!r}{did_you_mean(name, names)}" for name in unknown]
     listing = ", ".join(repr(name) for name in sorted(names)) or "none"
     raise UnknownOptionError(f"unknown {what}: {', '.join(parts)}. Known are: {listing}.")
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """Name the nearest known one, in brackets after a space; empty if none is near."""
+    by_lower = {str(one).lower(): one for one in known}
+    near = difflib.get_close_matches(str(name)[:200].lower(), by_lower, n=1, cutoff=0.5)
+    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 
 
 def first_rows(rows: Sequence[int], limit: int = 5) -> str:

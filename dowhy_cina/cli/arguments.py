@@ -1,18 +1,20 @@
-"""Arguments that several commands share: the table, the columns that a graph says to adjust for, and the model."""
+"""Arguments that several commands share: the table, how to estimate from it, the refuters, and the files to write."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import io
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dowhy_cina.cli.parsing import names, share, whole
 from dowhy_cina.config import EstimatorOptions
-from dowhy_cina.errors import InputError
+from dowhy_cina.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 #: Default of each option of an estimate.
 DEFAULTS = {field.name: field.default for field in fields(EstimatorOptions)}
+#: Exit code of a command that was interrupted; of a battery after what it found was printed.
+INTERRUPTED = 130
+#: Columns of the table that a message names.
+_LISTED = 30
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -38,49 +44,141 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--control-value", metavar="VALUE", help="value that means control")
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the checkpoint and the device."""
-    parser.add_argument(
-        "--checkpoint", default=DEFAULTS["checkpoint"], help="bundled name, path, or 'exact' (default: %(default)s)"
-    )
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the device."""
     parser.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda, cuda:1 (default: %(default)s)")
 
 
-def confidence_level(text: str) -> float:
-    """Read a confidence level.
+def add_estimate(parser: argparse.ArgumentParser) -> None:
+    """Add what is estimated and how; read by :func:`estimator_options`."""
+    parser.add_argument(
+        "--drop-missing-treatment", action="store_true", help="leave out the rows without a treatment, and say how many"
+    )
+    parser.add_argument(
+        "--target",
+        choices=("ate", "att", "atc", "overlap"),
+        default="ate",
+        help="all, the treated, the controls, or where both are likely (default: %(default)s)",
+    )
+    parser.add_argument("--sample-weight", metavar="COLUMN", help="column of sampling weights")
+    parser.add_argument("--cluster", metavar="COLUMN", help="column of clusters of dependent rows")
+    parser.add_argument(
+        "--augmentation",
+        choices=("kernel", "none"),
+        default=DEFAULTS["augmentation"],
+        help="outcome regression beside the weights, or the weights alone (default: %(default)s)",
+    )
+    parser.add_argument("--refine", type=share, metavar="GAP", help="relative duality gap to refine the weights to")
+    parser.add_argument(
+        "--landmarks",
+        type=whole(2),
+        default=DEFAULTS["landmarks"],
+        metavar="N",
+        help="rows that longer tables are computed through (default: %(default)s)",
+    )
+    parser.add_argument("--memory-limit", metavar="SIZE", help="for example 4GB")
+    parser.add_argument(
+        "--checkpoint", default=DEFAULTS["checkpoint"], help="bundled name, path, or 'exact' (default: %(default)s)"
+    )
+    add_device(parser)
+    parser.add_argument(
+        "--confidence-level",
+        type=share,
+        default=0.95,
+        metavar="LEVEL",
+        help="of the interval (default: %(default)s)",
+    )
+
+
+def estimator_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of an estimate that :func:`add_estimate` has read, but the target."""
+    given = (*DEFAULTS, "confidence_level", "sample_weight", "cluster")
+    return {name: getattr(arguments, name) for name in given}
+
+
+def add_battery(parser: argparse._ActionsContainer) -> None:
+    """Add which refuters run, and how."""
+    parser.add_argument("--refuters", metavar="A,B,...", default="all", help="DoWhy's names (default: %(default)s)")
+    parser.add_argument(
+        "--simulations", type=whole(2), default=100, metavar="N", help="refits of each refuter (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=whole(0), default=0, metavar="N", help="of the simulations (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="threads, -1 for one per core (default: %(default)s)"
+    )
+
+
+def check_outputs(files: Sequence[Path | None], folder: Path | None, pictures: bool) -> None:
+    """Refuse before the work what could not be written after it.
 
     Raises
     ------
-    argparse.ArgumentTypeError
-        If it does not lie between 0 and 1.
+    ImportError
+        If there are pictures to be drawn and matplotlib is not installed.
+    InputError
+        If a file is a folder, the folder a file, or a folder of theirs a file.
     """
-    level = float(text)
-    if not 0 < level < 1:
-        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text}")
-    return level
+    if pictures:
+        from dowhy_cina.results.plots.style import require_matplotlib
+
+        require_matplotlib()
+    for path in (path for path in files if path is not None):
+        if path.is_dir() or not path.name:
+            raise InputError(f"expected the name of a file to write, got the folder {str(path)!r}: add a name.")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"expected a folder for the pictures, got the file {str(folder)!r}: name another one.")
+    for path in (path for path in (*files, folder) if path is not None):
+        for parent in path.parents:
+            if parent.exists() and not parent.is_dir():
+                raise InputError(f"expected a folder for {str(path)!r}, but {str(parent)!r} is a file.")
 
 
-def read_problem(
-    arguments: argparse.Namespace, other_roles: Sequence[str | None] = ()
-) -> tuple[pd.DataFrame, list[str]]:
+def write_text(path: Path, content: str) -> None:
+    """Write a file, in a folder that is made if it does not exist, and say so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    print(f"\nwrote {path}")
+
+
+def read_problem(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
     """Read the table of :func:`add_table`, and find the names of the covariates: no column with another role is one.
 
     Raises
     ------
     InputError
-        If the table or the graph cannot be read, or a column is missing.
+        If the table or the graph cannot be read, a column is missing or has two roles, or treatments are missing.
     """
     table = read_table(arguments.table)
     treatment, outcome = arguments.treatment, arguments.outcome
-    others = [name for name in other_roles if name is not None]
+    roles = [treatment, outcome, *(name for name in (arguments.sample_weight, arguments.cluster) if name is not None)]
+    check_columns(table, roles, arguments.table)
     if arguments.graph is not None:
         covariates = identify(table, treatment, outcome, arguments.graph)
     elif arguments.covariates is not None:
-        covariates = [name.strip() for name in arguments.covariates.split(",") if name.strip()]
+        covariates = names(arguments.covariates)
+        check_columns(table, covariates, arguments.table)
     else:
-        covariates = [name for name in table.columns if name not in (treatment, outcome, *others)]
-    check_columns(table, [treatment, outcome, *others, *covariates], arguments.table)
-    return table, covariates
+        covariates = [name for name in table.columns if name not in roles]
+    double = [name for name in (*roles, *covariates) if (*roles, *covariates).count(name) > 1]
+    if double:
+        raise InputError(f"expected each column in one role, got {double[0]!r} in two: leave it out of one of them.")
+    return _without_missing(table, treatment, arguments.drop_missing_treatment), covariates
+
+
+def _without_missing(table: pd.DataFrame, treatment: str, drop: bool) -> pd.DataFrame:
+    missing = table[treatment].isna()
+    if not missing.any():
+        return table
+    count = f"{int(missing.sum()):,} of {len(table):,} rows"
+    if not drop:
+        raise InputError(
+            f"expected a treatment in every row, got none in {count} (column {treatment!r}): fill them in, or leave "
+            "these rows out with --drop-missing-treatment."
+        )
+    print(f"left out: {count} without a treatment\n")
+    return table.loc[~missing].reset_index(drop=True)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -89,34 +187,71 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If it holds no table.
+        If it holds no table, or a column's name twice.
+    ImportError
+        If pandas lacks what reads Parquet files.
     """
     import pandas as pd
 
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        return pd.read_csv(path)
-    except (OSError, ImportError):
+            return _checked(pd.read_parquet(path), path)
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
+        twice = header[header.duplicated()]
+        if len(twice):
+            raise InputError(f"expected one column of each name in {path}, got {twice.iloc[0]!r} more than once.")
+        # In one piece: in blocks a column of numbers and text would hold numbers in some and text in others.
+        return _checked(pd.read_csv(path, low_memory=False), path)
+    except (OSError, InputError, MemoryError):
         raise
+    except ImportError as error:  # pandas names every engine that it knows
+        raise ImportError(
+            f"expected pyarrow to read {path}, but it is not installed: pip install 'dowhy-cina[parquet]'."
+        ) from error
     except Exception as error:  # each of pandas' engines raises errors of its own for a damaged file
         raise InputError(f"expected a CSV or Parquet table in {path}, could not read it: {error}") from error
 
 
-def check_columns(table: pd.DataFrame, names: Sequence[str], path: Path) -> None:
+def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Refuse a table whose columns are not those of its header."""
+    import pandas as pd
+
+    if not isinstance(table.index, pd.RangeIndex) and table.index.name is None and path.suffix.lower() == ".csv":
+        raise InputError(f"expected as many values in each row of {path} as its header names, got more: name them all.")
+    table.columns = [str(name) for name in table.columns]
+    if table.columns.has_duplicates:
+        raise InputError(f"expected one column of each name in {path}, got some of them more than once.")
+    return table
+
+
+def check_columns(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> None:
     """Raise unless the table has the columns.
 
     Raises
     ------
     InputError
-        If one is missing.
+        If one is missing; the message names the nearest.
     """
-    missing = [name for name in names if name not in table.columns]
+    missing = [name for name in wanted if name not in table.columns]
     if missing:
-        raise InputError(
-            f"expected the columns {', '.join(map(repr, missing))} in {path}, "
-            f"which has {', '.join(map(repr, table.columns))}."
-        )
+        shown = ", ".join(map(repr, table.columns[:_LISTED]))
+        more = f" and {len(table.columns) - _LISTED} more" if len(table.columns) > _LISTED else ""
+        told = ", ".join(f"{name!r}{did_you_mean(name, table.columns)}" for name in missing)
+        raise InputError(f"expected the columns {told} in {path}, which has {shown}{more}.")
+
+
+@contextlib.contextmanager
+def quiet_dowhy() -> Iterator[None]:
+    """Keep what DoWhy and its dependencies warn of and log out of a command's output."""
+    logger = logging.getLogger("dowhy")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def value_of(text: str | None, column: pd.Series[Any]) -> Any:
@@ -148,8 +283,7 @@ def identify(table: pd.DataFrame, treatment: str, outcome: str, path: Path) -> l
         raise InputError(f"expected the nodes {', '.join(map(repr, missing))} in {path}, which has {', '.join(graph)}.")
     check_columns(table, [treatment, outcome], path)
     unobserved = [node for node, kept in graph.nodes(data="observed") if kept == "no"]
-    with warnings.catch_warnings():  # DoWhy warns of each node without a column; the answer takes them into account
-        warnings.simplefilter("ignore")
+    with quiet_dowhy():  # it warns of each node without a column; the answer takes them into account
         model = CausalModel(table.drop(columns=unobserved, errors="ignore"), treatment, outcome, graph=graph)
         estimand = model.identify_effect(proceed_when_unidentifiable=False)
     if not estimand.backdoor_variables:
@@ -158,7 +292,9 @@ def identify(table: pd.DataFrame, treatment: str, outcome: str, path: Path) -> l
             f"path, DoWhy found none of the kind in {path}: measure what confounds them, or name --covariates yourself."
         )
     chosen = estimand.get_backdoor_variables()
-    return [name for name in table.columns if name in chosen]
+    covariates = [name for name in table.columns if name in chosen]
+    print(f"DoWhy's backdoor set: {', '.join(covariates) or 'no covariates'}\n")
+    return covariates
 
 
 def read_graph(path: Path) -> Any:

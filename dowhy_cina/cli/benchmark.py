@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from dowhy_cina.cli.parsing import names, whole, whole_numbers
 from dowhy_cina.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ def add_parser(commands: Any) -> None:
         metavar="A,B,...",
         help=f"rows of the tables (default: {_ROWS}, or {_CONDITIONAL_ROWS} with --conditional)",
     )
-    benchmark.add_argument("--columns", type=int, default=10, help="covariates (default: %(default)s)")
+    benchmark.add_argument("--columns", type=whole(1), default=10, help="covariates (default: %(default)s)")
     benchmark.add_argument(
         "--tables",
-        type=int,
+        type=whole(1),
         help=f"tables of 500 rows in one call (default: {_TABLES}), or of each family ({_CONDITIONAL_TABLES})",
     )
     benchmark.add_argument(
-        "--repeats", type=int, default=3, help="runs of which the median counts (default: %(default)s)"
+        "--repeats", type=whole(1), default=3, help="runs of which the median counts (default: %(default)s)"
     )
     benchmark.set_defaults(run=run)
 
@@ -59,17 +60,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.families is not None and not arguments.conditional:
         raise InputError("expected --conditional with --families: the timed tables are all of one kind.")
     rows, tables = (_CONDITIONAL_ROWS, _CONDITIONAL_TABLES) if arguments.conditional else (_ROWS, _TABLES)
-    rows, tables = arguments.rows or rows, tables if arguments.tables is None else arguments.tables
+    rows = rows if arguments.rows is None else arguments.rows
+    tables = arguments.tables or tables
     least = 20 if arguments.conditional else 10
-    try:
-        sizes = [int(float(part)) for part in rows.split(",")]
-    except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < least or min(arguments.columns, tables, arguments.repeats) < 1:
-        raise InputError(
-            f"expected rows of at least {least}, such as 1000,10000, and positive columns, tables and repeats; "
-            f"got rows {rows!r}, columns {arguments.columns}, tables {tables}, repeats {arguments.repeats}."
-        )
+    sizes = whole_numbers(rows, least)
+    if not sizes:
+        raise InputError(f"expected rows of at least {least}, such as 1000,10000; got {rows!r}.")
     if arguments.conditional:
         _print_conditional(arguments.families, sizes, arguments.columns, tables)
     else:
@@ -84,8 +80,8 @@ def _print_conditional(families: str | None, sizes: list[int], columns: int, tab
     from dowhy_cina.learning.evaluation.conditional import T_LEARNER
     from dowhy_cina.learning.simulators import REGISTRY
 
-    names = list(REGISTRY) if families is None else [name.strip() for name in families.split(",")]
-    by_size = {rows: evaluate_conditional(families=names, tables=tables, rows=rows, columns=columns) for rows in sizes}
+    chosen = list(REGISTRY) if families is None else names(families)
+    by_size = {rows: evaluate_conditional(families=chosen, tables=tables, rows=rows, columns=columns) for rows in sizes}
     print(
         "PEHE: root mean squared error of the effect at rows that were not fitted, in sd of the outcome, with its\n"
         f"standard error over {tables} tables of each family; coverage of 95 % intervals of rows; {columns} columns\n"
@@ -94,7 +90,7 @@ def _print_conditional(families: str | None, sizes: list[int], columns: int, tab
     for rows, found in by_size.items():
         ratios = []
         own, other = (found.xs(method, level="method").T.to_dict() for method in ("checkpoint", T_LEARNER))
-        for name in names:
+        for name in chosen:
             ours, theirs = own[name], other[name]
             ratios.append(ours["pehe"] / theirs["pehe"])
             errors = [f"{one['pehe']:.3f} +- {one['standard error']:.3f}" for one in (ours, theirs)]
@@ -114,6 +110,8 @@ def _print_times(sizes: list[int], columns: int, tables: int, repeats: int) -> N
     start = time.perf_counter()
     estimate_effect(*_table(500, columns))
     print(f"first estimate, imports included: {time.perf_counter() - start:.2f} s\n")
+    _regression(*_table(500, columns))  # imports are in no figure below
+    estimate_effects([_table(500, columns)] * 2)
     print(f"{'rows':>9s}{'columns':>9s}{'cina [s]':>11s}{'error [sd]':>12s}{'regression [s]':>16s}")
     for rows in sizes:
         x, t, y = _table(rows, columns)

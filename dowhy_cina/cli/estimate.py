@@ -7,9 +7,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dowhy_cina.cli.arguments import DEFAULTS, add_model, add_table, confidence_level, read_problem, value_of
+from dowhy_cina.cli.arguments import (
+    add_battery,
+    add_estimate,
+    add_table,
+    check_outputs,
+    estimator_options,
+    read_problem,
+    value_of,
+    write_text,
+)
+from dowhy_cina.cli.spelling import in_options
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dowhy_cina.results.effect import EffectResult
 
 
@@ -18,32 +30,15 @@ def add_parser(commands: Any) -> None:
     text = "Estimate the effect of a binary treatment from a table."
     estimate = commands.add_parser("estimate", help="estimate an effect from a CSV or Parquet file", description=text)
     add_table(estimate)
-    estimate.add_argument(
-        "--target",
-        choices=("ate", "att", "atc", "overlap"),
-        default="ate",
-        help="all, the treated, the controls, or where both are likely (default: %(default)s)",
-    )
-    estimate.add_argument("--sample-weight", metavar="COLUMN", help="column of sampling weights")
-    estimate.add_argument("--cluster", metavar="COLUMN", help="column of clusters of dependent rows")
-    estimate.add_argument(
-        "--augmentation",
-        choices=("kernel", "none"),
-        default=DEFAULTS["augmentation"],
-        help="outcome regression beside the weights, or the weights alone (default: %(default)s)",
-    )
-    estimate.add_argument("--refine", type=float, metavar="GAP", help="relative duality gap to refine the weights to")
-    estimate.add_argument("--memory-limit", metavar="SIZE", help="for example 4GB")
-    add_model(estimate)
-    estimate.add_argument(
-        "--confidence-level",
-        type=confidence_level,
-        default=0.95,
-        metavar="LEVEL",
-        help="of the interval (default: %(default)s)",
-    )
+    add_estimate(estimate)
     estimate.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
+    estimate.add_argument("--rows", action="store_true", help="with --json: weights and propensities of each row too")
     estimate.add_argument("--plots", type=Path, metavar="DIR", help="write love.png, weights.png and overlap.png")
+    report = estimate.add_argument_group("report")
+    report.add_argument(
+        "--report", type=Path, metavar="FILE", help="write a page of HTML: answer, pictures, refuters, how to read them"
+    )
+    add_battery(report)
     estimate.set_defaults(run=run)
 
 
@@ -51,39 +46,60 @@ def run(arguments: argparse.Namespace) -> None:
     """Estimate an effect, print it and write what was asked for."""
     from dowhy_cina.calls.direct import estimate_effect
 
-    table, covariates = read_problem(arguments, (arguments.sample_weight, arguments.cluster))
-    treatment, outcome = arguments.treatment, arguments.outcome
+    pictures = arguments.plots is not None or arguments.report is not None
+    check_outputs([arguments.json, arguments.report], arguments.plots, pictures)
+    if arguments.report is not None:
+        from dowhy_cina.cli.refute import check_refuters
+
+        check_refuters(arguments)
+    table, covariates = read_problem(arguments)
+    treatment = table[arguments.treatment]
     result = estimate_effect(
         table,
-        treatment,
-        outcome,
+        arguments.treatment,
+        arguments.outcome,
         covariates=covariates,
-        treatment_value=value_of(arguments.treatment_value, table[treatment]),
-        control_value=value_of(arguments.control_value, table[treatment]),
+        treatment_value=value_of(arguments.treatment_value, treatment),
+        control_value=value_of(arguments.control_value, treatment),
         target_units=arguments.target,
-        augmentation=arguments.augmentation,
-        checkpoint=arguments.checkpoint,
-        device=arguments.device,
-        confidence_level=arguments.confidence_level,
-        sample_weight=arguments.sample_weight,
-        cluster=arguments.cluster,
-        refine=arguments.refine,
-        memory_limit=arguments.memory_limit,
+        **estimator_options(arguments),
     )
-    if arguments.graph is not None:
-        print(f"DoWhy's backdoor set: {', '.join(covariates) or 'no covariates'}\n")
-    print(result.summary())
-    _write(result, arguments)
+    print(in_options(result.summary()))
+    _write(result, table, covariates, arguments)
 
 
-def _write(result: EffectResult, arguments: argparse.Namespace) -> None:
+def _write(result: EffectResult, table: pd.DataFrame, covariates: list[str], arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        import numpy as np
+
         # A line for each entry: a list of weights may be as long as the table.
-        entries = [f"  {json.dumps(key)}: {json.dumps(entry)}" for key, entry in result.to_dict().items()]
-        arguments.json.write_text("{\n" + ",\n".join(entries) + "\n}\n", encoding="utf-8")
-        print(f"\nwrote {arguments.json}")
+        kept = {
+            key: entry
+            for key, entry in result.to_dict().items()
+            if arguments.rows or not isinstance(getattr(result, key), np.ndarray)
+        }
+        entries = [f"  {json.dumps(key)}: {json.dumps(entry)}" for key, entry in kept.items()]
+        write_text(arguments.json, "{\n" + ",\n".join(entries) + "\n}\n")
     if arguments.plots is not None:
         from dowhy_cina.results.plots import save_plots
 
         print("\nwrote " + ", ".join(str(path) for path in save_plots(result, arguments.plots)))
+    if arguments.report is not None:
+        write_text(arguments.report, _page(result, table, covariates, arguments))
+
+
+def _page(result: EffectResult, table: pd.DataFrame, covariates: list[str], arguments: argparse.Namespace) -> str:
+    import dowhy_cina
+    from dowhy_cina.cli.refute import battery
+    from dowhy_cina.results.presentation import report_page
+    from dowhy_cina.results.presentation.words import shown
+
+    print("\nThe report: refuting the estimate", flush=True)
+    report = battery(table, covariates, arguments)
+    listed = ", ".join(map(shown, covariates[:50])) + (f" and {len(covariates) - 50} more" if covariates[50:] else "")
+    about = (
+        f"From {arguments.table.name}, {len(table):,} rows; dowhy-cina {dowhy_cina.__version__}.",
+        f"Adjusted for: {listed or 'nothing'}.",
+    )
+    title = f"Effect of {shown(arguments.treatment)} on {shown(arguments.outcome)}"
+    return report_page(result, report, title=title, about=about, spell=in_options)

@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dowhy_cina.cli.arguments import DEFAULTS
+from dowhy_cina.cli.arguments import add_device, check_outputs
+from dowhy_cina.cli.parsing import whole
 
 
 def add_parser(commands: Any) -> None:
     """Add the arguments of ``evaluate``."""
     text = (
         "Measure a checkpoint beside exact and classical methods: mean absolute error of the average effect in "
-        "standard deviations of the outcome, coverage and width of the 95 %% intervals, relative duality gap, seconds."
+        "standard deviations of the outcome, coverage and width of the 95 % intervals, relative duality gap, seconds."
     )
     parser = commands.add_parser(
         "evaluate", help="errors, coverage and gaps of a checkpoint on collections of tables", description=text
@@ -22,13 +23,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "collections", nargs="+", metavar="COLLECTION", help="name of a simulator, or folder with a collection.toml"
     )
-    parser.add_argument("--tables", type=int, default=20, help="tables of each simulator (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=1000, help="most rows of a simulated table (default: %(default)s)")
+    parser.add_argument("--tables", type=whole(1), default=20, help="tables of each simulator (default: %(default)s)")
+    parser.add_argument("--rows", type=whole(50), default=1000, help="most rows of a table (default: %(default)s)")
     parser.add_argument(
-        "--columns", type=int, default=20, help="most columns of a simulated table (default: %(default)s)"
+        "--columns", type=whole(2), default=20, help="most columns of a simulated table (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the simulated tables (default: %(default)s)")
-    parser.add_argument("--device", default=DEFAULTS["device"], help="auto, cpu, cuda, cuda:1 (default: %(default)s)")
+    parser.add_argument("--seed", type=whole(0), default=0, help="of the simulated tables (default: %(default)s)")
+    add_device(parser)
     parser.add_argument("--no-classical", action="store_true", help="leave out the exact and the classical methods")
     parser.add_argument("--strict", action="store_true", help="refuse a folder with a table that cannot be used")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table as CSV too")
@@ -37,8 +38,13 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure and print the table."""
+    from dowhy_cina.calls.direct import estimate_effect
     from dowhy_cina.learning.evaluation import evaluate
 
+    check_outputs([arguments.csv], None, pictures=False)
+    # What cannot estimate at all is refused before tables are drawn for it.
+    four = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1], [0.0, 1.0, 2.0, 3.0]
+    estimate_effect(*four, checkpoint=arguments.checkpoint, device=arguments.device)
     table = evaluate(
         arguments.checkpoint,
         arguments.collections,

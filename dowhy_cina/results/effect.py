@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
-import textwrap
 from dataclasses import dataclass, is_dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +20,12 @@ from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.diagnostics import Arms, EffectiveSampleSize
 from dowhy_cina.results.heterogeneity import VaryingEffect
 from dowhy_cina.results.overlap import OverlapVerdict
+from dowhy_cina.results.presentation.cards import effect_card
+from dowhy_cina.results.presentation.words import POPULATIONS, one_line, summary
 from dowhy_cina.results.sensitivity import Sensitivity, sensitivity
 
-#: The lowest bias is the root of a difference of squares: below this share of the bias it is rounding.
-_ROUNDING = 1e-7
-#: Relative duality gap below which a problem is solved: its digits are those of rounding.
-SOLVED = 1e-6
-_POPULATIONS = {
-    "ate": "all rows (ATE)",
-    "att": "the treated (ATT)",
-    "atc": "the controls (ATC)",
-    "rows": "the named rows of the table",
-    "overlap": "where both treatments are likely (overlap)",
-}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class EffectFunction(Protocol):
@@ -150,8 +142,11 @@ class AverageEffect:
     overlap: OverlapVerdict
 
     def __repr__(self) -> str:
-        error = _number(self.standard_error)
-        return f"{type(self).__name__}(value={self.value:.6g}, standard_error={error}, target={self.target!r})"
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        """Card for notebooks."""
+        return effect_card(self)
 
     @property
     def effective_sample_size(self) -> EffectiveSampleSize:
@@ -165,60 +160,12 @@ class AverageEffect:
 
     def summary(self) -> str:
         """Aligned text for people: the effect, for whom, how many rows stand behind it, and what is doubtful."""
-        lines = [
-            ("effect", f"{_number(self.value)} (standard error {_number(self.standard_error)})"),
-            (f"{100 * self.confidence_level:g} % interval", self._interval_text()),
-            ("p-value", "none" if self.p_value is None else f"{self.p_value:.3g}"),
-            ("population", self._population()),
-        ]
-        lines += [
-            (name, f"{arm.rows} rows{arm.held}, effective sample size {arm.effective_size:.1f}")
-            for name, arm in self.arms._asdict().items()
-        ]
-        lines.append(("largest weight", f"{round(100 * self.largest_weight, 9):.2g} % of its arm"))
-        if self.rows_set_aside:
-            lines.append(("set aside", f"{self.rows_set_aside} rows with another treatment value"))
-        if len(self.balance):
-            sizes = self.balance.abs()
-            told = [f"{sizes[when].max():.3f} {when} ({sizes[when].idxmax()})" for when in ("before", "after")]
-            lines.append(("largest imbalance", f"{', '.join(told)} weighting, in standard deviations"))
-        else:
-            lines.append(("covariates", "none that vary: this is the difference in means"))
-        lines.append(("overlap", self.overlap.grade))
-        hidden = self.sensitivity()
-        if hidden is not None:
-            lines.append(("to overturn it", hidden.in_short()))
-        lines += [
-            ("duality gap", f"{_gap_number(self.duality_gap)} (relative)"),
-            ("what it can move", self._gap_text()),
-            (
-                "computed",
-                f"{self.plan.route} route, {self.plan.landmarks} landmarks, {self.checkpoint}, {self.plan.device}",
-            ),
-        ]
-        width = max(len(label) for label, _ in lines)
-        text = [f"{label:<{width}}  {content}" for label, content in lines]
-        text += [textwrap.fill(f"warning: {w}", 100, subsequent_indent="         ") for w in self.warnings]
-        return "\n".join(text)
+        return summary(self)
 
-    def _population(self) -> str:
-        return _POPULATIONS[self.target]
-
-    def _interval_text(self) -> str:
-        if self.confidence_interval is None:
-            return "none"
-        return f"{_number(self.confidence_interval[0])} to {_number(self.confidence_interval[1])}"
-
-    def _gap_text(self) -> str:
-        """Certificate in words: how much better balanced an exact solution could be."""
-        if not self.minimised_bias > 0:
-            return "nothing: there is no imbalance left"
-        reached = f"worst-case bias {_number(self.minimised_bias)}"
-        if self.duality_gap < SOLVED:
-            return f"{reached}, which weights as spread out cannot bring lower"
-        if not self.lowest_bias > _ROUNDING * self.minimised_bias:
-            return f"{reached}; how much lower an exact solution comes, refine=1e-3 tells"
-        return f"{reached}, which weights as spread out cannot bring below {_number(self.lowest_bias)}"
+    @property
+    def population(self) -> str:
+        """Target population in words."""
+        return POPULATIONS[self.target]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-ready values but the fields :attr:`left_out`; None where there is no number."""
@@ -270,10 +217,33 @@ class EffectResult(VaryingEffect, AverageEffect):
     function: EffectFunction | None
     compared: ComparedRows | None = None
 
-    def _population(self) -> str:
+    @property
+    def population(self) -> str:
+        """Target population in words."""
         if self.target == "rows" and not self.target_weights.any():
             return "the given rows, taken as a sample of their population that is independent of the table"
-        return super()._population()
+        return super().population
+
+    def plot(self, figure: Figure | None = None) -> Figure:
+        """Draw the effect with its interval, balance, overlap and weights, in four panels.
+
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure, optional
+            Where to draw; a new one if None.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from dowhy_cina.results.plots import overview
+
+        return overview(self, figure)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "function": None, "covariates": None, "compared": None}
@@ -360,14 +330,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return plain(value._asdict()) if hasattr(value, "_asdict") else [plain(part) for part in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _gap_number(gap: float) -> str:
-    return "below 1e-06" if gap < SOLVED else f"{gap:.2g}"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

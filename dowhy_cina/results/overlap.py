@@ -32,6 +32,7 @@ class _Bounds(NamedTuple):
     imbalance: float
 
 
+_NAMES = {"att": "treated", "atc": "controls"}
 # Calibrated on simulated tables with known effects: benchmarks/overlap.py prints errors and coverage by grade.
 _STRAINED = _Bounds(OUTSIDE_SHARE, 30, 0.2, 0.25)
 _UNANSWERABLE = _Bounds(0.5, 10, 0.4, 0.8)
@@ -177,7 +178,8 @@ def _advice(arms: Arms) -> str:
     better = min(shares, key=lambda name: shares[name], default="")
     advice = []
     if better and share > OUTSIDE_SHARE and shares[better] < share / 2:
-        advice.append(f"ask for {better!r} instead, where {100 * shares[better]:.0f} % lack a counterpart")
+        left = f"of whom {100 * shares[better]:.0f} % lack a counterpart"
+        advice.append(f"ask for the {_NAMES[better]} instead (target_units={better!r}), {left}")
     if shares:
         advice.append("trim to the rows where both arms are comparable (target_units='overlap')")
     # An arm that is itself the target lacks nothing: the other one does.

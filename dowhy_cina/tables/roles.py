@@ -205,8 +205,7 @@ def _infer_arms(values: npt.NDArray[Any], treated: Any, control: Any) -> tuple[A
     if values.dtype.kind == "O":
         raise InputError(
             f"treatment: got the levels {_describe_levels(values)}, and which of them is treated is not known. Name "
-            f"treatment_value and control_value, for example treatment_value={levels[-1]!r}, "
-            f"control_value={levels[0]!r}."
+            "the one as treatment_value and the other as control_value."
         )
     if len(levels) == 1:
         if levels[0] not in (0, 1):

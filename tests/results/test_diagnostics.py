@@ -223,7 +223,7 @@ class TestVerdict(Case):
         verdict = overlap_verdict(**case)
         assert verdict.reasons[0].startswith(f"{(120 + lonely) / 4:.0f} % of the target")
         assert ("'att'" in verdict.advice) == named
-        assert (f"where {lonely / 2:.0f} % lack a counterpart" in verdict.advice) == named
+        assert (f"of whom {lonely / 2:.0f} % lack a counterpart" in verdict.advice) == named
 
     @pytest.mark.parametrize(("arm", "start"), [("treated", 0), ("control", 1)])
     @pytest.mark.parametrize(("carriers", "grade"), [(40, 0), (20, 1), (4, 2), (2, 2)])

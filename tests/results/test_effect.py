@@ -124,8 +124,9 @@ class TestResult:
         assert groups != copy.copy(groups)
 
     def test_representation_is_short(self, result):
-        assert repr(result).startswith("EffectResult(value=")
-        assert len(repr(result)) < 100
+        low, high = result.confidence_interval
+        told = f"value={result.value:.4g}, 95 % interval {low:.4g} to {high:.4g}"
+        assert repr(result) == f"EffectResult({told}, target='ate', overlap='good')"
 
 
 class TestConditionalEffects:

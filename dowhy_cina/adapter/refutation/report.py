@@ -19,6 +19,8 @@ from scipy import stats
 from dowhy_cina.adapter.refutation.refits import Tally
 from dowhy_cina.adapter.refutation.refuters import OVERLAP, Refuter
 from dowhy_cina.results.effect import EffectResult, plain
+from dowhy_cina.results.presentation.cards import refutation_card
+from dowhy_cina.results.presentation.words import interval_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -200,7 +202,7 @@ class Refutation:
     planned: int = 0
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RefutationReport:
     """What a battery of refuters found about an estimate.
 
@@ -263,6 +265,16 @@ class RefutationReport:
         from dowhy_cina.results.plots import refutation_plot
 
         return refutation_plot(self, ax)
+
+    def __repr__(self) -> str:
+        interval = f"{100 * self.confidence_level:g} % interval {interval_text(self.confidence_interval)}"
+        verdicts = Counter(row.verdict for row in self.refutations)
+        told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) or "none"
+        return f"RefutationReport(estimated_effect={self.estimated_effect:.4g}, {interval}, verdicts: {told})"
+
+    def _repr_html_(self) -> str:
+        """Card for notebooks."""
+        return refutation_card(self)
 
     def __str__(self) -> str:
         interval = self.confidence_interval

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from dowhy_cina.results.plots.style import AFTER, BEFORE, CONTROL, TARGET_NAMES, TREATED, axes, finish
+from dowhy_cina.results.plots.style import AFTER, BEFORE, CONTROL, TARGET_NAMES, TREATED, axes, finish, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def love_plot(
         color=BEFORE,
         fontsize="small",
     )
-    ax.set_yticks(rows, [str(name) for name in balance.index])
+    ax.set_yticks(rows, [plain(name) for name in balance.index])
     ax.set_ylim(-0.7, max(len(balance), 1) - 0.3)
     ax.set_xlim(left=0)
     if total == 0:

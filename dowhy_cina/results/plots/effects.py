@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dowhy_cina.results.heterogeneity import MOST_LEVELS, GroupEffects, select_modifiers
-from dowhy_cina.results.plots.style import AFTER, BEFORE, TARGET_NAMES, axes, finish
+from dowhy_cina.results.plots.style import AFTER, BEFORE, TARGET_NAMES, axes, finish, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,9 +65,9 @@ def effect_plot(result: EffectResult, modifier: Any, ax: Axes | None = None) -> 
         ax.plot(rows, np.full(len(rows), 0.012), "|", color=BEFORE, markersize=5, transform=ax.get_xaxis_transform())
     ax.axhline(0, color="black", linewidth=0.8, zorder=0)
     ax.axhline(result.value, color=BEFORE, linestyle="--", linewidth=1, zorder=0, label="average effect")
-    ax.set_xlabel(str(column.name))
+    ax.set_xlabel(plain(column.name))
     ax.set_ylabel("effect")
-    finish(ax, f"Effect by {column.name}, target: {TARGET_NAMES.get(result.target, result.target)}")
+    finish(ax, f"Effect by {plain(column.name)}, target: {TARGET_NAMES.get(result.target, result.target)}")
     ax.grid(axis="y", color="0.93", linewidth=0.8)
     ax.legend(loc="best", fontsize="small", edgecolor="0.9")
     return ax
@@ -120,7 +120,8 @@ def group_plot(
     ax.axvline(result.value, color=BEFORE, linestyle="--", linewidth=1, zorder=0)
     notes = np.where(known, "", ", no interval")
     names = [
-        f"{label}  ({count:,} rows{note})" for (label, count), note in zip(table["rows"].items(), notes, strict=True)
+        f"{plain(label)}  ({count:,} rows{note})"
+        for (label, count), note in zip(table["rows"].items(), notes, strict=True)
     ]
     ax.set_yticks(rows, names)
     ax.set_ylim(-1.1, len(table) - 0.3)  # room for the test
@@ -131,7 +132,7 @@ def group_plot(
         text = f"equal effects: p = {groups.p_value:.2g}"
         frame = {"facecolor": "white", "edgecolor": "0.9", "boxstyle": "round,pad=0.3"}
         ax.text(0.99, 0.02, text, transform=ax.transAxes, ha="right", va="bottom", fontsize="small", bbox=frame)
-    title = ", ".join(map(str, select_modifiers(result.covariates, by).columns))
+    title = ", ".join(map(plain, select_modifiers(result.covariates, by).columns))
     finish(ax, f"Effect by {title}, target: {TARGET_NAMES.get(result.target, result.target)}")
     return ax
 
@@ -146,5 +147,5 @@ def _points(ax: Axes, groups: GroupEffects, label: str) -> None:
     if not known.all():
         hollow: dict[str, Any] = {"color": AFTER, "markersize": 7, "markerfacecolor": "white", "label": "no interval"}
         ax.plot(position[~known], table["effect"][~known], "o", **hollow)
-    ax.set_xticks(position, [str(name) for name in table.index])
+    ax.set_xticks(position, [plain(name) for name in table.index])
     ax.set_xlim(-0.6, len(table) - 0.4)

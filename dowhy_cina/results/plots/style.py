@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from dowhy_cina.results.presentation.words import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,3 +52,8 @@ def finish(ax: Axes, title: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="x", color="0.93", linewidth=0.8)
     ax.set_axisbelow(True)
+
+
+def plain(name: Any) -> str:
+    """A column's name as matplotlib writes it letter by letter: not long, no line break, no formula between dollars."""
+    return shown(name, 40).replace("$", r"\$")

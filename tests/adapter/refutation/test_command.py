@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from dowhy_cina.adapter.refutation.refuters import NAMES
-from dowhy_cina.cli import main, refute
+from dowhy_cina.cli import main
+from dowhy_cina.cli.arguments import INTERRUPTED
 
 GRAPH = "digraph {x -> t; x -> y; z -> y; flag -> t; flag -> y; t -> y}"
 
@@ -67,10 +68,35 @@ def test_arms_of_any_values(files, frame, capsys, third):
 
 
 def test_refuses_in_one_line(files, capsys):
-    assert call(files, "--covariates", "x", "--refuters", "placebo") == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert call(files, "--covariates", "x", "--simulations", "1") == 1
-    assert "at least 2" in capsys.readouterr().err
+    assert call(files, "--covariates", "x", "--refuters", "placebo_treatment") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "did you mean 'placebo_treatment_refuter'?" in error
+
+
+def test_takes_the_options_of_an_estimate(files, frame, capsys):
+    """The battery is about the estimate that ``estimate`` prints with the same options."""
+    rng = np.random.default_rng(0)
+    table = frame.assign(w=rng.uniform(0.5, 2, len(frame)), g=rng.integers(0, 40, len(frame)))
+    table.to_csv(files / "data.csv", index=False)
+    given = ["--covariates", "x,z", "--target", "overlap", "--sample-weight", "w", "--cluster", "g"]
+    given += [
+        "--landmarks",
+        "60",
+        "--memory-limit",
+        "2GB",
+        "--confidence-level",
+        "0.9",
+        "--json",
+        str(files / "o.json"),
+    ]
+    assert call(files, *given, "--refuters", "dummy_outcome_refuter", "--simulations", "2") == 0
+    found = json.loads((files / "o.json").read_text())
+    assert main(["estimate", str(files / "data.csv"), "--treatment", "t", "--outcome", "y", *given]) == 0
+    expected = json.loads((files / "o.json").read_text())
+    assert found["estimated_effect"] == pytest.approx(expected["value"], rel=1e-9)
+    assert found["confidence_interval"] == pytest.approx(expected["confidence_interval"], rel=1e-9)
+    assert expected["plan"]["landmarks"] <= 60
 
 
 def test_interrupted_it_prints_what_was_finished(files, capsys, monkeypatch):
@@ -82,5 +108,5 @@ def test_interrupted_it_prints_what_was_finished(files, capsys, monkeypatch):
     monkeypatch.setattr(refits, "_run_batch", interrupt)
     with pytest.raises(SystemExit) as stopped:
         call(files, "--covariates", "x")
-    assert stopped.value.code == refute.INTERRUPTED
+    assert stopped.value.code == INTERRUPTED
     assert "interrupted; not finished: random_common_cause" in capsys.readouterr().out

@@ -227,7 +227,7 @@ def test_a_folder_with_known_effects_gets_errors(folder):
 )
 def test_refusals(capsys, monkeypatch, tmp_path, arguments, reason):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["evaluate", *arguments, "--tables", "1"]) == 1
+    assert cli.main(["evaluate", *arguments, "--tables", "1"]) == 2
     streams = capsys.readouterr()
     assert reason in streams.err
     assert streams.out == ""
