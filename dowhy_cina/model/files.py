@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from dowhy_cina.errors import CheckpointError
 
 #: Largest file that is read, in bytes, longest header, in characters, and deepest header.
 LARGEST_FILE, LARGEST_HEADER, DEEPEST_HEADER = 2**30, 2**20, 20
+#: Longest description of the tensors, the header in it, in bytes.
+LARGEST_DESCRIPTION = 2**24
 #: What tensors may hold.
 _DTYPES = {"F32", "F64", "I64"}
 #: Seconds after which nobody is still writing a file.
@@ -145,19 +147,24 @@ def unpacked(path: Path, kind: str, newest: int, plain: int = 0) -> tuple[dict[s
 
 
 def _opened(path: Path) -> tuple[str, set[str], dict[str, torch.Tensor]]:
-    """Text of the header, types of the tensors, and these, if all their types are known."""
+    """Text of the header, types of the tensors, and these, if all their types are known.
+
+    They are read into memory: a file that is mapped can end the process when another cuts it short.
+    """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"expected at most {LARGEST_FILE} bytes, got {path.stat().st_size}")
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("header", "")
-            names = list(file.keys())
-            types = {str(file.get_slice(name).get_dtype()) for name in names}
-            return text, types, {name: file.get_tensor(name) for name in names} if types <= _DTYPES else {}
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        start = 8 + int.from_bytes(content[:8], "little")
+        if len(content) > LARGEST_FILE or start > LARGEST_DESCRIPTION:
+            raise ValueError(f"{len(content)} bytes, {start} of them for the description of its tensors")
+        described = json.loads(content[8:start])
+        text = str(described.pop("__metadata__", {}).get("header", ""))
+        types = {str(entry["dtype"]) for entry in described.values()}
+        return text, types, load(content) if types <= _DTYPES else {}
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path}: not a readable safetensors file ({error}); it may be truncated, or a pickle, which is never "
-            "loaded. Copy it again or train it anew with `dowhy-cina pretrain`."
+            f"{path}: not a readable safetensors file ({str(error)[:200]}); it may be truncated, or a pickle, which is "
+            "never loaded. Copy it again or train it anew with `dowhy-cina pretrain`."
         ) from error
 
 

@@ -220,13 +220,14 @@ def _restore(run: Run, saved: dict[str, Any], tensors: dict[str, torch.Tensor], 
             parts[part][name] = tensor
     run.model.load_state_dict(parts["model"])
     run.average.load_state_dict(parts["average"])
-    for place, parameter in enumerate(run.optimiser.param_groups[0]["params"]):
-        for name, tensor in moments.get(place, {}).items():
+    for number, parameter in enumerate(run.optimiser.param_groups[0]["params"]):
+        for name, tensor in moments.get(number, {}).items():
             if name != "step" and tensor.shape != parameter.shape:
-                raise ValueError(f"{name} of parameter {place} has another shape than it")
+                raise ValueError(f"{name} of parameter {number} has another shape than it")
     groups = run.optimiser.state_dict()["param_groups"]
     run.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-    checkpoint.check_header({**saved["header"], **saved["earlier"], "seconds": saved["seconds"]}, path)
+    for entries in (saved["header"], saved["earlier"], {"seconds": saved["seconds"]}):
+        checkpoint.check_header(entries, path)
     run.header, run.seconds = saved["header"], float(saved["seconds"])
     run.earlier = {name: saved["earlier"][name] for name in ("steps", "tables", "seconds")}
     for name in COUNTERS:
