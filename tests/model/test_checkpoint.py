@@ -343,3 +343,17 @@ def test_models_are_loaded_once_and_leave_the_random_state_alone():
     assert not trained.training
     assert {p.dtype for p in (*exact.parameters(), *trained.parameters())} == {torch.float64}
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_rule_is_bundled():
+    """Its network corrects nothing: what is predicted in context is the fixed rule's, whatever the size."""
+    rule, untrained = (checkpoint.load_model(name, CPU) for name in ("rule", "exact"))
+    fixed = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in ("width", "layers", "heads")]
+    assert [getattr(rule.config, name) for name in fixed] == [getattr(untrained.config, name) for name in fixed]
+    columns, table = torch.randn(1, 5, 26, dtype=torch.float64), torch.randn(1, 12, dtype=torch.float64)
+    for model in (rule, untrained):
+        scales, multipliers = model.encoder(columns, table)
+        assert not bool(scales.any())
+        assert not any(bool(value.any()) for value in multipliers.values())
+    assert not torch.equal(rule.variance.log_weights, untrained.variance.log_weights)
+    assert checkpoint.read_header("rule")["calibration"]["samples"] > 200

@@ -9,7 +9,7 @@ from typing import Any
 
 from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig, from_mapping, parse_toml, read_toml
 from dowhy_cina.errors import InputError, check_known
-from dowhy_cina.learning.training.calibration import calibrate_checkpoint
+from dowhy_cina.learning.training.calibration import SEED_OFFSET, calibrate_checkpoint
 from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators, training_families
 from dowhy_cina.learning.training.folders import Folder
 from dowhy_cina.learning.training.trainer import pretrain
@@ -129,5 +129,5 @@ def main(
     config = parsed.training
     if config.calibration_samples:
         families = training_families(config)
-        calibrate_checkpoint(target, families, config.calibration_samples, config.landmarks, config.seed + 2_000_003)
+        calibrate_checkpoint(target, families, config.calibration_samples, config.landmarks, config.seed + SEED_OFFSET)
     return target
