@@ -323,14 +323,14 @@ def commands(folder, rng, number):
     return [count]
 
 
-#: Parts of the campaign: what they are given of a whole campaign, and of a quick one.
+#: Parts of the campaign: how many a whole one tries, and a quick one.
 PARTS = {
-    read_files: ((1000, 3000), (60, 120)),
-    kills: ((40,), (4,)),
+    read_files: ((1000, 3000), (40, 60)),
+    kills: ((40,), (2,)),
     full_disks: ((12,), (2,)),
     read_only: ((9,), (2,)),
+    commands: ((160,), (8,)),
 }
-PARTS[commands] = ((160,), (8,))
 
 
 def campaign(seed, quick, only):

@@ -226,7 +226,7 @@ def test_a_state_with_a_hash_that_fits_and_entries_that_do_not(finished):
     state_path(finished).write_bytes(
         packed(FORMAT_NAME, FORMAT_VERSION, saved, tensors | {moment: tensors[moment][..., :1].clone()})
     )
-    with pytest.raises(CheckpointError, match="exp_avg of parameter .* has another shape"):
+    with pytest.raises(CheckpointError, match=r"exp_avg of parameter .* has another shape"):
         train(finished, resume=True)
 
 
