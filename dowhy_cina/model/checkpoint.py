@@ -52,7 +52,7 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     CheckpointError
         If it is neither.
     """
-    if name_or_path in bundled():
+    if str(name_or_path) in bundled():  # a recipe names it as a path
         return Path(str(_SHIPPED / f"{name_or_path}{ENDING}"))
     with contextlib.suppress(OSError, ValueError, TypeError):  # too long a name, a folder that may not be read
         if Path(name_or_path).is_file():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_header_without_tensors(path):
 
 def test_a_name_and_a_path_as_text(path):
     assert checkpoint.read_header(str(path))["steps"] == 7
-    assert "cina-small" in checkpoint.bundled()
+    assert checkpoint.bundled() == ["cina-selfsup", "cina-small", "rule"]
+    assert checkpoint.resolve(Path("rule")) == checkpoint.resolve("rule")
     for name in checkpoint.bundled():
         model, header = checkpoint.read(name)
         assert header["format_version"] == checkpoint.FORMAT_VERSION
