@@ -54,7 +54,7 @@ ONLY = Simulators(("additive", "scm"))
 #: Seconds that reading a damaged file may take.
 READ_LIMIT = 2.0
 #: Ways to end a run: one process or its whole group, once, or at once to both.
-ENDINGS = ("kill", "kill the group", "SIGTERM", "SIGTERM to the group", "SIGTERM to both", "Ctrl-C", "worker killed")
+ENDINGS = ("SIGTERM to the group", "kill", "Ctrl-C", "kill the group", "SIGTERM", "SIGTERM to both", "worker killed")
 #: What a run says that was ended and can go on.
 SAID = ("has saved its state", "draws tables has died")
 
@@ -178,7 +178,8 @@ def kills(folder, rng, number):
             process = begin("pretrain", recipe, "--output", broken, *resume, folder=folder, errors=errors)
             if done + len(ways) >= number or len(ways) >= 8:
                 break
-            failure, way = interrupted(process, broken, errors, rng)
+            ending = ENDINGS[(done + len(ways)) % len(ENDINGS)]
+            failure, way = interrupted(process, ending, broken, errors, rng)
             if way is None:
                 break
             ways.append(way)
@@ -192,9 +193,8 @@ def kills(folder, rng, number):
     return [count]
 
 
-def interrupted(process, output, errors, rng):
+def interrupted(process, ending, output, errors, rng):
     """End a run once it has validated, or a kill at any time; returns what was wrong, and how it ended, if it did."""
-    ending = str(rng.choice(ENDINGS))
     before, delay = steps_of(output), rng.uniform(0, 0.6)
     while not ending.startswith("kill") and process.is_alive() and steps_of(output) <= before:
         time.sleep(0.01)
