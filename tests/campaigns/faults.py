@@ -180,6 +180,8 @@ def kills(folder, rng, number):
                 break
             ending = ENDINGS[(done + len(ways)) % len(ENDINGS)]
             failure, way = interrupted(process, ending, broken, errors, rng)
+            if way is None and process.exitcode and steps_of(broken) >= QUICK.steps:
+                continue  # it had trained and written everything, and was ended while it left
             if way is None:
                 break
             ways.append(way)
@@ -207,7 +209,7 @@ def interrupted(process, ending, output, errors, rng):
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
         return f"{ending}: the run did not end", ending
-    if process.exitcode == 0:  # it was at its end
+    if process.exitcode == 0 or (not ending.startswith("kill") and steps_of(output) >= QUICK.steps):  # at its end
         return None, None
     text, failure = said(errors)
     if not failure and not ending.startswith("kill") and not any(words in text for words in SAID):
