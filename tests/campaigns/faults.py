@@ -187,7 +187,10 @@ def kills(folder, rng, number):
             ways.append(way)
             if failure:
                 count.add(failure)
-        process.join()
+        process.join(300)
+        if process.exitcode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.join()
         done += len(ways)
         failure = compared(process, whole, broken, errors)
         for way in ways:

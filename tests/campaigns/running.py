@@ -6,6 +6,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+
+from tqdm import tqdm
 
 from dowhy_cina.cli import main
 
@@ -38,6 +41,7 @@ def begin(*arguments, folder, errors):
         for stream, mode, number in ((os.devnull, "r", 0), (os.devnull, "w", 1), (errors, "w", 2)):
             with open(stream, mode) as file:
                 os.dup2(file.fileno(), number)
+        tqdm.set_lock(threading.RLock())  # the one that all share is lost with a process that is killed
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         sys.exit(main([str(argument) for argument in arguments]))
 
