@@ -53,6 +53,8 @@ RECIPE = f'[training]\n{_SETTINGS}\n[model]\n{_NETWORK}\n[[collections]]\nsimula
 ONLY = Simulators(("additive", "scm"))
 #: Seconds that reading a damaged file may take.
 READ_LIMIT = 2.0
+#: Seconds that a whole run may take on a busy machine.
+RUN_LIMIT = 600.0
 #: Ways to end a run: one process or its whole group, once, or at once to both.
 ENDINGS = ("SIGTERM to the group", "kill", "Ctrl-C", "kill the group", "SIGTERM", "SIGTERM to both", "worker killed")
 #: What a run says that was ended and can go on.
@@ -167,7 +169,8 @@ def kills(folder, rng, number):
     for place in places:
         place.mkdir()
     whole, broken = (place / "m.v1" for place in places)
-    assert finished("pretrain", recipe, "--output", whole, folder=folder, errors=errors)[0] == 0, errors.read_text()
+    code, _, failure = finished("pretrain", recipe, "--output", whole, folder=folder, errors=errors, limit=RUN_LIMIT)
+    assert code == 0, failure
     count, done = Count("kills and signals that cost weights or left something behind"), 0
     while done < number:
         for file in broken.parent.iterdir():
@@ -187,7 +190,7 @@ def kills(folder, rng, number):
             ways.append(way)
             if failure:
                 count.add(failure)
-        process.join(300)
+        process.join(RUN_LIMIT)
         if process.exitcode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.join()
@@ -207,7 +210,7 @@ def interrupted(process, ending, output, errors, rng):
     if not process.is_alive():
         return None, None
     send(process, ending)
-    process.join(60)
+    process.join(RUN_LIMIT)
     if process.exitcode is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.join()
@@ -263,7 +266,8 @@ def full_disks(folder, rng, number):
         (disk / recipe).write_text(RECIPE)
         output, ballast = disk / "x.safetensors", disk / "ballast"
         command = ("pretrain", recipe, "--output", output)
-        assert finished(*command, "--set", "steps=4", folder=disk, errors=errors)[0] == 0, errors.read_text()
+        code, _, failure = finished(*command, "--set", "steps=4", folder=disk, errors=errors, limit=RUN_LIMIT)
+        assert code == 0, failure
         files = [output, state.state_path(output), state.curve_path(output)]
         before, most = [file.read_bytes() for file in files], sum(file.stat().st_size for file in files)
         for free in (0, *rng.integers(1, most, number - 1)):
@@ -273,7 +277,9 @@ def full_disks(folder, rng, number):
                 ballast.write_bytes(bytes(max(0, room - int(free) // 4096 * 4096)))
             else:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (int(free) // 3, limits[1]))
-            code, _, failure = finished(*command, "--set", "steps=8", "--resume", folder=disk, errors=errors)
+            code, _, failure = finished(
+                *command, "--set", "steps=8", "--resume", folder=disk, errors=errors, limit=RUN_LIMIT
+            )
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             ballast.unlink(missing_ok=True)
             if code != 0 and [file.read_bytes() for file in files] != before:
