@@ -6,6 +6,8 @@ DEMO_OUTPUT ?= cina-demo
 # Folder of the published benchmark tables, which do not ship with the project: make bench DATA=FOLDER.
 DATA ?=
 ECONML ?= $(BIN)/python
+# Tag of a release to check: make release-check TAG=v0.1.0.
+TAG ?=
 # Release of DoWhy whose own tests are run: make test-host DOWHY=0.13; the installed one if empty.
 DOWHY ?=
 
@@ -22,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v[:2] < (3, 14) else "expected Python 3.10 to 3.13, got %d.%d: name another one with make PYTHON=python3.12" % v[:2])'
 	@echo "Building $(VENV): a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plots,dask,docs,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plots,dask,parquet,docs,dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -37,7 +39,7 @@ test-host: $(STAMP)
 # The newest releases that install together, of everything but torch, in an environment that is built anew each time.
 test-newest:
 	$(PYTHON) -m venv --clear $(NEWEST)
-	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) "$$(grep '^torch==' constraints.txt)" -e '.[plots,dask,dev]'
+	$(NEWEST)/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) "$$(grep '^torch==' constraints.txt)" -e '.[plots,dask,parquet,dev]'
 	$(NEWEST)/bin/python -m pip freeze | grep -E '^(dowhy|numpy|pandas|scipy|torch)=='
 	PYTHONPATH=tests/host $(NEWEST)/bin/python -m pytest -p known_failures
 
@@ -48,7 +50,18 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Building the documentation; the first time its examples run, for some minutes."
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+.PHONY: wheel release-check
+
+# Both archives in dist/, and the wheel tried in an environment that sees nothing but it and what it requires.
+wheel: $(STAMP)
+	$(BIN)/python tests/release/wheel.py
+
+# What must agree before a release: versions, changelog, citation, archives, their metadata, the documentation.
+release-check: wheel docs
+	$(BIN)/python tests/release/check.py $(if $(TAG),--tag "$(TAG)")
 
 bench: $(STAMP)
 	@test -n "$(DATA)" || { echo "expected the folder of the benchmark tables: make bench DATA=FOLDER" >&2; exit 2; }

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -26,14 +27,15 @@ from tqdm import tqdm
 
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.learning.simulators import draw_table
-from dowhy_cina.model import fitting
+from dowhy_cina.model import fitting, network
 
-#: Members that a variant keeps, in their order: kernel, linear, logarithm.
+#: Members that a variant keeps, in their order: kernel, linear, logarithm; and whether arms borrow from each other.
 VARIANTS = {
-    "kernel": (True, False, False),
-    "kernel and columns": (True, True, False),
-    "kernel and logarithm": (True, False, True),
-    "all three": (True, True, True),
+    "kernel": (True, False, False, False),
+    "kernel and columns": (True, True, False, False),
+    "kernel and logarithm": (True, False, True, False),
+    "all three": (True, True, True, False),
+    "all three, borrowing": (True, True, True, True),
 }
 
 
@@ -48,20 +50,22 @@ class Problem(NamedTuple):
 
 
 @contextmanager
-def members(kept: tuple[bool, bool, bool]) -> Iterator[None]:
-    """Outcome regressions of some members only."""
-    whole = fitting.member_shares
+def members(kept: tuple[bool, bool, bool, bool]) -> Iterator[None]:
+    """Outcome regressions of some members only, and of arms that borrow or do not."""
+    whole, borrow = fitting.member_shares, fitting.with_borrowing
 
     def fewer(outcome: Any, mean: Any, clean: list[Any], weights: Any, link: Any, cluster: Any = None) -> list[Any]:
         chosen = [values for values, keep in zip(clean, kept, strict=False) if keep]
         shares = iter(whole(outcome, mean, chosen, weights, link if len(chosen) > 2 else None, cluster))
         return [next(shares) if keep else torch.zeros_like(mean[:, 0]) for keep, _ in zip(kept, clean, strict=False)]
 
-    fitting.member_shares = fewer
-    try:
+    def alone(own: Any, other: Any, outcome: Any) -> Any:
+        with patch.object(fitting, "borne_out", lambda wanted, *_: torch.zeros_like(wanted[:, 0])):
+            return borrow(own, other, outcome)
+
+    chosen = borrow if kept[3] else alone
+    with patch.object(fitting, "member_shares", fewer), patch.object(network, "with_borrowing", chosen):
         yield
-    finally:
-        fitting.member_shares = whole
 
 
 def simulated(count: int) -> Iterator[Problem]:

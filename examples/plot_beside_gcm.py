@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 from dowhy import CausalModel, gcm
 
-import dowhy_cina  # registers "backdoor.cina"
-
 # %%
 # One graph for both
 # ------------------
@@ -68,9 +66,9 @@ print(f"boosted mechanisms     {effect_by_gcm(gcm.ml.create_hist_gradient_boost_
 
 model = CausalModel(table, treatment="treatment", outcome="outcome", graph=gcm.StructuralCausalModel(graph).graph)
 estimand = model.identify_effect()
-estimate = model.estimate_effect(estimand, method_name="backdoor.cina", confidence_intervals=True)
+estimate = model.estimate_effect(estimand, method_name="backdoor.dowhy_cina.CinaEstimator", confidence_intervals=True)
 low, high = estimate.get_confidence_intervals()
-print(f"backdoor.cina          {estimate.value:.2f} ({low:.2f} to {high:.2f})")
+print(f"CinaEstimator          {estimate.value:.2f} ({low:.2f} to {high:.2f})")
 
 # %%
 # A gcm answer outside of this interval says that some mechanism on the way is wrong, or that the graph is.

@@ -6,13 +6,13 @@ Letters: N rows, D covariates, M target rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import NAMED, Target

@@ -115,50 +115,62 @@ class Contributions:
 
     Attributes
     ----------
-    outcome_weights : Tensor, shape (B, N)
-        How the estimate weighs each row's outcome, were no prediction clipped: where no logarithm enters, the treated
-        sum to one and the controls to minus one.
+    arm_weights : tuple of Tensor, shape (B, N)
+        How the mean outcome of the control and of the treated arm in the target weighs each row's outcome, were no
+        prediction clipped. An arm weighs the other's rows where it borrows from it. Where no logarithm enters, an
+        arm's own weights sum to one and those of the other's rows to zero.
     scatter : Tensor, shape (B, N)
         Contribution of each row's noise to the estimate's error.
     deviation : Tensor, shape (B, n)
         Contribution of each target row: its weight times its modelled effect about the mean.
     """
 
-    outcome_weights: Rows
+    arm_weights: tuple[Rows, Rows]
     scatter: Rows
     deviation: Float[Tensor, "B n"]
+
+    @property
+    def outcome_weights(self) -> Rows:
+        """How the estimate weighs each row's outcome."""
+        return self.arm_weights[1] - self.arm_weights[0]
 
 
 def augmented_contributions(
     table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows, effect: Effect
 ) -> Contributions:
     """Contributions to the error of an augmented estimate."""
-    outcome_weights = regression_weights(table, state, moments, weights, effect.shrinkage)
+    control, treated = (arm_weights(table, state, moments, weights, effect.shrinkage, arm) for arm in (0, 1))
     centred = state.loo_residuals - _arm_means(table, state.loo_residuals, weights)
     deviation = moments.weights * (moments.effects - effect.plug_in[:, None])
-    return Contributions(outcome_weights, outcome_weights * centred, deviation)
+    return Contributions((control, treated), (treated - control) * centred, deviation)
 
 
 def weighted_contributions(table: TableBatch, moments: Moments, weights: Rows) -> Contributions:
     """Contributions to the error of a difference of weighted means."""
-    signed = weights * table.signs
-    scatter = signed * (table.outcome - _arm_means(table, table.outcome, weights))
-    return Contributions(signed, scatter, torch.zeros_like(moments.weights))
+    scatter = weights * table.signs * (table.outcome - _arm_means(table, table.outcome, weights))
+    arms = weights * (1 - table.treatment), weights * table.treatment
+    return Contributions(arms, scatter, torch.zeros_like(moments.weights))
 
 
-def regression_weights(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows, shrinkage: Tables) -> Rows:
-    """Weight of each outcome in the augmented estimate: linear in them but for clipped predictions and logarithms.
+def arm_weights(
+    table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows, shrinkage: Tables, arm: int
+) -> Rows:
+    """Weight of each outcome in an arm's augmented mean: linear in them but for clipped predictions and logarithms.
 
-    In each arm, with the sampling weights r and the share s of the correction: ``a_i = s w_i + r_i response_i``, see
-    :meth:`~dowhy_cina.model.outcome.OutcomeRegression.response`.
+    With the sampling weights r and the share s of the correction: ``a_i = s w_i + r_i response_i`` in the arm itself,
+    see :meth:`~dowhy_cina.model.outcome.OutcomeRegression.response`. What it borrows weighs the other arm's rows, too:
+    by what their regression says of the target, less what it says of the arm's rows.
     """
-    total = torch.zeros_like(weights)
-    for arm, fitted in enumerate(state.outcomes):
-        rows = table.arm(arm)
-        own = weights * (rows > 0)
-        response = fitted.regression.response(moments.outcomes[arm], fitted.moment(own), shrinkage)
-        total = total + (2 * arm - 1) * (shrinkage[:, None] * own + rows * response.of(fitted.rows))
-    return total
+    fitted, rows = state.outcomes[arm], table.arm(arm)
+    own = weights * (rows > 0)
+    direction = moments.outcomes[arm] - shrinkage[:, None] * fitted.moment(own)
+    response, effect = fitted.regression.response(direction, 1 - shrinkage)
+    total = shrinkage[:, None] * own + rows * response.of(fitted.rows.own)
+    if effect is None:
+        return total
+    reached = fitted.regression.lent_moment(fitted.rows, rows * effect.of(fitted.rows.own.columns))
+    lent = fitted.regression.lent_response(direction, reached)
+    return total + table.arm(1 - arm) * lent.of(fitted.rows.other)
 
 
 def _arm_means(table: TableBatch, values: Rows, weights: Rows) -> Rows:

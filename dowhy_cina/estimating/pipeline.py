@@ -9,12 +9,12 @@ Letters: B tables, N rows, n target rows, M features.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.estimating.estimation import (
     Contributions,
     Effect,
@@ -103,7 +103,7 @@ class Estimation:
     def bias(self) -> Float[Tensor, "B K"]:
         """Squares that speak of the bias that smoothing left."""
         regressions = (self.state.outcomes[0].regression, self.state.outcomes[1].regression)
-        reached = reached_by(self.table, self.state, self.contributions.outcome_weights)
+        reached = reached_by(self.table, self.state, self.contributions.arm_weights)
         return bias_parts(regressions, self.state.balance_kernel.diagonal, self.moments, self.effect, reached)
 
     @property

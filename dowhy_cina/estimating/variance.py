@@ -15,7 +15,8 @@ from torch import Tensor
 from dowhy_cina.estimating.estimation import Contributions, Effect, Moments
 from dowhy_cina.mathematics.balancing import Rows, Tables, combine
 from dowhy_cina.mathematics.clusters import sums_by_cluster
-from dowhy_cina.model.outcome import Moment, OutcomeRegression
+from dowhy_cina.model.outcome import Moment
+from dowhy_cina.model.sharing import ArmRegression
 from dowhy_cina.model.state import TableBatch, ZeroShot
 
 
@@ -50,14 +51,14 @@ def t_inference(value: float, standard_error: float, freedom: float, level: floa
 
 @dataclass(frozen=True)
 class Reached:
-    """What one arm's weights of outcomes make of its rows, as sums over them.
+    """What the weights of outcomes in one arm's mean reach, as sums over rows.
 
     Attributes
     ----------
     outcome : Tensor, shape (B, K)
-        Moment in the arm's outcome regression.
+        Moment in the arm's outcome regression, of its own rows, and where it borrows of all rows in the source.
     balance : Tensor, shape (B, M)
-        Features in the balancing layer.
+        Features in the balancing layer, of all rows.
     unexplained : Tensor, shape (B,)
         Mean squared leave-one-out residual, by sampling weights.
     """
@@ -67,19 +68,19 @@ class Reached:
     unexplained: Tables
 
 
-def reached_by(table: TableBatch, state: ZeroShot, outcome_weights: Rows) -> tuple[Reached, Reached]:
+def reached_by(table: TableBatch, state: ZeroShot, arm_weights: tuple[Rows, Rows]) -> tuple[Reached, Reached]:
     """Sums of both arms of tables in memory."""
     arms = []
-    for arm, fitted in enumerate(state.outcomes):
+    for arm, (fitted, weights) in enumerate(zip(state.outcomes, arm_weights, strict=True)):
         rows = table.arm(arm)
-        own = (2 * arm - 1) * outcome_weights * (rows > 0)
         unexplained = (rows * state.loo_residuals.square()).sum(1) / rows.sum(1)
-        arms.append(Reached(fitted.moment(own), combine(state.balance_features, own), unexplained))
+        outcome = fitted.moment(weights * (rows > 0), weights)
+        arms.append(Reached(outcome, combine(state.balance_features, weights), unexplained))
     return arms[0], arms[1]
 
 
 def bias_parts(
-    regressions: tuple[OutcomeRegression, OutcomeRegression],
+    regressions: tuple[ArmRegression, ArmRegression],
     diagonal: Tables,
     moments: Moments,
     effect: Effect,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import (
     arms_imbalance,
     take_rows,

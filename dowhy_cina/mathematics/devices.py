@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,11 +17,8 @@ from dowhy_cina.errors import InputError
 #: Rows of a table below which one thread is as quick as several, and far quicker where other processes want the cores:
 #: threads that share small operations wait for each other at every one of them.
 THREADED_ROWS = 10_000
-
-
-# Of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_DEFAULT_MMAP_THRESHOLD, _LARGEST_THRESHOLD = 2**17, 2**25
+#: Up to which glibc raises its threshold for blocks that are returned to the system at once, in bytes.
+_LARGEST_THRESHOLD = 2**25
 
 
 @functools.cache
@@ -32,8 +27,33 @@ def _libraries() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-#: Held by whoever keeps the BLAS to one thread, so that who sets it back is who has set it.
-_LIMITING = threading.Lock()
+class _Inside:
+    """Python threads that are to compute with one thread: their number, and torch's setting before the first.
+
+    ``limiter`` is the thread that keeps the BLAS to one thread: who has set it sets it back. ``forked`` says that the
+    threads of OpenMP may be missing, which a forked process would wait for.
+    """
+
+    lock = threading.Lock()
+    count = 0
+    before = 1
+    limiter: int | None = None
+    forked = False
+
+
+_THIS_THREAD = threading.local()
+
+
+def _forget_other_threads() -> None:
+    """Let nobody in a forked process wait for threads that are not in it."""
+    _Inside.lock, _Inside.forked = threading.Lock(), True
+    _Inside.count = int(getattr(_THIS_THREAD, "is_inside", False))
+    if _Inside.limiter != threading.get_ident():
+        _Inside.limiter = None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_other_threads)
 
 
 @contextmanager
@@ -43,25 +63,18 @@ def one_blas_thread() -> Iterator[None]:
     A thread that it wakes for a small product keeps a core busy with waiting for the next one. Who has limited it sets
     it back, even if others are still inside: threadpoolctl ignores other threads, or OpenMP has a number for each.
     """
-    if not _LIMITING.acquire(blocking=False):
+    with _Inside.lock:
+        is_first = _Inside.limiter is None
+        if is_first:
+            _Inside.limiter = threading.get_ident()
+    if not is_first:
         yield
         return
     try:
         with _libraries().limit(limits=1):
             yield
     finally:
-        _LIMITING.release()
-
-
-class _Inside:
-    """Python threads that are to compute with one thread: their number, and torch's setting before the first."""
-
-    lock = threading.Lock()
-    count = 0
-    before = 1
-
-
-_THIS_THREAD = threading.local()
+        _Inside.limiter = None
 
 
 @contextmanager
@@ -101,8 +114,8 @@ def stay_inside() -> None:
 
 @contextmanager
 def threads_for(rows: int) -> Iterator[None]:
-    """Compute with one of the caller's threads if a table is small; the settings are put back afterwards."""
-    with one_thread_each() if rows < THREADED_ROWS else nullcontext():
+    """Compute with one of the caller's threads if a table is small, or in a forked process; put the settings back."""
+    with one_thread_each() if rows < THREADED_ROWS or _Inside.forked else nullcontext():
         yield
 
 
@@ -120,29 +133,6 @@ def keep_freed_memory() -> None:
     mallopt(3), on the dynamic M_MMAP_THRESHOLD.
     """
     torch.empty(_LARGEST_THRESHOLD - 2**20, dtype=torch.uint8)
-
-
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """The same for a process that was told to return what is freed at once, as Dask tells its workers.
-
-    Their thresholds are raised for a while, and what is free is returned at the end. Elsewhere nothing happens.
-    """
-    told = os.environ.get("MALLOC_TRIM_THRESHOLD_", "")
-    usual = os.environ.get("MALLOC_MMAP_THRESHOLD_", str(_DEFAULT_MMAP_THRESHOLD))
-    is_told = told.isdigit() and usual.isdigit() and sys.platform == "linux"
-    libc = ctypes.CDLL(None) if is_told else None
-    if libc is None or not hasattr(libc, "mallopt"):
-        yield
-        return
-    libc.mallopt(_TRIM_THRESHOLD, 2 * _LARGEST_THRESHOLD)
-    libc.mallopt(_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
-    try:
-        yield
-    finally:
-        libc.mallopt(_TRIM_THRESHOLD, int(told))
-        libc.mallopt(_MMAP_THRESHOLD, int(usual))
-        libc.malloc_trim(0)
 
 
 def available_devices() -> list[str]:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from dowhy_cina._caching import cached_property
 
 #: Width of each head relative to the keys: short, unit and wide.
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)

@@ -22,13 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import (
     Features,
     Rows,

@@ -14,6 +14,10 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.clusters import sums_by_cluster
 
+#: Least of what is wanted that an offer may be of its size: of two predictions that are the same by two ways of
+#: computing them, rounding is all that is offered.
+LEAST_OFFERED = 1e-6
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -54,4 +58,5 @@ class Agreement:
         slope = self.products / squares
         uu, uv, vv = self.spread
         noise = (uu - 2 * slope * uv + slope.square() * vv).clamp_min(0) / squares.square().clamp_min(tiny)
-        return (slope - 2 * noise / slope.clamp_min(1e-6)).clamp(0, 1)
+        borne_out = (slope - 2 * noise / slope.clamp_min(1e-6)).clamp(0, 1)
+        return torch.where(slope * LEAST_OFFERED < 1, borne_out, 0)

@@ -4,7 +4,8 @@ The linear member is kept as far as its departure from the kernel's predictions 
 logarithm's as far as it explains what both leave, and then the arm's mean takes its share: each time by predictions of
 rows by the other rows of the arm, or by its rows of other clusters, see :mod:`dowhy_cina.model.agreement`. A member has
 to be borne out twice, by the arm's rows as they are and weighted so that they stand for the other arm's: most targets
-are there, and a line that serves the bulk of a large arm may be wrong for the few that a small one resembles.
+are there, and a line that serves the bulk of a large arm may be wrong for the few that a small one resembles. In the
+same way each arm then borrows from the other, see :mod:`dowhy_cina.model.sharing`.
 
 Letters: B tables, N rows of a table, n rows of an arm, L columns.
 """
@@ -30,6 +31,7 @@ from dowhy_cina.mathematics.ridge import (
 from dowhy_cina.model.agreement import Agreement
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegression, OutcomeRows, OutcomeSpace, combined
+from dowhy_cina.model.sharing import ArmRegression, Borrowed, SharedRows
 
 #: By how much predictions may leave the range of the arm's own, in such ranges: this times the ratio of the outcome's
 #: explained and unexplained variances. An arm whose outcome is explained may speak of rows beyond it.
@@ -44,36 +46,34 @@ class FittedOutcome:
 
     Attributes
     ----------
-    regression : OutcomeRegression
-    rows : OutcomeRows
+    regression : ArmRegression
+    rows : SharedRows
         Every row of the table.
     means : Tensor, shape (B, N)
         Predicted mean outcomes.
     loo_residuals : Tensor, shape (B, N)
-        Errors of predictions by all other rows of the arm, or by its rows of other clusters; of the other arm's rows,
-        errors of ``apart``, or plain ones where rows are no clusters.
-    apart : Tensor, shape (B, N)
-        Predicted mean outcomes of the other arm's rows by rows that are not in their cluster; no other than ``means``
-        where rows are no clusters.
+        Errors of predictions by all other rows, or by those of other clusters; meant for the arm's rows.
+    prognosis : Tensor, shape (B, N)
+        Predictions by the arm's own regression that do not know the rows' outcomes, nor their clusters': left out in
+        the arm, of the other arm's rows kept within the range. What is borrowed is left out: its source has seen the
+        outcomes of the rows that it is asked about.
     """
 
-    regression: OutcomeRegression
-    rows: OutcomeRows
+    regression: ArmRegression
+    rows: SharedRows
     means: Rows
     loo_residuals: Rows
-    apart: Rows
+    prognosis: Rows
 
-    def moment(self, weights: Rows) -> Moment:
-        """Moment of a population of the table's rows."""
-        return self.regression.moment(self.rows, weights)
+    def moment(self, weights: Rows, everywhere: Rows | None = None) -> Moment:
+        """Moment of a population of the table's rows, see :meth:`ArmRegression.moment`."""
+        return self.regression.moment(self.rows, weights, everywhere)
 
-    def without_rows(self) -> FittedOutcome:
-        """The same without what belongs to the table's rows."""
+    def without_rows(self, own: OutcomeRegression, other: OutcomeRegression) -> FittedOutcome:
+        """The same without what belongs to the table's rows, given both arms' own regressions without it."""
         empty = self.means[:, :0].clone()  # a slice would keep all rows alive
-        regression = self.regression.without_rows()
-        kernel = RowFeatures(regression.space.kernel, self.rows.kernel.keys[:, :0].clone(), None)
-        rows = OutcomeRows(kernel, ColumnFeatures(self.rows.columns.values[:, :0].clone()))
-        return FittedOutcome(regression, rows, empty, empty, empty)
+        rows = SharedRows(self.rows.own.without_rows(), self.rows.other.without_rows())
+        return FittedOutcome(self.regression.of(own, other), rows, empty, empty, empty)
 
 
 @dataclass(frozen=True)
@@ -82,20 +82,20 @@ class _Arm:
 
     Attributes
     ----------
-    rows, own : OutcomeRows
-        All rows of the table, and those of the arm.
+    rows : OutcomeRows
+        All rows of the table.
     places : Tensor of int, shape (B, n)
-        Where these are.
-    weights : Tensor, shape (B, N)
-        Sampling weights of the arm's rows, zero for the others.
+        Where those of the arm are.
+    weights, alike : Tensor, shape (B, N)
+        Sampling weights of the arm's rows, zero for the others, and those with which they stand for the other arm's.
     clusters : Clusters, optional
         Of the table's rows.
     """
 
     rows: OutcomeRows
-    own: OutcomeRows
     places: Int[Tensor, "B n"]
     weights: Rows
+    alike: Rows
     clusters: Clusters | None
 
     def fit(self, features: RegressionFeatures, response: Rows, multiplier: Tables) -> RidgeFit:
@@ -123,7 +123,26 @@ class _Arm:
         return None if self.clusters is None else self.clusters.codes
 
 
-def fit_outcome(
+@dataclass(frozen=True)
+class OwnOutcome:
+    """The regression of an arm by its own rows, and what it says of the rows of its table.
+
+    Attributes
+    ----------
+    data : _Arm
+    regression : OutcomeRegression
+    fitted, clean : Tensor, shape (B, N)
+        Predictions of all rows, and by other rows of the arm alone, or by its rows of other clusters; neither is kept
+        within the range.
+    """
+
+    data: _Arm
+    regression: OutcomeRegression
+    fitted: Rows
+    clean: Rows
+
+
+def fit_own(
     space: OutcomeSpace,
     keys: Float[Tensor, "B N K"],
     columns: Float[Tensor, "B N L"],
@@ -134,8 +153,8 @@ def fit_outcome(
     storage: Storage,
     name: str,
     clusters: Clusters | None = None,
-) -> FittedOutcome:
-    """Fit the regression of one arm.
+) -> OwnOutcome:
+    """Fit the regression of one arm by its own rows.
 
     Parameters
     ----------
@@ -160,14 +179,14 @@ def fit_outcome(
     # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
     own = rows.take(places).with_features()
     clusters = None if clusters is None or bool((clusters.among(arm > 0) < 2).any()) else clusters
-    data = _Arm(rows, own, places, arm, clusters)
+    data = _Arm(rows, places, arm, alike, clusters)
     by_kernel = data.fit(own.kernel, outcome, multiplier)
     by_columns = data.fit(own.columns, outcome, torch.ones_like(multiplier))
     found = [
         data.predictions(by_kernel, (rows.kernel, own.kernel), outcome),
         data.predictions(by_columns, (rows.columns, own.columns), outcome),
     ]
-    log = _fit_logarithm(data, outcome, multiplier)
+    log = _fit_logarithm(data, own.kernel, outcome, multiplier)
     if log is not None:
         found.append(log[1])
     by_fit, left_out_ones = ([pair[place] for pair in found] for place in (0, 1))
@@ -181,30 +200,56 @@ def fit_outcome(
     fitted, clean = combined(mean, by_fit, shares), combined(without, left_out_ones, shares)
     if clusters is None:
         clean = torch.where(arm > 0, clean, fitted)
-    loo = outcome - clean
-    lower, upper = allowed_range(ends_of(fitted, arm), unexplained_share(outcome, mean, loo, arm))
+    bounds = allowed_range(ends_of(fitted, arm), unexplained_share(outcome, mean, outcome - clean, arm))
     members = Member(by_kernel, shares[0]), Member(by_columns, shares[1])
     logarithm = None if log is None else LogMember(log[0].fit, log[0].link, shares[2], log[0].centre)
-    regression = OutcomeRegression(space, *members, logarithm, lower, upper)
-    means = regression.clip(fitted)
-    return FittedOutcome(regression, rows, means, loo, means if clusters is None else regression.clip(clean))
+    return OwnOutcome(data, OutcomeRegression(space, *members, logarithm, *bounds), fitted, clean)
 
 
-def _fit_logarithm(data: _Arm, outcome: Rows, multiplier: Tables) -> tuple[LogMember, tuple[Rows, Rows]] | None:
+def with_borrowing(own: OwnOutcome, other: OwnOutcome, outcome: Rows) -> FittedOutcome:
+    """The regression of one arm, with what it borrows from the other arm's.
+
+    Nobody's outcome is predicted by a regression that has seen it: not by the other arm's own either.
+    """
+    data, arm, source = own.data, own.data.weights, other.regression
+    columns, lent = data.rows.columns, source.clip(other.fitted)
+    features = columns, columns.take(data.places)
+    response = torch.where(arm > 0, outcome - lent, 0)
+    effect = data.fit(features[1], response, torch.ones_like(own.regression.kernel.share))
+    by_fit, clean = data.predictions(effect, features, response)
+    # The arm's rows alone are judged, of whose outcomes the source knows nothing; with clusters it is asked without.
+    offered = source.clip(other.clean) + clean - own.clean
+    share = borne_out(outcome - own.clean, offered, (arm, data.alike), data.cluster)
+    left = unexplained_share(response, effect.intercept[:, None], response - clean, arm)
+    borrowed = Borrowed(source, effect, *allowed_range(ends_of(by_fit, arm), left), share)
+    kept = share[:, None]
+    means, prognosis = own.regression.clip(own.fitted), own.regression.clip(own.clean)
+    means = means + kept * (lent + borrowed.clip(by_fit) - means)
+    prognosis = torch.where(arm > 0, own.clean, prognosis)
+    regression = ArmRegression(own.regression, borrowed if bool((share > 0).any()) else None)
+    rows, loo = SharedRows(data.rows, other.data.rows), outcome - own.clean - kept * offered
+    return FittedOutcome(regression, rows, means, loo, prognosis)
+
+
+def _fit_logarithm(
+    data: _Arm, own: RowFeatures, outcome: Rows, multiplier: Tables
+) -> tuple[LogMember, tuple[Rows, Rows]] | None:
     """Regression of the outcome's logarithm, of which all is kept, and its predictions; none where no table has one."""
     arm, before = data.weights, Powers.of(outcome, data.weights)
+    if not bool(LogLink.tried(before).any()):
+        return None
     lower, upper = ends_of(outcome, arm)
     links = LogLink.candidates(before, (lower[:, 0], upper[:, 0]))
     link = LogLink.least_skewed(links, before, [Powers.of(one.forward(outcome, arm), arm) for one in links])
     if link is None:
         return None
     response = link.forward(outcome, arm)
-    fit = data.fit(data.own.kernel, response, multiplier)
-    fitted, clean = data.predictions(fit, (data.rows.kernel, data.own.kernel), response)
+    fit = data.fit(own, response, multiplier)
+    fitted, clean = data.predictions(fit, (data.rows.kernel, own), response)
     grown = arm * link.grown(clean)
     total = grown.sum(1)
     link = link.scaled(total / fit.count)
-    centre = data.own.kernel.mean(grown.gather(1, data.places)) / total[:, None]
+    centre = own.mean(grown.gather(1, data.places)) / total[:, None]
     return LogMember(fit, link, torch.ones_like(total), centre), (link.back(fitted), link.back(clean))
 
 
@@ -237,12 +282,18 @@ def member_shares(
     """
     found, shares = clean[0], [torch.ones_like(mean[:, 0])]
     for place, other in enumerate(clean[1:]):
-        ways = (Agreement.of(outcome - found, other - found, rows, cluster).trust for rows in weights)
-        share = torch.minimum(*ways)
+        share = borne_out(outcome - found, other - found, weights, cluster)
         shares = with_share(shares, share if place == 0 or link is None else share * link.used)
         found = found + shares[-1][:, None] * (other - found)
     trust = Agreement.of(outcome - mean, found - mean, weights[0], cluster).trust
     return [trust * share for share in shares]
+
+
+def borne_out(
+    wanted: Rows, offered: Rows, weights: tuple[Rows, Rows], cluster: Int[Tensor, "B N"] | None = None
+) -> Tables:
+    """Share of what is offered that the arm's rows bear out, as they are and as they stand for the other arm's."""
+    return torch.minimum(*(Agreement.of(wanted, offered, rows, cluster).trust for rows in weights))
 
 
 def likeness(arm: Rows, propensity: Rows, treated: int) -> Rows:

@@ -113,6 +113,11 @@ class LogLink:
     level: Tables
     factor: Tables
 
+    @staticmethod
+    def tried(powers: Powers) -> Bool[Tensor, " B"]:
+        """Whether outcomes with these power sums are skewed enough for a logarithm."""
+        return powers.skewness.abs() >= LEAST_SKEWNESS
+
     @classmethod
     def candidates(cls, powers: Powers, ends: tuple[Tables, Tables]) -> list[LogLink]:
         """Links of arms with these power sums, smallest and largest outcomes: one for each of :data:`DISTANCES`.
@@ -126,7 +131,7 @@ class LogLink:
         for distance in DISTANCES:
             shift = distance * sd - lowest
             level = sign * powers.mean + shift
-            top, used = torch.log(highest + shift), powers.skewness.abs() >= LEAST_SKEWNESS
+            top, used = torch.log(highest + shift), cls.tried(powers)
             links.append(cls(used, sign, shift, top, level, torch.ones_like(sd)))
         return links
 

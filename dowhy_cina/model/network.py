@@ -40,8 +40,9 @@ from dowhy_cina.mathematics.ridge import (
 )
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
 from dowhy_cina.model.encoder import ColumnEncoder, column_features, table_features, table_totals
-from dowhy_cina.model.fitting import FittedOutcome, fit_outcome, likeness
+from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, fit_own, likeness, with_borrowing
 from dowhy_cina.model.outcome import ARMS, OutcomeSpace, outcome_keys
+from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.state import (
     ForeignRows,
     Pilot,
@@ -51,7 +52,6 @@ from dowhy_cina.model.state import (
     TableBatch,
     ZeroShot,
     each_tensor,
-    prognostic_scores,
 )
 from dowhy_cina.model.variance import ConditionalHead, VarianceHead
 
@@ -80,11 +80,11 @@ class CinaModel(nn.Module):
         settings = self.settings(table, self.pilot(table)) if held is None else held
         scores, propensity = self.fit_scores(table, settings)
         coordinate = scores.coordinate(propensity)
-        control, treated = (self.fit_outcome(table, settings, scores, propensity, arm) for arm in (0, 1))
+        control, treated = self.fit_outcomes(table, settings, scores, propensity)
         means = (control.means, treated.means)
         own = table.treatment > 0
         loo = torch.where(own, treated.loo_residuals, control.loo_residuals)
-        prognostic = prognostic_scores(table.treatment, table.outcome, (control.apart, treated.apart), loo)
+        prognostic = control.prognosis, treated.prognosis
         pair = self.prognosis(*((score.mean(1), score.std(1, unbiased=False)) for score in prognostic))
         balance = self.balance_space(table, settings, coordinate, pair.coordinates(prognostic))
         return ZeroShot(
@@ -210,17 +210,23 @@ class CinaModel(nn.Module):
         """Multiple of the cross-validated penalty of one arm's outcome regression."""
         return settings.log_multipliers[f"{ARMS[arm]}_penalty"].exp()
 
-    def fit_outcome(
-        self, table: TableBatch, settings: Settings, scores: ScoreModel, propensity: Rows, arm: int
-    ) -> FittedOutcome:
-        """Outcome regression of one arm and what it says of every row."""
+    def fit_outcomes(
+        self, table: TableBatch, settings: Settings, scores: ScoreModel, propensity: Rows
+    ) -> tuple[FittedOutcome, FittedOutcome]:
+        """Outcome regressions of both arms and what they say of every row."""
         coordinate = scores.coordinate(propensity)
         marks, at_marks = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
-        space = self.outcome_space(marks, at_marks, settings, arm)
-        keys, multiplier = space.keys(table.covariates, coordinate), self.outcome_penalty(settings, arm)
-        rows, kept = table.arm(arm), (table.storage, ARMS[arm], table.clusters)
-        alike = likeness(rows, propensity, arm)
-        return fit_outcome(space, keys, table.covariates, table.outcome, rows, alike, multiplier, *kept)
+
+        def own(arm: int) -> OwnOutcome:
+            """Regression of one arm by its own rows."""
+            space = self.outcome_space(marks, at_marks, settings, arm)
+            keys, multiplier = space.keys(table.covariates, coordinate), self.outcome_penalty(settings, arm)
+            rows, kept = table.arm(arm), (table.storage, ARMS[arm], table.clusters)
+            alike = likeness(rows, propensity, arm)
+            return fit_own(space, keys, table.covariates, table.outcome, rows, alike, multiplier, *kept)
+
+        control, treated = own(0), own(1)
+        return with_borrowing(control, treated, table.outcome), with_borrowing(treated, control, table.outcome)
 
     def prognosis(self, control: tuple[Tensor, Tensor], treated: tuple[Tensor, Tensor]) -> ScorePair:
         """Centres and divisors that make the prognostic scores key coordinates, from their means and sd (B,)."""
@@ -275,10 +281,12 @@ class CinaModel(nn.Module):
         propensity = state.scores.fit.predict(RowFeatures(state.scores.kernel, keys, None))
         coordinate = state.scores.coordinate(propensity)
         regressions = [fitted.regression for fitted in state.outcomes]
-        control, treated = (regression.rows(covariates, coordinate) for regression in regressions)
-        means = (regressions[0].predict(control), regressions[1].predict(treated))
-        balance_keys = self.balance_keys(covariates, coordinate, state.prognosis.coordinates(means), settings)
-        return ForeignRows(propensity, means, (control, treated), balance_keys)
+        control, treated = (regression.own.rows(covariates, coordinate) for regression in regressions)
+        outcome_rows = SharedRows(control, treated), SharedRows(treated, control)
+        means = (regressions[0].predict(outcome_rows[0]), regressions[1].predict(outcome_rows[1]))
+        prognosis = regressions[0].own.predict(control), regressions[1].own.predict(treated)
+        balance_keys = self.balance_keys(covariates, coordinate, state.prognosis.coordinates(prognosis), settings)
+        return ForeignRows(propensity, means, outcome_rows, balance_keys)
 
 
 def _pilot_fits(

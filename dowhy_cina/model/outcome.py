@@ -24,7 +24,6 @@ from dowhy_cina.mathematics.columns import ColumnFeatures, RegressionFeatures
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.model.links import LogLink
-from dowhy_cina.model.variance import RowError
 
 Moment = Float[Tensor, "B K"]
 
@@ -74,6 +73,11 @@ class OutcomeRows:
     def take(self, index: Int[Tensor, "B n"]) -> OutcomeRows:
         """Some of the rows of each table."""
         return OutcomeRows(self.kernel.take(index), self.columns.take(index))
+
+    def without_rows(self) -> OutcomeRows:
+        """None of the rows, with nothing of them alive."""
+        kernel = RowFeatures(self.kernel.kernel, self.kernel.keys[:, :0].clone(), None)
+        return OutcomeRows(kernel, ColumnFeatures(self.columns.values[:, :0].clone()))
 
     def with_features(self) -> OutcomeRows:
         """Compute the kernel's features, see :meth:`RowFeatures.with_features`."""
@@ -125,6 +129,16 @@ class Response:
     kernel: Float[Tensor, "B M"]
     linear: Float[Tensor, "B L"]
     logarithm: tuple[LogMember, Float[Tensor, "B 1"], Float[Tensor, "B M"]] | None = None
+
+    def scaled(self, factor: Float[Tensor, "B 1"]) -> Response:
+        """The same times a factor."""
+        log = self.logarithm
+        scaled = None if log is None else (log[0], factor * log[1], factor * log[2])
+        return Response(factor * self.level, factor * self.kernel, factor * self.linear, scaled)
+
+    def with_linear(self, level: Float[Tensor, "B 1"], slope: Float[Tensor, "B L"]) -> Response:
+        """With an addition that is linear in the columns."""
+        return replace(self, level=self.level + level, linear=self.linear + slope)
 
     def of(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
         """Weights of the outcomes of rows of sampling weight one; those of the arm alone mean something."""
@@ -210,7 +224,7 @@ class OutcomeRegression:
         return shares if self.logarithm is None else [*shares, self.logarithm.share]
 
     @property
-    def _among_members(self) -> list[Tables]:
+    def among_members(self) -> list[Tables]:
         """Shares that sum to one; the kernel's is one where nothing is kept."""
         total, tiny = self.trust, torch.finfo(self.trust.dtype).tiny
         shares = [share / total.clamp_min(tiny) for share in self.shares]
@@ -232,6 +246,16 @@ class OutcomeRegression:
         first, size = moment.shape[1] - 1, self.kernel.fit.centre.shape[1]
         return torch.cat([moment[:, : first - size], factor[:, None] * moment[:, first - size :]], 1)
 
+    def columns_of(self, moment: Moment) -> Float[Tensor, "B L"]:
+        """Mean columns of a moment's population."""
+        return self._split(moment)[1]
+
+    @property
+    def moment_size(self) -> int:
+        """Number K of a moment's entries."""
+        features, columns = self.kernel.fit.centre.shape[1], self.linear.fit.centre.shape[1]
+        return features + columns + (0 if self.logarithm is None else 1 + features)
+
     def _split(self, moment: Moment) -> list[Tensor]:
         """Mean features, mean columns and, with a logarithm, the mean slope and the mean of the features times it."""
         sizes = [self.kernel.fit.centre.shape[1], self.linear.fit.centre.shape[1]]
@@ -239,17 +263,10 @@ class OutcomeRegression:
 
     def mean(self, moment: Moment) -> Tables:
         """Mean outcome of a population whose weights sum to one, were no prediction clipped."""
-        departures = zip(self.shares, self._departures(moment), strict=True)
+        departures = zip(self.shares, self.departures(moment), strict=True)
         return self.intercept[:, 0] + sum(share * departure for share, departure in departures)
 
-    def disagreement(self, moment: Moment) -> Tables:
-        """Variance between the members' mean outcomes of a population, each counted by its share among them."""
-        shares, departures = self._among_members, self._departures(moment)
-        average = sum(share * departure for share, departure in zip(shares, departures, strict=True))
-        squares = (share * (departure - average).square() for share, departure in zip(shares, departures, strict=True))
-        return torch.stack(list(squares)).sum(0)
-
-    def _departures(self, moment: Moment) -> list[Tables]:
+    def departures(self, moment: Moment) -> list[Tables]:
         """What each member says of a population whose weights sum to one, less the arm's mean."""
         parts = self._split(moment)
         found = [
@@ -261,16 +278,23 @@ class OutcomeRegression:
         link = self.logarithm.link
         return [*found, parts[2][:, 0] - link.sign * link.shift - self.intercept[:, 0]]
 
-    def response(self, target: Moment, weighted: Moment, share: Tables) -> Response:
-        """How the mean outcome of a target, less a share of that of the arm's weighted rows, weighs the arm's outcomes.
+    def response(self, direction: Moment, left: Tables) -> Response:
+        """How a mean outcome, or a difference of some, weighs the arm's outcomes.
 
-        With the share s and a member's share w, of row i: ``(1 - s) / n + w (phi_i - centre)' (G + penalty)^-1 m``
-        where ``m = target - s weighted - (1 - s) centre``. Where s is the share of the weighted residuals that an
-        augmented estimate takes in, s times the row's own weight completes its weight in that estimate. Predictions by
-        a logarithm are taken to first order, and its shift as given.
+        Where a population's moment is asked for, the direction is that moment and ``left`` is one. Where the moment of
+        the arm's weighted rows is taken off it, times the share s of weighted residuals that an augmented estimate
+        takes in, ``left`` is 1 - s, and s times a row's own weight completes its weight in that estimate. With a
+        member's share w, of row i: ``left / n + w (phi_i - centre)' (G + penalty)^-1 (direction - left centre)``.
+        Predictions by a logarithm are taken to first order, and its shift as given.
+
+        Parameters
+        ----------
+        direction : Tensor, shape (B, K)
+            Moment of weights.
+        left : Tensor, shape (B,)
+            What these weights sum to.
         """
-        parts = self._split(target - share[:, None] * weighted)
-        rest = (1 - share)[:, None]
+        parts, rest = self._split(direction), left[:, None]
         level, slopes = rest / self.kernel.fit.count[:, None], []
         for member, part in zip((self.kernel, self.linear), parts[:2], strict=True):
             slope = member.share[:, None] * member.fit.solve(part - rest * member.fit.centre)
@@ -297,48 +321,40 @@ class OutcomeRegression:
             member.fit.signal_variance * part.square().sum(1)
             for member, part in zip((self.kernel, self.linear), apart[:2], strict=True)
         )
-        straight = self._among_members[1]
+        straight = self.among_members[1]
         return (1 - straight) * kernel + straight * linear
 
-    def posterior_variance(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
-        """Variance of the regression function at rows, averaged over the members by their shares.
+    def posterior_parts(self, rows: OutcomeRows) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
+        """Variance of the regression function at rows, averaged over the members by their shares, in two parts.
 
-        For each, with its kernel scaled to the data's most likely process,
-        ``s^2 [kappa(x, x) - |phi|^2 + penalty (phi - centre)' (G + penalty)^-1 (phi - centre)] + s^2 penalty / n``;
-        that of a logarithm is times the squared slope of the way back.
+        For each, with its kernel scaled to the data's most likely process, what landmarks cannot represent,
+        ``s^2 [kappa(x, x) - |phi|^2]``, and the rest, ``s^2 penalty [(phi - centre)' (G + penalty)^-1 (phi - centre)
+        + 1 / n]``; that of a logarithm is times the squared slope of the way back.
 
         References
         ----------
         Rasmussen and Williams (2006), Gaussian processes for machine learning, Eq. 2.26 and 8.27.
         """
-        unseen, seen = self._posterior_parts(rows)
-        return unseen + seen
-
-    def _posterior_parts(self, rows: OutcomeRows) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
-        """Posterior variance that the landmarks cannot represent, the formula's first two terms, and the rest."""
-        shares = self._among_members
-        unseen, seen = _posterior(self.kernel.fit, rows.kernel, self.space.kernel.diagonal)
-        straight = _posterior(self.linear.fit, rows.columns)[1]
+        shares = self.among_members
+        unseen, seen = posterior_parts(self.kernel.fit, rows.kernel, self.space.kernel.diagonal)
+        straight = posterior_parts(self.linear.fit, rows.columns)[1]
         unseen, seen = unseen * shares[0][:, None], seen * shares[0][:, None] + straight * shares[1][:, None]
         if self.logarithm is not None:
             log = self.logarithm
-            parts = _posterior(log.fit, rows.kernel, self.space.kernel.diagonal)
+            parts = posterior_parts(log.fit, rows.kernel, self.space.kernel.diagonal)
             squared = shares[2][:, None] * log.link.slope(log.fit.predict(rows.kernel)).square()
             unseen, seen = unseen + squared * parts[0], seen + squared * parts[1]
         return unseen, seen
 
-    def error_at(self, rows: OutcomeRows) -> RowError:
-        """What there is to say of the error of predictions at rows."""
-        tiny, shares = torch.finfo(self.intercept.dtype).tiny, self._among_members
-        unseen, seen = self._posterior_parts(rows)
-        posterior = (unseen + seen).clamp_min(tiny)
-        parts = self.parts(rows)
-        by_members, predicted = combined(self.intercept, parts, shares), self.combined(parts)
-        kernel, linear = (member.fit.fitted_variance for member in (self.kernel, self.linear))
-        spread = ((1 - shares[1]) * kernel + shares[1] * linear)[:, None] + seen
-        departure = (predicted - self.intercept).square() / spread.clamp_min(tiny)
-        moved = (by_members - self.clip(predicted)).square() / posterior
-        return RowError(posterior, (seen / posterior).clamp_min(tiny), self.kernel.fit.evidence, departure, moved)
+    @property
+    def fitted_variance(self) -> Tables:
+        """Variance of the fitted values over the arm, averaged over the members; a logarithm's is the kernel's."""
+        straight = self.among_members[1]
+        return (1 - straight) * self.kernel.fit.fitted_variance + straight * self.linear.fit.fitted_variance
+
+    def untrimmed(self, parts: list[Float[Tensor, "B n"]]) -> Float[Tensor, "B n"]:
+        """Predictions that were nothing of the members' departure from the arm's mean withheld."""
+        return combined(self.intercept, parts, self.among_members)
 
     def without_rows(self) -> OutcomeRegression:
         """The same without what can be computed again."""
@@ -355,7 +371,7 @@ def combined(
     return total
 
 
-def _posterior(
+def posterior_parts(
     fit: RidgeFit, rows: RegressionFeatures, diagonal: Tables | None = None
 ) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
     """Posterior variance of a ridge's process: what features leave of the kernel's diagonal, if any, and the rest."""

@@ -20,7 +20,7 @@ from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.kernels import LandmarkKernel, Storage
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.model.fitting import FittedOutcome
-from dowhy_cina.model.outcome import OutcomeRows
+from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.variance import RowError
 
 Arrays = Sequence[npt.NDArray[Any]]
@@ -222,21 +222,13 @@ class ScorePair:
         return [((score - centre) / divisor).clamp(-4, 4) for score, centre, divisor in pairs]
 
 
-def prognostic_scores(
-    treatment: Rows, outcome: Rows, means: tuple[Rows, Rows], loo_residuals: Rows
-) -> tuple[Rows, Rows]:
-    """Predictions of each row for both arms, its own arm's leave-one-out: keys must not know the row's own outcome."""
-    treated, clean = treatment > 0, outcome - loo_residuals
-    return torch.where(treated, means[0], clean), torch.where(treated, clean, means[1])
-
-
 @dataclass(frozen=True)
 class ForeignRows:
     """Propensity, mean outcomes of both arms, the rows of their regressions, and balancing keys of foreign rows."""
 
     propensity: Float[Tensor, "B n"]
     means: tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]
-    outcome_rows: tuple[OutcomeRows, OutcomeRows]
+    outcome_rows: tuple[SharedRows, SharedRows]
     balance_keys: Float[Tensor, "B n K"]
 
 
@@ -254,23 +246,35 @@ def each_tensor(parts: Sequence[Part], function: Callable[[list[Tensor]], Tensor
     Parameters
     ----------
     parts : sequence
-        Dataclasses, tuples, dicts and tensors of one structure; what else is in them is the first one's.
+        Dataclasses, tuples, dicts and tensors of one structure; what else is in them is the first one's. What is in
+        several places of each of them is so in the new structure.
     function : callable
         Takes the tensors of one place, in the order of the parts.
     """
-    first: Any = parts[0]
-    others: Sequence[Any] = parts
-    taken: Any = first
+    return cast(Part, _each_tensor(parts, function, {}))
+
+
+def _each_tensor(
+    parts: Sequence[Any], function: Callable[[list[Tensor]], Tensor], known: dict[tuple[int, ...], Any]
+) -> Any:
+    """:func:`each_tensor`, given what has been made of parts by their identities."""
+    first, place = parts[0], tuple(map(id, parts))
+    if place in known:
+        return known[place]
+    taken = first
     if isinstance(first, Tensor):
-        taken = function(list(others))
+        taken = function(list(parts))
     elif isinstance(first, tuple):
-        taken = tuple(each_tensor(inner, function) for inner in zip(*others, strict=True))
+        taken = tuple(_each_tensor(inner, function, known) for inner in zip(*parts, strict=True))
     elif isinstance(first, dict):
-        taken = {name: each_tensor([part[name] for part in others], function) for name in first}
+        taken = {name: _each_tensor([part[name] for part in parts], function, known) for name in first}
     elif is_dataclass(first) and not isinstance(first, type):
         names = [entry.name for entry in fields(first)]
-        taken = replace(first, **{n: each_tensor([getattr(part, n) for part in others], function) for n in names})
-    return cast(Part, taken)
+        taken = replace(
+            first, **{n: _each_tensor([getattr(part, n) for part in parts], function, known) for n in names}
+        )
+    known[place] = taken
+    return taken
 
 
 def one_table(batch: Part, place: int) -> Part:
@@ -283,10 +287,12 @@ def without_rows(state: ZeroShot) -> ZeroShot:
     empty = state.propensity[:, :0].clone()  # a slice would keep all rows alive
     # Factors that predictions do not need, or that the landmarks give again, are most of what is left.
     fit = replace(state.scores.fit, factor=state.scores.fit.factor[:, :0].clone())
+    control, treated = (fitted.regression.own.without_rows() for fitted in state.outcomes)
+    outcomes = state.outcomes[0].without_rows(control, treated), state.outcomes[1].without_rows(treated, control)
     return replace(
         state,
         scores=replace(state.scores, kernel=state.scores.kernel.compact(), fit=fit),
-        outcomes=(state.outcomes[0].without_rows(), state.outcomes[1].without_rows()),
+        outcomes=outcomes,
         balance_kernel=state.balance_kernel.compact(),
         propensity=empty,
         residuals=empty,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.mathematics.devices import THREADED_ROWS, resolve_device
 from dowhy_cina.mathematics.kernels import KERNELS

@@ -18,8 +18,8 @@ from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import CinaError
 from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, RowFeatures
-from dowhy_cina.model.fitting import MARGIN
 from dowhy_cina.model.outcome import OutcomeRows
+from dowhy_cina.model.sharing import ArmRegression, SharedRows
 from dowhy_cina.model.state import errors_at
 from dowhy_cina.model.variance import ConditionalHead
 
@@ -39,21 +39,24 @@ def analysis():
     return analyse(*draw(), options=EstimatorOptions(landmarks=N))
 
 
-def process(analysis, arm, linear=False):
-    """A member of the arm's regression as a process with a vague intercept, fitted by scikit-learn."""
-    model, table = analysis.function.state.outcomes[arm].regression, analysis._table
-    fit = model.linear.fit if linear else model.kernel.fit
-    signal = float(fit.signal_variance)
+def process(analysis, arm, member):
+    """The kernel's or the linear member of the arm's own regression, or its effect on top of the other arm's, as a
+    process with a vague intercept, fitted by scikit-learn."""
+    fitted, table = analysis.function.state.outcomes[arm].regression, analysis._table
+    fit = fitted.borrowed.effect if member == "effect" else getattr(fitted.own, member).fit
+    signal, space, response = float(fit.signal_variance), fitted.own.space, table.outcome[0].numpy()
     kernel = ConstantKernel(1e5 * signal, "fixed")
-    if linear:
-        kernel = kernel + ConstantKernel(signal, "fixed") * DotProduct(0.0, "fixed")
-    else:
-        for amplitude, scale in zip(model.space.kernel.amplitudes[0].tolist(), HEAD_SCALES, strict=True):
+    if member == "kernel":
+        for amplitude, scale in zip(space.kernel.amplitudes[0].tolist(), HEAD_SCALES, strict=True):
             kernel = kernel + ConstantKernel(signal * amplitude, "fixed") * RBF(scale, "fixed")
+    else:
+        kernel = kernel + ConstantKernel(signal, "fixed") * DotProduct(0.0, "fixed")
+    if member == "effect":
+        response = response - analysis._state.outcomes[1 - arm].prognosis[0].numpy()
     inside = table.treatment[0].numpy() == arm
-    rows = table.covariates[0] if linear else model.space.kernel.landmarks[0]
+    rows = space.kernel.landmarks[0] if member == "kernel" else table.covariates[0]
     regressor = GaussianProcessRegressor(kernel, alpha=signal * float(fit.penalty), optimizer=None)
-    return regressor.fit(rows.numpy()[inside], table.outcome[0].numpy()[inside])
+    return regressor.fit(rows.numpy()[inside], response[inside])
 
 
 def with_head(function, coefficients):
@@ -74,9 +77,9 @@ def test_scikit_learns_gaussian_process(analysis):
         foreign = function.model.foreign_rows(function.state, encoded)
     means, variances, straight = [], [], []
     for arm, fitted in enumerate(function.state.outcomes):
-        model, own = fitted.regression, foreign.outcome_rows[arm]
-        mean, sd = process(analysis, arm).predict(own.kernel.keys[0].numpy(), return_std=True)
-        line, line_sd = process(analysis, arm, linear=True).predict(encoded[0].numpy(), return_std=True)
+        model, own = fitted.regression.own, foreign.outcome_rows[arm].own
+        mean, sd = process(analysis, arm, "kernel").predict(own.kernel.keys[0].numpy(), return_std=True)
+        line, line_sd = process(analysis, arm, "linear").predict(encoded[0].numpy(), return_std=True)
         assert model.logarithm is None
         level, shares = float(model.intercept), [float(share) for share in model.shares]
         straight.append(shares[1] / sum(shares))
@@ -85,11 +88,26 @@ def test_scikit_learns_gaussian_process(analysis):
         means.append(mean.clip(float(model.lower), float(model.upper)))
         one, none = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
         for kept, theirs in (([one, none], sd), ([none, one], line_sd)):
-            ours = model.with_shares(kept).posterior_variance(own)[0]
+            ours = sum(model.with_shares(kept).posterior_parts(own))[0]
             np.testing.assert_allclose(ours.detach(), theirs**2, rtol=0.01)  # the jitter of the landmarks' Gram
     assert any(0.05 < share < 0.95 for share in straight)
-    np.testing.assert_allclose(effects, function.scale * (means[1] - means[0]), atol=1e-3 * function.scale)
-    np.testing.assert_allclose(errors, function.scale * np.sqrt(variances[0] + variances[1]), rtol=0.01)
+    joined = []
+    for arm, fitted in enumerate(function.state.outcomes):
+        borrowed = fitted.regression.borrowed
+        if borrowed is None:
+            joined.append((means[arm], variances[arm], 0.0))
+            continue
+        share = float(borrowed.share)
+        effect, effect_sd = process(analysis, arm, "effect").predict(encoded[0].numpy(), return_std=True)
+        lent = means[1 - arm] + effect.clip(float(borrowed.lower), float(borrowed.upper))
+        variance = variances[1 - arm] + effect_sd**2
+        joined.append(
+            (means[arm] + share * (lent - means[arm]), variances[arm] + share * (variance - variances[arm]), share)
+        )
+    assert max(share for _, _, share in joined) > 0.1
+    difference = function.scale * (joined[1][0] - joined[0][0])
+    np.testing.assert_allclose(effects, difference, atol=1e-3 * function.scale)
+    np.testing.assert_allclose(errors, function.scale * np.sqrt(joined[0][1] + joined[1][1]), rtol=0.01)
 
 
 def test_what_is_said_of_an_error(analysis):
@@ -100,30 +118,31 @@ def test_what_is_said_of_an_error(analysis):
     with torch.no_grad():
         foreign = function.model.foreign_rows(function.state, encoded)
         arms = errors_at(function.state, foreign)
-    for arm, (fitted, said) in enumerate(zip(function.state.outcomes, arms, strict=True)):
-        model, table = fitted.regression, analysis._table
-        own, inside = foreign.outcome_rows[arm], table.treatment[0].numpy() == arm
+    for arm, fitted in enumerate(function.state.outcomes):
+        model, table = fitted.regression.own, analysis._table
+        own, inside = foreign.outcome_rows[arm].own, table.treatment[0].numpy() == arm
+        said = ArmRegression(model, None).error_at(SharedRows(own, own))
         raw = [part[0].numpy() for part in model.parts(own)]
         seen = model.rows(table.covariates, key_coordinate(analysis))
         values = [part[0].numpy()[inside] for part in model.parts(seen)]
         trust, shares = float(model.trust), [float(share) for share in model.shares]
         among = [share / trust for share in shares]
-        np.testing.assert_allclose(said.posterior, model.posterior_variance(own))
+        np.testing.assert_allclose(said.posterior, sum(model.posterior_parts(own)))
         spread = among[0] * values[0].var() + among[1] * values[1].var() + (said.posterior * said.seen)[0].numpy()
         level = table.outcome[0].numpy()[inside].mean()
         by_members, fitted_values = (among[0] * one[0] + among[1] * one[1] for one in (raw, values))
         predicted = level + trust * (by_members - level)
         np.testing.assert_allclose(said.departure[0], (predicted - level) ** 2 / spread, rtol=1e-6)
         ends = level + trust * (np.array([fitted_values.min(), fitted_values.max()]) - level)
-        left = (analysis._state.loo_residuals[0].numpy()[inside] ** 2).mean() / table.outcome[0].numpy()[inside].var()
-        margin = MARGIN * (1 / left - 1) * np.ptp(ends) * np.array([-1, 1])
-        moved = by_members - predicted.clip(*(ends + margin))
+        bounds = float(model.lower), float(model.upper)
+        assert bounds[0] <= ends[0] < ends[1] <= bounds[1]
+        moved = by_members - predicted.clip(*bounds)
         np.testing.assert_allclose(said.moved[0], moved**2 / said.posterior[0].numpy(), atol=1e-9)
         # Every row is a landmark: the landmarks represent the kernel wherever there are rows, and not far away.
         assert (said.seen > 0.95).float().mean() > 0.5
         away = RowFeatures(model.space.kernel, own.kernel.keys + 1e3, None)
-        far = model.error_at(OutcomeRows(away, own.columns))
-        assert (far.seen < said.seen.min()).all()
+        far = OutcomeRows(away, own.columns)
+        assert (ArmRegression(model, None).error_at(SharedRows(far, far)).seen < said.seen.min()).all()
     calibrated = with_head(function, [-1.0, 0.5, 0.5, 0.3, 1.0])
     expected = calibrated.model.conditional(arms).sqrt()[0].numpy()
     np.testing.assert_allclose(calibrated.at(rows)[1], function.scale * expected)
@@ -136,23 +155,23 @@ def key_coordinate(analysis):
 
 
 def test_blocks_change_nothing(analysis, monkeypatch):
-    model, rng = analysis.function.state.outcomes[1].regression, np.random.default_rng(2)
+    model, rng = analysis.function.state.outcomes[1].regression.own, np.random.default_rng(2)
     keys = torch.from_numpy(rng.normal(size=(1, 30, model.space.kernel.landmarks.shape[2])))
     columns = ColumnFeatures(torch.from_numpy(rng.normal(size=(1, 30, 2))))
-    whole = model.posterior_variance(OutcomeRows(RowFeatures.build(model.space.kernel, keys, keep=True), columns))
+    whole = sum(model.posterior_parts(OutcomeRows(RowFeatures.build(model.space.kernel, keys, keep=True), columns)))
     monkeypatch.setattr("dowhy_cina.mathematics.kernels.BLOCK_ENTRIES", 4 * N)
-    parts = model.posterior_variance(OutcomeRows(RowFeatures(model.space.kernel, keys, None), columns))
+    parts = sum(model.posterior_parts(OutcomeRows(RowFeatures(model.space.kernel, keys, None), columns)))
     torch.testing.assert_close(parts, whole)
 
 
 def test_fewer_landmarks_are_no_surer(analysis):
     """What landmarks cannot represent counts as unknown: there the kernel's variance is the prior's or more."""
     few = analyse(*draw(), options=EstimatorOptions(landmarks=10))
-    model = few.function.state.outcomes[0].regression
+    model = few.function.state.outcomes[0].regression.own
     model = model.with_shares([torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
     far = torch.full((1, 1, model.space.kernel.landmarks.shape[2]), 1e3, dtype=torch.float64)
     rows = OutcomeRows(RowFeatures(model.space.kernel, far, None), ColumnFeatures(far[..., :2]))
-    assert float(model.posterior_variance(rows)) >= float(
+    assert float(sum(model.posterior_parts(rows))) >= float(
         model.kernel.fit.signal_variance * model.space.kernel.diagonal
     )
 

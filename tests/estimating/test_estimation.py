@@ -11,10 +11,10 @@ import torch
 
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.estimating.estimation import (
+    arm_weights,
     augmented_contributions,
     augmented_effect,
     moments_of,
-    regression_weights,
     weighted_contributions,
     weighted_effect,
     worst_case,
@@ -23,6 +23,7 @@ from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import balance_arms
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
+from dowhy_cina.model import fitting
 from dowhy_cina.model.links import LEAST_MEAN
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import combined
@@ -31,7 +32,7 @@ from dowhy_cina.model.state import TableBatch
 N, D = 60, 3
 
 
-def draw(tables=2, weighted=False, skewed=False, seed=0):
+def draw(tables=2, weighted=False, skewed=False, seed=8):
     """Confounded tables in standard units; half of the rows are landmarks. The second treated arm may be skewed."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(tables, N, D))
@@ -69,24 +70,19 @@ def case(request, model):
         moments = moments_of(model, table, state, Target("ate", populations(table)["ate"]))
         weights = balance_arms(model, table, state, moments.balance).weights
     if "skewed" in request.param:
-        assert float(state.outcomes[1].regression.logarithm.share[1]) > 0.5
+        assert float(state.outcomes[1].regression.own.logarithm.share[1]) > 0.5
+    borrowed = [fitted.regression.borrowed for fitted in state.outcomes]
+    assert float(borrowed[1].share.max()) > 0.7
+    assert (borrowed[0] is None) == (request.param == "weighted")
     assert tables_without_logarithm(state) == ([0] if "skewed" in request.param else [0, 1])
     return table, state, moments, weights
 
 
 def tables_without_logarithm(state):
     """Places of the tables both of whose regressions are linear in the outcomes."""
-    shares = [fitted.regression.logarithm.share for fitted in state.outcomes if fitted.regression.logarithm is not None]
+    logarithms = [fitted.regression.own.logarithm for fitted in state.outcomes]
+    shares = [logarithm.share for logarithm in logarithms if logarithm is not None]
     return [b for b in range(2) if not any(share[b] for share in shares)]
-
-
-def unclipped(state, table):
-    """The state with the regressions' own predictions in the place of those cut to the arms' ranges."""
-    regressions = [fitted.regression for fitted in state.outcomes]
-    means = [one.combined(one.parts(fitted.rows)) for one, fitted in zip(regressions, state.outcomes, strict=True)]
-    residuals = table.outcome - torch.where(table.treatment > 0, means[1], means[0])
-    outcomes = [dataclasses.replace(fitted, means=mean) for fitted, mean in zip(state.outcomes, means, strict=True)]
-    return dataclasses.replace(state, outcomes=tuple(outcomes), residuals=residuals)
 
 
 # Moments
@@ -99,12 +95,16 @@ def test_moments_are_means_over_the_population(model, case):
         expected = (population[..., None] * state.balance_features).sum(1)
         torch.testing.assert_close(moments.balance.features, expected)
         for ours, fitted in zip(moments.outcomes, state.outcomes, strict=True):
-            rows = fitted.rows.kernel
-            parts = [rows.kernel.features(rows.keys), fitted.rows.columns.values]
-            if fitted.regression.logarithm is not None:
-                link, log = fitted.regression.logarithm.link, fitted.regression.logarithm.fit.predict(rows)
-                slope = (link.sign * link.factor)[:, None] * log.exp()
-                parts += [slope[..., None], slope[..., None] * parts[0]]
+            parts, asked = [], [(fitted.regression.own, fitted.rows.own)]
+            if fitted.regression.borrowed is not None:
+                asked.append((fitted.regression.borrowed.source, fitted.rows.other))
+            for one, seen in asked:
+                features = seen.kernel.kernel.features(seen.kernel.keys)
+                parts += [features, seen.columns.values]
+                if one.logarithm is not None:
+                    link, log = one.logarithm.link, one.logarithm.fit.predict(seen.kernel)
+                    slope = (link.sign * link.factor)[:, None] * log.exp()
+                    parts += [slope[..., None], slope[..., None] * features]
             expected = (population[..., None] * torch.cat(parts, 2)).sum(1)
             torch.testing.assert_close(ours, expected, atol=1e-8, rtol=1e-9)
         torch.testing.assert_close(moments.effects, state.means[1] - state.means[0])
@@ -195,14 +195,29 @@ def predictions(fitted, rows, outcome, at):
 
 def written_out(table, state, fitted_at, moments, weights, share, outcome):
     """The augmented estimate from fits to ``outcome`` that no range cuts; weights and all shares stay."""
-    total = 0
+
+    def own(arm):
+        """What an arm's own regression says of the table's rows and of the target's."""
+        fitted, rows = state.outcomes[arm], table.arm(arm)
+        regression = fitted.regression.own
+        known = SimpleNamespace(regression=regression, rows=fitted.rows.own, outcome=table.outcome)
+        inside, outside, level = predictions(known, rows, outcome, fitted_at[arm].own)
+        return [combined(level, parts, regression.shares) for parts in (inside, outside)]
+
+    total, by_own = 0, (own(0), own(1))
     for arm, fitted in enumerate(state.outcomes):
-        rows, shares = table.arm(arm), fitted.regression.shares
-        known = SimpleNamespace(regression=fitted.regression, rows=fitted.rows, outcome=table.outcome)
-        inside, outside, level = predictions(known, rows, outcome, fitted_at[arm])
-        residuals = outcome - combined(level, inside, shares)
-        plug_in = (moments.weights * combined(level, outside, shares)).sum(1)
-        total = total + (2 * arm - 1) * (plug_in + share * (weights * (rows > 0) * residuals).sum(1))
+        rows, borrowed = table.arm(arm), fitted.regression.borrowed
+        inside, outside = by_own[arm]
+        columns = fitted.rows.own.columns, fitted_at[arm].own.columns
+        if borrowed is not None:
+            left = gram_statistics(columns[0], outcome - by_own[1 - arm][0], rows)
+            effect, kept = fit_ridge(left, borrowed.effect.penalty), borrowed.share[:, None]
+            inside, outside = (
+                mean + kept * (lent + effect.predict(at) - mean)
+                for mean, lent, at in zip(by_own[arm], by_own[1 - arm], columns, strict=True)
+            )
+        plug_in = (moments.weights * outside).sum(1)
+        total = total + (2 * arm - 1) * (plug_in + share * (weights * (rows > 0) * (outcome - inside)).sum(1))
     return total
 
 
@@ -219,7 +234,8 @@ def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share
     else:
         moments = moments_of(model, table, state, Target(target, populations(table)[target]))
     shares = torch.full((2,), share, dtype=torch.float64)
-    ours = regression_weights(table, state, moments, weights, shares)
+    control, treated = (arm_weights(table, state, moments, weights, shares, arm) for arm in (0, 1))
+    ours = treated - control
     linear = tables_without_logarithm(state)
     width = 0.5 if len(linear) == 2 else 1e-5
     for row in range(N):
@@ -234,9 +250,12 @@ def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share
         torch.testing.assert_close(total, torch.full_like(total, 2.0 * arm - 1), atol=1e-8, rtol=0)
 
 
-def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(model, case):
+def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(model, case, monkeypatch):
     table, state, _, weights = case
-    free = unclipped(state, table)
+    infinite = torch.full((2, 1), torch.inf, dtype=torch.float64)
+    monkeypatch.setattr(fitting, "allowed_range", lambda ends, unexplained: (-infinite, infinite))
+    with torch.no_grad():
+        free = model(table)
     for population in populations(table).values():
         moments = moments_of(model, table, free, Target("rows", population))
         found = augmented_effect(table, free, moments, weights)
@@ -256,7 +275,7 @@ def test_the_least_outcome_of_a_logarithm_is_one_of_many(seed):
     table, state = analysis._table, analysis._state
     with torch.no_grad():
         found = Estimation(analysis._model, table, state, Target.named("ate", table, state)).contributions
-    assert float(state.outcomes[0].regression.logarithm.share) > 0.5
+    assert float(state.outcomes[0].regression.own.logarithm.share) > 0.5
     least = torch.where(table.treatment < 1, table.outcome, torch.inf).argmin()
     assert float(found.outcome_weights[0, least].abs()) < 0.2
 

@@ -132,7 +132,7 @@ def test_no_error_at_all():
 
 @pytest.fixture(scope="module")
 def case():
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(13)
     x = rng.normal(size=(2, 70, 2))
     t = (rng.random((2, 70)) < 1 / (1 + np.exp(-x[..., 0]))).astype(float)
     y = np.sin(x[..., 0]) + 0.5 * t + 0.3 * rng.normal(size=(2, 70))
@@ -153,37 +153,62 @@ def test_smaller_arm(case):
     assert found.smaller_arm.tolist() == [min(count, 70 - count) for count in treated]
 
 
+def square(difference, features):
+    """Squared imbalance of a difference of weights."""
+    return difference @ (features @ features.T) @ difference
+
+
 def test_imbalance_of_the_outcome_weights_by_grams(case):
+    """Own members miss what an arm's own rows miss, what is borrowed and the balancing layer what all rows do."""
     table, state, found, parts = case
-    regression, balance, straight = np.zeros(2), np.zeros(2), ([], [])
+    regression, balance, lent_shares, lines = np.zeros(2), np.zeros(2), [], []
     for arm in (0, 1):
         fitted, inside = state.outcomes[arm], (table.treatment == arm).double()
-        kernel, linear = fitted.regression.kernel, fitted.regression.linear
-        assert fitted.regression.logarithm is None
-        difference = (found.moments.weights - (2 * arm - 1) * found.contributions.outcome_weights * inside).numpy()
+        borrowed = fitted.regression.borrowed
+        weights, target = found.contributions.arm_weights[arm], found.moments.weights
+        own, everywhere = (target - weights * inside).numpy(), (target - weights).numpy()
         for b in range(2):
-            phi = fitted.rows.kernel.kernel.features(fitted.rows.kernel.keys)[b].numpy()
             x, psi = table.covariates[b].numpy(), state.balance_features[b].numpy()
-            d, sampling = difference[b], table.arm(arm)[b].numpy()
-            straight[arm].append(float(linear.share[b] / (kernel.share[b] + linear.share[b])))
-            for share, fit, z in ((1 - straight[arm][b], kernel.fit, phi), (straight[arm][b], linear.fit, x)):
-                regression[b] += share * float(fit.signal_variance[b]) * (d @ (z @ z.T) @ d)
+            missed = []
+            for one, rows, d in (
+                (fitted.regression.own, fitted.rows.own, own[b]),
+                (state.outcomes[1 - arm].regression.own, fitted.rows.other, everywhere[b]),
+            ):
+                assert one.logarithm is None
+                phi = rows.kernel.kernel.features(rows.kernel.keys)[b].numpy()
+                straight = float(one.linear.share[b] / (one.kernel.share[b] + one.linear.share[b]))
+                lines.append(straight)
+                by_kernel = float(one.kernel.fit.signal_variance[b]) * square(d, phi)
+                by_line = float(one.linear.fit.signal_variance[b]) * square(d, x)
+                missed.append((1 - straight) * by_kernel + straight * by_line)
+            lent_shares.append(0.0 if borrowed is None else float(borrowed.share[b]))
+            if borrowed is not None:
+                effect = float(borrowed.effect.signal_variance[b]) * square(own[b], x)
+                missed[0] += lent_shares[-1] * (missed[1] + effect - missed[0])
+            regression[b] += missed[0]
+            sampling = table.arm(arm)[b].numpy()
             unexplained = np.average(state.loo_residuals[b].numpy() ** 2, weights=sampling)
-            balance[b] += unexplained * (d @ (psi @ psi.T) @ d) / float(state.balance_kernel.diagonal[b])
-    assert any(0.01 < share < 0.99 for shares in straight for share in shares)
+            balance[b] += unexplained * square(everywhere[b], psi) / float(state.balance_kernel.diagonal[b])
+    assert max(lent_shares) > 0.1
+    assert any(0.01 < straight < 0.99 for straight in lines)
     np.testing.assert_allclose(parts["regression"], regression, rtol=1e-5)
     np.testing.assert_allclose(parts["balance"], balance, rtol=1e-5)
 
 
 def test_what_members_disagree_on(case):
-    """Variance between what the kernel's and the linear member say of the target, of both arms."""
+    """Variance between what the kernel's member, the linear one and the borrowed say of the target, of both arms."""
     _, state, found, parts = case
     expected = torch.zeros(2).double()
     for fitted in state.outcomes:
-        regression, q = fitted.regression, found.moments.weights
-        kernel, linear = ((q * one).sum(1) for one in regression.parts(fitted.rows))
-        share = regression.linear.share / (regression.kernel.share + regression.linear.share)
-        expected += share * (1 - share) * (kernel - linear).square()
+        own, borrowed, q = fitted.regression.own, fitted.regression.borrowed, found.moments.weights
+        said = [*own.parts(fitted.rows.own)]
+        shares = [member.share / (own.kernel.share + own.linear.share) for member in (own.kernel, own.linear)]
+        if borrowed is not None:
+            said.append(borrowed.unclipped(fitted.rows))
+            shares = [*((1 - borrowed.share) * share for share in shares), borrowed.share]
+        means = torch.stack([(q * one).sum(1) for one in said])
+        parted = torch.stack(shares)
+        expected += (parted * (means - (parted * means).sum(0)).square()).sum(0)
     torch.testing.assert_close(parts["members"], expected, rtol=1e-8, atol=1e-12)
     assert (expected > 0).any()
 

@@ -201,7 +201,7 @@ def test_a_gpu_computes_in_double_precision():
 
 MAPPED = """
 import ctypes, torch
-from dowhy_cina.mathematics.devices import freed_memory_kept, keep_freed_memory
+from dowhy_cina.mathematics.devices import keep_freed_memory
 
 class Info(ctypes.Structure):
     names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
@@ -231,9 +231,3 @@ def test_freed_memory_is_kept_for_the_next_block():
     code = "keep_freed_memory()\nprint(is_mapped())"
     assert run_with(code) == ["False"]
     assert run_with(code, MALLOC_MMAP_THRESHOLD_="131072") == ["True"]  # the caller's own setting stands
-
-
-@needs_glibc
-def test_a_process_that_returns_memory_keeps_it_for_a_while():
-    code = "print(is_mapped())\nwith freed_memory_kept():\n    print(is_mapped())\nprint(is_mapped())"
-    assert run_with(code, MALLOC_TRIM_THRESHOLD_="65536") == ["True", "False", "True"]

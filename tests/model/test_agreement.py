@@ -66,6 +66,12 @@ def test_all_and_nothing():
         assert (Agreement.of(wanted, given, rows).trust == 0).all()
 
 
+def test_rounding_is_no_offer():
+    (wanted, offered), rows = draw(1.5), torch.ones(2, N, dtype=torch.float64)
+    assert (Agreement.of(wanted, 1e-4 * offered, rows).trust == 1).all()
+    assert (Agreement.of(wanted, 1e-12 * offered, rows).trust == 0).all()
+
+
 def test_one_outcome_does_not_vouch_for_the_others():
     """A single outlier that is followed by chance, in otherwise plain noise, brings a slope but no trust."""
     (wanted, offered), rows = draw(0.0), torch.ones(2, N, dtype=torch.float64)

@@ -5,6 +5,8 @@ Letters: N rows, D covariates.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,9 @@ import dowhy_cina
 from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.kernels import LandmarkKernel, Storage
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
-from dowhy_cina.model.fitting import MARGIN, allowed_range, fit_outcome, likeness, member_shares, with_share
+from dowhy_cina.model.fitting import MARGIN, allowed_range, fit_own, likeness, member_shares, with_share
 from dowhy_cina.model.outcome import OutcomeSpace
+from dowhy_cina.model.sharing import ArmRegression, SharedRows
 
 N, D = 120, 3
 ONE = torch.ones(1, dtype=torch.float64)
@@ -30,7 +33,15 @@ def fit(x, y, arm=None, cluster=None):
     weights = torch.ones_like(outcome) if arm is None else torch.from_numpy(arm)
     clusters = None if cluster is None else Clusters.of(torch.from_numpy(cluster)[None])
     weights = weights if clusters is None else weights * clusters.share
-    return fit_outcome(space, keys, columns, outcome, weights, weights, ones, Storage(), "control", clusters)
+    found = fit_own(space, keys, columns, outcome, weights, weights, ones, Storage(), "control", clusters)
+    regression, rows = found.regression, found.data.rows
+    return SimpleNamespace(
+        regression=regression,
+        rows=rows,
+        means=regression.clip(found.fitted),
+        loo_residuals=outcome - found.clean,
+        moment=lambda weights: regression.moment(rows, weights),
+    )
 
 
 def kept(found):
@@ -199,8 +210,8 @@ def test_numbers_are_finite_and_predictions_in_range(outcome, rows):
     weights = torch.full((1, N), 1 / N, dtype=torch.float64)
     moment = found.moment(weights)
     regression = found.regression
-    said = regression.error_at(found.rows)
-    response = regression.response(moment, found.moment(torch.from_numpy(arm / arm.sum())), 0.4 * ONE)
+    said = ArmRegression(regression, None).error_at(SharedRows(found.rows, found.rows))
+    response = regression.response(moment - 0.4 * found.moment(torch.from_numpy(arm / arm.sum())), 0.6 * ONE)
     values = [found.means, found.loo_residuals, moment, regression.mean(moment), *vars(said).values()]
     values.append(response.of(found.rows))
     assert all(torch.isfinite(value).all() for value in values)

@@ -15,7 +15,7 @@ from dowhy_cina.mathematics.kernels import HEAD_SCALES, JITTER
 from dowhy_cina.mathematics.means import MeansTarget
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model.agreement import Agreement
-from dowhy_cina.model.state import TableBatch, prognostic_scores, without_rows
+from dowhy_cina.model.state import TableBatch, without_rows
 
 N, D = 80, 4
 
@@ -216,17 +216,13 @@ def test_own_outcome_does_not_enter_own_prognostic_scores(model, fixed_penalty, 
     monkeypatch.setattr("dowhy_cina.model.links.LEAST_SKEWNESS", float("inf"))
     monkeypatch.setattr(Agreement, "trust", property(lambda self: torch.full_like(self.squares, 0.7)))
     seen = []
-
-    def spy(*given):
-        seen.append(prognostic_scores(*given))
-        return seen[-1]
-
-    monkeypatch.setattr("dowhy_cina.model.network.prognostic_scores", spy)
     changed = table.outcome.clone()
     changed[:, row] += 5
     for outcome in (table.outcome, changed):
         with torch.no_grad():
-            model(dataclasses.replace(table, outcome=outcome))
+            state = model(dataclasses.replace(table, outcome=outcome))
+        assert all(float(fitted.regression.borrowed.share[0]) == 0.7 for fitted in state.outcomes)
+        seen.append([fitted.prognosis for fitted in state.outcomes])
     before, after = seen
     for arm in (0, 1):
         assert float(after[arm][0, row]) == pytest.approx(float(before[arm][0, row]), abs=1e-8)
@@ -282,14 +278,15 @@ def test_own_rows_as_foreign_rows_are_plain_predictions(model):
     )
     np.testing.assert_allclose(rows.propensity[0], expected, atol=1e-6)
     assert (rows.propensity - state.propensity).abs().max() > 1e-3  # not leave-one-out
+    means = []
     for arm, outcome in enumerate(state.outcomes):
         inside = table.treatment[0].numpy() == arm
         with torch.no_grad():
-            space = outcome.regression.space
+            space = outcome.regression.own.space
             fit_keys = space.keys(table.covariates, state.scores.coordinate(state.propensity))
             at = space.keys(table.covariates, coordinate)
-        assert torch.equal(rows.outcome_rows[arm].kernel.keys, at)
-        regression, y = outcome.regression, table.outcome[0].numpy()[inside]
+        assert torch.equal(rows.outcome_rows[arm].own.kernel.keys, at)
+        regression, y = outcome.regression.own, table.outcome[0].numpy()[inside]
         by_kernel = dense(
             fit_keys[0].numpy()[inside],
             y,
@@ -305,6 +302,17 @@ def test_own_rows_as_foreign_rows_are_plain_predictions(model):
             float(share) * (part - y.mean()) for share, part in zip(regression.shares, parts, strict=True)
         )
         expected = expected.clip(float(regression.lower), float(regression.upper))
+        ours = regression.predict(rows.outcome_rows[arm].own)[0].detach()
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+        means.append(expected)
+    for arm, outcome in enumerate(state.outcomes):
+        borrowed, inside = outcome.regression.borrowed, table.treatment[0].numpy() == arm
+        expected = means[arm]
+        if borrowed is not None:
+            left = table.outcome[0].numpy() - state.outcomes[1 - arm].prognosis[0].numpy()
+            effect = Ridge(float(borrowed.effect.penalty)).fit(table.covariates[0].numpy()[inside], left[inside])
+            lent = effect.predict(table.covariates[0].numpy()).clip(float(borrowed.lower), float(borrowed.upper))
+            expected = expected + float(borrowed.share) * (means[1 - arm] + lent - expected)
         np.testing.assert_allclose(rows.means[arm][0], expected, atol=1e-5)
     assert rows.balance_keys.shape == (1, 40, D + 3)
 
@@ -334,9 +342,14 @@ def test_foreign_rows_need_no_row_of_the_table(model):
         small = without_rows(state)
         same_rows(model.foreign_rows(small, table.covariates), model.foreign_rows(state, table.covariates))
     kept = [small.propensity, *small.means, small.residuals, small.loo_residuals, small.balance_features]
-    kept += [values for o in small.outcomes for values in (o.rows.kernel.keys, o.rows.columns.values)]
+    kept += [
+        values
+        for o in small.outcomes
+        for rows in (o.rows.own, o.rows.other)
+        for values in (rows.kernel.keys, rows.columns.values)
+    ]
     assert all(value.shape[1] == 0 for value in kept)
-    assert all(outcome.rows.kernel.kept is None for outcome in small.outcomes)
+    assert all(outcome.rows.own.kernel.kept is None for outcome in small.outcomes)
 
 
 def test_predictions_stay_in_the_arms_range(model):
@@ -345,9 +358,15 @@ def test_predictions_stay_in_the_arms_range(model):
         state = model(table)
         rows = model.foreign_rows(state, 100 * table.covariates)
     for arm, outcome in enumerate(state.outcomes):
+        own, borrowed = outcome.regression.own, outcome.regression.borrowed
+        source = state.outcomes[1 - arm].regression.own
+        ends = torch.stack([own.lower, own.upper])
+        if borrowed is not None:
+            lent = torch.stack([source.lower + borrowed.lower, source.upper + borrowed.upper])
+            ends = ends + borrowed.share[:, None] * (lent - ends)
         for means in (rows.means[arm], state.means[arm]):
-            assert (means >= outcome.regression.lower).all()
-            assert (means <= outcome.regression.upper).all()
+            assert (means >= ends[0] - 1e-12).all()
+            assert (means <= ends[1] + 1e-12).all()
 
 
 # Numerics

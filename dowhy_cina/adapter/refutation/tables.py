@@ -8,13 +8,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.adapter.estimator import CinaEstimator
 from dowhy_cina.adapter.host import RANDOM_COMMON_CAUSE, FittedTable, resolve, rows_equal, single
 from dowhy_cina.calls.batch import EncodedTable, HeldSettings

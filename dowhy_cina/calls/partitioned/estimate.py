@@ -19,6 +19,7 @@ from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arm
 from dowhy_cina.calls.partitioned.model import forward
 from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, chance, is_empty, outcome_rows
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
+from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
@@ -26,7 +27,7 @@ from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
 from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sums, t_inference
 from dowhy_cina.mathematics.kernels import block_rows, places_of
 from dowhy_cina.model.checkpoint import load_model
-from dowhy_cina.model.outcome import Response
+from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import Arm, Arms, support_limit
 from dowhy_cina.results.effect import PartitionedResult, Plan
@@ -65,8 +66,8 @@ def residual_sums(
     }
     for arm in (0, 1):
         rows, own = arm_rows(part, arm), places_of(arm_rows(part, arm))
-        seen = outcome_rows(part, state.propensity, fitted, arm, own)
-        sums[f"moment{arm}"] = fitted.regressions[arm].moment(seen, balancing.gather(1, own))
+        seen = shared_rows(part, state.propensity, fitted, arm, own)
+        sums[f"moment{arm}"] = fitted.arms[arm].moment(seen, balancing.gather(1, own))
         sums[f"loo{arm}"] = (rows * balancing * state.loo_residuals).sum(1)
         sums[f"squares{arm}"] = (rows * state.loo_residuals.square()).sum(1)
         sums[f"kish{arm}"] = (rows * balancing.square()).sum(1)
@@ -82,7 +83,7 @@ def contribution_sums(
     fitted: Fitted,
     shares: TargetShares,
     effect: Effect,
-    responses: list[Response],
+    responses: list[ArmResponse],
     loo: list[Tensor],
 ) -> Sums:
     """Squares of each row's contribution to the error, and the features that the outcome weights reach."""
@@ -90,14 +91,18 @@ def contribution_sums(
         return {}
     sums: Sums = {}
     balance = arm_features(part, state, fitted)
+    seen = [outcome_rows(part, state.propensity, fitted, arm) for arm in (0, 1)]
     scatter = torch.zeros_like(balancing)
+    means = torch.where(part.treatment > 0, loo[1][:, None], loo[0][:, None])
     for arm, response in enumerate(responses):
-        places = places_of(arm_rows(part, arm))
-        rows = outcome_rows(part, state.propensity, fitted, arm, places)
-        inside = effect.shrinkage[:, None] * balancing.gather(1, places) + response.of(rows)
-        own = torch.zeros_like(balancing).scatter(1, places, inside)
-        sums[f"outcome{arm}"], sums[f"balance{arm}"] = fitted.regressions[arm].moment(rows, inside), balance.mean(own)
-        scatter = scatter + (2 * arm - 1) * own * (state.loo_residuals - loo[arm][:, None])
+        rows = arm_rows(part, arm)
+        weights = rows * (effect.shrinkage[:, None] * balancing + response.own.of(seen[arm]))
+        if response.lent is not None:
+            weights = weights + (1 - rows) * response.lent.of(seen[1 - arm])
+        by_arm = SharedRows(seen[arm], seen[1 - arm])
+        sums[f"outcome{arm}"] = fitted.arms[arm].moment(by_arm, rows * weights, weights)
+        sums[f"balance{arm}"] = balance.mean(weights)
+        scatter = scatter + (2 * arm - 1) * weights * (state.loo_residuals - means)
     deviation = shares.target(part) * (state.means[1] - state.means[0] - effect.plug_in[:, None])
     squares = scatter.square()
     return {
@@ -237,20 +242,15 @@ def _effect(
     coding: Coding,
     level: float,
 ) -> dict[str, Any]:
-    """Value, inference, balance and overlap, by three more passes."""
+    """Value, inference, balance and overlap, by three more passes, or four where an arm borrows."""
     names = ["encoded", "state", "weights"]
     limits = [support_limit(means[f"chances{1 - k}"].least.numpy(), counts[1 - k], sum(counts)) for k in (0, 1)]
     found = partitions.run(residual_sums, names, fitted=fitted, shares=shares, limits=limits)
     effect = augmented(found["plug_in"], found["correction"], found["noise"])
-    control, treated = (
-        shares.share[0] * means[f"moments{arm}0"] + shares.share[1] * means[f"moments{arm}1"] for arm in (0, 1)
-    )
     empty = effect.value.new_zeros(1, 0)
-    moments = Moments(balanced.target, (control, treated), empty, empty)
-    responses = [
-        regression.response(moments.outcomes[arm], found[f"moment{arm}"], effect.shrinkage)
-        for arm, regression in enumerate(fitted.regressions)
-    ]
+    moments = Moments(balanced.target, moments_of(means, fitted, shares.share), empty, empty)
+    weighted = [found[f"moment{arm}"] for arm in (0, 1)]
+    responses = arm_responses(partitions, fitted, moments.outcomes, weighted, effect.shrinkage)
     loo = [found[f"loo{arm}"] for arm in (0, 1)]
     shared = {"fitted": fitted, "shares": shares, "effect": effect, "responses": responses, "loo": loo}
     noise = partitions.run(contribution_sums, names, None, **shared)
@@ -258,35 +258,42 @@ def _effect(
         Reached(noise[f"outcome{arm}"], noise[f"balance{arm}"], found[f"squares{arm}"] / counts[arm]) for arm in (0, 1)
     ]
     assert fitted.balance_kernel is not None
-    regressions = (fitted.regressions[0], fitted.regressions[1])
+    regressions = (fitted.arms[0], fitted.arms[1])
     bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
     sizes = torch.tensor([[min(counts)], [len(coding.preprocessor.names_out)]], dtype=torch.float64)
     variance = fitted.model.variance(noise["total"], bias, *sizes)
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))
     value, error = float(effect.value) * coding.scale, float(variance.sqrt()) * coding.scale
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
-    distance = [
-        sum(float((mean - balanced.target.features).norm()) for mean in pair)
-        for pair in (balanced.uniform, balanced.means)
-    ]
     return {
         "value": value,
         "standard_error": None if interval is None else error,
         "confidence_interval": interval,
         "p_value": p_value,
         "outcome_scale": coding.scale,
-        "duality_gap": balanced.gap,
-        "minimised_bias": balanced.size * coding.scale,
-        "lowest_bias": balanced.lowest * coding.scale,
-        "worst_case_bias": distance[1] * coding.scale,
-        "worst_case_bias_before": distance[0] * coding.scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
+        **_certificate(balanced, coding.scale),
         **_overlap(
             _sum_arms(found, shares, counts),
             _balance(partitions, coding),
             relative_width(interval, coding.outcome_range),
         ),
+    }
+
+
+def _certificate(balanced: Balanced, scale: float) -> dict[str, float]:
+    """How well the weights balance, in the outcome's unit."""
+    before, after = (
+        sum(float((mean - balanced.target.features).norm()) for mean in pair)
+        for pair in (balanced.uniform, balanced.means)
+    )
+    return {
+        "duality_gap": balanced.gap,
+        "minimised_bias": balanced.size * scale,
+        "lowest_bias": balanced.lowest * scale,
+        "worst_case_bias": after * scale,
+        "worst_case_bias_before": before * scale,
     }
 
 

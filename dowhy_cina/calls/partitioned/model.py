@@ -13,14 +13,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, combinations, fit_outcomes, is_empty
+from dowhy_cina.calls.partitioned.outcomes import (
+    Fitted,
+    OwnState,
+    RowState,
+    arm_rows,
+    combinations,
+    fit_outcomes,
+    is_empty,
+)
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
+from dowhy_cina.calls.partitioned.sharing import fit_borrowing, with_borrowing
 from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.model.fitting import ends_of, leave_one_out
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import ScoreModel, Settings, TableBatch, prognostic_scores
+from dowhy_cina.model.state import ScoreModel, Settings, TableBatch
 
 Rows = Float[Tensor, "1 n"]
 #: Candidates for the logarithms of the control and of the treated arm.
@@ -62,23 +71,19 @@ def scores_of(
     return propensity, sums
 
 
-def guard(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[RowState, Sums]:
-    """Means within the ranges that are allowed, and the spread of prognostic scores."""
+def finish(part: EncodedPart, own: OwnState, fitted: Fitted) -> tuple[RowState, Sums]:
+    """What is known of rows in the end, and the spread of prognostic scores."""
     if is_empty(part):
-        return state, {}
-    control, treated = (regression.clip(mean) for regression, mean in zip(fitted.regressions, state.means, strict=True))
-    state = replace(state, means=(control, treated))
-    return state, {"prognosis": Spread.of(torch.cat(_prognosis(part, state)).T)}
-
-
-def _prognosis(part: EncodedPart, state: RowState) -> tuple[Rows, Rows]:
-    return prognostic_scores(part.treatment, part.outcome, state.means, state.loo_residuals)
+        nothing = own.propensity
+        return RowState(nothing, (nothing, nothing), nothing, (nothing, nothing)), {}
+    state = with_borrowing(part, own, fitted)
+    return state, {"prognosis": Spread.of(torch.cat(state.prognosis).T)}
 
 
 def balance_keys(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Tensor, "1 n K"]:
     """Keys of a partition's rows in the balancing layer."""
     assert fitted.pair is not None
-    coordinates = fitted.pair.coordinates(_prognosis(part, state))
+    coordinates = fitted.pair.coordinates(state.prognosis)
     coordinate = fitted.scores.coordinate(state.propensity)
     return fitted.model.balance_keys(part.covariates, coordinate, coordinates, fitted.settings)
 
@@ -121,11 +126,12 @@ def forward(
     ]
     fitted = Fitted(model, settings, scores, (spaces[0], spaces[1]), (links[0], links[1]))
     fitted, found, raw = fit_outcomes(partitions, fitted, (marks, mark_propensity))
-    mark_state = combinations(marks, raw, fitted)[0]
-    spread = partitions.run(guard, ["encoded", "combined"], "state", fitted=fitted)["prognosis"]
-    partitions.forget("combined")
+    mark_own = combinations(marks, raw, fitted)[0]
+    fitted = fit_borrowing(partitions, fitted)
+    spread = partitions.run(finish, ["encoded", "own"], "state", fitted=fitted)["prognosis"]
+    partitions.forget("own")
     moments = list(zip(spread.mean[:, None], spread.sd[:, None], strict=True))
     fitted = replace(fitted, pair=model.prognosis(moments[0], moments[1]))
-    mark_state = guard(marks, mark_state, fitted)[0]
+    mark_state = finish(marks, mark_own, fitted)[0]
     balance = LandmarkKernel(balance_keys(marks, mark_state, fitted), settings.treatment_amplitudes)
     return replace(fitted, balance_kernel=balance), found

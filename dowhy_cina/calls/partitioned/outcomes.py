@@ -28,6 +28,7 @@ from dowhy_cina.model.outcome import (
     OutcomeSpace,
     combined,
 )
+from dowhy_cina.model.sharing import ArmRegression
 from dowhy_cina.model.state import ScoreModel, ScorePair, Settings
 
 Rows = Float[Tensor, "1 n"]
@@ -50,6 +51,9 @@ class Fitted:
     links : tuple of LogLink or None
         Of their logarithms.
     regressions : tuple of OutcomeRegression
+        By the arms' own rows.
+    arms : tuple of ArmRegression
+        The same with what the arms borrow.
     balance_kernel : LandmarkKernel
     """
 
@@ -59,6 +63,7 @@ class Fitted:
     spaces: tuple[OutcomeSpace, OutcomeSpace]
     links: tuple[LogLink | None, LogLink | None]
     regressions: tuple[OutcomeRegression, ...] = ()
+    arms: tuple[ArmRegression, ...] = ()
     pair: ScorePair | None = None
     balance_kernel: LandmarkKernel | None = None
 
@@ -96,6 +101,25 @@ class RawState:
 
 
 @dataclass(frozen=True)
+class OwnState:
+    """What the regressions of the arms by their own rows say of a partition's rows, not kept within their ranges.
+
+    Attributes
+    ----------
+    propensity : Tensor, shape (1, n)
+        Leave-one-out.
+    fitted : tuple of Tensor, shape (1, n)
+        Predictions by the fits of the control and of the treated arm.
+    clean : Tensor, shape (1, n)
+        By the other rows of each row's own arm.
+    """
+
+    propensity: Rows
+    fitted: tuple[Rows, Rows]
+    clean: Rows
+
+
+@dataclass(frozen=True)
 class RowState:
     """What is known of a partition's rows.
 
@@ -106,11 +130,15 @@ class RowState:
     means : tuple of Tensor, shape (1, n)
         Predicted mean outcomes of both arms.
     loo_residuals : Tensor, shape (1, n)
+        Errors of predictions by all other rows.
+    prognosis : tuple of Tensor, shape (1, n)
+        As in :class:`~dowhy_cina.model.fitting.FittedOutcome`, of both arms.
     """
 
     propensity: Rows
     means: tuple[Rows, Rows]
     loo_residuals: Rows
+    prognosis: tuple[Rows, Rows]
 
 
 def is_empty(part: EncodedPart) -> bool:
@@ -212,33 +240,45 @@ def agreements(part: EncodedPart, raw: RawState, fitted: Fitted, shares: Shares,
     return sums
 
 
-def combinations(part: EncodedPart, raw: RawState, fitted: Fitted) -> tuple[RowState, Sums]:
-    """Means by all members, what they span in their arms, leave-one-out residuals, and what these leave."""
+def range_sums(arm: int, rows: Rows, fitted: Rows, response: Rows, mean: Tensor, clean: Rows) -> Sums:
+    """What :func:`range_of` needs of an arm's fitted values, given predictions of its rows by the others."""
+    return {
+        f"ends{arm}": Extremes(*ends_of(fitted, rows)),
+        f"left{arm}": (rows * (response - clean).square()).sum(1),
+        f"total{arm}": (rows * (response - mean).square()).sum(1),
+    }
+
+
+def range_of(sums: Sums, arm: int) -> tuple[Float[Tensor, "1 1"], Float[Tensor, "1 1"]]:
+    """Range of an arm's predictions."""
+    ends, tiny = sums[f"ends{arm}"], torch.finfo(torch.float64).tiny
+    left = sums[f"left{arm}"] / sums[f"total{arm}"].clamp_min(tiny)
+    return allowed_range((ends.lower, ends.upper), left)
+
+
+def combinations(part: EncodedPart, raw: RawState, fitted: Fitted) -> tuple[OwnState, Sums]:
+    """Predictions by all members, what they span in their arms, and what those by the other rows leave."""
     if is_empty(part):
-        return RowState(raw.propensity, (raw.propensity, raw.propensity), raw.propensity), {}
+        return OwnState(raw.propensity, (raw.propensity, raw.propensity), raw.propensity), {}
     sums: Sums = {}
-    means, residuals = [], torch.zeros_like(part.outcome)
+    found, clean = [], torch.zeros_like(part.outcome)
     for arm, regression in enumerate(fitted.regressions):
         rows, mean = arm_rows(part, arm), regression.intercept
-        found = regression.combined(raw.fitted_of(regression, arm))
+        found.append(regression.combined(raw.fitted_of(regression, arm)))
         without = part.outcome - leave_one_out_residuals(
             part.outcome, mean, rows / regression.kernel.fit.count[:, None]
         )
-        loo = part.outcome - combined(without, raw.clean_of(regression), regression.shares)
-        residuals = torch.where(rows > 0, loo, residuals)
-        means.append(found)
-        sums[f"ends{arm}"] = Extremes(*ends_of(found, rows))
-        sums[f"left{arm}"] = (rows * loo.square()).sum(1)
-        sums[f"total{arm}"] = (rows * (part.outcome - mean).square()).sum(1)
-    return RowState(raw.propensity, (means[0], means[1]), residuals), sums
+        clean = torch.where(rows > 0, combined(without, raw.clean_of(regression), regression.shares), clean)
+        sums |= range_sums(arm, rows, found[arm], part.outcome, mean, clean)
+    return OwnState(raw.propensity, (found[0], found[1]), clean), sums
 
 
 def fit_outcomes(
     partitions: Partitions, fitted: Fitted, marks: tuple[EncodedPart, Rows]
 ) -> tuple[Fitted, Sums, RawState]:
-    """Both outcome regressions, the sums of :func:`predictions`, and what members say of the landmarks.
+    """Both regressions by the arms' own rows, the sums of :func:`predictions`, and what members say of the landmarks.
 
-    The state ``combined`` is kept.
+    The state ``own`` is kept.
     """
     fitted = replace(
         fitted, regressions=_members(fitted, partitions.run(outcome_sums, ["encoded", "propensity"], fitted=fitted))
@@ -261,13 +301,11 @@ def fit_outcomes(
         for arm, regression in enumerate(fitted.regressions)
     ]
     fitted = replace(fitted, regressions=tuple(regressions))
-    sums = partitions.run(combinations, ["encoded", "raw"], "combined", fitted=fitted)
+    sums = partitions.run(combinations, ["encoded", "raw"], "own", fitted=fitted)
     partitions.forget("raw")
     bounded = []
     for arm, regression in enumerate(fitted.regressions):
-        ends, tiny = sums[f"ends{arm}"], torch.finfo(torch.float64).tiny
-        left = sums[f"left{arm}"] / sums[f"total{arm}"].clamp_min(tiny)
-        lower, upper = allowed_range((ends.lower, ends.upper), left)
+        lower, upper = range_of(sums, arm)
         bounded.append(replace(regression, lower=lower, upper=upper))
     return replace(fitted, regressions=tuple(bounded)), found, raw
 

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.mathematics.devices import freed_memory_kept
 from dowhy_cina.model.state import each_tensor
 from dowhy_cina.results.diagnostics import COUNTERPARTS
 
@@ -168,7 +167,7 @@ class _Shared:
 def _call(
     function: Callable[..., Any], shared: _Shared, has_state: bool, whole: bool, *states: Any
 ) -> tuple[Any, Sums]:
-    with torch.no_grad(), freed_memory_kept():
+    with torch.no_grad():
         outputs = [function(*part, **shared.content) for part in ([states] if whole else _chunks(states))]
     if not has_state:
         return None, add_sums(outputs)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_toml
 from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray

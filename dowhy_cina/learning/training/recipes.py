@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dowhy_cina.learning.training.trainer import pretrain
 
 #: Tables of a recipe and what they become.
 TABLES: dict[str, Any] = {"training": TrainingConfig, "model": ModelConfig}
+_SHIPPED = resources.files("dowhy_cina.learning") / "recipes"
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,20 @@ class Recipe:
     folder: Path
 
 
-def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def bundled() -> list[str]:
+    """Names of the recipes that ship with the package: those of the bundled models."""
+    return sorted(Path(item.name).stem for item in _SHIPPED.iterdir() if item.name.endswith(".toml"))
+
+
+def parse_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe; overrides are ``training.seconds=60`` or, for the training table, ``seconds=60``.
+
+    Parameters
+    ----------
+    name_or_path : str or pathlib.Path
+        A bundled name or a TOML file.
+    overrides : sequence of str
+        Settings that replace those of the recipe.
 
     Raises
     ------
@@ -38,7 +52,9 @@ def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     UnknownOptionError
         If a table or a key is not known.
     """
-    recipe = read_toml(path, "a TOML file such as recipes/cina-small.toml", "recipe ")
+    shipped = Path(str(_SHIPPED / f"{name_or_path}.toml"))
+    path = shipped if shipped.is_file() else Path(name_or_path)
+    recipe = read_toml(path, f"a TOML file, or one of {', '.join(bundled())}", "recipe ")
     check_known(recipe, [*TABLES, "collections"], f"table of {path}")
     changed: dict[str, dict[str, Any]] = {}
     for override in overrides:
@@ -93,7 +109,7 @@ def build_collection(recipe: Recipe, strict: bool = False) -> Collection:
 
 
 def main(
-    recipe: Path,
+    recipe: str | Path,
     overrides: Sequence[str] = (),
     resume: bool = False,
     output: Path | None = None,
@@ -115,7 +131,7 @@ def main(
     Path
         The checkpoint, by default the recipe's name with ``.safetensors`` in the working directory.
     """
-    parsed = parse_recipe(Path(recipe), overrides)
+    parsed = parse_recipe(recipe, overrides)
     target = output or Path(f"{Path(recipe).stem}.safetensors")
     start = parsed.training.start
     pretrain(

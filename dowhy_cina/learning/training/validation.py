@@ -43,7 +43,7 @@ def validation_parts(config: TrainingConfig, collection: Collection) -> dict[str
 
 @torch.no_grad()
 def validate(model: CinaModel, batches: list[TrainingBatch]) -> dict[str, float]:
-    """Mean absolute errors of each estimate, and the duality gap.
+    """Mean absolute errors of each estimate, and the duality gap; the batches are taken to the model's device.
 
     Returns
     -------
@@ -53,7 +53,8 @@ def validate(model: CinaModel, batches: list[TrainingBatch]) -> dict[str, float]
         ``gap`` and the mean ``hinge`` over all.
     """
     results: dict[str, list[torch.Tensor]] = {}
-    for batch in batches:
+    device = next(model.parameters()).device
+    for batch in (batch.to(device) for batch in batches):
         for name, value in estimates(model, batch).items():
             if batch.labels is None or name in ("gap", "hinge"):
                 results.setdefault(name, []).append(value)

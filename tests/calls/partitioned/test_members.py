@@ -1,4 +1,4 @@
-"""Dask DataFrames whose outcomes are skewed or lines: the members and shares of the whole table."""
+"""Dask DataFrames whose outcomes are skewed or lines, or whose arms borrow: members and shares of the whole table."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def frame(skewed, sign=1, rows=900, seed=7):
     level, noise = x[:, 0] + 0.3 * np.sin(2 * x[:, 1]), 0.3 * rng.normal(size=rows)
     y = np.where(np.isin(t, skewed), np.exp(1.4 * level + noise), 2 + level + t + noise)
     return pd.DataFrame(x, columns=list("abc")).assign(t=t, y=50 + 10 * sign * y)
+
+
+def common(treated, skewed, rows=500):
+    """A table whose first rows are the treated, with a surface that the arms share, and a linear effect."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 3))
+    t = (np.arange(rows) < treated).astype(int)
+    level, noise = np.sin(2 * x[:, 0]) + x[:, 1], 0.3 * rng.normal(size=rows)
+    y = np.exp(level + noise) if skewed else level + x[:, 1] * x[:, 2] + noise
+    return pd.DataFrame(x, columns=list("abc")).assign(t=t, y=50 + 10 * (y + t * (1 + 0.5 * x[:, 2])))
 
 
 def split(table, cuts):
@@ -54,7 +64,7 @@ def test_logarithms_in_some_arms(skewed, sign, target, monkeypatch):
     same(dowhy_cina.estimate_effect(split(table, [100, 100, 460]), "t", "y", target_units=target), whole)
     theirs = analyse(table[list("abc")], table["t"], table["y"])._state.outcomes
     for arm, ours in enumerate(fitted[0]):
-        expected = theirs[arm].regression
+        expected = theirs[arm].regression.own
         assert (ours.logarithm is not None) == (expected.logarithm is not None) == (arm in skewed)
         np.testing.assert_allclose([float(s) for s in ours.shares], [float(s) for s in expected.shares], atol=1e-7)
         for name in ("lower", "upper"):
@@ -64,6 +74,36 @@ def test_logarithms_in_some_arms(skewed, sign, target, monkeypatch):
             for name, value in vars(expected.logarithm.link).items():
                 assert float(getattr(ours.logarithm.link, name)) == pytest.approx(float(value), rel=1e-7), name
             np.testing.assert_allclose(ours.logarithm.centre, expected.logarithm.centre, atol=1e-7)
+
+
+@pytest.mark.parametrize("target", ["ate", "atc"])
+@pytest.mark.parametrize(
+    ("treated", "skewed", "turned", "borrowing"),
+    [(50, False, False, (0, 1)), (250, False, False, (0, 1)), (50, True, False, (1,)), (50, True, True, (0,))],
+)
+def test_arms_that_borrow(treated, skewed, turned, borrowing, target, monkeypatch):
+    """Also from a logarithm, and where a partition has no row at all or none of an arm."""
+    fitted, forward = [], partitioned.fit_borrowing
+
+    def spy(*given):
+        fitted.append(forward(*given))
+        return fitted[0]
+
+    monkeypatch.setattr(partitioned, "fit_borrowing", spy)
+    table = common(treated, skewed)
+    if turned:
+        table["t"] = 1 - table["t"]
+    whole = dowhy_cina.estimate_effect(table, "t", "y", target_units=target)
+    same(dowhy_cina.estimate_effect(split(table, [40, 40, 300]), "t", "y", target_units=target), whole)
+    theirs = analyse(table[list("abc")], table["t"], table["y"])._state.outcomes
+    for arm, ours in enumerate(fitted[0].arms):
+        expected = theirs[arm].regression.borrowed
+        assert (ours.borrowed is not None) == (expected is not None) == (arm in borrowing)
+        if arm in borrowing:
+            assert (ours.borrowed.source.logarithm is not None) == skewed
+            for name in ("share", "lower", "upper"):
+                assert float(getattr(ours.borrowed, name)) == pytest.approx(float(getattr(expected, name)), rel=1e-6)
+            np.testing.assert_allclose(ours.borrowed.effect.coefficients, expected.effect.coefficients, atol=1e-7)
 
 
 def test_a_line_without_noise():

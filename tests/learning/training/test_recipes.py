@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from dowhy_cina.learning.training import main
 from dowhy_cina.learning.training.collections import Simulators, training_families
 from dowhy_cina.learning.training.recipes import parse_recipe
 
-RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "cina-small.toml"
+RECIPE = "cina-small"
 TABLES = Simulators(tuple(training_families(TrainingConfig())))
 
 
@@ -57,8 +58,13 @@ def test_bad_recipes(tmp_path, text):
 def test_a_recipe_that_is_no_text_file(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     for path in (tmp_path, tmp_path / "missing.toml", tmp_path / "binary.toml"):
-        with pytest.raises(InputError, match=f"recipe {path}"):
+        with pytest.raises(InputError, match=f"recipe {re.escape(str(path))}"):
             parse_recipe(path)
+
+
+def test_a_name_that_no_recipe_has():
+    with pytest.raises(InputError, match=r"recipe cina-smal cannot be read.*or one of cina-selfsup, cina-small"):
+        parse_recipe("cina-smal")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,173 @@
+"""What an arm borrows from the other arm's regression, as sums over partitions: the effect, its share and its range.
+
+Letters: n rows of a partition, L columns. Every tensor has a first axis of one table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dowhy_cina.calls.partitioned.columns import EncodedPart
+from dowhy_cina.calls.partitioned.outcomes import (
+    Fitted,
+    OwnState,
+    RowState,
+    arm_rows,
+    is_empty,
+    outcome_rows,
+    range_of,
+    range_sums,
+)
+from dowhy_cina.calls.partitioned.partitions import Partitions, Sums
+from dowhy_cina.mathematics.balancing import Tables
+from dowhy_cina.mathematics.columns import ColumnFeatures
+from dowhy_cina.mathematics.kernels import places_of
+from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
+from dowhy_cina.model.agreement import Agreement
+from dowhy_cina.model.fitting import leave_one_out, likeness
+from dowhy_cina.model.outcome import Moment, Response
+from dowhy_cina.model.sharing import ArmRegression, Borrowed, EffectResponse, SharedRows
+
+Rows = Float[Tensor, "1 n"]
+
+
+@dataclass(frozen=True)
+class ArmResponse:
+    """How an arm's mean outcome weighs the outcomes of its own rows and, where it borrows, of the other arm's."""
+
+    own: Response
+    lent: Response | None
+
+
+def shared_rows(
+    part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int, places: Int[Tensor, "1 n"]
+) -> SharedRows:
+    """Some of a partition's rows as an arm's regression sees them."""
+    own = outcome_rows(part, propensity, fitted, arm, places)
+    if fitted.arms[arm].borrowed is None:
+        return SharedRows(own, own)  # nobody asks for the other's
+    return SharedRows(own, outcome_rows(part, propensity, fitted, 1 - arm, places))
+
+
+def _lent(own: OwnState, fitted: Fitted, arm: int) -> Rows:
+    """What the other arm's regression says of all rows, within its range."""
+    return fitted.regressions[1 - arm].clip(own.fitted[1 - arm])
+
+
+def _effect_of(
+    part: EncodedPart, own: OwnState, fitted: Fitted, effect: RidgeFit, arm: int
+) -> tuple[Rows, tuple[Rows, Rows]]:
+    """What an arm's effect was fitted to, and its predictions: by the fit, and of the arm's rows by the others."""
+    rows, columns = arm_rows(part, arm), ColumnFeatures(part.covariates)
+    places, response = places_of(rows), part.outcome - _lent(own, fitted, arm)
+    return response, leave_one_out(effect, columns, columns.take(places), places, response, rows)
+
+
+def effect_sums(part: EncodedPart, own: OwnState, fitted: Fitted) -> Sums:
+    """Statistics of both arms' effects, in the columns; none of an arm that has no row here."""
+    sums: Sums = {}
+    for arm in (0, 1):
+        places = places_of(arm_rows(part, arm))
+        if places.shape[1]:
+            response = (part.outcome - _lent(own, fitted, arm)).gather(1, places)
+            columns = ColumnFeatures(part.covariates).take(places)
+            sums[f"effect{arm}"] = gram_statistics(columns, response, torch.ones_like(response))
+    return sums
+
+
+def lending_sums(part: EncodedPart, own: OwnState, fitted: Fitted, effects: list[RidgeFit]) -> Sums:
+    """How each arm's outcomes agree with what it may borrow, and what its effect spans and leaves."""
+    if is_empty(part):
+        return {}
+    sums: Sums = {}
+    for arm, effect in enumerate(effects):
+        response, (by_fit, clean) = _effect_of(part, own, fitted, effect, arm)
+        wanted, offered = part.outcome - own.clean, _lent(own, fitted, arm) + clean - own.clean
+        rows = arm_rows(part, arm)
+        for name, weights in (("agreement", rows), ("alike", likeness(rows, own.propensity, arm))):
+            sums[f"{name}{arm}"] = Agreement.of(wanted, offered, weights)
+        sums |= range_sums(arm, rows, by_fit, response, effect.intercept[:, None], clean)
+    return sums
+
+
+def fit_borrowing(partitions: Partitions, fitted: Fitted) -> Fitted:
+    """Both regressions with what their arms borrow, as :func:`~dowhy_cina.model.fitting.with_borrowing` does."""
+    names, one = ["encoded", "own"], torch.ones(1, dtype=torch.float64)
+    sums = partitions.run(effect_sums, names, fitted=fitted)
+    effects = [cross_validated_fit(sums[f"effect{arm}"], one) for arm in (0, 1)]
+    sums = partitions.run(lending_sums, names, fitted=fitted, effects=effects)
+    arms = []
+    for arm, effect in enumerate(effects):
+        share = torch.minimum(sums[f"agreement{arm}"].trust, sums[f"alike{arm}"].trust)
+        borrowed = Borrowed(fitted.regressions[1 - arm], effect, *range_of(sums, arm), share)
+        arms.append(ArmRegression(fitted.regressions[arm], borrowed if bool((share > 0).any()) else None))
+    return replace(fitted, arms=tuple(arms))
+
+
+def with_borrowing(part: EncodedPart, own: OwnState, fitted: Fitted) -> RowState:
+    """Mean outcomes of a partition's rows, and what those say that have not seen them."""
+    means, loo, prognosis = [], part.outcome - own.clean, []
+    for arm, regression in enumerate(fitted.arms):
+        inside = arm_rows(part, arm) > 0
+        mean = regression.own.clip(own.fitted[arm])
+        prognosis.append(torch.where(inside, own.clean, mean))
+        borrowed = regression.borrowed
+        if borrowed is not None:
+            share, (by_fit, clean) = borrowed.share[:, None], _effect_of(part, own, fitted, borrowed.effect, arm)[1]
+            lent = _lent(own, fitted, arm)
+            mean = mean + share * (lent + borrowed.clip(by_fit) - mean)
+            loo = torch.where(inside, loo - share * (lent + clean - own.clean), loo)
+        means.append(mean)
+    return RowState(own.propensity, (means[0], means[1]), loo, (prognosis[0], prognosis[1]))
+
+
+def moments_of(found: Sums, fitted: Fitted, share: tuple[float, float]) -> tuple[Moment, Moment]:
+    """Moments of a target in which each row of an arm has this weight, from the sums of ``outcomes.predictions``."""
+    own = [share[0] * found[f"moments{arm}0"] + share[1] * found[f"moments{arm}1"] for arm in (0, 1)]
+    control, treated = (
+        own[arm] if regression.borrowed is None else torch.cat([own[arm], own[1 - arm]], 1)
+        for arm, regression in enumerate(fitted.arms)
+    )
+    return control, treated
+
+
+def lent_sums(part: EncodedPart, state: RowState, fitted: Fitted, effects: list[EffectResponse | None]) -> Sums:
+    """Moments of each borrowing arm's rows in its source, weighted as its effect weighs them."""
+    if is_empty(part):
+        return {}
+    sums: Sums = {}
+    for arm, effect in enumerate(effects):
+        if effect is not None:
+            rows = shared_rows(part, state.propensity, fitted, arm, places_of(arm_rows(part, arm)))
+            sums[f"lent{arm}"] = fitted.arms[arm].lent_moment(rows, effect.of(rows.own.columns))
+    return sums
+
+
+def arm_responses(
+    partitions: Partitions, fitted: Fitted, target: tuple[Moment, Moment], weighted: list[Moment], shrinkage: Tables
+) -> list[ArmResponse]:
+    """How both arms' augmented means weigh outcomes, see :func:`~dowhy_cina.estimating.estimation.arm_weights`.
+
+    Parameters
+    ----------
+    target : tuple of Tensor, shape (1, K)
+        Moments of the target.
+    weighted : list of Tensor, shape (1, K)
+        Those of the rows of each arm with their balancing weights.
+    shrinkage : Tensor, shape (1,)
+        Share of the correction.
+    """
+    directions = [goal - shrinkage[:, None] * moment for goal, moment in zip(target, weighted, strict=True)]
+    pairs = [fitted.arms[arm].response(direction, 1 - shrinkage) for arm, direction in enumerate(directions)]
+    effects, sums = [effect for _, effect in pairs], {}
+    if any(effect is not None for effect in effects):
+        sums = partitions.run(lent_sums, ["encoded", "state"], fitted=fitted, effects=effects)
+    lent = [
+        fitted.arms[arm].lent_response(direction, sums[f"lent{arm}"]) if f"lent{arm}" in sums else None
+        for arm, direction in enumerate(directions)
+    ]
+    return [ArmResponse(own, borrowed) for (own, _), borrowed in zip(pairs, lent, strict=True)]
