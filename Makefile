@@ -53,7 +53,7 @@ docs: $(STAMP)
 	@echo "Building the documentation; the first time its examples run, for some minutes."
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-.PHONY: wheel release-check
+
 
 # Both archives in dist/, and the wheel tried in an environment that sees nothing but it and what it requires.
 wheel: $(STAMP)
@@ -128,6 +128,10 @@ paper: $(STAMP)
 # Training with one process and with two under torchrun, on one core each.
 bench-processes: $(STAMP)
 	$(BIN)/python benchmarks/processes.py --csv docs/measured/processes.csv
+
+# Kills, signals, full disks, read-only folders, damaged files and impossible commands, drawn from SEED: some ten minutes.
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/faults.py $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated paper-quick $(DEMO_OUTPUT)

@@ -94,14 +94,14 @@ def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
     output = Path("cina-small.safetensors")
     assert named == {"model_config": ModelConfig(), "output": output, "start": None, "resume": False}
     main(RECIPE)
-    assert (calls.pop()[1]["start"], calibrated.pop()[2]) == (Path("cina-small"), 4400)
+    assert (calls.pop()[1]["start"], calibrated.pop()[2]) == (Path("cina-small"), 8800)
     main(RECIPE, ['start="mine.safetensors"'], resume=True, output=Path("other.safetensors"))
     named = calls[1][1]
     assert (named["start"], named["resume"], named["model_config"]) == (Path("mine.safetensors"), True, None)
     assert named["output"] == Path("other.safetensors")
     assert [(path.name, samples) for path, _, samples, *_ in calibrated] == [
-        ("cina-small.safetensors", 4400),
-        ("other.safetensors", 4400),
+        ("cina-small.safetensors", 8800),
+        ("other.safetensors", 8800),
     ]
     for rank, calls_then in (("1", 2), ("0", 3)):  # of two processes the first alone calibrates
         monkeypatch.setenv("WORLD_SIZE", "2")
