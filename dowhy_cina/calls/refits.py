@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.calls.analysis import Analysis, ConditionalEffects
 from dowhy_cina.calls.batch import CHUNK_ROWS, shared_states
 from dowhy_cina.config import EstimatorOptions

@@ -157,7 +157,9 @@ def check_result(result: Any) -> None:
     json.dumps(content, allow_nan=False)
     missing = [name for name in numberless(content) if name.rsplit(".")[-1] not in OPTIONAL]
     set_aside = result.rows_set_aside or result.target == "rows"
-    missing = [name for name in missing if not (set_aside and name in ("propensity", "pseudo_outcomes"))]
+    missing = [
+        name for name in missing if not (set_aside and name in ("propensity", "pseudo_outcomes", "control_scores"))
+    ]
     assert not missing, missing
     for name, value in vars(result).items():
         if isinstance(value, float):

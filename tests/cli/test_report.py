@@ -90,7 +90,8 @@ def test_hostile_names_are_shown_as_text(page):
 
 def test_json_holds_rows_on_demand_only(files):
     short, long = (json.loads((files / name).read_text()) for name in ("short.json", "long.json"))
-    assert {"weights", "propensity", "pseudo_outcomes", "target_weights", "treatment"} == set(long) - set(short)
+    rows = {"weights", "propensity", "pseudo_outcomes", "control_scores", "target_weights", "treatment"}
+    assert rows == set(long) - set(short)
     assert len(long["weights"]) == 200
     assert {name: long[name] for name in short} == short
     assert (files / "short.json").stat().st_size < 10_000

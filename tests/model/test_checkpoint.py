@@ -324,13 +324,15 @@ def test_files_of_the_dead_are_cleared(tmp_path):
     target = tmp_path / "x.[0].safetensors"
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
-    names = {"dead": f"{target.name}.{dead.pid}", "old": f"{target.name}.1", "alive": f"{target.name}.{os.getppid()}"}
+    living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    names = {"dead": f"{target.name}.{dead.pid}", "old": f"{target.name}.1", "alive": f"{target.name}.{living.pid}"}
     names |= {"text": f"{target.name}.x", "other": f"x.0.safetensors.{dead.pid}"}
     files = {name: tmp_path / f"{start}.partial" for name, start in names.items()}
     for file in files.values():
         file.write_bytes(b"half")
     os.utime(files["old"], (1, 1))
     clear_partials([target])
+    living.communicate()
     assert {name for name, file in files.items() if file.exists()} == {"alive", "text", "other"}
 
 

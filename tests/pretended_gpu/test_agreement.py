@@ -15,10 +15,11 @@ import dowhy_cina
 from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.learning.training import pretrain
 from dowhy_cina.learning.training.processes import speed_up
-from dowhy_cina.learning.training.state import state_path
+from dowhy_cina.learning.training.state import FORMAT_NAME, FORMAT_VERSION, state_path
 from dowhy_cina.mathematics import memory
 from dowhy_cina.mathematics.devices import resolve_device
 from dowhy_cina.mathematics.solvers import factorise, solve_dual, solve_dual_svc
+from dowhy_cina.model.files import unpacked
 from dowhy_cina.model.network import CinaModel
 
 pytestmark = pytest.mark.usefixtures("pretended_gpu")
@@ -191,7 +192,7 @@ def test_training_that_was_resumed(tmp_path, outcomes):
         for steps in (1, 2):
             config = replace(QUICK, device=device, steps=steps, outcomes=outcomes)
             header = pretrain(config, ["additive"], output=output, model_config=SMALL, resume=steps > 1, progress=False)
-        weights = torch.load(state_path(output), map_location="cpu", weights_only=True)["model"]
+        weights = unpacked(state_path(output), FORMAT_NAME, FORMAT_VERSION)[1]
         return header["validation"], {name: tensor.numpy() for name, tensor in weights.items()}
 
     (cpu_figures, cpu), (gpu_figures, gpu) = on_both(train)

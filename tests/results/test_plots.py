@@ -30,6 +30,7 @@ def ax():
 
 @pytest.fixture(autouse=True)
 def closed_figures():
+    pyplot.close("all")
     yield
     pyplot.close("all")
 

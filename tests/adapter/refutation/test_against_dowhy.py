@@ -74,7 +74,7 @@ def test_few_refits_have_the_law_of_dowhys(refuter, plain, monkeypatch):
     assert_same_law(ours_of(plain, refuter, 40), effects_in_dowhy(plain, refuter, 40, monkeypatch))
 
 
-@pytest.mark.slow
+@pytest.mark.weekly
 @pytest.mark.parametrize("refuter", SAMPLED)
 def test_a_thousand_refits_have_the_law_of_dowhys(refuter, long, monkeypatch):
     assert_same_law(ours_of(long, refuter, 1000), effects_in_dowhy(long, refuter, 1000, monkeypatch))
@@ -100,7 +100,7 @@ def hidden_causes(problem, make_setting, count):
     return np.array(list(ours.values())), np.array(theirs)
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.weekly)])
 def test_a_hidden_cause_acts_as_in_dowhy(count, plain, make_setting):
     assert_same_law(*hidden_causes(plain, make_setting, count))
 
