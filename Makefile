@@ -6,6 +6,8 @@ DEMO_OUTPUT ?= cina-demo
 # Folder of the published benchmark tables, which do not ship with the project: make bench DATA=FOLDER.
 DATA ?=
 ECONML ?= $(BIN)/python
+# Tag of a release to check: make release-check TAG=v0.1.0.
+TAG ?=
 # Release of DoWhy whose own tests are run: make test-host DOWHY=0.13; the installed one if empty.
 DOWHY ?=
 
@@ -14,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-cate bench-trust symmetries clean
+.PHONY: install demo test test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
@@ -22,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v[:2] < (3, 14) else "expected Python 3.10 to 3.13, got %d.%d: name another one with make PYTHON=python3.12" % v[:2])'
 	@echo "Building $(VENV): a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plots,dask,docs,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[plots,dask,parquet,docs,dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -37,7 +39,7 @@ test-host: $(STAMP)
 # The newest releases that install together, of everything but torch, in an environment that is built anew each time.
 test-newest:
 	$(PYTHON) -m venv --clear $(NEWEST)
-	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) "$$(grep '^torch==' constraints.txt)" -e '.[plots,dask,dev]'
+	$(NEWEST)/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) "$$(grep '^torch==' constraints.txt)" -e '.[plots,dask,parquet,dev]'
 	$(NEWEST)/bin/python -m pip freeze | grep -E '^(dowhy|numpy|pandas|scipy|torch)=='
 	PYTHONPATH=tests/host $(NEWEST)/bin/python -m pytest -p known_failures
 
@@ -48,7 +50,18 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "Building the documentation; the first time its examples run, for some minutes."
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+
+
+# Both archives in dist/, and the wheel tried in an environment that sees nothing but it and what it requires.
+wheel: $(STAMP)
+	$(BIN)/python tests/release/wheel.py
+
+# What must agree before a release: versions, changelog, citation, archives, their metadata, the documentation.
+release-check: wheel docs
+	$(BIN)/python tests/release/check.py $(if $(TAG),--tag "$(TAG)")
 
 bench: $(STAMP)
 	@test -n "$(DATA)" || { echo "expected the folder of the benchmark tables: make bench DATA=FOLDER" >&2; exit 2; }
@@ -75,6 +88,11 @@ bench-coverage: $(STAMP)
 bench-varying: $(STAMP)
 	$(BIN)/python benchmarks/varying.py --out docs/measured $(if $(DATA),--data "$(DATA)")
 
+# Policies, uplift, distributions of effects and searched groups, each figure beside its goal; a fifth with QUICK=1.
+bench-effects: $(STAMP)
+	$(BIN)/python benchmarks/effects.py --csv docs/measured/effects.csv $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/conditional.py --simulated $(if $(QUICK),4,20) --econml "$(ECONML)" --csv docs/measured/effects-peers.csv
+
 # Errors of conditional effects on published splits, beside other learners; ECONML=PYTHON names an interpreter that has EconML.
 bench-cate: $(STAMP)
 	@test -n "$(DATA)" || { echo "expected the folder of the benchmark tables: make bench-cate DATA=FOLDER" >&2; exit 2; }
@@ -89,6 +107,10 @@ bench-accuracy: $(STAMP)
 bench-balance: $(STAMP)
 	$(BIN)/python benchmarks/balance.py --csv docs/measured/balance.csv $(if $(DATA),--data "$(DATA)")
 
+# Fuzzed tables through every way to an effect: make fuzz SECONDS=120 SEED=1; the smallest table of each failure is printed.
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.campaigns.fuzz --seconds "$(or $(SECONDS),120)" --seed "$(or $(SEED),0)"
+
 # The largest difference that each change makes which ought to make none: arms, signs, units, copies, orders, targets.
 symmetries: $(STAMP)
 	$(BIN)/python benchmarks/symmetries.py
@@ -98,5 +120,18 @@ symmetries: $(STAMP)
 bench-trust: $(STAMP)
 	$(BIN)/python benchmarks/trust.py --csv docs/measured/trust.csv $(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) $(if $(TABLES),--tables "$(TABLES)") $(if $(COMPARE),--compare "$(COMPARE)")
 
+# The paper's claims: a CSV and a figure for each experiment, and the table of claims; published tables too with DATA=FOLDER,
+# a few tables of each kind with QUICK=1, which writes into paper-quick.
+paper: $(STAMP)
+	$(BIN)/dowhy-cina paper --output $(if $(QUICK),paper-quick --quick,docs/measured/paper) $(if $(DATA),--data "$(DATA)")
+
+# Training with one process and with two under torchrun, on one core each.
+bench-processes: $(STAMP)
+	$(BIN)/python benchmarks/processes.py --csv docs/measured/processes.csv
+
+# Kills, signals, full disks, read-only folders, damaged files and impossible commands, drawn from SEED: some ten minutes.
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/faults.py $(if $(SEED),--seed $(SEED))
+
 clean:
-	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated $(DEMO_OUTPUT)
+	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/gallery docs/api/generated paper-quick $(DEMO_OUTPUT)

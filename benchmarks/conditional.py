@@ -1,12 +1,13 @@
-"""Errors of conditional effects on published splits: fitted on training rows, scored on test rows.
+"""Errors of conditional effects on published splits and simulated tables: fitted on training rows, scored on test rows.
 
-    python benchmarks/conditional.py --data FOLDER [--econml PYTHON] [--collections ihdp ...] [--csv FILE]
+    python benchmarks/conditional.py [--data FOLDER] [--simulated 20] [--econml PYTHON] [--csv FILE]
 
 PEHE is the root mean squared error of the effect at the test rows, in the outcome's unit: of mu1 - mu0 for IHDP and
 ACIC 2016, of y1 - y0, which is noisy, for the RealCause tables. IHDP has a published split; of the others a tenth of
 each arm's rows is drawn. FOLDER is that of ``benchmarks/tables.py``. PYTHON is an interpreter with EconML; without one
-its methods are left out. Figures that others have published stand below, on more realisations and with other draws of
-test rows.
+its methods are left out. ``--simulated`` draws so many tables of each source of ``benchmarks/effects.py``, with 1,000
+test rows and effects in standard deviations of the outcome. Figures that others have published stand below, on more
+realisations and with other draws of test rows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # seconds of one core, for all al
 import conditional_econml
 import numpy as np
 import pandas as pd
+from effects import SOURCES, draw
 from scale import in_a_process, linear_table
 from tables import realisations
 from tqdm import tqdm
@@ -52,6 +54,8 @@ PUBLISHED = (
     ("lalonde_cps_realcause", "CausalPFN", 8_800, 100),
 )
 SEED = 2016
+#: Rows of a simulated population that effects are scored at; the few that are in the sample as well count too.
+TEST_ROWS = 1000
 #: Seconds after which a method of EconML is left out of a collection.
 LIMIT = 1800
 
@@ -65,6 +69,17 @@ def problem_of(x: np.ndarray, t: np.ndarray, y: np.ndarray, truth: dict[str, Any
     exact = "mu1" in truth
     effects = truth["mu1"] - truth["mu0"] if exact else truth["y1"] - truth["y0"]
     return split(x, t, y, effects.astype(np.float64), test, exact)
+
+
+def simulated(source: str, count: int) -> list[RowProblem]:
+    """Samples of populations whose effects vary, in standard deviations of the outcome, and other rows of these."""
+    problems = []
+    for index in range(count):
+        one = draw(source, index, False)
+        places = np.random.default_rng([SEED, index]).permutation(len(one.effects))[:TEST_ROWS]
+        unit = one.y.std()
+        problems.append(RowProblem(one.x, one.t, one.y / unit, one.everyone[places], one.effects[places] / unit))
+    return problems
 
 
 def by_econml(python: str, problems: list[RowProblem]) -> dict[str, list[dict[str, float]]]:
@@ -116,20 +131,25 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with load.py and the collections")
+    parser.add_argument("--data", type=Path, help="folder with load.py and the collections")
+    parser.add_argument("--simulated", type=int, default=0, help="simulated tables of each source")
     parser.add_argument("--collections", nargs="+", default=list(COLLECTIONS))
     parser.add_argument("--realisations", type=int, help="the first ones of each collection; all by default")
     parser.add_argument("--checkpoint", default="cina-small")
     parser.add_argument("--econml", default=sys.executable, metavar="PYTHON", help="interpreter that has EconML")
     parser.add_argument("--csv", type=Path, help="write the table here too")
     arguments = parser.parse_args()
+    if not (arguments.data or arguments.simulated):
+        parser.error("expected --data FOLDER, --simulated COUNT or both")
     warnings.filterwarnings("ignore")
     methods = {arguments.checkpoint: own(arguments.checkpoint), **ROW_METHODS}
     x, t, y = linear_table(500, 10)
     for method in methods.values():
         method(x, t, y, x)  # imports are not timed
     parts = []
-    for name in arguments.collections:
+    for name in SOURCES if arguments.simulated else ():
+        parts.append(measure(simulated(name, arguments.simulated), methods, arguments.econml, f"simulated, {name}"))
+    for name in arguments.collections if arguments.data else ():
         chosen = islice(realisations(arguments.data, name), arguments.realisations)
         parts.append(measure([problem_of(*one) for one in chosen], methods, arguments.econml, name))
     table = printed(pd.concat(parts, ignore_index=True))

@@ -1,6 +1,6 @@
 """What changes of a table leave an answer as it is: the largest difference that each makes, over simulated tables.
 
-    python benchmarks/symmetries.py [--draws 2] [--checkpoint cina-small] [--rows 60 1000] [--only NAME] [--worst]
+    python benchmarks/symmetries.py [--draws 4] [--checkpoint cina-small] [--rows 60 1000] [--only NAME] [--worst]
 
 Differences of values and of standard errors are in standard errors, those of weights in multiples of the largest
 weight. Exit code 1 if a value or a standard error moves by more than the tolerance.
@@ -228,7 +228,7 @@ def difference(case: Case, other: Case, checkpoint: str, found: Any) -> list[flo
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=2)
+    parser.add_argument("--draws", type=int, default=4, help="tables of each kind and size (default: 4, 100 in all)")
     parser.add_argument("--checkpoint", default="cina-small")
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--only", help="part of a symmetry's name")

@@ -11,11 +11,10 @@ tables are for measuring only and do not ship with the package.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,12 @@ from tqdm import tqdm
 
 import dowhy_cina
 from dowhy_cina.config import ModelConfig
+from dowhy_cina.learning.evaluation.published import COLLECTIONS, realisations
 from dowhy_cina.mathematics.balancing import weights_from_alpha
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
 
-COLLECTIONS = ("ihdp", "lalonde_psid_realcause", "lalonde_cps_realcause", "acic2016", "acic2017", "twins")
 Method = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
@@ -87,17 +86,6 @@ def methods(start: str) -> dict[str, Method]:
         "cina-small, weights alone": cina(augmentation="none"),
         "cina-small": cina(),
     }
-
-
-def realisations(folder: Path, name: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]]:
-    """Realisations of a collection as float64 arrays."""
-    spec = importlib.util.spec_from_file_location("load", folder / "load.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for x, t, y, truth in module.load(name, onehot=True):
-        yield x.astype(np.float64), t.astype(np.int64), y.astype(np.float64), truth
 
 
 def measure(folder: Path, collections: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,7 +1,8 @@
 """Zero-shot treatment effects for DoWhy: balancing weights from one forward pass of a pretrained attention model.
 
-Importing this package registers the estimation method ``"backdoor.cina"`` with DoWhy. Neither torch nor DoWhy is
-imported for it: both come with the first estimate, and every public name below is loaded on first use.
+DoWhy finds the estimator without an import of this package as ``"backdoor.dowhy_cina.CinaEstimator"``; importing it
+registers the short name ``"backdoor.cina"``. Neither torch nor DoWhy is imported for it: both come with the first
+estimate, and every public name below is loaded on first use.
 """
 
 from __future__ import annotations

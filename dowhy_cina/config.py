@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import reprlib
+import sys
 from collections.abc import Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar
 
-from dowhy_cina.errors import InputError, check_known
+from dowhy_cina.errors import InputError, InputTypeError, check_known
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Config = TypeVar("Config")
 
@@ -45,12 +54,12 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any], what: str) -> Con
 def _typed(value: Any, default: Any, what: str) -> Any:
     """Return the value in the type of its default, which a file or an override may have written in another form."""
     kind = type(default)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 2**1000:
         return float(value)
-    if kind is tuple and isinstance(value, list):
+    if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     if default is not None and type(value) is not kind:
-        raise InputError(f"{what} must be of type {kind.__name__}, such as {default!r}; got {value!r}.")
+        raise InputError(f"{what} must be of type {kind.__name__}, such as {default!r}; got {reprlib.repr(value)}.")
     return value
 
 
@@ -61,11 +70,47 @@ def _make_plain(config: Any) -> None:
             object.__setattr__(config, name, int(value) if isinstance(value, Integral) else float(value))
 
 
-def _check_least(config: Any, least: Mapping[str, int]) -> None:
-    """Raise unless every named whole number is at least its bound."""
-    for name, bound in least.items():
-        if getattr(config, name) < bound:
-            raise InputError(f"{name} must be at least {bound}, got {getattr(config, name)}.")
+def _check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise unless every named number lies in its range, of which whole bounds ask for a whole number."""
+    for name, (least, most) in ranges.items():
+        value = getattr(config, name)
+        whole = isinstance(least, int)
+        fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+        if not fits or not least <= value <= most:
+            bounds = f"a number from {least:g} to {most:g}"
+            if whole:
+                bounds = f"at most {most}, a whole number" if fits and value > most else f"at least {least}"
+            raise InputError(f"{name} must be {bounds}, got {reprlib.repr(value)}.")
+
+
+def read_toml(path: Path, expected: str, what: str = "") -> dict[str, Any]:
+    """Content of a TOML file; ``what`` and ``expected`` say what it is and should be.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is not valid TOML.
+    """
+    try:
+        return parse_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{what}{path} cannot be read ({error.strerror}); expected {expected}.") from error
+    except ValueError as error:
+        raise InputError(f"{what}{path} is not valid TOML: {error}.") from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises
+    ------
+    ValueError
+        If the text is none; tables in tables without end, which Python's parser cannot leave otherwise, are none.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +134,14 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _make_plain(self)
-        _check_least(self, {"width": 1, "layers": 1, "heads": 1, "dual_layers": 1})
+        # Far beyond what was ever trained; a file that asks for more must not cost its reader memory or hours.
+        ranges: dict[str, tuple[float, float]] = {"width": (1, 1024), "layers": (1, 64), "heads": (1, 64)}
+        ranges |= {"dual_layers": (1, 10_000), "isotropic_share": (1e-6, 1 - 1e-6), "small_arm": (1e-3, 1e9)}
+        ranges |= dict.fromkeys(("key_width", "propensity_floor"), (1e-3, 1e3))
+        ranges |= dict.fromkeys(("short_amplitude", "wide_amplitude"), (0.0, 1e3))
+        ranges |= dict.fromkeys(("propensity_scale", "prognostic_scale"), (0.0, 1e3))
+        ranges |= dict.fromkeys(("balance_ridge", "regularisation"), (1e-9, 1e6))
+        _check_ranges(self, ranges)
         if self.width % self.heads:
             raise InputError(f"width must be a multiple of heads, got {self.width} and {self.heads}.")
 
@@ -107,6 +159,14 @@ class EstimatorOptions:
 
     def __post_init__(self) -> None:
         _make_plain(self)
+        if isinstance(self.checkpoint, os.PathLike):
+            object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
+        texts = {"checkpoint": "the name of a checkpoint or a path", "device": "'auto', 'cpu' or 'cuda'"}
+        texts |= {} if self.memory_limit is None else {"memory_limit": "a size such as '4GB' or '500MB'"}
+        for name, expected in texts.items():
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise InputTypeError(f"{name} must be {expected} as text, got {value!r}.")
         if self.augmentation not in ("kernel", "none"):
             raise InputError(f"augmentation must be 'kernel' or 'none', got {self.augmentation!r}.")
         if not (isinstance(self.landmarks, int) and self.landmarks >= 2):
@@ -158,23 +218,30 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _make_plain(self)
+        weights = [field.name for field in dataclasses.fields(self) if field.name.endswith("_weight")]
+        ranges: dict[str, tuple[float, float]] = {
+            "seed": (0, 2**62),
+            "average_decay": (0.0, 1 - 1e-9),
+            "learning_rate": (1e-12, 10.0),
+            "weight_decay": (0.0, 10.0),
+            "clip": (1e-12, math.inf),
+            "min_rows": (0, 10**7),
+            "max_rows": (0, 10**7),
+            "max_columns": (2, 10**5),
+            "landmarks": (2, 10**5),
+            # Two validation tables are the fewest of which half, one, can come from the families left out of training.
+            "validation_tables": (2, 10**6),
+            "workers": (0, 1000),
+        }
+        ranges |= dict.fromkeys(("steps", "patience", "calibration_samples"), (0, 10**9))
+        counts = ("tables_per_batch", "batches_per_step", "warmup_steps", "validation_every")
+        ranges |= dict.fromkeys(counts, (1, 10**9))
+        ranges |= dict.fromkeys(weights, (0.0, 1e9))
+        _check_ranges(self, ranges)
+        if not isinstance(self.seconds, int | float) or not 0 < self.seconds < math.inf:
+            raise InputError(f"seconds must be positive and finite, got {self.seconds}.")
         if not 20 <= self.min_rows <= self.max_rows:
             raise InputError(f"expected 20 <= min_rows <= max_rows, got {self.min_rows} and {self.max_rows}.")
-        if not 0 < self.seconds < math.inf:
-            raise InputError(f"seconds must be positive and finite, got {self.seconds}.")
-        names = ("tables_per_batch", "batches_per_step", "warmup_steps", "validation_every")
-        # Two validation tables are the fewest of which half, one, can come from the families left out of training.
-        least = {
-            "seed": 0,
-            "steps": 0,
-            "calibration_samples": 0,
-            "patience": 0,
-            "landmarks": 2,
-            "max_columns": 2,
-            "validation_tables": 2,
-        }
-        least["workers"] = 0
-        _check_least(self, dict.fromkeys(names, 1) | least)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +259,7 @@ class CollectionConfig:
                 f"a collection must name either simulators or the path of a folder, got simulators = "
                 f"{list(self.simulators)} and path = {self.path!r}."
             )
-        if not 0 < self.weight < math.inf:
+        if not isinstance(self.weight, int | float) or not 0 < self.weight < math.inf:
             raise InputError(f"the weight of a collection must be positive and finite, got {self.weight}.")
 
 
@@ -212,3 +279,15 @@ class FolderConfig:
             raise InputError('a collection must name its treatment column, such as treatment = "treated".')
         if self.effects and not self.outcome:
             raise InputError("known effects need the outcome that they are effects on: name the outcome's column.")
+        broken = [f"{name} = {effect}" for name, effect in self.effects if not math.isfinite(effect)]
+        if broken:
+            raise InputError(f"known effects must be finite numbers, got {', '.join(broken)}.")
+        roles = [name for name in (self.treatment, self.outcome, *self.covariates) if name]
+        twice = [name for name in dict.fromkeys(roles) if roles.count(name) > 1]
+        if twice or "" in self.covariates:
+            raise InputError(
+                "expected a column for the treatment, another for the outcome and others as covariates; got "
+                f"{', '.join(map(repr, twice)) + ' more than once' if twice else 'a covariate without a name'}."
+            )
+        if self.treated and self.treated == self.control:
+            raise InputError(f"expected two values of the treatment, got {self.treated!r} for treated and control.")

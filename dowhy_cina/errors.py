@@ -5,9 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+#: Letters of a message that are shown: a cell of a table may hold millions.
+_LONGEST_MESSAGE, _MESSAGE_END = 2000, 400
+
 
 class CinaError(Exception):
     """Base of every error that the package raises on purpose."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= _LONGEST_MESSAGE:
+            return text
+        return f"{text[: _LONGEST_MESSAGE - _MESSAGE_END]} [...] {text[-_MESSAGE_END:]}"
 
 
 class InputError(CinaError, ValueError):

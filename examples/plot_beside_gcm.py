@@ -14,8 +14,6 @@ import pandas as pd
 from dowhy import CausalModel, gcm
 from matplotlib import pyplot
 
-import dowhy_cina  # registers "backdoor.cina"
-
 # %%
 # One graph for both
 # ------------------
@@ -71,9 +69,9 @@ print(f"boosted mechanisms     {boosted:.2f}")
 
 model = CausalModel(table, treatment="treatment", outcome="outcome", graph=gcm.StructuralCausalModel(graph).graph)
 estimand = model.identify_effect()
-estimate = model.estimate_effect(estimand, method_name="backdoor.cina", confidence_intervals=True)
+estimate = model.estimate_effect(estimand, method_name="backdoor.dowhy_cina.CinaEstimator", confidence_intervals=True)
 low, high = estimate.get_confidence_intervals()
-print(f"backdoor.cina          {estimate.value:.2f} ({low:.2f} to {high:.2f})")
+print(f"CinaEstimator          {estimate.value:.2f} ({low:.2f} to {high:.2f})")
 
 figure, axis = pyplot.subplots(figsize=(7, 2.2), layout="constrained")
 axis.axvline(1.5, color="0.6", linestyle="--", label="effect of 1.5")

@@ -12,7 +12,6 @@ import numpy as np
 from dowhy import CausalModel
 from dowhy_cina.data import COVARIATES, load_nsw
 
-import dowhy_cina  # registers "backdoor.cina"
 from dowhy_cina import plots
 
 # %%
@@ -50,7 +49,9 @@ print(estimand.get_backdoor_variables())
 # One forward pass of the bundled model, on this computer. The target is the trained men (``"att"``): nobody asks
 # what the programme would do for men who earn 20,000 dollars.
 
-estimate = model.estimate_effect(estimand, method_name="backdoor.cina", target_units="att", confidence_intervals=True)
+estimate = model.estimate_effect(
+    estimand, method_name="backdoor.dowhy_cina.CinaEstimator", target_units="att", confidence_intervals=True
+)
 print(estimate)
 
 # %%

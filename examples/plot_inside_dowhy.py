@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 from dowhy import CausalModel
 
-import dowhy_cina  # registers "backdoor.cina"
-
 # %%
 # A graph
 # -------
@@ -63,7 +61,7 @@ print("the same from GML:", from_text.identify_effect().get_backdoor_variables()
 # Income modifies the effect, which DoWhy knows from the graph: it asks for the effect in five groups of it. They come
 # from the same forward pass.
 
-estimate = model.estimate_effect(estimand, method_name="backdoor.cina", confidence_intervals=True)
+estimate = model.estimate_effect(estimand, method_name="backdoor.dowhy_cina.CinaEstimator", confidence_intervals=True)
 print(estimate)
 
 # %%
@@ -71,7 +69,9 @@ print(estimate)
 # ------------------------------------
 # The estimate above keeps its interval.
 
-treated = model.estimate_effect(estimand, method_name="backdoor.cina", target_units="att", fit_estimator=False)
+treated = model.estimate_effect(
+    estimand, method_name="backdoor.dowhy_cina.CinaEstimator", target_units="att", fit_estimator=False
+)
 print(f"ATT {treated.value:.2f} {treated.get_confidence_intervals()}")
 print(f"ATE {estimate.value:.2f} {estimate.get_confidence_intervals()}")
 
@@ -83,7 +83,7 @@ print(f"ATE {estimate.value:.2f} {estimate.get_confidence_intervals()}")
 
 table["practice"] = rng.integers(0, 60, rows)
 clustered = CausalModel(table, treatment="reminder", outcome="pressure", graph=graph).estimate_effect(
-    estimand, method_name="backdoor.cina", method_params={"init_params": {"cluster": "practice"}}
+    estimand, method_name="backdoor.dowhy_cina.CinaEstimator", method_params={"init_params": {"cluster": "practice"}}
 )
 print(f"standard error {estimate.get_standard_error():.3f}, by practice {clustered.get_standard_error():.3f}")
 

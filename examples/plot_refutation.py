@@ -45,7 +45,9 @@ print(adjusted == set(COVARIATES), sorted(adjusted))
 # --------
 # The effect on those who were trained, in dollars of 1978.
 
-estimate = model.estimate_effect(estimand, method_name="backdoor.cina", target_units="att", confidence_intervals=True)
+estimate = model.estimate_effect(
+    estimand, method_name="backdoor.dowhy_cina.CinaEstimator", target_units="att", confidence_intervals=True
+)
 print(estimate.cina_result.summary())
 
 # %%

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dowhy_cina.config import CollectionConfig, EstimatorOptions, ModelConfig, TrainingConfig, from_mapping
+from dowhy_cina.config import (
+    CollectionConfig,
+    EstimatorOptions,
+    FolderConfig,
+    ModelConfig,
+    TrainingConfig,
+    from_mapping,
+)
 from dowhy_cina.errors import InputError, UnknownOptionError
 
 CONFIGS = [ModelConfig, EstimatorOptions, TrainingConfig]
@@ -83,6 +90,21 @@ def test_not_a_table(values):
         (TrainingConfig, {"warmup_steps": 0}, "warmup_steps must be at least 1"),
         (TrainingConfig, {"validation_every": 0}, "validation_every must be at least 1"),
         (TrainingConfig, {"workers": -1}, "workers must be at least 0"),
+        (TrainingConfig, {"seed": 2**70}, "seed must be at most"),
+        (TrainingConfig, {"seed": 1.5}, "seed must be at least 0"),
+        (TrainingConfig, {"learning_rate": float("nan")}, "learning_rate must be a number from .* got nan"),
+        (TrainingConfig, {"learning_rate": "1e-3"}, "learning_rate must be a number"),
+        (TrainingConfig, {"learning_rate": 0.0}, "learning_rate must be a number"),
+        (TrainingConfig, {"clip": 0.0}, "clip must be a number"),
+        (TrainingConfig, {"average_decay": 1.0}, "average_decay must be a number from 0"),
+        (TrainingConfig, {"gap_weight": -1.0}, "gap_weight must be a number from 0"),
+        (FolderConfig, {"treatment": "t", "outcome": "t"}, "'t' more than once"),
+        (FolderConfig, {"treatment": "t", "covariates": ("x", "t")}, "'t' more than once"),
+        (FolderConfig, {"treatment": "t", "covariates": ("x", "x")}, "'x' more than once"),
+        (FolderConfig, {"treatment": "t", "outcome": "y", "covariates": ("y",)}, "'y' more than once"),
+        (FolderConfig, {"treatment": "t", "covariates": ("",)}, "without a name"),
+        (FolderConfig, {"treatment": "t", "treated": "1", "control": "1"}, "two values"),
+        (FolderConfig, {"treatment": "t", "outcome": "y", "effects": (("a", np.nan),)}, "finite numbers, got a = nan"),
     ],
 )
 def test_impossible_values(cls, values, message):

@@ -26,6 +26,7 @@ from dowhy_cina.adapter.host import FittedTable, TargetRows
 from dowhy_cina.adapter.resampling import resamples
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
+from dowhy_cina.tables.reading import uniform
 
 if TYPE_CHECKING:  # inference imports torch, whose absence is reported by the constructor
     from dowhy_cina.calls.direct import Analysis
@@ -189,7 +190,8 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         self._forget_answer()
         self._analyses = {}
         self.reset_encoders()
-        self._set_effect_modifiers(data, None if effect_modifier_names is None else list(effect_modifier_names))
+        names = None if effect_modifier_names is None else list(effect_modifier_names)
+        self._set_effect_modifiers(uniform(data[[name for name in names or () if name in data.columns]]), names)
         adjustment_set = self._target_estimand.get_adjustment_set() or []
         covariates = dict.fromkeys([*adjustment_set, *self._effect_modifier_names])
         host.check_columns(data, [treatment, outcome, *covariates, *self._row_columns.values()], "data")
@@ -335,7 +337,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
             return self._effect(target.part(rows), self.confidence_level).value
 
         # DoWhy adds columns to the frame that it groups, so it gets one of its own; the index names a group's rows.
-        rows = target.frame[self._effect_modifier_names].iloc[target.positions].set_axis(target.positions, axis="index")
+        rows = uniform(target.frame[self._effect_modifier_names].iloc[target.positions]).set_axis(target.positions)
         return self._estimate_conditional_effects(rows, effect_in, effect_modifier_names=self._effect_modifier_names)
 
     def _estimate_effect_fn(self, data_df: pd.DataFrame) -> float:

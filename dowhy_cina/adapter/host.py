@@ -62,6 +62,7 @@ from numpy.typing import NDArray
 
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
+from dowhy_cina.tables.roles import check_value
 
 if TYPE_CHECKING:  # its module imports torch
     from dowhy_cina.results.effect import EffectResult
@@ -174,12 +175,13 @@ def single(value: Any, what: str) -> Any:
 
     Raises
     ------
-    InputError
-        If there are more or none.
+    InputError, InputTypeError
+        If there are more or none, or it is a missing value or no single one.
     """
     values = list(value) if isinstance(value, list | tuple) else [value]
     if len(values) != 1:
         raise InputError(f"{what} must be a single value, got {value!r}.")
+    check_value(values[0], what)
     return values[0]
 
 

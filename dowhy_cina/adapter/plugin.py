@@ -1,8 +1,8 @@
 """Registration of the estimation method ``"backdoor.cina"`` with DoWhy.
 
-DoWhy has no entry points: it turns ``"backdoor.cina"`` into the module ``dowhy.causal_estimators.cina_estimator`` and
-the class ``CinaEstimator`` in it. A light module of that name is put where Python looks first; it loads the class when
-asked for it.
+DoWhy finds ``"backdoor.dowhy_cina.CinaEstimator"`` by itself. A short name it turns into a module of its own,
+``dowhy.causal_estimators.cina_estimator``, and the class ``CinaEstimator`` in it; it has no entry points. A light
+module of that name is put where Python looks first; it loads the class when asked for it.
 """
 
 from __future__ import annotations

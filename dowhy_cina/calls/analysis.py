@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -21,7 +22,7 @@ from dowhy_cina.estimating.weighting import Balancing, Weighting, with_kernel_of
 from dowhy_cina.mathematics.devices import threads_for
 from dowhy_cina.mathematics.kernels import Storage
 from dowhy_cina.mathematics.memory import rows_of_a_block, with_smaller_blocks
-from dowhy_cina.mathematics.scaling import Array
+from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
@@ -30,11 +31,12 @@ from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
+from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.matching import members_of, name_of, places_by_label
 from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms
-from dowhy_cina.tables.reading import unmasked
+from dowhy_cina.tables.reading import as_array
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class ConditionalEffects:
     scale: float
     columns: int
 
+    @usual_arithmetic()
     @torch.no_grad()
     def at(self, covariates: Any) -> tuple[Array, Array]:
         """Effects and standard errors at covariate rows, in the outcome's unit.
@@ -113,6 +116,7 @@ class Analysis:
     Made by :func:`dowhy_cina.calls.direct.analyse`.
     """
 
+    @usual_arithmetic()
     def __init__(self, prepared: PreparedTable, state: ZeroShot | None = None) -> None:
         """Run the model, unless it has been run for this table already.
 
@@ -165,6 +169,7 @@ class Analysis:
         preprocessor, scale = self._prepared.preprocessor, self._rows.scale
         return ConditionalEffects(self._model, without_rows(self._state), preprocessor, scale, self.columns)
 
+    @usual_arithmetic()
     def effect(self, target_units: Any = "ate", confidence_level: float = 0.95) -> EffectResult:
         """Average effect in a target population.
 
@@ -183,10 +188,9 @@ class Analysis:
         InputError, InputTypeError
             If the target is not one of these, or names no row.
         """
-        if not 0 < confidence_level < 1:
-            raise InputError(f"confidence_level must be in (0, 1), got {confidence_level!r}; for example 0.95.")
+        level = check_level(confidence_level, "confidence_level")
         with torch.no_grad(), threads_for(self._prepared.threaded_rows):
-            return self._result(self._estimation(target_units), float(confidence_level))
+            return self._result(self._estimation(target_units), level)
 
     def _estimation(self, units: Any) -> Estimation:
         """Estimation for target units; that of a population with a name is kept for the next time."""
@@ -215,7 +219,7 @@ class Analysis:
             if not len(units):
                 raise InputError("target_units: expected at least one covariate row, got an empty DataFrame.")
             return self._target_of_frame(units.index, prepared.preprocessor.transform(units))
-        mask = np.asarray(unmasked(units))
+        mask = as_array(units, "target_units")
         if mask.dtype != np.bool_ or mask.shape != prepared.keep.shape:
             raise InputTypeError(
                 f"target_units: expected 'ate', 'att', 'atc', a DataFrame of covariate rows, or a boolean mask of "
@@ -244,18 +248,17 @@ class Analysis:
         prepared, scale, treatment = self._prepared, self._rows.scale, self._rows.treatment
         weights, target = (part[0].cpu().numpy() for part in (found.weighting.weights, found.target.weights))
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
-        sampled = self._rows.weights if self._rows.weighted else None
-        balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights, sampled)
+        given = self._rows.weights if self._rows.weighted else None
+        balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights, given)
         arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
-        interval, p_value, standard_error = None, None, None
+        interval = p_value = standard_error = None
         if min(self._units) > 1:
             standard_error = float(found.variance.sqrt()) * scale
             interval, p_value = t_inference(value, standard_error, freedom, level)
         verdict = grade_overlap(arms, balance, relative_width(interval, float(np.ptp(self._rows.outcome)) * scale))
-        in_order = self._in_table_order(weights, 0.0)
-        compared = ComparedRows(prepared.readable, prepared.treatment, in_order[prepared.keep], prepared.sample_weight)
+        in_order, treated = self._in_table_order(weights, 0.0), self._in_table_order(treatment, -1.0).astype(np.int8)
         return EffectResult(
             value=value,
             standard_error=standard_error,
@@ -265,7 +268,7 @@ class Analysis:
             target=found.target.name,
             weights=in_order,
             target_weights=self._in_table_order(target, 0.0),
-            treatment=self._in_table_order(treatment, -1.0).astype(np.int8),
+            treatment=treated,
             propensity=self._in_table_order(propensity, np.nan),
             outcome_scale=scale,
             balance=balance,
@@ -288,8 +291,23 @@ class Analysis:
             covariates=prepared.given[0],
             cluster=prepared.given[1],
             function=self.function,
-            compared=compared,
+            compared=self._compared(in_order, treated),
+            control_scores=self._control_scores(found),
+            refits=self._refits,
         )
+
+    def _compared(self, weights: Array, treatment: npt.NDArray[np.int8]) -> ComparedRows:
+        """Rows for tables of balance; arrays are the result's own where no row is set aside."""
+        prepared, keep = self._prepared, self._prepared.keep
+        parts = (treatment, weights) if keep.all() else (treatment[keep], weights[keep])
+        return ComparedRows(prepared.readable, *parts, prepared.sample_weight)
+
+    @cached_property
+    def _refits(self) -> Any:
+        """The table for refits without some of its rows; none if only weights were asked for."""
+        from dowhy_cina.calls.refits import Refits  # which analyses parts of the table
+
+        return None if self.options.augmentation == "none" else Refits.of(self._prepared)
 
     @cached_property
     def _units(self) -> tuple[int, int]:
@@ -324,3 +342,26 @@ class Analysis:
         scores = len(self._rows.treatment) * (parts.deviation + parts.scatter)[0].cpu().numpy()
         centred = float(found.effect.value) + scores - scores.mean()
         return self._in_table_order(centred * self._rows.scale, np.nan)
+
+    def _control_scores(self, found: Estimation) -> Array:
+        """Doubly robust scores whose mean is the target's mean outcome without treatment; NaN as the pseudo-outcomes.
+
+        The control arm's part of the effect's contributions, in which its noise has the other sign.
+        """
+        if found.target.foreign is not None:
+            return np.full(len(self._prepared.keep), np.nan)
+        control, q = self._table.arm(0) > 0, found.target.weights
+        noise = -found.contributions.scatter * control
+        if found.alone:
+            mean, deviation = (found.weighting.weights * control * self._table.outcome).sum(), torch.zeros_like(q)
+        else:
+            modelled = self._state.means[0]
+            plug_in = (q * modelled).sum()
+            deviation = q * (modelled - plug_in)
+            correction = (found.weighting.weights * control * self._state.residuals).sum()
+            mean = plug_in + found.effect.shrinkage * correction
+        scores = len(self._rows.treatment) * (deviation + noise)[0].cpu().numpy()
+        centred = float(mean) + scores - scores.mean()
+        prepared, rows = self._prepared, self._rows
+        origin = prepared.outcome.mean() - rows.scale * rows.outcome.mean()
+        return self._in_table_order(origin + centred * rows.scale, np.nan)

@@ -5,7 +5,7 @@ Letters: B tables, N rows, D covariates.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ Array = npt.NDArray[np.float64]
 #: Entries of the features of a batch: eight tables of 1,000 rows. A pass of them takes as long as eight passes, but two
 #: threads wait less for the interpreter between its operations.
 BATCH_ENTRIES = 2**20
+#: Most rows of whole tables that go through the model together.
+CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,22 @@ def forward_together(tables: Sequence[PreparedTable]) -> list[ZeroShot]:
     with threads_for(first.threaded_rows):
         state = load_model(first.options.checkpoint, first.device)(batch)
     return [one_table(state, place) for place in range(len(tables))]
+
+
+def shared_states(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
+    """States of the tables, by their keys, that can share a forward pass with another one."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, prepared in found.items():
+        groups.setdefault(prepared.company, []).append(place)
+    states: dict[int, ZeroShot] = {}
+    for company, places in groups.items():
+        if company is None or len(places) == 1:
+            continue
+        try:
+            states.update(zip(places, forward_together([found[place] for place in places]), strict=True))
+        except Exception:  # each of them will say by itself what is wrong with it
+            continue
+    return states
 
 
 def _passes(

@@ -5,7 +5,7 @@ Letters: N rows, D covariates, M target rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 from dowhy_cina.calls.analysis import Analysis
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.mathematics.scaling import unit_of, usual_arithmetic
 from dowhy_cina.results.effect import AverageEffect, EffectResult, PartitionedResult
 from dowhy_cina.tables import (
     Preprocessor,
@@ -24,7 +25,8 @@ from dowhy_cina.tables import (
     encode_treatment,
 )
 from dowhy_cina.tables.preparation import PreparedTable
-from dowhy_cina.tables.reading import unmasked
+from dowhy_cina.tables.reading import as_table
+from dowhy_cina.tables.roles import as_series
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing itself from Python 3.11 on
@@ -102,6 +104,7 @@ def analyse(
     return Analysis(prepare(X, treatment, outcome, (treatment_value, control_value), options, sample_weight, cluster))
 
 
+@usual_arithmetic()
 def prepare(
     X: Any,
     treatment: Any,
@@ -130,18 +133,21 @@ def prepare(
         As :func:`analyse`.
     """
     options = options or EstimatorOptions()
-    X, outcome = unmasked(X), unmasked(outcome)  # before rows are taken, which would lose the mask
+    X = as_table(X)
     t, keep, _ = encode_treatment(treatment, *values)
-    rows = len(X) if hasattr(X, "__len__") else -1
-    if rows != len(keep):
-        raise InputError(f"expected covariates and treatment of the same length, got {rows} and {len(keep)} rows.")
-    y = check_outcome(outcome, len(keep)) if keep.all() else check_outcome(_rows(outcome, keep), int(keep.sum()))
+    if len(X) != len(keep):
+        raise InputError(f"expected covariates and treatment of the same length, got {len(X)} and {len(keep)} rows.")
+    outcome = as_series(outcome, "outcome")
+    if len(outcome) != len(keep):
+        raise InputError(f"outcome: expected {len(keep)} values, one for each row of the table, got {len(outcome)}.")
+    y = check_outcome(outcome[keep], int(keep.sum()))
     weights = None if sample_weight is None else check_sample_weight(sample_weight, len(keep))[keep]
     clusters = None if cluster is None else check_cluster(cluster, len(keep), keep)
     if weights is not None:
+        weights = weights * unit_of(weights.max(initial=0.0))  # their unit means nothing, and their sum may overflow
         refuse_unweighted(weights, t[keep], options)
     t = t[keep]
-    table = X if keep.all() else _rows(X, keep)
+    table = X if keep.all() else X[keep]
     preprocessor = Preprocessor()
     encoded = preprocessor.fit_transform(table)
     readable = preprocessor.readable(table)
@@ -166,10 +172,6 @@ def refuse_unweighted(
             "sample_weight needs augmentation='kernel' and a pretrained checkpoint: the paper's weights balance the "
             "arms of the table as it is. Leave sample_weight at None, or augmentation and checkpoint at their defaults."
         )
-
-
-def _rows(values: Any, keep: npt.NDArray[np.bool_]) -> Any:
-    return values.loc[keep] if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)[keep]
 
 
 @overload
@@ -357,9 +359,15 @@ def select_columns(X: Any, roles: Sequence[Any], covariates: Sequence[str] | Non
         raise InputTypeError(
             f"column names need X as a pandas DataFrame, got {type(X).__name__}; pass arrays or a DataFrame."
         )
-    if isinstance(covariates, str):
-        raise InputTypeError(f"covariates must be a list of column names, got the text {covariates!r}.")
+    if isinstance(covariates, str) or not (covariates is None or isinstance(covariates, Iterable)):
+        raise InputTypeError(f"covariates must be a list of column names, got {covariates!r}.")
     chosen = [name for name in X.columns if name not in names] if covariates is None else list(covariates)
+    odd = [name for name in chosen if not isinstance(name, Hashable)]
+    if odd:
+        raise InputTypeError(f"covariates must be a list of column names, got {odd[0]!r} among them.")
+    twice = [name for name in names if np.sum(X.columns == name) > 1]
+    if twice:
+        raise InputError(f"X: expected distinct column names, got {twice} more than once. Rename them.")
     missing = [name for name in [*names, *chosen] if name not in X.columns]
     if missing:
         raise InputError(f"columns {missing} are not in X; it has {[str(name) for name in X.columns]}.")

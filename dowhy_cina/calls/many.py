@@ -6,28 +6,27 @@ import dataclasses
 import inspect
 import os
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
 from dowhy_cina.calls.analysis import Analysis
-from dowhy_cina.calls.batch import forward_together
+from dowhy_cina.calls.batch import CHUNK_ROWS, shared_states
 from dowhy_cina.calls.direct import DaskFrame, EffectOptions, estimate_effect, is_partitioned, prepare_columns
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.mathematics.devices import one_thread_each, stay_inside
-from dowhy_cina.model.state import ZeroShot
 from dowhy_cina.results.effect import AverageEffect, EffectResult, PartitionedResult
 from dowhy_cina.tables.preparation import PreparedTable
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing itself from Python 3.11 on
 
-#: Most tables, and most rows in all, that a thread takes at once: tables of one shape share a forward pass, and threads
-#: wait less for the interpreter between its operations.
-LARGEST_CHUNK, CHUNK_ROWS = 8, 4096
+#: Most tables that a thread takes at once: those of one shape share a forward pass, and threads wait less for the
+#: interpreter between its operations.
+LARGEST_CHUNK = 8
 #: Chunks that wait for each thread: enough that none is idle, few enough that a long iterable need not fit in memory.
 QUEUE_PER_THREAD = 4
 _OPTIONS = {
@@ -147,7 +146,7 @@ def _estimate(tables: list[Any], options: dict[str, Any]) -> list[AverageEffect 
                 found[place] = _prepare(covariates, treatment, outcome, given)
         except Exception as error:  # collected in the table's place
             results[place] = error
-    states = _shared(found)
+    states = shared_states(found)
     for place, prepared in found.items():
         try:
             analysis = Analysis(prepared, states.get(place))
@@ -172,22 +171,6 @@ def _prepare(covariates: Any, treatment: Any, outcome: Any, given: Mapping[str, 
     roles = (treatment, outcome, given["sample_weight"], given["cluster"])
     values = (given["treatment_value"], given["control_value"])
     return prepare_columns(covariates, roles, given["covariates"], values, options)
-
-
-def _shared(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
-    """States of the tables that can share a forward pass with another one."""
-    groups: dict[Hashable, list[int]] = {}
-    for place, prepared in found.items():
-        groups.setdefault(prepared.company, []).append(place)
-    states: dict[int, ZeroShot] = {}
-    for company, places in groups.items():
-        if company is None or len(places) == 1:
-            continue
-        try:
-            states.update(zip(places, forward_together([found[place] for place in places]), strict=True))
-        except Exception:  # each of them will say by itself what is wrong with it
-            continue
-    return states
 
 
 def _collect(

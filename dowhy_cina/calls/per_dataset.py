@@ -14,11 +14,11 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
-from dowhy_cina.errors import CinaError, InputError
+from dowhy_cina.errors import CinaError, InputError, InputTypeError
 from dowhy_cina.estimating.weighting import EXACT_GAP, EXACT_REGULARISATION, solve_table
 from dowhy_cina.mathematics.balancing import values_from_alpha, weights_from_alpha
 from dowhy_cina.mathematics.kernels import gaussian_gram, median_bandwidth
-from dowhy_cina.mathematics.scaling import Array
+from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.mathematics.solvers import check_rows
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
 
@@ -89,6 +89,7 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
         self.bandwidth = bandwidth
         self.tolerance = tolerance
 
+    @usual_arithmetic()
     def fit(self, X: Any, treatment: Any) -> CinaPerDataset:
         """Solve the balancing problem of a table.
 
@@ -126,7 +127,7 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
         order = np.lexsort((arm, canonical_row_key(covariates)))
         keys = torch.from_numpy(covariates[order] if covariates.shape[1] else np.zeros((len(arm), 1)))[None]
         signs = torch.from_numpy(2 * arm[order] - 1)[None]
-        regularisation = torch.tensor([self.regularisation], dtype=torch.float64)
+        regularisation = torch.tensor([self.regularisation], dtype=torch.float64, device="cpu")
         self.bandwidth_ = median_bandwidth(keys[0]) if self.bandwidth == "median" else float(self.bandwidth)
         gram = gaussian_gram(keys, self.bandwidth_)
         solution = solve_table(keys, gram, signs, regularisation, self.tolerance)
@@ -166,6 +167,9 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
         return float((self.weights_ * self._signs) @ check_outcome(outcome, len(self.weights_)))
 
     def _check_settings(self) -> None:
+        for name in ("regularisation", "tolerance"):
+            if not isinstance(getattr(self, name), Real):
+                raise InputTypeError(f"{name} must be a number, got {getattr(self, name)!r}.")
         if not 0 < self.regularisation < np.inf:
             raise InputError(f"regularisation must be positive and finite, got {self.regularisation!r}; try 0.1.")
         if not 0 < self.tolerance < 1:

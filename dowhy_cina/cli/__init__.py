@@ -18,14 +18,14 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import dowhy_cina
-from dowhy_cina.cli import benchmark, demo, estimate, evaluate, info, pretrain, refute
+from dowhy_cina.cli import benchmark, demo, estimate, evaluate, info, paper, pretrain, refute
 from dowhy_cina.cli.arguments import INTERRUPTED
 from dowhy_cina.cli.parsing import Parser
 from dowhy_cina.cli.spelling import in_options
 from dowhy_cina.errors import CinaError, RunStoppedError
 
 #: Modules of the commands, in the order of the help text.
-COMMANDS = (demo, estimate, refute, pretrain, evaluate, benchmark, info)
+COMMANDS = (demo, estimate, refute, pretrain, evaluate, benchmark, paper, info)
 #: Letters of a reason that are printed.
 _LONGEST_REASON = 2000
 

@@ -152,7 +152,8 @@ def read_problem(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]
     """
     table = read_table(arguments.table)
     treatment, outcome = arguments.treatment, arguments.outcome
-    roles = [treatment, outcome, *(name for name in (arguments.sample_weight, arguments.cluster) if name is not None)]
+    others = (arguments.sample_weight, arguments.cluster, getattr(arguments, "policy", None))
+    roles = [treatment, outcome, *(name for name in others if name is not None)]
     check_columns(table, roles, arguments.table)
     if arguments.graph is not None:
         covariates = identify(table, treatment, outcome, arguments.graph)

@@ -17,6 +17,7 @@ from dowhy_cina.cli.arguments import (
     value_of,
     write_text,
 )
+from dowhy_cina.cli.gains import add_gains, check_gains, show_gains
 from dowhy_cina.cli.spelling import in_options
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add_parser(commands: Any) -> None:
     estimate = commands.add_parser("estimate", help="estimate an effect from a CSV or Parquet file", description=text)
     add_table(estimate)
     add_estimate(estimate)
+    add_gains(estimate)
     estimate.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON")
     estimate.add_argument("--rows", action="store_true", help="with --json: weights and propensities of each row too")
     estimate.add_argument("--plots", type=Path, metavar="DIR", help="write love.png, weights.png and overlap.png")
@@ -47,12 +49,13 @@ def run(arguments: argparse.Namespace) -> None:
     from dowhy_cina.calls.direct import estimate_effect
 
     pictures = arguments.plots is not None or arguments.report is not None
-    check_outputs([arguments.json, arguments.report], arguments.plots, pictures)
+    check_outputs([arguments.json, arguments.report, arguments.conditional], arguments.plots, pictures)
     if arguments.report is not None:
         from dowhy_cina.cli.refute import check_refuters
 
         check_refuters(arguments)
     table, covariates = read_problem(arguments)
+    check_gains(table, arguments)
     treatment = table[arguments.treatment]
     result = estimate_effect(
         table,
@@ -65,6 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         **estimator_options(arguments),
     )
     print(in_options(result.summary()))
+    show_gains(result, table, covariates, arguments)
     _write(result, table, covariates, arguments)
 
 

@@ -11,7 +11,7 @@ def add_parser(commands: Any) -> None:
     """Add the arguments of ``pretrain``."""
     text = "Pretrain a model on simulated tables and on your own. Under torchrun the run is shared by its processes."
     pretrain = commands.add_parser("pretrain", help="pretrain a model from a recipe", description=text)
-    pretrain.add_argument("recipe", type=Path, help="TOML file, for example recipes/cina-small.toml")
+    pretrain.add_argument("recipe", help="TOML file, or the name of a bundled model, for example cina-small")
     pretrain.add_argument(
         "--set",
         action="append",
@@ -29,6 +29,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Pretrain by a recipe."""
     from dowhy_cina.learning import training
 
-    print(
-        f"wrote {training.main(arguments.recipe, arguments.set, arguments.resume, arguments.output, arguments.strict)}"
-    )
+    written = training.main(arguments.recipe, arguments.set, arguments.resume, arguments.output, arguments.strict)
+    if training.world()[0] == 0:
+        print(f"wrote {written}")

@@ -25,6 +25,8 @@ HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
 JITTER = 1e-6
 #: Rows whose pairwise distances give the median bandwidth.
 BANDWIDTH_ROWS = 1000
+#: Median distance, as a share of the largest key, from which it is a bandwidth.
+SMALLEST_BANDWIDTH = 1e-3
 #: Entries of one rows x landmarks block: it fits a processor cache, which is what elementwise kernels wait for.
 BLOCK_ENTRIES = 2**18
 #: Entries of foreign rows' features up to which they are kept; those of more rows are computed again by each pass.
@@ -41,10 +43,11 @@ def squared_distances(a: Float[Tensor, "B N D"], b: Float[Tensor, "B M D"]) -> F
 
 
 def median_bandwidth(keys: Float[Tensor, "N D"]) -> float:
-    """Median distance of two of the first :data:`BANDWIDTH_ROWS` rows; one if it is zero."""
+    """Median distance of two of the first :data:`BANDWIDTH_ROWS` rows; one if it is next to nothing beside the keys."""
     # Differences, not products: these leave two equal rows a distance of their own rounding.
-    distances = torch.nn.functional.pdist(keys[:BANDWIDTH_ROWS])
-    return float(distances.median()) or 1.0
+    median = float(torch.nn.functional.pdist(keys[:BANDWIDTH_ROWS]).median())
+    # Squared distances by products are off by the rounding of squares, of which a kernel so narrow would be made.
+    return median if median > SMALLEST_BANDWIDTH * float(keys.abs().amax()) else 1.0
 
 
 def gaussian_gram(keys: Float[Tensor, "B N D"], bandwidth: float) -> Float[Tensor, "B N N"]:

@@ -71,7 +71,7 @@ def parse_memory(text: str) -> int:
     InputError
         If it is no size.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE) if text else None
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE | re.ASCII)
     if not match or not float(match[1]):
         raise InputError(f"memory_limit must be a size such as '4GB' or '500MB', got {text!r}.")
     unit = _UNITS[match[2].upper()]

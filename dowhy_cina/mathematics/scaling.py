@@ -7,6 +7,8 @@ Letters: N rows, D columns. Columns are stored as rows of a (D, N) array here, s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,22 @@ Array = npt.NDArray[np.float64]
 CLIP = 6.0
 #: A column whose spread is within this share of its size varies by rounding only: it is constant.
 CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)
+
+
+@contextmanager
+def usual_arithmetic() -> Iterator[None]:
+    """Let numpy treat overflow and underflow as it does by default, whatever the caller has asked of it.
+
+    Where small numbers may vanish, as in the weight of a far row, a caller who has underflow raise would be stopped.
+    """
+    with np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
+        yield
+
+
+def unit_of(size: npt.ArrayLike) -> Array:
+    """Powers of two that bring numbers of a size to about one without rounding; of zero it is one."""
+    units: Array = np.ldexp(1.0, np.clip(-np.frexp(np.asarray(size, dtype=np.float64))[1], -1000, 1000))
+    return units
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,7 @@ def fit_scaling(ascending: Array) -> Scaling:
     ascending = np.ascontiguousarray(ascending)
     rows = ascending.shape[1]
     size = np.maximum(np.abs(ascending[:, 0]), np.abs(ascending[:, -1]))
-    unit = np.ldexp(1.0, np.clip(-np.frexp(size)[1], -1000, 1000))
+    unit = unit_of(size)
     centre = (ascending[:, (rows - 1) // 2] * unit + ascending[:, rows // 2] * unit) / 2
     shifted = ascending * unit[:, None]
     shifted -= centre[:, None]

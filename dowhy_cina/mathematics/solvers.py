@@ -290,7 +290,8 @@ def _fit_svc(
     rows = np.flatnonzero(labels)
     if len(rows) < len(labels):
         kernel = kernel[np.ix_(rows, rows)]
-    machine = SVC(C=1 / regularisation, kernel="precomputed", tol=stop, max_iter=MAX_PAIR_STEPS)
+    # A seed, without which numpy's global state is drawn from; nothing here is random.
+    machine = SVC(C=1 / regularisation, kernel="precomputed", tol=stop, max_iter=MAX_PAIR_STEPS, random_state=0)
     machine.fit(kernel, labels[rows].astype(np.int64))  # whole numbers are validated sooner
     alpha = np.zeros(len(labels))
     alpha[rows[machine.support_]] = np.minimum(regularisation * np.abs(machine.dual_coef_[0]), 1)

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import os
-from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from dowhy_cina.config import ModelConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, CinaError
 from dowhy_cina.mathematics.devices import keep_freed_memory
+from dowhy_cina.model.files import packed, unpacked, write_together
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.variance import START_COLUMNS, START_GROWTH, START_WEIGHTS, ConditionalHead
 
 #: Version of the header and of the tensors' names; a newer one is refused.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+#: Newest version whose hash covers the tensors alone.
+UNHASHED_HEADERS = 3
 FORMAT_NAME = "dowhy-cina"
 LICENCE = "MIT"
+ENDING = ".safetensors"
+#: Largest coefficient of a variance, of which the exponential is taken.
+LARGEST_EXPONENT = 100.0
+#: What entries of a header must be, where there are any: numbers count something, or are any (complex).
+_ENTRIES: dict[str, type] = {
+    "licence": str,
+    "families": list,
+    **dict.fromkeys(("model", "recipe", "validation", "figures", "calibration"), dict),
+    **dict.fromkeys(("steps", "tables"), int),
+    **dict.fromkeys(("seconds", "waiting_share"), float),
+}
 _SHIPPED = resources.files(__package__) / "checkpoints"
 
 
 def bundled() -> list[str]:
     """Names of the checkpoints that ship with the package."""
     names = [item.name for item in _SHIPPED.iterdir()]
-    return sorted(name.removesuffix(".safetensors") for name in names if name.endswith(".safetensors"))
+    return sorted(name.removesuffix(ENDING) for name in names if name.endswith(ENDING))
 
 
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:
@@ -42,49 +52,15 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     CheckpointError
         If it is neither.
     """
-    path = Path(name_or_path)
-    shipped = Path(str(_SHIPPED / f"{name_or_path}.safetensors"))
-    if shipped.is_file():
-        return shipped
-    if path.is_file():
-        return path
+    if str(name_or_path) in bundled():  # a recipe names it as a path
+        return Path(str(_SHIPPED / f"{name_or_path}{ENDING}"))
+    with contextlib.suppress(OSError, ValueError, TypeError):  # too long a name, a folder that may not be read
+        if Path(name_or_path).is_file():
+            return Path(name_or_path)
     raise CheckpointError(
         f"checkpoint must be one of {', '.join(bundled())}, or the path of a .safetensors file; "
         f"got {str(name_or_path)!r}, which is neither."
     )
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file so that a crash or a full disk leaves an earlier one as it was.
-
-    Parameters
-    ----------
-    path : Path
-        Its folder is made if it does not exist.
-    write : callable
-        Writes the content into the path that it is given.
-
-    Raises
-    ------
-    CheckpointError
-        If the file cannot be written.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        # Without this the name may reach the disk before the content does.
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    # torch and safetensors report a full disk in ways of their own.
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} cannot be written ({error}); an earlier file of that name is as it was. Free space or choose "
-            "another place."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write(path: Path, model: CinaModel, header: dict[str, Any]) -> None:
@@ -104,46 +80,24 @@ def write(path: Path, model: CinaModel, header: dict[str, Any]) -> None:
     CheckpointError
         If it cannot be written; an earlier checkpoint is left as it was.
     """
-    weights = model.state_dict().items()
-    tensors = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in weights}
-    content = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "licence": LICENCE, **header}
-    content["sha256"] = _digest(tensors)
-    write_atomically(path, lambda partial: save_file(tensors, partial, metadata={"header": json.dumps(content)}))
+    write_together({path: content(model, header)})
+
+
+def content(model: CinaModel, header: dict[str, Any]) -> bytes:
+    """Content of the file that :func:`write` makes."""
+    tensors = {name: tensor.to(torch.float32) for name, tensor in model.state_dict().items()}
+    return packed(FORMAT_NAME, FORMAT_VERSION, {"licence": LICENCE, **header}, tensors)
 
 
 def read_header(name_or_path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Header of a checkpoint, without its tensors.
+    """Header of a checkpoint, verified like the whole.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, foreign, or of a newer format.
+        As :func:`read`.
     """
-    path = resolve(name_or_path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable safetensors file ({error}); it may be truncated, or a pickle, which is never "
-            "loaded. Copy it again or train it anew with `dowhy-cina pretrain`."
-        ) from error
-    try:
-        header: dict[str, Any] = json.loads(metadata["header"])
-        version = int(header["format_version"])
-        known = header["format"] == FORMAT_NAME
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: a safetensors file without a {FORMAT_NAME} header; expected a checkpoint of this package."
-        ) from error
-    if not known:
-        raise CheckpointError(f"{path}: expected format {FORMAT_NAME!r}, got {header['format']!r}.")
-    if version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: format version {version} is newer than {FORMAT_VERSION}, the newest this release reads; "
-            "upgrade dowhy-cina."
-        )
-    return header
+    return read(name_or_path)[1]
 
 
 def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any]]:
@@ -152,22 +106,20 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
     Raises
     ------
     CheckpointError
-        If the file is damaged, foreign, of a newer format, or its content does not match its hash.
+        If the file is damaged, foreign, of a newer format, its content does not match its hash, or a setting or a
+        number is out of range.
     """
-    header = read_header(name_or_path)
     path = resolve(name_or_path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: tensors cannot be read ({error}); copy the file again.") from error
-    if _digest(tensors) != header.get("sha256"):
-        raise CheckpointError(f"{path}: content does not match its sha256; the file is damaged, copy it again.")
+    header, tensors = unpacked(path, FORMAT_NAME, FORMAT_VERSION, plain=UNHASHED_HEADERS)
+    check_header(header := {"licence": "unknown", **header}, path)
+    if {tensor.dtype for tensor in tensors.values()} != {torch.float32}:
+        raise CheckpointError(f"{path}: expected tensors in single precision, as every release writes them.")
     try:
         settings, tensors = _upgraded(header, tensors)
         config = from_mapping(ModelConfig, settings, "model setting")
-    except (KeyError, CinaError) as error:
-        raise CheckpointError(f"{path}: model settings of its header do not fit this release ({error}).") from error
+    except (KeyError, IndexError, CinaError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {str(error)[:300]}"
+        raise CheckpointError(f"{path}: model settings of its header do not fit this release ({reason}).") from error
     # Without storage no initial weights are drawn: they would be thrown away, and would move the caller's random state.
     with torch.device("meta"):
         model = CinaModel(config)
@@ -175,7 +127,34 @@ def read(name_or_path: str | os.PathLike[str]) -> tuple[CinaModel, dict[str, Any
         model.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: tensors do not fit the architecture of its header ({error}).") from error
+    heads = (*model.variance.parameters(), *model.conditional.parameters())
+    if any(float(part.detach().abs().max()) > LARGEST_EXPONENT for part in heads):
+        raise CheckpointError(f"{path}: coefficients of its variances are out of range; calibrate it anew.")
     return model.double().eval(), header
+
+
+def check_header(header: dict[str, Any], path: Path) -> None:
+    """Raise unless what is read of a header has its type; what counts something is finite and not negative.
+
+    Raises
+    ------
+    CheckpointError
+        If an entry has not.
+    """
+    recipe, validation = header.get("recipe"), header.get("validation")
+    entries = [(name, header[name], kind) for name, kind in _ENTRIES.items() if name in header]
+    if isinstance(recipe, dict):
+        entries.append(("recipe.validation_families", recipe.get("validation_families", []), list))
+    if isinstance(validation, dict):
+        entries += [(f"validation.{name}", part, dict) for name, part in validation.items()]
+        parts = [(name, part) for name, part in validation.items() if isinstance(part, dict)]
+        entries += [(f"validation.{name}.{key}", value, complex) for name, part in parts for key, value in part.items()]
+    for name, value, kind in entries:
+        fits = isinstance(value, int | float if kind in (float, complex) else kind) and not isinstance(value, bool)
+        if kind in (int, float):
+            fits = fits and 0 <= value < 2**62
+        if not fits or (kind is list and not all(isinstance(item, str) for item in value)):
+            raise CheckpointError(f"{path}: {name} of its header is out of range, got {str(value)[:40]}.")
 
 
 def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -183,10 +162,10 @@ def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple
 
     Version 1 counted iterations of target balancing, which is solved since; its variance head has no part for the
     adjustment and conditional effects have the posterior variance. Up to version 2 there is no part for what the
-    regressions' members disagree on. New parts get the weights of an uncalibrated head.
+    regressions' members disagree on. New parts get the weights of an uncalibrated head. Version 3 has all parts.
     """
     settings, version = header["model"], int(header["format_version"])
-    if version >= FORMAT_VERSION or not isinstance(settings, dict):
+    if version >= 3 or not isinstance(settings, dict):
         return settings, tensors
     start = torch.tensor(START_WEIGHTS).log()
     weights, growth = (tensors.get(f"variance.{name}", torch.zeros(0)) for name in ("log_weights", "growth"))
@@ -221,14 +200,5 @@ def load_model(name_or_path: str | os.PathLike[str], device: torch.device) -> Ci
 
 @lru_cache(maxsize=2)
 def _untrained(device: torch.device) -> CinaModel:
-    with torch.random.fork_rng(devices=[]):
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         return CinaModel().double().eval().to(device)
-
-
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(str(tuple(tensors[name].shape)).encode())
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()

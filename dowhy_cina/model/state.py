@@ -76,7 +76,7 @@ class TableBatch:
         x, t, y = (_stacked(part, np.float64) for part in (covariates, treatment, outcome))
         marks = _stacked(landmarks, np.int64)
         count, rows = t.shape
-        pilots = torch.arange(rows).expand(count, rows) if pilot is None else _stacked(pilot, np.int64)
+        pilots = torch.arange(rows, device="cpu").expand(count, rows) if pilot is None else _stacked(pilot, np.int64)
         counts = None if weights is None else _stacked(weights, np.float64)
         return cls(x, t, y, marks, pilots, counts, None if cluster is None else _stacked(cluster, np.int64))
 

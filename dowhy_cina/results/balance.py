@@ -11,12 +11,14 @@ distribution of baseline covariates between treatment groups in propensity-score
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.scaling import standardise, unit_of, usual_arithmetic
 from dowhy_cina.results.diagnostics import balance_table
 
 Array = npt.NDArray[np.float64]
@@ -34,16 +36,23 @@ class ComparedRows:
     covariates : DataFrame, N rows
         Numbers without missing values.
     treatment, weights : ndarray, shape (N,)
-        0 or 1, and balancing weights, not negative.
+        0 or 1 of any type of number, and balancing weights, not negative.
     sample_weight : ndarray of shape (N,), optional
         Sampling weights of the arms before weighting.
     """
 
     covariates: pd.DataFrame
-    treatment: Array
+    treatment: npt.NDArray[Any]
     weights: Array
     sample_weight: Array | None = None
 
+    @property
+    def _in_size(self) -> Array:
+        """Covariates (N, D) in powers of two near their largest values, whose squares neither overflow nor vanish."""
+        values = self.covariates.to_numpy(dtype=np.float64)
+        return np.asarray(values * unit_of(np.abs(values).max(axis=0, initial=0.0)))
+
+    @usual_arithmetic()
     def balance_of(self, kind: str) -> pd.DataFrame:
         """See :meth:`dowhy_cina.EffectResult.balance_of`."""
         if kind not in KINDS:
@@ -56,15 +65,13 @@ class ComparedRows:
         return pd.concat(parts)
 
     def _means(self, covariates: pd.DataFrame) -> pd.DataFrame:
-        return balance_table(covariates, self.treatment, self.weights, self.sample_weight)
+        return balance_table(covariates, self.treatment.astype(np.float64), self.weights, self.sample_weight)
 
     def _products(self, interactions: bool) -> list[pd.DataFrame]:
         """Squares, and products with later columns, of standardised columns that vary; binary ones have no square."""
-        values = self.covariates.to_numpy(dtype=np.float64)
-        names, spread = [str(name) for name in self.covariates.columns], values.std(axis=0)
-        varies = np.flatnonzero(spread > 0)
-        scaled = np.zeros_like(values)
-        scaled[:, varies] = (values[:, varies] - values[:, varies].mean(axis=0)) / spread[varies]
+        values, names = self._in_size, [str(name) for name in self.covariates.columns]
+        columns, scaling = standardise(values.T, np.inf)
+        scaled, varies = columns.T, np.flatnonzero(~scaling.constant)
         blocks = []
         for place, first in enumerate(varies):
             others = varies[place:] if interactions else varies[place : place + 1]
@@ -77,7 +84,7 @@ class ComparedRows:
 
     def _distributions(self) -> pd.DataFrame:
         """Ratios of variances and largest differences of distribution functions, before and after weighting."""
-        values = self.covariates.to_numpy(dtype=np.float64)
+        values = self._in_size
         given = np.ones(len(values)) if self.sample_weight is None else self.sample_weight
         columns = {}
         for when, weights in (("before", given), ("after", self.weights)):

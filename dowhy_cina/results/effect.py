@@ -18,7 +18,7 @@ from scipy import stats
 from dowhy_cina.errors import CinaError
 from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.diagnostics import Arms, EffectiveSampleSize
-from dowhy_cina.results.heterogeneity import VaryingEffect
+from dowhy_cina.results.heterogeneity import Decisions
 from dowhy_cina.results.overlap import OverlapVerdict
 from dowhy_cina.results.presentation.cards import effect_card
 from dowhy_cina.results.presentation.words import POPULATIONS, one_line, summary
@@ -192,7 +192,7 @@ class AverageEffect:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class EffectResult(VaryingEffect, AverageEffect):
+class EffectResult(Decisions, AverageEffect):
     """An estimated average effect of a table in memory: figures as in :class:`AverageEffect`, and the rows behind them.
 
     Attributes
@@ -208,9 +208,11 @@ class EffectResult(VaryingEffect, AverageEffect):
         The outcome regressions; left out of pickles and of :meth:`to_dict`, and shared by copies.
     compared : ComparedRows or None
         What :meth:`balance_of` is made of; left out and shared likewise.
+    control_scores, refits
+        As in :class:`~dowhy_cina.results.heterogeneity.Decisions`; the second is left out and shared likewise.
     """
 
-    left_out = ("function", "covariates", "cluster", "compared")
+    left_out = ("function", "covariates", "cluster", "compared", "refits")
 
     weights: npt.NDArray[np.float64]
     propensity: npt.NDArray[np.float64]
@@ -246,14 +248,14 @@ class EffectResult(VaryingEffect, AverageEffect):
         return overview(self, figure)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "function": None, "covariates": None, "compared": None}
+        return {**self.__dict__, "function": None, "covariates": None, "compared": None, "refits": None}
 
     def __copy__(self) -> EffectResult:
         return replace(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EffectResult:
         # Neither ever changes, and DoWhy copies results where nobody asked for a second table.
-        memo.update({id(shared): shared for shared in (self.function, self.covariates, self.compared)})
+        memo.update({id(shared): shared for shared in (self.function, self.covariates, self.compared, self.refits)})
         return replace(self, **copy.deepcopy(vars(self), memo))
 
     def balance_of(self, kind: Literal["means", "squares", "interactions"] = "means") -> pd.DataFrame:
@@ -308,28 +310,31 @@ class EffectResult(VaryingEffect, AverageEffect):
         if self.function is None:
             raise CinaError(
                 "conditional_effects needs the outcome regressions, which augmentation='none' does without and pickles "
-                "leave out: estimate again with augmentation='kernel'."
+                "leave out: estimate again with augmentation='kernel'; through DoWhy, "
+                "estimate.estimator.estimate_effect(data) does."
             )
         effects, errors = self.function.at(at)
-        half = float(stats.norm.ppf(0.5 + self.confidence_level / 2)) * errors
+        half = float(stats.norm.isf((1 - self.confidence_level) / 2)) * errors
         index = at.index if isinstance(at, pd.DataFrame) else None
         columns = {"effect": effects, "standard_error": errors, "lower": effects - half, "upper": effects + half}
         return pd.DataFrame(columns, index=index)
 
 
 def plain(value: Any) -> Any:
-    """A field of a result as JSON has it: mappings, lists, and None where there is no number."""
+    """A field of a result as strict JSON has it: mappings, lists, and None where there is no finite number."""
     if is_dataclass(value):
         return plain(vars(value))
     if isinstance(value, dict):
-        return {name: plain(part) for name, part in value.items()}
+        return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, pd.DataFrame):
         return plain(value.reset_index().to_dict("records"))
     if isinstance(value, np.ndarray):
-        return [None if math.isnan(number) else number for number in value.tolist()]
+        return plain(value.tolist())
     if isinstance(value, tuple | list):
         return plain(value._asdict()) if hasattr(value, "_asdict") else [plain(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.results.heterogeneity.scores import check_level
 
 #: log risk ratio of an outcome that is one standard deviation higher.
 _LOG_RISK_PER_SD = 0.91
@@ -186,8 +187,7 @@ def sensitivity(
     InputError
         If the level is not in (0, 1).
     """
-    if not 0 < level < 1:
-        raise InputError(f"expected a level in (0, 1), got {level!r}; for example 0.95.")
+    check_level(level)
     freedom = rows - columns - 2
     if standard_error is None or not standard_error > 0 or freedom <= 1 or not outcome_scale > 0:
         return None

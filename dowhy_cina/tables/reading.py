@@ -19,15 +19,24 @@ from dowhy_cina.errors import InputError, InputTypeError, first_rows
 
 #: Levels of a text column from which it is an identifier and not a covariate.
 MAX_LEVELS = 1000
+#: Size of numbers whose quantiles pandas can name.
+SMALLEST_CUT = 1e-280
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
 _DATES = {"datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "period", "interval"}
 
 
-def unmasked(values: Any) -> Any:
+def unmasked(values: Any, what: str) -> Any:
     """Return a masked array of numpy as a plain one, what is masked as missing values; anything else as it came.
 
     Without this numpy hands out the numbers under the mask as if they were data.
+
+    Raises
+    ------
+    InputTypeError
+        If it is a sparse matrix, which numpy takes for a single object.
     """
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise InputTypeError(f"{what}: expected an array or a DataFrame, got a sparse matrix. Pass its toarray().")
     if not isinstance(values, np.ma.MaskedArray):
         return values
     mask = np.broadcast_to(values.mask, values.shape)  # a single False where nothing is masked
@@ -37,6 +46,37 @@ def unmasked(values: Any) -> Any:
     plain = np.array(values.data, dtype=np.float64 if is_number else object)
     plain[mask] = np.nan if is_number else None
     return plain
+
+
+def as_array(values: Any, what: str, dtype: Any = None) -> npt.NDArray[Any]:
+    """Return values as an array.
+
+    Raises
+    ------
+    InputTypeError
+        If they make none, as lists of different lengths.
+    """
+    try:
+        return np.asarray(unmasked(values, what), dtype=dtype)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputTypeError(
+            f"{what}: expected {'values' if dtype is None else 'numbers'} in rows of one length, got "
+            f"{type(values).__name__} that makes no such array ({error}). Turn it into one first."
+        ) from error
+
+
+def inferred(values: Any, what: str) -> Any:
+    """Return a Series or frame of objects in the types that its columns hold.
+
+    Raises
+    ------
+    InputError
+        If a whole number is beyond the largest float.
+    """
+    try:
+        return values.infer_objects()
+    except OverflowError as error:
+        raise InputError(f"{what}: expected numbers up to 1e308, got one beyond ({error}). Correct it.") from error
 
 
 def holds_numbers(series: pd.Series[Any], what: str) -> bool:
@@ -69,8 +109,8 @@ def holds_numbers(series: pd.Series[Any], what: str) -> bool:
     present = series.dropna()
     if all(isinstance(value, Real | Decimal | np.bool_) for value in present):
         return True
-    odd = next((value for value in present if not isinstance(value, str | bytes | Real | Decimal | np.bool_)), None)
-    if odd is not None and not _is_label(odd):
+    odd = next((value for value in present if not _is_label(value)), None)
+    if odd is not None:
         raise InputTypeError(
             f"{what}: expected numbers, text or categories, got values of type {type(odd).__name__}, such as {odd!r}. "
             "Turn each into one number or one label."
@@ -83,14 +123,57 @@ def _is_label(value: Any) -> bool:
         hash(value)
     except TypeError:
         return False
-    return np.ndim(value) == 0 and not isinstance(value, complex)
+    return isinstance(value, str | bytes | Real | Decimal) or (np.ndim(value) == 0 and not isinstance(value, complex))
 
 
-def number_column(series: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Return a column of numbers as float64 (N,), missing ones as NaN."""
+def number_column(series: pd.Series[Any], what: str) -> npt.NDArray[np.float64]:
+    """Return a column of numbers as float64 (N,), missing ones as NaN.
+
+    Raises
+    ------
+    InputError
+        If one cannot be a float.
+    """
     if series.dtype == object:
         series = series.where(series.notna(), np.nan)
-    return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    try:
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{what}: expected numbers up to 1e308, got one that is no float ({error}).") from error
+
+
+def uniform(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of objects as numbers or as text, for libraries that sort or cut their values; others as they are.
+
+    Pandas' own numbers and truth values become plain numbers where some are missing or none is stored.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a column holds neither numbers nor labels, or numbers so small that pandas cannot name their quantiles.
+    """
+    changed: dict[Any, Any] = {}
+    for name in frame.columns:
+        column, what = frame[name], f"covariate {str(name)!r}"
+        category = isinstance(column.dtype, pd.CategoricalDtype)
+        numeric = types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype)
+        if types.is_extension_array_dtype(column.dtype) and numeric and not category:
+            if column.isna().any() or isinstance(column.dtype, pd.SparseDtype):
+                changed[name] = number_column(column, what)
+        elif column.dtype == object or isinstance(column.dtype, pd.StringDtype):
+            changed[name] = number_column(column, what) if holds_numbers(column, what) else _as_text(column)
+    frame = frame.assign(**changed) if changed else frame
+    sizes = frame.select_dtypes("number").astype(np.float64).abs().max()
+    if ((sizes > 0) & (sizes < SMALLEST_CUT)).any():
+        raise InputError(f"expected effect modifiers above {SMALLEST_CUT:g} in size; give them in another unit.")
+    return frame
+
+
+def _as_text(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Labels as text, None where they are missing; in quotes if a number or another label reads like a text."""
+    plain = column.astype(object).where(column.notna(), None)
+    text = plain.map(str, na_action="ignore")
+    return plain.map(repr, na_action="ignore") if text.nunique() < plain.nunique() else text
 
 
 def column_levels(series: pd.Series[Any], what: str) -> tuple[Any, ...]:
@@ -187,7 +270,7 @@ def read_table(
     InputTypeError
         If a column holds what cannot be a covariate.
     """
-    source = _as_array_or_frame(covariates)
+    source = as_table(covariates)
     if source.ndim != 2:
         raise InputError(
             f"X: expected covariates of shape (N, D) or (N,), got shape {source.shape}. Reshape them to a row per unit."
@@ -209,17 +292,24 @@ def read_table(
     return table
 
 
-def _as_array_or_frame(covariates: Any) -> Any:
-    covariates = unmasked(covariates)
+def as_table(covariates: Any) -> Any:
+    """Return covariates as a DataFrame or as an array, of shape (N, D) where they have one or two dimensions.
+
+    Raises
+    ------
+    InputTypeError
+        If they are neither and make no array.
+    """
+    covariates = unmasked(covariates, "X")
     if isinstance(covariates, pd.Series):
         return covariates.to_frame("x0" if covariates.name is None else covariates.name)
     if isinstance(covariates, pd.DataFrame):
         return covariates
-    array = np.asarray(covariates)
+    array = as_array(covariates, "X")
     if array.dtype.kind not in "biufcOUSmM":
         raise InputTypeError(f"X: expected an array of numbers or a DataFrame, got an array of dtype {array.dtype}.")
     if array.dtype.kind in "US" and not isinstance(covariates, np.ndarray):
-        array = np.asarray(covariates, dtype=object)  # numpy turned the numbers of a mixed list into text
+        array = as_array(covariates, "X", object)  # numpy turned the numbers of a mixed list into text
     if array.ndim == 0:
         raise InputTypeError(
             f"X: expected an array (N, D) or a DataFrame, got {type(covariates).__name__}. "
@@ -240,7 +330,7 @@ def _read_frame(source: Any, labels: list[Any] | None, numeric: list[int] | None
     """Read a frame, or an array of objects or text, column by column where it is not plain numbers."""
     frame, named = source, isinstance(source, pd.DataFrame)
     if not named:
-        frame = pd.DataFrame(source).infer_objects()
+        frame = inferred(pd.DataFrame(source, dtype=object if source.dtype == object else None), "X")
         if labels is None:
             labels = [f"x{position}" for position in range(frame.shape[1])]
         _check_width(frame.shape[1], labels)
@@ -279,7 +369,7 @@ def _read_columns(frame: pd.DataFrame, labels: list[Any], named: bool, numeric: 
         found = numeric
     numbers = np.empty((len(found), len(frame)))
     for index, position in enumerate(found):
-        numbers[index] = number_column(columns[position])
+        numbers[index] = number_column(columns[position], f"covariate {str(labels[position])!r}")
     text = {position: column for position, column in columns.items() if position not in set(found)}
     return Table(len(frame), labels, named, found, numbers, text)
 

@@ -14,8 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError, first_rows
-from dowhy_cina.tables.reading import holds_numbers, number_column, unmasked
+from dowhy_cina.tables.reading import as_array, holds_numbers, inferred, number_column, unmasked
 
+#: Sizes between which an outcome's largest value must be: beyond, an interval could leave the range of floats.
+SMALLEST_OUTCOME, LARGEST_OUTCOME = 1e-280, 1e280
+#: Largest whole number of which any column can be asked.
+_LARGEST_WHOLE = 2**1023
 #: Levels that a message lists before it stops.
 LISTED_LEVELS = 10
 #: Numeric levels from which a treatment is called continuous in the message; fewer if they are not whole numbers.
@@ -60,12 +64,11 @@ def encode_treatment(
     InputTypeError
         If the column holds neither numbers, booleans, text nor categories.
     """
-    values = _level_values(_as_series(treatment, "treatment"))
+    for name, value in (("treatment_value", treatment_value), ("control_value", control_value)):
+        check_value(value, name)
+    values = _level_values(as_series(treatment, "treatment"))
     if treatment_value is None or control_value is None:
         treatment_value, control_value = _infer_arms(values, treatment_value, control_value)
-    for name, value in (("treatment_value", treatment_value), ("control_value", control_value)):
-        if np.ndim(value) != 0:
-            raise InputTypeError(f"{name}: expected a single value of the treatment column, got {value!r}.")
     treated, control = _rows_with(values, treatment_value), _rows_with(values, control_value)
     if bool((treated & control).any()) or treatment_value == control_value:
         raise InputError(
@@ -100,11 +103,12 @@ def check_outcome(outcome: Any, n: int) -> npt.NDArray[np.float64]:
     Raises
     ------
     InputError
-        If the length differs from `n`, or values are missing (or masked) or infinite.
+        If the length differs from `n`, or values are missing (or masked) or infinite, or so large or small that
+        intervals about them would not be.
     InputTypeError
         If the outcome is text, dates or anything else that is not a number.
     """
-    series = _as_series(outcome, "outcome")
+    series = as_series(outcome, "outcome")
     if len(series) != n:
         raise InputError(f"outcome: expected {n} values, one for each row of the table, got {len(series)}.")
     if isinstance(series.dtype, pd.CategoricalDtype):
@@ -114,19 +118,31 @@ def check_outcome(outcome: Any, n: int) -> npt.NDArray[np.float64]:
             f"outcome: expected numbers or booleans, got {_example(series)}. Code it as numbers, for example 1 for the "
             "event and 0 for none."
         )
-    values = number_column(series)
+    values = number_column(series, "outcome")
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise InputError(
             f"outcome: expected finite numbers, got {bad.size} missing or infinite of {n} ("
             f"{first_rows(bad.tolist())}). Leave these rows out or fill them in; the estimator does not guess outcomes."
         )
+    size = float(np.abs(values).max(initial=0.0))
+    if size and not SMALLEST_OUTCOME <= size <= LARGEST_OUTCOME:
+        raise InputError(
+            f"outcome: expected a largest value between {SMALLEST_OUTCOME:g} and {LARGEST_OUTCOME:g} in size, got "
+            f"{size:.3g}. Give it in another unit, in which the effect is too."
+        )
     return values.copy()
 
 
-def _as_series(values: Any, what: str) -> pd.Series[Any]:
-    """Return a column as a pandas Series; a single column in two dimensions is taken as that column."""
-    values = unmasked(values)
+def as_series(values: Any, what: str) -> pd.Series[Any]:
+    """Return a column as a pandas Series; a single column in two dimensions is taken as that column.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If it has another shape or makes no array.
+    """
+    values = unmasked(values, what)
     if isinstance(values, pd.DataFrame):
         values = values.iloc[:, 0] if values.shape[1] == 1 else values.to_numpy()
     if isinstance(values, pd.Series):
@@ -134,7 +150,7 @@ def _as_series(values: Any, what: str) -> pd.Series[Any]:
     if not isinstance(values, pd.api.extensions.ExtensionArray | pd.Index):
         mixed = isinstance(values, Sequence) and not isinstance(values, str | bytes)
         # Through objects, or numpy would turn [0, "a"] into text and [1, None] into an error.
-        values = np.asarray(values, dtype=object) if mixed else np.asarray(values)
+        values = as_array(values, what, object if mixed else None)
         if values.ndim == 2 and values.shape[1] == 1:
             values = values[:, 0]
         if values.ndim != 1:
@@ -142,7 +158,30 @@ def _as_series(values: Any, what: str) -> pd.Series[Any]:
                 f"{what}: expected one value per row, shape (N,), got shape {values.shape}. Pass a single column."
             )
     series = pd.Series(values)
-    return series.infer_objects() if series.dtype == object else series
+    return inferred(series, what) if series.dtype == object else series
+
+
+def check_value(value: Any, name: str) -> None:
+    """Refuse what is no single value of a treatment; None stands for one that is not named.
+
+    Raises
+    ------
+    InputError
+        If it is a missing value or beyond the largest float.
+    InputTypeError
+        If it is a container.
+    """
+    try:
+        hash(value)
+        single = np.ndim(value) == 0
+    except (TypeError, ValueError):  # lists, also of different lengths
+        single = False
+    if not single:
+        raise InputTypeError(f"{name}: expected a single value of the treatment column, got {value!r}.")
+    if isinstance(value, int) and abs(value) > _LARGEST_WHOLE:
+        raise InputError(f"{name}: expected a value of the treatment column, got a number beyond the largest float.")
+    if value is not None and pd.isna(value):
+        raise InputError(f"{name}: expected a value of the treatment column, got {value!r}, a missing one.")
 
 
 def _level_values(series: pd.Series[Any]) -> npt.NDArray[Any]:
@@ -156,14 +195,14 @@ def _level_values(series: pd.Series[Any]) -> npt.NDArray[Any]:
             f"({first_rows(missing.tolist())}). Leave these rows out."
         )
     if isinstance(series.dtype, pd.CategoricalDtype) or series.dtype == object:
-        series = pd.Series(np.asarray(series)).infer_objects()
+        series = inferred(pd.Series(np.asarray(series)), "treatment")
     if not holds_numbers(series, "treatment"):
         return np.asarray(series, dtype=object)
     if pd.api.types.is_bool_dtype(series.dtype):
         return series.to_numpy(dtype=np.bool_)
     if pd.api.types.is_integer_dtype(series.dtype):
-        return series.to_numpy(dtype=np.int64)
-    values = number_column(series)
+        return series.to_numpy(dtype=np.uint64 if pd.api.types.is_unsigned_integer_dtype(series.dtype) else np.int64)
+    values = number_column(series, "treatment")
     infinite = np.flatnonzero(np.isinf(values))
     if infinite.size:
         raise InputError(
@@ -254,10 +293,7 @@ def check_sample_weight(sample_weight: Any, n: int) -> npt.NDArray[np.float64]:
     InputTypeError
         If they are no numbers.
     """
-    try:
-        weights = np.array(unmasked(sample_weight), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputTypeError(f"sample_weight: expected numbers, got values that are none ({error}).") from error
+    weights = np.array(as_array(sample_weight, "sample_weight", np.float64))
     if weights.shape != (n,):
         raise InputError(f"sample_weight: expected shape ({n},), a weight for each row, got {weights.shape}.")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
@@ -275,7 +311,7 @@ def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDAr
     Parameters
     ----------
     cluster : array-like, shape (N,)
-        Labels of any kind.
+        Labels of any kind that can be told apart.
     n
         Rows of the table.
     keep : ndarray of bool, shape (N,)
@@ -289,13 +325,19 @@ def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDAr
     ------
     InputError
         If the length differs from ``n``, labels are missing, or there is only one cluster.
+    InputTypeError
+        If labels are containers.
     """
-    labels = pd.Series(cluster).reset_index(drop=True)
+    labels = as_series(cluster, "cluster").reset_index(drop=True)
     if len(labels) != n:
         raise InputError(f"cluster: expected {n} labels, one for each row, got {len(labels)}.")
     missing = np.flatnonzero(labels.isna())
     if missing.size:
         raise InputError(f"cluster: expected a label for each row, got {missing.size} missing of {n}. Fill them in.")
+    try:
+        pd.factorize(labels)
+    except TypeError as error:
+        raise InputTypeError(f"cluster: expected numbers or text as labels, got others ({error}).") from error
     # By the label's text, so that neither the order of rows nor the type of the labels decides the codes.
     codes, names = pd.factorize(labels[keep].astype(str), sort=True)
     if len(names) < 2:

@@ -35,7 +35,16 @@ def test_import_takes_less_than_50_ms():
     assert min(milliseconds() for _ in range(5)) < 50
 
 
-@pytest.mark.parametrize("order", ["import dowhy, dowhy_cina", "import dowhy_cina, dowhy"])
+UNAIDED = """
+import sys
+from dowhy import causal_estimators
+assert "dowhy_cina" not in sys.modules
+causal_estimators.get_class_object("dowhy_cina", "dowhy_cina.CinaEstimator")  # as for the full name
+import dowhy_cina
+"""
+
+
+@pytest.mark.parametrize("order", ["import dowhy, dowhy_cina", "import dowhy_cina, dowhy", UNAIDED])
 def test_dowhy_finds_the_estimator_whichever_is_imported_first(order):
     lines = run_python(
         f"""

@@ -130,9 +130,11 @@ def test_options_of_econml(monkeypatch):
     stub = SimpleNamespace(CausalForestDML=record("forest"), NonParamDML=record("plain"))
     monkeypatch.setitem(sys.modules, "econml", SimpleNamespace(dml=stub))
     monkeypatch.setitem(sys.modules, "econml.dml", stub)
+    monkeypatch.setitem(sys.modules, "econml.dr", SimpleNamespace(DRLearner=record("doubly robust")))
     for make in conditional_econml.METHODS.values():
         make()
     assert given["forest"] == {"discrete_treatment": True, "n_jobs": 1, "random_state": 0}
+    assert given["doubly robust"] == {"random_state": 0}
     assert [type(given["plain"][name]).__name__ for name in ("model_y", "model_t", "model_final")] == [
         "HistGradientBoostingRegressor",
         "HistGradientBoostingClassifier",

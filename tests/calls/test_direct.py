@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import numpy as np
 import pandas as pd
@@ -78,7 +79,7 @@ class TestValue:
         found = dowhy_cina.estimate_effect(x, t, y)
         # The variance head scales all of sampling's variance by the same factor.
         factor = float(load_model("cina-small", torch.device("cpu")).variance.log_sampling.exp())
-        assert 1 < factor < 1.3
+        assert 1 < factor < 1.5
         assert found.standard_error == pytest.approx(2 / np.sqrt(1500) * np.sqrt(factor), rel=0.1)
 
     def test_balances_what_was_not_balanced(self, result):
@@ -305,7 +306,6 @@ def test_options_are_frozen():
 
 @pytest.mark.slow
 def test_a_hundred_thousand_rows(linear_table):
-    import resource
     import time
 
     x, t, y = linear_table(rows=100_000, columns=10)
@@ -313,4 +313,6 @@ def test_a_hundred_thousand_rows(linear_table):
     found = dowhy_cina.estimate_effect(x, t, y)
     assert abs(found.value - 2) < 4 * found.standard_error
     assert time.perf_counter() - began < 20
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4e6
+    resource = pytest.importorskip("resource")  # of POSIX systems
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert peak * (1 if sys.platform == "darwin" else 1024) < 4e9

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import dowhy_cina
-from dowhy_cina.calls import many
+from dowhy_cina.calls import batch, many
 from dowhy_cina.calls.batch import forward_together
 from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
 
@@ -42,9 +42,15 @@ def test_the_same_numbers_as_one_by_one(options):
         assert ours.target == options.get("target_units", "ate")
 
 
+def counting(shared):
+    return lambda tables: shared.append(len(tables)) or forward_together(tables)
+
+
 def test_tables_of_one_shape_share_forward_passes(monkeypatch):
     shared = []
-    monkeypatch.setattr(many, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables))
+    monkeypatch.setattr(
+        batch, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables)
+    )
     tables = [table(seed, rows=90 if seed % 3 else 110) for seed in range(12)]
     together = dowhy_cina.estimate_effects(iter(tables))
     assert sorted(shared) == [3, 3, 5]  # of the first eight and of the last four
@@ -69,7 +75,9 @@ def skewed(seed, arms, rows=250):
 def test_only_some_tables_have_logarithms(monkeypatch):
     """In one arm, in both or in none: they share a forward pass and have the numbers of one by one."""
     shared, shares = [], []
-    monkeypatch.setattr(many, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables))
+    monkeypatch.setattr(
+        batch, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables)
+    )
     arms = [[], [1], [0, 1], [], [0], [0, 1], [], [1]]
     tables = [skewed(6 + place % 2, which) for place, which in enumerate(arms)]
     together = dowhy_cina.estimate_effects(iter(tables))
@@ -93,7 +101,7 @@ def test_a_pass_that_fails_leaves_each_table_to_itself(monkeypatch):
     def broken(tables):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(many, "forward_together", broken)
+    monkeypatch.setattr(batch, "forward_together", broken)
     tables = [table(seed) for seed in range(3)]
     found = dowhy_cina.estimate_effects(iter(tables))
     assert [result.value for result in found] == [dowhy_cina.estimate_effect(*one).value for one in tables]

@@ -255,7 +255,7 @@ def test_usage_errors_exit_with_2(arguments, capsys):
     assert error.count("\n") == 1
 
 
-COMMANDS = ["demo", "estimate", "refute", "pretrain", "evaluate", "benchmark", "info"]
+COMMANDS = ["demo", "estimate", "refute", "pretrain", "evaluate", "benchmark", "paper", "info"]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -322,7 +322,7 @@ def test_pretrain_hands_its_arguments_on(monkeypatch, tmp_path):
     recipe = tmp_path / "r.toml"
     given = ["--set", "seed=1", "--set", "seconds=2", "--resume", "--strict", "--output", "out.safetensors"]
     assert cli.main(["pretrain", str(recipe), *given]) == 0
-    assert calls == [(recipe, ["seed=1", "seconds=2"], True, Path("out.safetensors"), True)]
+    assert calls == [(str(recipe), ["seed=1", "seconds=2"], True, Path("out.safetensors"), True)]
 
 
 @pytest.mark.slow
@@ -330,7 +330,7 @@ def test_pretrain_makes_a_model_that_estimates(csv, tmp_path, capsys):
     model, settings = tmp_path / "tiny.safetensors", {"seconds": 1, "validation_tables": 2, "workers": 0}
     overrides = {**settings, "min_rows": 40, "max_rows": 80, "max_columns": 4, "calibration_samples": 10}
     given = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
-    assert cli.main(["pretrain", str(ROOT / "recipes" / "cina-small.toml"), *given, "--output", str(model)]) == 0
+    assert cli.main(["pretrain", "cina-small", *given, "--output", str(model)]) == 0
     assert f"wrote {model}" in capsys.readouterr().out
     assert estimate(csv, "--covariates", "c", "--checkpoint", str(model)) == 0
     assert "tiny.safetensors" in capsys.readouterr().out

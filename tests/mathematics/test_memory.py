@@ -92,6 +92,19 @@ def test_free_memory_is_what_the_control_group_leaves_of_it(monkeypatch, tmp_pat
     assert memory.free_memory(CPU) == free
 
 
+@pytest.mark.parametrize(
+    ("pages", "free"), [({"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10**6}, 4_096_000_000), (None, 4e9)]
+)
+def test_free_memory_where_linux_is_not(monkeypatch, tmp_path, pages, free):
+    """As on macOS, where it is all of the machine's, and on Windows."""
+    monkeypatch.setattr(memory, "Path", lambda name: tmp_path / name.lstrip("/"))
+    if pages is None:
+        monkeypatch.delattr(memory.os, "sysconf")
+    else:
+        monkeypatch.setattr(memory.os, "sysconf", pages.__getitem__)
+    assert memory.free_memory(CPU) == free
+
+
 def table(rows=3000):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, 4))

@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -15,6 +20,7 @@ from safetensors.torch import save_file
 from dowhy_cina.config import ModelConfig
 from dowhy_cina.errors import CheckpointError
 from dowhy_cina.model import checkpoint
+from dowhy_cina.model.files import clear_partials, content_hash
 from dowhy_cina.model.network import CinaModel
 
 SMALL = ModelConfig(width=8, layers=1, heads=2, key_width=3.0)
@@ -41,12 +47,16 @@ def raises(path, reason):
     return pytest.raises(CheckpointError, match=f"(?s){path.name}.*{reason}")
 
 
-def rewrite(path, change_header=lambda header: header, change_tensors=lambda tensors: tensors):
-    """Write the file anew with another header or other tensors."""
+def rewrite(path, change_header=lambda header: header, change_tensors=lambda tensors: tensors, hashed=True):
+    """Write the file anew with another header or other tensors, and with the hash that these have."""
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["header"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    save_file(change_tensors(tensors), path, metadata={"header": json.dumps(change_header(header))})
+        tensors = change_tensors({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    header = change_header(header)
+    old = header.pop("sha256")
+    text = json.dumps(header)
+    digest = content_hash(tensors, "" if header.get("format_version", 0) in (1, 2, 3) else text) if hashed else old
+    save_file(tensors, path, metadata={"header": json.dumps({"sha256": digest, **header})})
 
 
 def test_round_trip(path, model):
@@ -71,7 +81,8 @@ def test_header_without_tensors(path):
 
 def test_a_name_and_a_path_as_text(path):
     assert checkpoint.read_header(str(path))["steps"] == 7
-    assert "cina-small" in checkpoint.bundled()
+    assert checkpoint.bundled() == ["cina-selfsup", "cina-small", "rule"]
+    assert checkpoint.resolve(Path("rule")) == checkpoint.resolve("rule")
     for name in checkpoint.bundled():
         model, header = checkpoint.read(name)
         assert header["format_version"] == checkpoint.FORMAT_VERSION
@@ -134,7 +145,7 @@ def test_pickle_is_never_loaded(path):
 
 def test_newer_format(path):
     rewrite(path, lambda header: header | {"format_version": checkpoint.FORMAT_VERSION + 1})
-    with raises(path, "newer than 3.*upgrade"):
+    with raises(path, "newer than 4.*upgrade"):
         checkpoint.read(path)
 
 
@@ -153,12 +164,10 @@ def test_older_versions(path, model, version):
         cut = {"variance.log_weights": weights[kept].clone(), "variance.growth": growth[:-1].clone()}
         return {name: tensor for name, tensor in (tensors | cut).items() if name not in added}
 
-    rewrite(path, older, shorter)
+    rewrite(path, older, shorter, hashed=False)
     with raises(path, "sha256"):
         checkpoint.read(path)
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    rewrite(path, lambda header: header | {"sha256": checkpoint._digest(tensors)})
+    rewrite(path)
     read, header = checkpoint.read(path)
     assert header["format_version"] == version
     assert read.config == SMALL
@@ -192,14 +201,88 @@ def test_another_architecture(path):
         checkpoint.read(path)
 
 
-def test_missing_tensor(path):
+@pytest.mark.parametrize(("hashed", "reason"), [(False, "sha256"), (True, "do not fit the architecture")])
+def test_missing_tensor(path, hashed, reason):
     def drop(tensors):
         tensors.pop("encoder.norm.weight")
         return tensors
 
-    rewrite(path, change_tensors=drop)
-    with raises(path, "sha256"):
+    rewrite(path, change_tensors=drop, hashed=hashed)
+    with raises(path, reason):
         checkpoint.read(path)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(ModelConfig)])
+@pytest.mark.parametrize("value", [-1, 10**12, float("nan"), float("inf"), 10**400, True, "1", None, [[]]])
+def test_no_setting_is_taken_out_of_its_range(path, name, value):
+    rewrite(path, lambda header: header | {"model": header["model"] | {name: value}})
+    with raises(path, f"model settings of its header do not fit.*{name}"):
+        checkpoint.read(path)
+
+
+def test_a_header_without_end_is_refused_at_once(path):
+    def nested(header, depth):
+        for _ in range(depth):
+            header = [header]
+        return header
+
+    began = time.monotonic()
+    for depth in (30, 900):
+        rewrite(path, lambda header, depth=depth: header | {"recipe": nested({}, depth)})
+        with raises(path, "without a dowhy-cina header"):
+            checkpoint.read(path)
+    for text in ("[" * 500_000, " " * 2**21):
+        save_file({"weight": torch.zeros(3)}, path, metadata={"header": text})
+        with raises(path, "without a dowhy-cina header"):
+            checkpoint.read(path)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("steps", value) for value in ("7", -1, 0.5)),
+        *(("validation", value) for value in (3, {"inside": 3}, {"inside": {"gap": "x"}})),
+        *(("recipe", value) for value in ([], {"validation_families": [3]})),
+        *(("seconds", float("inf")), ("families", [1]), ("licence", 3)),
+    ],
+)
+def test_entries_of_the_header(path, name, value):
+    rewrite(path, lambda header: header | {name: value})
+    with raises(path, f"{name}.* of its header is out of range"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_weights_that_no_model_has(path, value):
+    rewrite(path, change_tensors=lambda tensors: tensors | {"variance.growth": tensors["variance.growth"] * value})
+    with raises(path, "expected finite numbers|out of range"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bool, torch.bfloat16, torch.complex64])
+def test_other_types_of_numbers(path, dtype):
+    rewritten = {"encoder.norm.weight": torch.ones(8, dtype=dtype)}
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()["header"]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors | rewritten, path, metadata={"header": header})
+    with raises(path, "expected tensors|sha256"):
+        checkpoint.read(path)
+
+
+def test_every_bit_of_the_header_counts(path):
+    """Of the settings, the hash and what is told of the training: the file's JSON is one run of characters."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    start = content.index(b"__metadata__")
+    places = np.random.default_rng(0).integers(8 * start, 8 * (8 + length), 200)
+    for place in (int(place) for place in places):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with raises(path, ""):
+            checkpoint.read(path)
 
 
 @pytest.mark.parametrize("name", ["cina-smal", "", "missing.safetensors", "."])
@@ -211,20 +294,44 @@ def test_unknown_name(tmp_path, monkeypatch, name):
         checkpoint.load(name, CPU)
 
 
-@pytest.mark.parametrize("step", ["save_file", "os.replace"])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failing_write_leaves_the_old_file(path, model, monkeypatch, step):
     before = path.read_bytes()
 
-    def fail(tensors, target, **_):
-        if step == "save_file":
-            target.write_bytes(b"half a file")
+    def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"dowhy_cina.model.checkpoint.{step}", fail)
+    monkeypatch.setattr(f"dowhy_cina.model.files.os.{step}", fail)
     with raises(path, "cannot be written.*No space.*as it was"):
         checkpoint.write(path, model, HEADER | {"steps": 8})
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a umask is POSIX's")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_follow_the_umask(tmp_path, model, mask):
+    before = os.umask(mask)
+    try:
+        checkpoint.write(tmp_path / "x.safetensors", model, HEADER)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_files_of_the_dead_are_cleared(tmp_path):
+    """Not those that a living process writes, nor others."""
+    target = tmp_path / "x.[0].safetensors"
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    names = {"dead": f"{target.name}.{dead.pid}", "old": f"{target.name}.1", "alive": f"{target.name}.{os.getppid()}"}
+    names |= {"text": f"{target.name}.x", "other": f"x.0.safetensors.{dead.pid}"}
+    files = {name: tmp_path / f"{start}.partial" for name, start in names.items()}
+    for file in files.values():
+        file.write_bytes(b"half")
+    os.utime(files["old"], (1, 1))
+    clear_partials([target])
+    assert {name for name, file in files.items() if file.exists()} == {"alive", "text", "other"}
 
 
 def test_models_are_loaded_once_and_leave_the_random_state_alone():
@@ -238,3 +345,17 @@ def test_models_are_loaded_once_and_leave_the_random_state_alone():
     assert not trained.training
     assert {p.dtype for p in (*exact.parameters(), *trained.parameters())} == {torch.float64}
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_rule_is_bundled():
+    """Its network corrects nothing: what is predicted in context is the fixed rule's, whatever the size."""
+    rule, untrained = (checkpoint.load_model(name, CPU) for name in ("rule", "exact"))
+    fixed = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in ("width", "layers", "heads")]
+    assert [getattr(rule.config, name) for name in fixed] == [getattr(untrained.config, name) for name in fixed]
+    columns, table = torch.randn(1, 5, 26, dtype=torch.float64), torch.randn(1, 12, dtype=torch.float64)
+    for model in (rule, untrained):
+        scales, multipliers = model.encoder(columns, table)
+        assert not bool(scales.any())
+        assert not any(bool(value.any()) for value in multipliers.values())
+    assert not torch.equal(rule.variance.log_weights, untrained.variance.log_weights)
+    assert checkpoint.read_header("rule")["calibration"]["samples"] > 200

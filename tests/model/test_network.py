@@ -342,12 +342,8 @@ def test_foreign_rows_need_no_row_of_the_table(model):
         small = without_rows(state)
         same_rows(model.foreign_rows(small, table.covariates), model.foreign_rows(state, table.covariates))
     kept = [small.propensity, *small.means, small.residuals, small.loo_residuals, small.balance_features]
-    kept += [
-        values
-        for o in small.outcomes
-        for rows in (o.rows.own, o.rows.other)
-        for values in (rows.kernel.keys, rows.columns.values)
-    ]
+    seen = [rows for outcome in small.outcomes for rows in (outcome.rows.own, outcome.rows.other)]
+    kept += [values for rows in seen for values in (rows.kernel.keys, rows.columns.values)]
     assert all(value.shape[1] == 0 for value in kept)
     assert all(outcome.rows.own.kernel.kept is None for outcome in small.outcomes)
 

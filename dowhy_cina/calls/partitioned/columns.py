@@ -15,6 +15,7 @@ import torch
 
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.scaling import unit_of
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
 from dowhy_cina.tables.canonical import turns_of
 from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
@@ -51,19 +52,31 @@ class Coding:
     treated, control : object
         Values of the two arms.
     preprocessor : Preprocessor
+    unit : float
+        Power of two that brings the outcome's size to about one.
     centre, scale : float
-        Mean and standard deviation of the outcome.
+        Mean and standard deviation of the outcome, in this unit.
     outcome_range : float
-        Largest outcome less the smallest.
+        Largest outcome less the smallest, in this unit.
     """
 
     roles: Roles
     treated: Any
     control: Any
     preprocessor: Preprocessor
+    unit: float = 1.0
     centre: float = 0.0
     scale: float = 1.0
     outcome_range: float = 0.0
+
+    @property
+    def outcome_scale(self) -> float:
+        """Standard deviation of the outcome, in its own unit."""
+        return self.scale / self.unit
+
+    def outcomes(self, rows: pd.DataFrame) -> Array:
+        """Checked outcomes of some rows, about the centre, in the outcome's power of two."""
+        return check_outcome(rows[self.roles.outcome], len(rows)) * self.unit - self.centre
 
 
 def check_partition(part: pd.DataFrame, roles: Roles) -> pd.DataFrame:
@@ -82,7 +95,11 @@ def check_partition(part: pd.DataFrame, roles: Roles) -> pd.DataFrame:
         )
     part = part[roles.all]
     labels = [name for name in roles.all if isinstance(part[name].dtype, pd.CategoricalDtype)]
-    return part.astype(dict.fromkeys(labels, object)) if labels else part
+    if not labels:
+        return part
+    part = part.astype(dict.fromkeys(labels, object))
+    # Text, or categories that are numbers would be read as such.
+    return part.assign(**{name: part[name].map(str, na_action="ignore") for name in labels if name in roles.covariates})
 
 
 def scan(part: pd.DataFrame, roles: Roles) -> Sums:
@@ -129,7 +146,10 @@ def arms_only(part: pd.DataFrame, coding: Coding) -> tuple[pd.DataFrame, npt.NDA
 def sample(part: pd.DataFrame, coding: Coding, share: float) -> Sums:
     """Rows that :func:`choose_rows` takes of a partition, which hold those that it takes of the table."""
     rows, _, _ = arms_only(part, coding)
-    return {"sample": [choose_rows(rows, coding.roles, share)]}
+    if not len(rows):
+        return {"sample": [rows]}
+    size = torch.from_numpy(np.abs(check_outcome(rows[coding.roles.outcome], len(rows))))
+    return {"sample": [choose_rows(rows, coding.roles, share)], "size": Extremes(size.amin(), size.amax())}
 
 
 def choose_rows(rows: pd.DataFrame, roles: Roles, share: float) -> pd.DataFrame:
@@ -160,13 +180,13 @@ def moments(part: pd.DataFrame, coding: Coding) -> Sums:
     rows, _, _ = arms_only(part, coding)
     if not len(rows):
         return {}
-    outcome = check_outcome(rows[coding.roles.outcome], len(rows)) - coding.centre
+    outcome = torch.from_numpy(coding.outcomes(rows))
     columns = coding.preprocessor.deviations(rows[coding.roles.covariates])
     return {
         "columns": Spread.of(torch.from_numpy(columns)),
-        "range": Extremes(torch.tensor(outcome.min()), torch.tensor(outcome.max())),
-        "outcome": Spread.of(torch.from_numpy(outcome)[:, None]),
-        "size": Spread.of(torch.from_numpy(np.abs(outcome + coding.centre))[:, None]),
+        "range": Extremes(outcome.amin(), outcome.amax()),
+        "outcome": Spread.of(outcome[:, None]),
+        "size": Spread.of((outcome + coding.centre).abs()[:, None]),
     }
 
 
@@ -178,14 +198,15 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     """
     rows, treated, control = find_arms(partitions, roles, *values)
     coding = Coding(roles, treated, control, Preprocessor())
-    frames = partitions.run(sample, ["part"], coding=coding, share=SAMPLE_ROWS / rows)["sample"]
+    found = partitions.run(sample, ["part"], coding=coding, share=SAMPLE_ROWS / rows)
+    frames, unit = found["sample"], float(unit_of(float(found["size"].upper)))
     table = choose_rows(pd.concat([frame for frame in frames if len(frame)] or frames), roles, SAMPLE_ROWS / rows)
     preprocessor = Preprocessor()
     encoded = preprocessor.fit_transform(table[roles.covariates])
     if not encoded.shape[1]:
         raise InputError("expected at least one covariate that varies; without any, compare the arms' means.")
     outcome = check_outcome(table[roles.outcome], len(table))
-    coding = Coding(roles, treated, control, preprocessor, float(np.median(outcome)))
+    coding = Coding(roles, treated, control, preprocessor, unit, float(np.median(outcome * unit)))
     found = partitions.run(moments, ["part"], coding=coding)
     if rows > SAMPLE_ROWS:
         preprocessor = preprocessor.rescaled(found["columns"].mean.numpy(), found["columns"].sd.numpy())
@@ -193,7 +214,7 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     constant = scale <= _ROUNDING * float(found["size"].mean)
     centre = coding.centre + float(found["outcome"].mean)
     outcome_range = 0.0 if constant else float(found["range"].upper - found["range"].lower)
-    return Coding(roles, treated, control, preprocessor, centre, 1.0 if constant else scale, outcome_range)
+    return Coding(roles, treated, control, preprocessor, unit, centre, 1.0 if constant else scale, outcome_range)
 
 
 @dataclass(frozen=True)
@@ -257,8 +278,8 @@ def encode(part: pd.DataFrame, coding: Coding) -> tuple[EncodedPart, Sums]:
     rows, keep, arm = arms_only(part, coding)
     width = len(coding.preprocessor.names_out)
     x = coding.preprocessor.transform(rows[coding.roles.covariates]) if len(rows) else np.zeros((0, width))
-    y = (check_outcome(rows[coding.roles.outcome], len(rows)) - coding.centre) / coding.scale if len(rows) else arm
+    y = coding.outcomes(rows) / coding.scale if len(rows) else arm
     encoded = EncodedPart(*(torch.from_numpy(values)[None] for values in (x, arm, y)))
     leaders = Leaders(np.column_stack([x, arm, y, canonical_row_key(x)]))
-    totals = torch.tensor([len(arm), arm.sum(), (y**4).sum(), np.abs(y).sum()], dtype=torch.float64)
+    totals = torch.tensor([len(arm), arm.sum(), (y**4).sum(), np.abs(y).sum()], dtype=torch.float64, device="cpu")
     return encoded, {"totals": totals, "leaders": leaders, "aside": int((~keep).sum())}

@@ -21,16 +21,17 @@ from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, ch
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
 from dowhy_cina.config import EstimatorOptions
-from dowhy_cina.errors import InputError
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
 from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
 from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sums, t_inference
 from dowhy_cina.mathematics.kernels import block_rows, places_of
+from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import Arm, Arms, support_limit
 from dowhy_cina.results.effect import PartitionedResult, Plan
+from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables.preparation import PILOT_ROWS
 
@@ -45,7 +46,7 @@ class TargetShares:
 
     def target(self, part: EncodedPart) -> Tensor:
         """Weights of a partition's rows (1, n) in the target."""
-        return torch.where(part.treatment > 0, self.share[1], self.share[0]).to(part.outcome.dtype)
+        return self.share[0] + (self.share[1] - self.share[0]) * (part.treatment > 0).to(part.outcome.dtype)
 
 
 def residual_sums(
@@ -118,8 +119,7 @@ def column_sums(raw: pd.DataFrame, part: EncodedPart, balancing: Rows, coding: C
     rows, _, treatment = arms_only(raw, coding)
     if not len(rows):
         return {}
-    readable = coding.preprocessor.readable(rows[coding.roles.covariates])
-    values = torch.from_numpy(np.ascontiguousarray(readable.to_numpy(dtype=np.float64)))
+    values = torch.from_numpy(coding.preprocessor.readable_deviations(rows[coding.roles.covariates]))
     own, treated = balancing[0], torch.from_numpy(treatment > 0)
     sums: Sums = {f"arm{arm}": Spread.of(values[treated == bool(arm)]) for arm in (0, 1)}
     sums |= {f"mean{arm}": (own * (treated == bool(arm))) @ values for arm in (0, 1)}
@@ -136,6 +136,7 @@ def row_values(raw: pd.DataFrame, part: EncodedPart, state: RowState, balancing:
     return pd.Series(values, index=raw.index, name=name)
 
 
+@usual_arithmetic()
 def estimate_partitioned(
     table: Any,
     roles: Roles,
@@ -213,8 +214,7 @@ def _refuse(target: Any, options: EstimatorOptions, confidence_level: float) -> 
         raise NotImplementedError(
             f"landmarks of a Dask DataFrame must be at most {PILOT_ROWS}, the rows that lead, got {options.landmarks}."
         )
-    if not 0 < confidence_level < 1:
-        raise InputError(f"confidence_level must be in (0, 1), got {confidence_level!r}; for example 0.95.")
+    check_level(confidence_level, "confidence_level")
 
 
 def _pilot(chosen: tuple[Any, Any]) -> TableBatch:
@@ -260,25 +260,23 @@ def _effect(
     assert fitted.balance_kernel is not None
     regressions = (fitted.arms[0], fitted.arms[1])
     bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
-    sizes = torch.tensor([[min(counts)], [len(coding.preprocessor.names_out)]], dtype=torch.float64)
+    sizes = torch.tensor([[min(counts)], [len(coding.preprocessor.names_out)]], dtype=torch.float64, device="cpu")
     variance = fitted.model.variance(noise["total"], bias, *sizes)
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))
-    value, error = float(effect.value) * coding.scale, float(variance.sqrt()) * coding.scale
+    scale = coding.outcome_scale
+    value, error = float(effect.value) * scale, float(variance.sqrt()) * scale
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
+    width = relative_width(interval, coding.outcome_range / coding.unit)
     return {
         "value": value,
         "standard_error": None if interval is None else error,
         "confidence_interval": interval,
         "p_value": p_value,
-        "outcome_scale": coding.scale,
+        "outcome_scale": scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
-        **_certificate(balanced, coding.scale),
-        **_overlap(
-            _sum_arms(found, shares, counts),
-            _balance(partitions, coding),
-            relative_width(interval, coding.outcome_range),
-        ),
+        **_certificate(balanced, scale),
+        **_overlap(_sum_arms(found, shares, counts), _balance(partitions, coding), width),
     }
 
 

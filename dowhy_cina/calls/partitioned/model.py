@@ -61,7 +61,7 @@ def scores_of(
     if is_empty(part):
         return part.treatment, {}
     features, ones = score_features(part, settings, kernel), torch.ones_like(part.treatment)
-    places = torch.arange(ones.shape[1])[None]
+    places = torch.arange(ones.shape[1], device=ones.device)[None]
     propensity = leave_one_out(fit, features, features, places, part.treatment, ones)[1]
     sums: Sums = {"scores": Spread.of(propensity[0, :, None])}
     for arm, candidates in enumerate(links):

@@ -286,7 +286,7 @@ def fit_outcomes(
     found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
     raw = predictions(*marks, fitted)[0]
     fitted = replace(fitted, regressions=tuple(_scaled(r, found, arm) for arm, r in enumerate(fitted.regressions)))
-    shares: Shares = tuple([torch.ones(1, dtype=torch.float64)] for _ in fitted.regressions)
+    shares: Shares = tuple([torch.ones(1, dtype=torch.float64, device="cpu")] for _ in fitted.regressions)
     for _ in range(1, fitted.most_members):
         sums = partitions.run(agreements, ["encoded", "raw"], fitted=fitted, shares=shares, last=False)
         shares = tuple(
@@ -312,7 +312,8 @@ def fit_outcomes(
 
 def _members(fitted: Fitted, found: Sums) -> tuple[OutcomeRegression, ...]:
     """Both regressions from the statistics of :func:`outcome_sums`, all of whose kernel is kept."""
-    one, unbounded = torch.ones(1, dtype=torch.float64), torch.full((1, 1), torch.inf, dtype=torch.float64)
+    one = torch.ones(1, dtype=torch.float64, device="cpu")
+    unbounded = torch.full_like(one, torch.inf)[None]
     regressions = []
     for arm, (space, link) in enumerate(zip(fitted.spaces, fitted.links, strict=True)):
         multiplier = fitted.model.outcome_penalty(fitted.settings, arm)

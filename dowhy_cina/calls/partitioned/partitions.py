@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.state import each_tensor
 from dowhy_cina.results.diagnostics import COUNTERPARTS
 
@@ -167,7 +168,7 @@ class _Shared:
 def _call(
     function: Callable[..., Any], shared: _Shared, has_state: bool, whole: bool, *states: Any
 ) -> tuple[Any, Sums]:
-    with torch.no_grad():
+    with usual_arithmetic(), torch.no_grad():
         outputs = [function(*part, **shared.content) for part in ([states] if whole else _chunks(states))]
     if not has_state:
         return None, add_sums(outputs)

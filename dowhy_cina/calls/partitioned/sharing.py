@@ -96,7 +96,7 @@ def lending_sums(part: EncodedPart, own: OwnState, fitted: Fitted, effects: list
 
 def fit_borrowing(partitions: Partitions, fitted: Fitted) -> Fitted:
     """Both regressions with what their arms borrow, as :func:`~dowhy_cina.model.fitting.with_borrowing` does."""
-    names, one = ["encoded", "own"], torch.ones(1, dtype=torch.float64)
+    names, one = ["encoded", "own"], torch.ones(1, dtype=torch.float64, device="cpu")
     sums = partitions.run(effect_sums, names, fitted=fitted)
     effects = [cross_validated_fit(sums[f"effect{arm}"], one) for arm in (0, 1)]
     sums = partitions.run(lending_sums, names, fitted=fitted, effects=effects)

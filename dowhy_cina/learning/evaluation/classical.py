@@ -14,11 +14,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dowhy_cina.learning.evaluation import learners
-from dowhy_cina.learning.evaluation.learners import CLIP
+from dowhy_cina.learning.evaluation.learners import CLIP, FOLDS
 from dowhy_cina.mathematics.scaling import Array
 
 #: Effect and standard error; the latter NaN where the method has none.
@@ -49,13 +50,40 @@ def linear_regression(x: Array, t: Array, y: Array) -> Estimate:
     return float(fit.params[1]), float(fit.bse[1])
 
 
-def inverse_propensity(x: Array, t: Array, y: Array) -> Estimate:
-    """Normalised inverse propensity weighting with a logistic model."""
+def _logistic_weights(x: Array, t: Array) -> Array:
+    """Inverse probabilities of the treatments that rows had, by a logistic model."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     with warnings.catch_warnings():  # a separable table has no maximum; the ridge keeps the last iterate usable
         warnings.simplefilter("ignore")
         propensity = model.fit(x, t).predict_proba(x)[:, 1].clip(CLIP, 1 - CLIP)
-    weights = t / propensity + (1 - t) / (1 - propensity)
+    return np.asarray(t / propensity + (1 - t) / (1 - propensity))
+
+
+def horvitz_thompson(x: Array, t: Array, y: Array) -> Estimate:
+    """Inverse propensity weighting with a logistic model, not normalised."""
+    scores = _logistic_weights(x, t) * np.where(t == 1, y, -y)
+    return float(scores.mean()), float(scores.std() / np.sqrt(len(y)))
+
+
+def double_machine_learning(x: Array, t: Array, y: Array) -> Estimate:
+    """Partially linear double machine learning: boosted trees, cross-fitted in five folds.
+
+    References
+    ----------
+    Chernozhukov et al. (2018), Double/debiased machine learning, Econometrics Journal 21(1).
+    """
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    fitted = [cross_val_predict(_regression(), x, y, cv=folds.split(x, t))]
+    fitted.append(cross_val_predict(_classification(), x, t, cv=folds.split(x, t), method="predict_proba")[:, 1])
+    outcome, treatment = y - fitted[0], t - fitted[1]
+    size = float(treatment @ treatment)
+    effect = float(treatment @ outcome) / size
+    return effect, float(np.linalg.norm(treatment * (outcome - effect * treatment)) / size)
+
+
+def inverse_propensity(x: Array, t: Array, y: Array) -> Estimate:
+    """Normalised inverse propensity weighting with a logistic model."""
+    weights = _logistic_weights(x, t)
     means = [np.average(y[t == arm], weights=weights[t == arm]) for arm in (0, 1)]
     totals = [weights[t == arm].sum() for arm in (0, 1)]
     influence = np.where(t == 1, weights * (y - means[1]) / totals[1], -weights * (y - means[0]) / totals[0])

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dowhy_cina.learning.simulators.assembly import assemble, draw_switches, views
+from dowhy_cina.learning.simulators.assembly import Switches, assemble, draw_switches, views
 from dowhy_cina.learning.simulators.covariates import mixed_covariates, real_covariates
 from dowhy_cina.learning.simulators.latents import correlated_gaussians
 from dowhy_cina.learning.simulators.mechanisms import random_function, standard_view, unit
@@ -18,11 +18,19 @@ from dowhy_cina.learning.simulators.table import FloatArray, SimulatedTable
 SIMULATION_A_PAIRS = ((0, 2), (1, 3), (2, 4), (3, 5), (4, 6), (0, 5), (1, 2), (2, 3), (3, 4), (4, 5))
 
 
-def simulation_a(rng: np.random.Generator, rows: int, columns: int) -> SimulatedTable:
+def simulation_a(
+    rng: np.random.Generator,
+    rows: int,
+    columns: int,
+    *,
+    terms: tuple[int, int] | None = None,
+    switches: Switches | None = None,
+) -> SimulatedTable:
     """Simulation A: ten covariates, six of them binary, from linear and additive to nonlinear with interactions.
 
     Covariates 1-4 confound, 5-7 predict treatment only, 8-10 the outcome only; coefficients are drawn anew. More
-    columns are irrelevant ones; with fewer columns the absent covariates have no influence.
+    columns are irrelevant ones; with fewer columns the absent covariates have no influence. How many squares and
+    products there are at most (``terms``) and the switches are drawn unless they are given.
 
     References
     ----------
@@ -37,23 +45,26 @@ def simulation_a(rng: np.random.Generator, rows: int, columns: int) -> Simulated
     kept = np.concatenate([rng.permutation(4), 4 + rng.permutation(6)])[:columns]
     present = np.zeros_like(normal)
     present[:, kept] = normal[:, kept]
-    index = unit(_scenario(rng, present, [0, 1, 2, 3, 4, 5, 6]))
-    prognosis = unit(_scenario(rng, present, [0, 1, 2, 3, 7, 8, 9]))
+    index = unit(_scenario(rng, present, [0, 1, 2, 3, 4, 5, 6], terms))
+    prognosis = unit(_scenario(rng, present, [0, 1, 2, 3, 7, 8, 9], terms))
     covariates = normal[:, kept]
     if columns > 10:
         covariates = np.hstack([covariates, mixed_covariates(rng, rows, columns - 10)])
-    return assemble(rng, "simulation_a", covariates, index, prognosis, draw_switches(rng), unit(present))
+    return assemble(rng, "simulation_a", covariates, index, prognosis, switches or draw_switches(rng), unit(present))
 
 
-def _scenario(rng: np.random.Generator, present: FloatArray, members: list[int]) -> FloatArray:
-    """Linear predictor of the covariates named, with a drawn number of squares and interactions."""
+def _scenario(
+    rng: np.random.Generator, present: FloatArray, members: list[int], terms: tuple[int, int] | None
+) -> FloatArray:
+    """Linear predictor of the covariates named, with a given or drawn number of squares and interactions."""
+    squares, products = terms or (None, None)
     coefficient = np.zeros(10)
     coefficient[members] = rng.normal(0, 0.6, len(members))
     predictor = present @ coefficient
-    for column in [c for c in (1, 3, 6) if c in members][: int(rng.integers(0, 4))]:
+    for column in [c for c in (1, 3, 6) if c in members][: int(rng.integers(0, 4)) if squares is None else squares]:
         predictor += coefficient[column] * present[:, column] ** 2
     pairs = [pair for pair in SIMULATION_A_PAIRS if pair[0] in members and pair[1] in members]
-    for first, second in pairs[: int(rng.choice([0, 4, 10]))]:
+    for first, second in pairs[: int(rng.choice([0, 4, 10])) if products is None else products]:
         predictor += rng.uniform(0.5, 0.7) * coefficient[first] * present[:, first] * present[:, second]
     return np.asarray(predictor)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dowhy_cina.learning.simulators.assembly import assemble, draw_switches, views
+from dowhy_cina.learning.simulators.assembly import Switches, assemble, draw_switches, views
 from dowhy_cina.learning.simulators.covariates import mixed_covariates
 from dowhy_cina.learning.simulators.latents import correlated_gaussians
 from dowhy_cina.learning.simulators.mechanisms import random_function, standard_view, unit
@@ -120,12 +120,14 @@ def _nodes(rng: np.random.Generator, rows: int, nodes: int, probability: float) 
     return np.ascontiguousarray(values.T)
 
 
-def structural(rng: np.random.Generator, rows: int, columns: int) -> SimulatedTable:
+def structural(
+    rng: np.random.Generator, rows: int, columns: int, *, switches: Switches | None = None
+) -> SimulatedTable:
     """Erdos-Renyi model: any node is the treatment, its parents are observed, and so are those of the outcome.
 
     The other covariates are ancestors, spouses and bystanders of either. What the treatment causes on its way to the
     outcome is not observed: the effect is the total one. Hidden nodes leave correlation among the covariates and, since
-    the parents are observed, no hidden confounding.
+    the parents are observed, no hidden confounding. The switches are drawn unless they are given.
     """
     hidden = int(rng.integers(0, 2 + columns // 5))
     total = columns + hidden
@@ -143,6 +145,6 @@ def structural(rng: np.random.Generator, rows: int, columns: int) -> SimulatedTa
     general = float(rng.choice([0.0, 0.5]))
     index = _mechanism(rng, nodes[:, causes], general)
     prognosis = _mechanism(rng, nodes[:, effects], general)
-    switches = replace(draw_switches(rng), targeting=0.0)
+    switches = switches or replace(draw_switches(rng), targeting=0.0)
     covariates = np.ascontiguousarray(nodes[:, rng.permutation(observed)])
     return assemble(rng, "scm", covariates, index, prognosis, switches, nodes[:, effects])

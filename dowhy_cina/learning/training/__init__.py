@@ -2,7 +2,8 @@
 
 from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators
 from dowhy_cina.learning.training.folders import Folder
+from dowhy_cina.learning.training.processes import world
 from dowhy_cina.learning.training.recipes import main
 from dowhy_cina.learning.training.trainer import pretrain
 
-__all__ = ["Collection", "Folder", "Mixture", "Simulators", "main", "pretrain"]
+__all__ = ["Collection", "Folder", "Mixture", "Simulators", "main", "pretrain", "world"]

@@ -16,6 +16,7 @@ from dowhy_cina.config import TrainingConfig
 from dowhy_cina.errors import InputError
 from dowhy_cina.learning.simulators import REGISTRY
 from dowhy_cina.learning.training.objectives import TrainingBatch
+from dowhy_cina.learning.training.processes import STOP_SIGNALS, held_signals
 from dowhy_cina.learning.training.tables import simulated_batch
 
 
@@ -178,8 +179,9 @@ class TableStream(IterableDataset[TrainingBatch]):
             index += workers * self.stride
 
 
-def _leave_interrupts_to_the_trainer(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_to_the_trainer(_: int) -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Prefetched(Iterator[TrainingBatch]):
@@ -192,9 +194,11 @@ class Prefetched(Iterator[TrainingBatch]):
             num_workers=workers,
             prefetch_factor=AHEAD if workers else None,
             generator=torch.Generator(),  # the caller's random state stays as it was
-            worker_init_fn=_leave_interrupts_to_the_trainer,
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
-        self._batches, self.waited = iter(loader), 0.0
+        with held_signals():
+            self._batches = iter(loader)
+        self.waited = 0.0
 
     def __next__(self) -> TrainingBatch:
         mark = time.monotonic()

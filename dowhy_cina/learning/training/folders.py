@@ -6,7 +6,6 @@ Letters: N rows, D covariates.
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dowhy_cina._caching import cached_property
-from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping
+from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_toml
 from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 from dowhy_cina.learning.training.objectives import TrainingBatch
@@ -24,11 +23,6 @@ from dowhy_cina.learning.training.tables import BATCH_ROWS, stack_tables
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
 from dowhy_cina.tables.preparation import stratified_rows
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +107,7 @@ class Folder:
         for file in files:
             try:
                 tables.append(read_folder_table(file, self.settings))
-            except (CinaError, OSError, ValueError) as error:  # pandas raises ValueErrors of many kinds
+            except CinaError as error:
                 if self.strict:
                     raise InputError(f"{file}: {error} Mend or remove it, or leave out --strict.") from error
                 skipped.append(f"{file.name} ({error})")
@@ -158,18 +152,13 @@ def read_settings(folder: Path) -> FolderConfig:
         If a setting is not known.
     """
     path = folder / SETTINGS
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); expected a file that names at least the treatment, such as "
-            'treatment = "treated".'
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}.") from error
+    values = read_toml(path, 'a file that names at least the treatment, such as treatment = "treated"')
     effects = values.pop("effects", {})
-    if not isinstance(effects, Mapping) or not all(isinstance(effect, int | float) for effect in effects.values()):
-        raise InputError(f"expected effects in {path} as a table of file name = number, got {effects!r}.")
+    if not isinstance(effects, Mapping) or not all(
+        isinstance(effect, int | float) and not isinstance(effect, bool) and abs(effect) < 1e300
+        for effect in effects.values()
+    ):
+        raise InputError(f"expected effects in {path} as a table of file name = number, all finite, got {effects!r}.")
     # A treatment value may be written as the column holds it, such as 1 or true.
     values |= {arm: str(values[arm]) for arm in ("treated", "control") if arm in values}
     settings = from_mapping(FolderConfig, values, f"setting of {path}")
@@ -183,11 +172,13 @@ def read_folder_table(path: Path, settings: FolderConfig) -> FolderTable:
     Raises
     ------
     InputError, InputTypeError
-        If a column is missing, or the treatment, a covariate or an outcome that is needed cannot be used.
-    ValueError, OSError
-        If pandas cannot read the file.
+        If pandas cannot read the file, a column is missing, or the treatment, a covariate or an outcome that is needed
+        cannot be used.
     """
-    frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    try:
+        frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    except Exception as error:  # each of pandas' engines raises errors of its own for a damaged file
+        raise InputError(f"it cannot be read as a table ({error}).") from error
     effect = dict(settings.effects).get(path.name)
     left_out = {settings.treatment, settings.outcome}
     covariates = list(settings.covariates) or [name for name in frame.columns if name not in left_out]

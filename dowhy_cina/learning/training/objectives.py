@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.config import TrainingConfig
+from dowhy_cina.errors import InputError
 from dowhy_cina.estimating.estimation import weighted_effect
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
@@ -121,6 +122,20 @@ def losses(model: CinaModel, batch: TrainingBatch, config: TrainingConfig) -> Fl
             weight = getattr(config, f"{name}_weight")
             total = total + weight * huber(result[name] - labels.label, labels.attainable)
     return total
+
+
+def check_objectives(config: TrainingConfig, labelled: bool) -> None:
+    """Raise unless tables, with known effects or without any, have something to teach.
+
+    Raises
+    ------
+    InputError
+        If no objective that applies has a weight.
+    """
+    names = [f"{name}_weight" for name in ("gap", "hinge", *(ESTIMATES if labelled else ()))]
+    if not any(getattr(config, name) for name in names):
+        without = "" if labelled else "no effect is known to training; "
+        raise InputError(f"{without}expected a positive number in at least one of {', '.join(names)}.")
 
 
 class Objective(nn.Module):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import importlib
 import os
 import signal
 import threading
+import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -19,6 +22,12 @@ from torch.nn.parallel import DistributedDataParallel
 from dowhy_cina.config import TrainingConfig
 from dowhy_cina.errors import InputError
 from dowhy_cina.model.network import CinaModel
+
+
+def world() -> tuple[int, int]:
+    """Number of this process and how many torchrun has started: 0 and 1 without it."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ.get("RANK", "0")) if size > 1 else 0, size
 
 
 class ProcessGroup:
@@ -33,8 +42,7 @@ class ProcessGroup:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.size = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank = int(os.environ.get("RANK", "0")) if self.size > 1 else 0
+        self.rank, self.size = world()
         if device.type == "cuda" and self.size > 1:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         self.device = device
@@ -84,18 +92,23 @@ class ProcessGroup:
         return [float(number) for number in tensor]
 
 
-class StopRequest:
-    """Notes the first Ctrl-C or SIGTERM instead of dying of it; the second one acts as usual. A context manager."""
+#: Signals that ask a run to stop.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Seconds within which a second signal is the first one again: one to the process, and one to its group.
+SAME_REQUEST = 1.0
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+class StopRequest:
+    """Notes the first Ctrl-C or SIGTERM instead of dying of it; a later one acts as usual. A context manager."""
 
     def __init__(self) -> None:
         self.asked = False
+        self._noted = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # others cannot have signal handlers
-            self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+            self._before = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
         return self
 
     def __exit__(
@@ -104,13 +117,29 @@ class StopRequest:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        self._restore()
+        if not self.asked:
+            self.asked, self._noted = True, time.monotonic()
+        elif time.monotonic() - self._noted > SAME_REQUEST:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+
+@contextlib.contextmanager
+def held_signals() -> Iterator[None]:
+    """Hold back what asks a run to stop; processes that are begun meanwhile never hear of it: the run ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def speed_up(model: CinaModel, config: TrainingConfig, device: torch.device) -> CinaModel:

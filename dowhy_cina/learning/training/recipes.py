@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig, from_mapping
+from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig, from_mapping, parse_toml, read_toml
 from dowhy_cina.errors import InputError, check_known
-from dowhy_cina.learning.training.calibration import calibrate_checkpoint
+from dowhy_cina.learning.training.calibration import SEED_OFFSET, calibrate_checkpoint
 from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators, training_families
 from dowhy_cina.learning.training.folders import Folder
+from dowhy_cina.learning.training.processes import world
 from dowhy_cina.learning.training.trainer import pretrain
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: Tables of a recipe and what they become.
 TABLES: dict[str, Any] = {"training": TrainingConfig, "model": ModelConfig}
+_SHIPPED = resources.files("dowhy_cina.learning") / "recipes"
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,20 @@ class Recipe:
     folder: Path
 
 
-def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def bundled() -> list[str]:
+    """Names of the recipes that ship with the package: those of the bundled models."""
+    return sorted(Path(item.name).stem for item in _SHIPPED.iterdir() if item.name.endswith(".toml"))
+
+
+def parse_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe; overrides are ``training.seconds=60`` or, for the training table, ``seconds=60``.
+
+    Parameters
+    ----------
+    name_or_path : str or pathlib.Path
+        A bundled name or a TOML file.
+    overrides : sequence of str
+        Settings that replace those of the recipe.
 
     Raises
     ------
@@ -44,7 +53,9 @@ def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     UnknownOptionError
         If a table or a key is not known.
     """
-    recipe = _read(path)
+    shipped = Path(str(_SHIPPED / f"{name_or_path}.toml"))
+    path = shipped if shipped.is_file() else Path(name_or_path)
+    recipe = read_toml(path, f"a TOML file, or one of {', '.join(bundled())}", "recipe ")
     check_known(recipe, [*TABLES, "collections"], f"table of {path}")
     changed: dict[str, dict[str, Any]] = {}
     for override in overrides:
@@ -63,17 +74,6 @@ def parse_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(configs["training"], configs["model"], tuple(collections), path.parent)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"recipe {path} cannot be read ({error.strerror}); expected a TOML file such as recipes/cina-small.toml."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe {path} is not valid TOML: {error}.") from error
-
-
 def _parse_override(override: str) -> tuple[str, str, Any]:
     """Table, key and value of ``table.key=value``."""
     key, separator, text = override.partition("=")
@@ -82,8 +82,8 @@ def _parse_override(override: str) -> tuple[str, str, Any]:
     table, _, name = key.strip().rpartition(".")
     check_known([table or "training"], TABLES, "table of an override")
     try:
-        return table or "training", name, tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return table or "training", name, parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return table or "training", name, text
 
 
@@ -110,13 +110,15 @@ def build_collection(recipe: Recipe, strict: bool = False) -> Collection:
 
 
 def main(
-    recipe: Path,
+    recipe: str | Path,
     overrides: Sequence[str] = (),
     resume: bool = False,
     output: Path | None = None,
     strict: bool = False,
 ) -> Path:
     """Pretrain by a recipe; ``resume`` goes on from the last saved state of the run.
+
+    Of several processes under torchrun the first alone calibrates and writes.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def main(
     Path
         The checkpoint, by default the recipe's name with ``.safetensors`` in the working directory.
     """
-    parsed = parse_recipe(Path(recipe), overrides)
+    parsed = parse_recipe(recipe, overrides)
     target = output or Path(f"{Path(recipe).stem}.safetensors")
     start = parsed.training.start
     pretrain(
@@ -144,7 +146,7 @@ def main(
         resume=resume,
     )
     config = parsed.training
-    if config.calibration_samples:
+    if config.calibration_samples and not world()[0]:
         families = training_families(config)
-        calibrate_checkpoint(target, families, config.calibration_samples, config.landmarks, config.seed + 2_000_003)
+        calibrate_checkpoint(target, families, config.calibration_samples, config.landmarks, config.seed + SEED_OFFSET)
     return target

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 import math
-import pickle
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,14 +15,21 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dowhy_cina.config import ModelConfig, TrainingConfig
+from dowhy_cina.config import ModelConfig, TrainingConfig, from_mapping
 from dowhy_cina.errors import CheckpointError, InputError
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.encoder import COLUMN_FEATURES, TABLE_FEATURES, ColumnEncoder
+from dowhy_cina.model.files import packed, unpacked
 from dowhy_cina.model.network import CinaModel
 
+#: Name and version of the state's format.
+FORMAT_NAME, FORMAT_VERSION = "dowhy-cina run", 1
+#: Endings of files that are something else than checkpoints.
+TAKEN = (".csv", ".json", ".parquet", ".partial", ".pq", ".py", ".state", ".tensorboard", ".toml")
 #: Settings that a resumed run may have otherwise: how long it goes on, and what does not change a step.
 FREE = ("steps", "seconds", "patience", "workers", "device", "tensorboard")
+#: Numbers of a run that its state keeps.
+COUNTERS = ("step", "tables", "best", "stale", "validated", "loss", "waited")
 
 
 @dataclass
@@ -112,32 +120,60 @@ def new_run(config: TrainingConfig, model_config: ModelConfig | None, start: Pat
     return Run(model, average, optimiser, header, earlier)
 
 
+def beside(output: Path, ending: str) -> Path:
+    """A file of a run, beside its checkpoint: ``m.safetensors`` has ``m.state``, and ``m.v1`` has ``m.v1.state``."""
+    return output.with_name(output.name.removesuffix(checkpoint.ENDING) + ending)
+
+
 def state_path(output: Path) -> Path:
-    """Where the state of a run stands: beside its checkpoint."""
-    return output.with_suffix(".state")
+    """Where the state of a run stands."""
+    return beside(output, ".state")
 
 
-def save(run: Run, config: TrainingConfig, collections: tuple[str, ...], output: Path) -> None:
-    """Write the state atomically.
+def curve_path(output: Path) -> Path:
+    """Where the validation curve of a run stands."""
+    return beside(output, ".csv")
+
+
+def check_output(output: Path) -> None:
+    """Raise unless a run can write its checkpoint, state and curve there, and they are no other run's.
 
     Raises
     ------
-    CheckpointError
-        If it cannot be written; an earlier state is left as it was.
+    InputError
+        If the path is a folder or no plain file, has the ending of another kind of file, or shares its state with a
+        file that is there.
     """
-    content = {
+    name = output.name.lower()
+    if not name or output.is_dir() or name in (checkpoint.ENDING, "..") or name.endswith(TAKEN):
+        raise InputError(
+            f"the output must be the path of a checkpoint, such as cina.safetensors, no folder and none of "
+            f"{', '.join(TAKEN)}; got {str(output)!r}."
+        )
+    for path in (output, state_path(output), curve_path(output)):
+        if path.exists() and not path.is_file():
+            raise InputError(f"the run writes {path}, which is no plain file: choose another output.")
+    bare = beside(output, "")
+    twin = bare if bare != output else beside(output, checkpoint.ENDING)
+    if twin.is_file():
+        raise InputError(f"{output} would share its state and curve with {twin}: choose another name.")
+
+
+def content(run: Run, config: TrainingConfig, collections: tuple[str, ...]) -> bytes:
+    """Content of the file from which the run can go on."""
+    header = {
         "recipe": asdict(config),
         "model_config": asdict(run.model.config),
         "collections": list(collections),
-        "model": run.model.state_dict(),
-        "average": run.average.state_dict(),
-        "optimiser": run.optimiser.state_dict(),
         "header": run.header,
         "earlier": run.earlier,
-        "counters": {name: getattr(run, name) for name in ("step", "tables", "best", "stale", "validated", "loss")},
+        "counters": {name: getattr(run, name) for name in COUNTERS},
         "seconds": run.elapsed,
     }
-    checkpoint.write_atomically(state_path(output), lambda path: torch.save(content, path))
+    parts = {"model": run.model.state_dict(), "average": run.average.state_dict()}
+    parts |= {f"optimiser.{place}": own for place, own in run.optimiser.state_dict()["state"].items()}
+    tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    return packed(FORMAT_NAME, FORMAT_VERSION, header, tensors)
 
 
 def resume(
@@ -160,43 +196,69 @@ def resume(
     if not path.is_file():
         raise CheckpointError(f"expected the state of an earlier run in {path} to resume, found none; start it anew.")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        _check_fits(content, config, model_config, collections, path)
-        run = new_run(config, ModelConfig(**content["model_config"]), None, device)
-        run.model.load_state_dict(content["model"])
-        run.average.load_state_dict(content["average"])
-        run.optimiser.load_state_dict(content["optimiser"])
-        run.header, run.earlier, run.seconds = content["header"], content["earlier"], content["seconds"]
-        for name, value in content["counters"].items():
-            setattr(run, name, value)
-    except (KeyError, TypeError, ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        saved, tensors = unpacked(path, FORMAT_NAME, FORMAT_VERSION)
+        _check_fits(saved, config, model_config, collections, path)
+        run = new_run(config, from_mapping(ModelConfig, saved["model_config"], "model setting"), None, device)
+        _restore(run, saved, tensors, path)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise CheckpointError(f"{path}: the state of the run cannot be read ({error}); start it anew.") from error
     return run
 
 
+def _restore(run: Run, saved: dict[str, Any], tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Bring a new run to where a saved one stood."""
+    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}}
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for full, tensor in tensors.items():
+        part, name = full.split(".", 1)
+        if part == "optimiser":
+            place, name = name.split(".", 1)
+            moments.setdefault(int(place), {})[name] = tensor
+        else:
+            parts[part][name] = tensor
+    run.model.load_state_dict(parts["model"])
+    run.average.load_state_dict(parts["average"])
+    for number, parameter in enumerate(run.optimiser.param_groups[0]["params"]):
+        for name, tensor in moments.get(number, {}).items():
+            if name != "step" and tensor.shape != parameter.shape:
+                raise ValueError(f"{name} of parameter {number} has another shape than it")
+    groups = run.optimiser.state_dict()["param_groups"]
+    run.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    for entries in (saved["header"], saved["earlier"], {"seconds": saved["seconds"]}):
+        checkpoint.check_header(entries, path)
+    run.header, run.seconds = saved["header"], float(saved["seconds"])
+    run.earlier = {name: saved["earlier"][name] for name in ("steps", "tables", "seconds")}
+    for name in COUNTERS:
+        value, kind = saved["counters"][name], type(getattr(run, name))
+        if type(value) is not kind or (kind is int and not 0 <= value < 2**62):
+            raise ValueError(f"{name} is out of range")
+        setattr(run, name, value)
+
+
 def _check_fits(
-    content: dict[str, Any],
+    saved: dict[str, Any],
     config: TrainingConfig,
     model_config: ModelConfig | None,
     collections: tuple[str, ...],
     path: Path,
 ) -> None:
     """Raise unless the state belongs to the recipe."""
-    pairs = [("training", content["recipe"], asdict(config))]
+    pairs = [("training", saved["recipe"], asdict(config))]
     if model_config is not None:
-        pairs.append(("model", content["model_config"], asdict(model_config)))
-    for table, saved, asked in pairs:
+        pairs.append(("model", saved["model_config"], asdict(model_config)))
+    for table, had, given in pairs:
+        asked = json.loads(json.dumps(given))  # as the file has it: a list for a tuple
         for name in asked:
-            if name not in FREE and saved.get(name) != asked[name]:
+            if name not in FREE and had.get(name) != asked[name]:
                 raise InputError(
-                    f"the recipe does not fit the run to resume: {path} has {table}.{name} = {saved.get(name)!r}, the "
+                    f"the recipe does not fit the run to resume: {path} has {table}.{name} = {had.get(name)!r}, the "
                     f"recipe {asked[name]!r}. Set it back, or start anew without --resume."
                 )
-    if content["collections"] != list(collections):
+    if saved["collections"] != list(collections):
         raise InputError(
-            f"the recipe does not fit the run to resume: {path} was trained on {', '.join(content['collections'])}, "
+            f"the recipe does not fit the run to resume: {path} was trained on {', '.join(saved['collections'])}, "
             f"the recipe names {', '.join(collections)}. Set it back, or start anew without --resume."
         )
 
@@ -226,7 +288,7 @@ def _take_away(layer: nn.Linear, inputs: tuple[int, ...], size: int) -> None:
 
 
 class RunLog:
-    """CSV with a row for each validation, at ``path``.
+    """CSV with a row for each validation, at ``path``; it is read now and written with the run's other files.
 
     Parameters
     ----------
@@ -240,18 +302,19 @@ class RunLog:
     ------
     ImportError
         If TensorBoard is asked for and not installed.
+    InputError
+        If there is a file that is no such curve.
     """
 
     def __init__(self, path: Path, kept: float, tensorboard: bool = False) -> None:
         self.path = path
-        rows = [row for row in self._read() if int(row["steps"]) < kept]
-        self._write(rows)
+        self.rows = [row for row in self._read() if int(row["steps"]) < kept] if kept else []
         self._board = _summary_writer(path.with_suffix(".tensorboard")) if tensorboard else None
 
     def add(self, run: dict[str, Any], figures: dict[str, dict[str, float]]) -> None:
         """Add the row of a validation."""
         row = {**run, **{f"{part}_{name}": value for part, values in figures.items() for name, value in values.items()}}
-        self._write([*self._read(), row])
+        self.rows.append(row)
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, run["steps"])
@@ -260,18 +323,21 @@ class RunLog:
     def _read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            _ = [int(row["steps"]) for row in rows]
+        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+            raise InputError(f"{self.path} is not the curve of an earlier run ({error}): remove it.") from error
+        return rows
 
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        def write(path: Path) -> None:
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[-1]) if rows else [], restval="", extrasaction="ignore")
-                if rows:
-                    writer.writeheader()
-                writer.writerows(rows)
-
-        checkpoint.write_atomically(self.path, write)
+    def content(self) -> bytes:
+        """Content of the file."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(self.rows[-1]), restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue().encode()
 
 
 def _summary_writer(folder: Path) -> Any:

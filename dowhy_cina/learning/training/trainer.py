@@ -22,12 +22,13 @@ from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import RunStoppedError
 from dowhy_cina.learning.training import state
 from dowhy_cina.learning.training.collections import Collection, Prefetched, TableStream, as_collection
-from dowhy_cina.learning.training.objectives import Objective, TrainingBatch
+from dowhy_cina.learning.training.objectives import Objective, TrainingBatch, check_objectives
 from dowhy_cina.learning.training.processes import ProcessGroup, StopRequest, speed_up
 from dowhy_cina.learning.training.state import Run, RunLog
 from dowhy_cina.learning.training.validation import score, validate, validation_parts
 from dowhy_cina.mathematics.devices import resolve_device
 from dowhy_cina.model import checkpoint
+from dowhy_cina.model.files import clear_partials, write_together
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +80,15 @@ def pretrain(
     Raises
     ------
     InputError
-        If the tables to train on or to validate on cannot be used, or the recipe does not fit the run to resume.
+        If the output is no file for a checkpoint, no objective has a weight, the tables to train on or to validate on
+        cannot be used, or the recipe does not fit the run to resume.
     CheckpointError
         If ``start`` or the state cannot be read, or a file cannot be written; earlier files are as they were.
     RunStoppedError
-        After Ctrl-C or SIGTERM, once the state is saved.
+        After Ctrl-C or SIGTERM, once the state is saved; or if a process that draws tables has died.
     """
+    state.check_output(output)
+    check_objectives(config, labelled=config.outcomes)
     collection = as_collection(collections, config)
     start = start or (Path(config.start) if config.start else None)
     with ProcessGroup(resolve_device(config.device)) as group:
@@ -95,7 +99,15 @@ def pretrain(
         # Rows of the curve that this run goes on from: all of the checkpoint's own, or those up to the state.
         kept = run.totals["steps"] if resume else math.inf if start == output else 0
         keeper = None if group.rank else _Keeper(config, collection, output, kept)
-        _train(run, config, collection, group, keeper, progress)
+        try:
+            _train(run, config, collection, group, keeper, progress)
+        except (RuntimeError, EOFError, ConnectionError) as error:  # raised wherever the run just is, or from a pipe
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                raise
+            raise RunStoppedError(
+                "a process that draws tables has died, perhaps for want of memory: the same command with --resume goes "
+                "on from the last validation."
+            ) from error
     return run.header
 
 
@@ -110,8 +122,8 @@ def _train(
     share = group.share(config.batches_per_step)
     objective = group.wrap(Objective(speed_up(run.model, config, group.device), config))
     first = run.totals["steps"] * config.batches_per_step + group.rank
-    batches = Prefetched(TableStream(config, collection, first, group.size), config.workers)
     with StopRequest() as request, _progress_bar(config, shown=progress and keeper is not None) as bar:
+        batches = Prefetched(TableStream(config, collection, first, group.size), config.workers)
         while True:
             elapsed, asked = group.largest(0.0 if group.rank else run.elapsed, request.asked)
             ended = run.step >= config.steps if config.steps else elapsed >= config.seconds
@@ -160,16 +172,19 @@ class _Keeper:
     def __init__(self, config: TrainingConfig, collection: Collection, output: Path, kept: float) -> None:
         self.config, self.collection, self.output = config, collection, output
         self.parts = validation_parts(config, collection)
-        self.log = RunLog(output.with_suffix(".csv"), kept, config.tensorboard)
+        check_objectives(config, labelled=any(batch.labels is not None for batch in self.parts["inside"]))
+        clear_partials((output, state.state_path(output), state.curve_path(output)))
+        self.log = RunLog(state.curve_path(output), kept, config.tensorboard)
 
     def validate(self, run: Run, bar: tqdm[Any]) -> bool:
-        """Validate the averaged weights; true if they have not improved for too long."""
-        # The state is saved first, so that a resumed run begins with this very validation.
-        self._save(run)
+        """Validate the averaged weights, write what the run has to say; true if they have not improved for too long."""
+        # The state of before, so that a run that is resumed begins with this very validation.
+        files = {state.state_path(self.output): state.content(run, self.config, self.collection.names)}
         figures = {name: validate(run.averaged, batches) for name, batches in self.parts.items()}
         totals = run.totals
         loss = run.loss / (run.step - run.validated) if run.step > run.validated else math.nan
         self.log.add({**totals, "loss": loss}, figures)
+        files[self.log.path] = self.log.content()
         run.validated, run.loss = run.step, 0.0
         found = score(figures["inside"], self.config)
         outside = figures["outside"]["augmented_scaled"]
@@ -185,19 +200,17 @@ class _Keeper:
                 "waiting_share": run.waited / max(time.monotonic() - run.began, 1e-9),
                 **totals,
             }
-            checkpoint.write(self.output, run.averaged, run.header)
+            files[self.output] = checkpoint.content(run.averaged, run.header)
+        write_together(files)
         return 0 < self.config.patience <= run.stale
 
     def stopped(self, run: Run) -> str:
         """Save the state of a run that was asked to stop; returns how to go on."""
-        self._save(run)
+        write_together({state.state_path(self.output): state.content(run, self.config, self.collection.names)})
         return (
             f"the run was asked to stop and has saved its state after step {run.step} in "
             f"{state.state_path(self.output)}: the same command with --resume goes on."
         )
-
-    def _save(self, run: Run) -> None:
-        state.save(run, self.config, self.collection.names, self.output)
 
 
 def _progress_bar(config: TrainingConfig, shown: bool) -> tqdm[Any]:

@@ -6,14 +6,19 @@ Letters: N rows, G groups, C clusters.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dowhy_cina.errors import InputError
+from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.mathematics.scaling import unit_of, usual_arithmetic
 from dowhy_cina.results.heterogeneity.inference import uncertainty
 from dowhy_cina.results.heterogeneity.scores import (
     Array,
@@ -21,6 +26,7 @@ from dowhy_cina.results.heterogeneity.scores import (
     check_level,
     cluster_codes,
     contributions,
+    in_size,
 )
 
 #: Distinct numbers up to which each is a group of its own; more are cut at quantiles.
@@ -28,6 +34,8 @@ MOST_LEVELS = 6
 #: Rows of each arm below which a group has no standard error: its scores then lean on an outcome model that no row of
 #: the thin arm there contradicts, and scatter far less than the effect is uncertain.
 ROWS_PER_ARM = 5
+#: Sizes between which ranges of numbers are named without powers of ten.
+_SMALLEST_PLAIN, _LARGEST_PLAIN = 1e-5, 1e16
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,22 +102,28 @@ def group_labels(modifiers: pd.DataFrame, bins: int = 4) -> pd.Series[Any]:
     Raises
     ------
     InputError
-        If there are fewer than two bins.
+        If there are fewer than two bins, or a number is infinite.
+    InputTypeError
+        If the bins are no whole number, or a column holds complex numbers or containers.
     """
+    if not isinstance(bins, Integral) or isinstance(bins, bool):
+        raise InputTypeError(f"expected a whole number of bins, got {bins!r}.")
     if bins < 2:
         raise InputError(f"expected at least two bins, got {bins}.")
     names = [str(name) for name in modifiers.columns]
-    parts = [_levels(column, bins) for _, column in modifiers.items()]
+    parts = [_levels(column, min(int(bins), max(len(column), 2))) for _, column in modifiers.items()]
     if len(parts) == 1:
         return parts[0].rename(names[0])
     codes = [part.cat.codes.to_numpy() for part in parts]
     texts = [[f"{name} {level}" for level in part.cat.categories] for name, part in zip(names, parts, strict=True)]
     present = sorted(set(zip(*codes, strict=True)))
-    labels = {row: ", ".join(text[code] for text, code in zip(texts, row, strict=True)) for row in present}
+    joined = [", ".join(text[code] for text, code in zip(texts, row, strict=True)) for row in present]
+    labels = dict(zip(present, _apart(joined, present), strict=True))
     values = [labels[row] for row in zip(*codes, strict=True)]
     return pd.Series(pd.Categorical(values, list(labels.values()), ordered=True), modifiers.index)
 
 
+@usual_arithmetic()
 def group_effects(
     pseudo_outcomes: npt.ArrayLike,
     groups: Any,
@@ -149,7 +163,7 @@ def group_effects(
 
     Raises
     ------
-    InputError
+    InputError, InputTypeError
         If lengths differ, a weight is negative or none is positive, no group has a row of the target, there is one
         cluster only, the treatment holds another value than 0 and 1, or the level is not in (0, 1).
 
@@ -160,7 +174,8 @@ def group_effects(
     normal distributions, Journal of the American Statistical Association 62.
     """
     check_level(level)
-    added, q = contributions(pseudo_outcomes, weights)
+    scores, size = in_size(pseudo_outcomes)
+    added, q = contributions(scores, weights)
     codes, labels = _group_codes(groups, len(q))
     count = len(labels)
     clusters = None if cluster is None else cluster_codes(cluster, len(q))
@@ -181,12 +196,10 @@ def group_effects(
         influence, code, len(effect), own, None if treatment is None else np.asarray(treatment)[kept] == 1
     )
     half = found.half_widths(level, simultaneous)
+    columns = {"effect": effect, "standard_error": found.errors, "lower": effect - half, "upper": effect + half}
     table = pd.DataFrame(
         {
-            "effect": effect,
-            "standard_error": found.errors,
-            "lower": effect - half,
-            "upper": effect + half,
+            **{name: size * values for name, values in columns.items()},
             "rows": np.bincount(code, q[kept] > 0, len(effect)).astype(int),
             **arms,
         },
@@ -198,20 +211,48 @@ def group_effects(
 def _levels(column: pd.Series[Any], bins: int) -> pd.Series[Any]:
     """Groups of one covariate as ordered categories, named by the values they hold."""
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-        named = column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype("category")
-        named = named.cat.remove_unused_categories()
-        named = named.cat.rename_categories([str(level) for level in named.cat.categories])
+        named = _named(column, str)
     elif column.nunique() <= MOST_LEVELS:
-        named = column.astype("category")
-        named = named.cat.rename_categories([f"{level:g}" for level in named.cat.categories])
+        named = _named(_finite(column), "{:g}".format)
     else:
+        column = _finite(column)
         cut = pd.Series(np.searchsorted(_edges(column, bins), column, side="left"), column.index).where(column.notna())
         spans = column.groupby(cut).agg(["min", "max"])
         named = cut.astype("category").cat.rename_categories(_spans(spans["min"], spans["max"]))
     named = named.cat.as_ordered()
     if named.isna().any():
-        named = named.cat.add_categories("missing").fillna("missing")
+        missing = "(missing)" if "missing" in named.cat.categories else "missing"
+        named = named.cat.add_categories(missing).fillna(missing)
     return named
+
+
+def _named(column: pd.Series[Any], text: Callable[[Any], str]) -> pd.Series[Any]:
+    """Levels of a column as categories with names that differ."""
+    try:
+        named = column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype("category")
+    except TypeError as error:
+        raise InputTypeError(f"expected numbers, text or categories to group by, got containers ({error}).") from error
+    named = named.cat.remove_unused_categories()
+    levels = named.cat.categories
+    return named.cat.rename_categories(_apart([text(level) for level in levels], levels))
+
+
+def _apart(names: list[str], values: Iterable[Any]) -> list[str]:
+    """Names of values; those that several share give way to all digits and quotes, and are numbered if need be."""
+    counts = Counter(names)
+    spelt = [repr(value.item() if isinstance(value, np.generic) else value) for value in values]
+    names = [name if counts[name] == 1 else own for name, own in zip(names, spelt, strict=True)]
+    counts = Counter(names)
+    return [name if counts[name] == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)]
+
+
+def _finite(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Column of numbers, refused where they are complex or infinite."""
+    if pd.api.types.is_complex_dtype(column.dtype):
+        raise InputTypeError(f"expected real numbers to group by, got complex ones in {str(column.name)!r}.")
+    if np.isinf(column.to_numpy(np.float64, na_value=np.nan)).any():
+        raise InputError(f"expected finite numbers to group by, got infinite ones in {str(column.name)!r}.")
+    return column
 
 
 def _edges(column: pd.Series[Any], bins: int) -> Array:
@@ -221,9 +262,10 @@ def _edges(column: pd.Series[Any], bins: int) -> Array:
     joins the group above it.
     """
     values = np.sort(column.dropna().to_numpy(np.float64))
+    unit = float(unit_of(np.abs(values[[0, -1]]).max()))  # between numbers near the largest float no mean overflows
     kept: list[float] = []
     done = 0
-    for edge in np.unique(np.quantile(values, np.arange(1, bins) / bins)):
+    for edge in np.unique(np.quantile(values * unit, np.arange(1, bins) / bins)) / unit:
         below = int(np.searchsorted(values, edge, side="right"))
         if below - done >= len(values) / (3 * bins):
             kept.append(float(edge))
@@ -232,27 +274,32 @@ def _edges(column: pd.Series[Any], bins: int) -> Array:
 
 
 def _spans(low: pd.Series[Any], high: pd.Series[Any]) -> list[str]:
-    """Names of ranges of numbers, with as many decimals as keep them apart."""
-    size = float(np.abs([low, high]).max())
-    first = max(0, 2 - math.floor(math.log10(size or 1.0)))
-    for decimals in range(first, first + 15):
-        ends = [[np.format_float_positional(v, decimals, trim="-") for v in side] for side in (low, high)]
-        names = [a if a == b else f"{a} to {b}" for a, b in zip(*ends, strict=True)]
+    """Names of ranges of numbers, with as many decimals as keep them apart; very large and small ones with powers."""
+    ends = np.array([low, high], dtype=np.float64)
+    size = float(np.abs(ends).max())
+    powers = size and not _SMALLEST_PLAIN <= size < _LARGEST_PLAIN
+    first = 3 if powers else max(0, 2 - math.floor(math.log10(size or 1.0)))
+    for digits in range(first, first + 15):
+        write = f"{{:.{digits}g}}".format if powers else partial(np.format_float_positional, precision=digits, trim="-")
+        names = [a if a == b else f"{a} to {b}" for a, b in zip(*(map(write, side) for side in ends), strict=True)]
         if len(set(names)) == len(names):
             break
-    return names
+    return _apart(names, ends.T.tolist())
 
 
 def _group_codes(groups: Any, rows: int) -> tuple[Codes, pd.Index[Any]]:
     """Number groups from zero in their order, those without rows left out."""
-    values = groups if isinstance(groups, pd.Series | pd.Categorical) else pd.Series(np.asarray(groups))
+    try:
+        values = groups if isinstance(groups, pd.Series | pd.Categorical) else pd.Series(np.asarray(groups))
+        found = pd.Categorical(values).remove_unused_categories()
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(f"expected a label for each row to group by, got others ({error}).") from error
     if len(values) != rows:
         raise InputError(f"expected a group for each of {rows} rows, got {len(values)}.")
-    found = pd.Categorical(values).remove_unused_categories()
     codes, labels = np.array(found.codes, dtype=np.intp), found.categories
     if (codes < 0).any():
         codes[codes < 0] = len(labels)
-        labels = pd.Index([*labels, "missing"], dtype=object)
+        labels = pd.Index([*labels, "(missing)" if "missing" in labels else "missing"], dtype=object)
     return codes, labels.rename(getattr(values, "name", None) or "group")
 
 

@@ -18,6 +18,8 @@ from dowhy_cina.results.heterogeneity.scores import Array, Codes
 _NORMAL_KURTOSIS = 3.0
 #: Points of the quasi-Monte-Carlo sequence for the largest of correlated ratios; a power of two.
 _POINTS = 2**13
+#: Largest float below one.
+_MOST_CERTAIN = float(np.nextafter(1.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Uncertainty:
         """Half widths (G,) of intervals that hold each effect, or all of them at once, with a probability."""
         if simultaneous and self.known.any():
             level = self._level_of_each(level)
-        return np.asarray(stats.t.ppf(0.5 + level / 2, self.freedom) * self.errors)
+        return np.asarray(stats.t.isf((1 - level) / 2, self.freedom) * self.errors)
 
     def _level_of_each(self, level: float) -> float:
         """Level of each interval at which all of them hold together with the given one.
@@ -61,7 +63,7 @@ class Uncertainty:
         ratios with their correlation, by quasi-Monte-Carlo with a fixed seed, never above Sidak's bound.
         """
         count = int(self.known.sum())
-        sidak = level ** (1 / count)
+        sidak = min(level ** (1 / count), _MOST_CERTAIN)
         known = self.covariance[np.ix_(self.known, self.known)]
         scale = np.sqrt(np.diag(known))
         if self.joint_freedom is None or count < 2 or not (scale > 0).all():

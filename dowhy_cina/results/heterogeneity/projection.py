@@ -13,16 +13,24 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.scaling import unit_of, usual_arithmetic
 from dowhy_cina.results.heterogeneity.inference import effective_number
-from dowhy_cina.results.heterogeneity.scores import Array, Codes, check_level, cluster_codes, contributions
+from dowhy_cina.results.heterogeneity.scores import Array, Codes, check_level, cluster_codes, contributions, in_size
 
 #: Stands in for the weight zero of a row outside the target, which enters a projection by its residual alone.
 _NO_WEIGHT = 1e-10
 _BAND_DRAWS = 4000
+#: Sizes of scores and of covariates of which a regression can take fourth powers.
+_SMALLEST_SIZE, _LARGEST_SIZE = 1e-70, 1e70
+#: Least singular value of columns of length one: below, squares of the design lose what tells a column from others.
+_SMALLEST_ANGLE = 1e-7
+#: Leverage from which a row decides a coefficient by itself.
+_LARGEST_LEVERAGE = 1 - 1e-8
 #: Quantiles at which natural splines have their knots, by the rows there are.
 _KNOTS = ((0, (0.1, 0.5, 0.9)), (150, (0.05, 0.35, 0.65, 0.95)), (500, (0.05, 0.275, 0.5, 0.725, 0.95)))
 
 
+@usual_arithmetic()
 def best_linear_projection(
     pseudo_outcomes: npt.ArrayLike,
     covariates: pd.DataFrame,
@@ -55,6 +63,12 @@ def best_linear_projection(
     ----------
     Semenova & Chernozhukov (2021), as for `group_effects`.
     """
+    size = in_size(pseudo_outcomes)[1]
+    if not _SMALLEST_SIZE <= size <= _LARGEST_SIZE:
+        raise InputError(
+            f"expected scores of a size between {_SMALLEST_SIZE:g} and {_LARGEST_SIZE:g}, whose squares are numbers, "
+            f"got {size:.3g}. Estimate for the outcome in another unit."
+        )
     fit, codes = _project(pseudo_outcomes, _design(covariates), cluster, weights)
     # statsmodels' table has room for one number of degrees of freedom: that of the least certain coefficient. On the
     # wrapper that fit() returns it would not reach intervals and tests.
@@ -62,6 +76,7 @@ def best_linear_projection(
     return fit
 
 
+@usual_arithmetic()
 def effect_curve(
     pseudo_outcomes: npt.ArrayLike,
     modifier: npt.ArrayLike,
@@ -94,26 +109,29 @@ def effect_curve(
     """
     check_level(level)
     values = np.asarray(modifier, dtype=np.float64)
+    unit = float(unit_of(np.abs(values).max(initial=0.0)))
+    values = values * unit
     if not np.isfinite(values).all():
         raise InputError("expected finite numbers along the curve, got missing or infinite ones; leave these rows out.")
     if np.ptp(values) == 0:
         raise InputError("expected a covariate that varies along the curve, got a constant one.")
     knots = _knots(values)
-    fit, codes = _project(pseudo_outcomes, pd.DataFrame(_spline(values, knots)), cluster, weights)
+    scores, size = in_size(pseudo_outcomes)
+    fit, codes = _project(scores, pd.DataFrame(_spline(values, knots)), cluster, weights)
     first, last = np.quantile(values, [0.025, 0.975])
     grid = np.linspace(first, last, points)
     basis = np.column_stack([np.ones(points), _spline(grid, knots)])
     covariance = np.asarray(fit.cov_params())
     effect = basis @ np.asarray(fit.params)
-    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, covariance, basis))
+    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, covariance, basis).clip(0))
     freedom = _freedom(fit, codes, basis)
-    half = stats.t.ppf(0.5 + level / 2, freedom) * error
+    half = stats.t.isf((1 - level) / 2, freedom) * error
     # The largest ratio along the grid, of coefficients drawn about their estimate, and the level of each that it means.
-    draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _BAND_DRAWS)
+    draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _BAND_DRAWS, "ignore")
     widest = np.abs(draws @ basis.T / np.maximum(error, np.finfo(float).tiny)).max(axis=1)
-    each = stats.norm.cdf(np.quantile(widest, level))
-    band = np.maximum(stats.t.ppf(each, freedom) * error, half)
-    return pd.DataFrame(
+    each = stats.norm.sf(np.quantile(widest, level))
+    band = np.maximum(stats.t.isf(each, freedom) * error, half)
+    return size * pd.DataFrame(
         {
             "effect": effect,
             "standard_error": error,
@@ -122,7 +140,7 @@ def effect_curve(
             "band_lower": effect - band,
             "band_upper": effect + band,
         },
-        index=grid,
+        index=grid / unit,
     )
 
 
@@ -141,7 +159,14 @@ def _project(
     q = np.maximum(q * len(q), _NO_WEIGHT)
     terms = design.reset_index(drop=True)
     terms.insert(0, "constant", 1.0)
-    if np.linalg.matrix_rank(terms.to_numpy() * np.sqrt(q)[:, None]) < terms.shape[1]:
+    if terms.shape[1] >= len(q):
+        raise InputError(
+            f"expected more rows than terms to tell how certain a regression is, got {len(q)} rows and "
+            f"{terms.shape[1]} terms; leave out columns, or those of labels that all differ."
+        )
+    weighted = terms.to_numpy() * np.sqrt(q)[:, None]
+    weighted /= np.maximum(np.linalg.norm(weighted, axis=0), np.finfo(float).tiny)
+    if np.linalg.matrix_rank(weighted, _SMALLEST_ANGLE) < terms.shape[1]:
         raise InputError(
             f"expected covariates none of which is a combination of the others among the target's rows, got "
             f"{list(design.columns)}; leave one out."
@@ -149,6 +174,13 @@ def _project(
     effects = pd.Series(added * len(q) / q, name="effect")
     model = sm.OLS(effects, terms) if np.ptp(q) == 0 else sm.WLS(effects, terms, weights=q)
     if cluster is None:
+        model.fit()  # which leaves the pseudo-inverse
+        leverage = (model.wexog * model.pinv_wexog.T).sum(axis=1)
+        if leverage.max() > _LARGEST_LEVERAGE:
+            raise InputError(
+                f"expected no row that decides a coefficient by itself, got row {int(leverage.argmax())} of the "
+                "target's; group labels that occur once, or leave out the column that sets this row apart."
+            )
         return model.fit(cov_type="HC3", use_t=True), None
     codes = cluster_codes(cluster, len(q))
     return model.fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True), codes
@@ -181,11 +213,22 @@ def _design(covariates: pd.DataFrame) -> pd.DataFrame:
     constant = [str(name) for name in covariates.columns if covariates[name].nunique() < 2]
     if constant:
         raise InputError(f"expected covariates that vary, got constant ones: {constant}; leave them out.")
+    numbers = covariates.select_dtypes("number").to_numpy(np.float64, na_value=np.nan)
+    sizes = np.abs(numbers).max(axis=0, initial=0.0)
+    if not ((sizes == 0) | ((sizes >= _SMALLEST_SIZE) & (sizes <= _LARGEST_SIZE))).all():
+        raise InputError(
+            f"expected covariates whose largest values are between {_SMALLEST_SIZE:g} and {_LARGEST_SIZE:g} in size, "
+            "whose squares are numbers; give them in another unit."
+        )
     labels = [
         name
         for name in covariates.columns
         if pd.api.types.is_bool_dtype(covariates[name]) is False and not pd.api.types.is_numeric_dtype(covariates[name])
     ]
+    if sum(covariates[name].nunique() - 1 for name in labels) + 1 >= len(covariates):
+        raise InputError(
+            f"expected fewer labels than the {len(covariates)} rows, got as many in {[*map(str, labels)]}; group them."
+        )
     design = pd.get_dummies(covariates, columns=labels, drop_first=True).astype(np.float64)
     return design.rename(columns=str)
 

@@ -5,6 +5,7 @@ Letters: N rows.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.mathematics.scaling import unit_of
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -36,8 +38,12 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
     InputError
         If a name is not that of a covariate, or the values have another number of rows.
     InputTypeError
-        If names are given where the covariates are not known.
+        If names are given where the covariates are not known, or it is neither names nor values.
     """
+    if isinstance(by, np.ndarray) and by.ndim != 1:
+        if by.ndim != 2:
+            raise InputError(f"expected values of shape (N,) or (N, columns), got shape {by.shape}.")
+        by = pd.DataFrame(by, columns=[f"group{column}" for column in range(by.shape[1])])
     if isinstance(by, pd.Series | pd.DataFrame | np.ndarray | pd.Categorical):
         values = by if isinstance(by, pd.DataFrame) else pd.DataFrame({getattr(by, "name", None) or "group": by})
         if covariates is not None and len(values) != len(covariates):
@@ -51,6 +57,9 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
         array = np.asarray(covariates)
         covariates = pd.DataFrame(array, columns=[f"x{column}" for column in range(array.shape[1])])
     names = list(by) if isinstance(by, list | tuple) else [by]
+    odd = [name for name in names if not _is_hashable(name)]
+    if odd:
+        raise InputTypeError(f"expected names of covariates, or a Series, DataFrame or ndarray, got {odd[0]!r}.")
     known = [str(name) for name in covariates.columns]
     unknown = [name for name in names if name not in covariates.columns]
     if unknown or not names:
@@ -59,6 +68,28 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
             "values of another column themselves."
         )
     return pd.DataFrame(covariates[names]).reset_index(drop=True)
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def in_size(pseudo_outcomes: npt.ArrayLike) -> tuple[Array, float]:
+    """Scores in a power of two near the largest of them, so that powers of them neither overflow nor vanish.
+
+    Returns
+    -------
+    scores : ndarray, shape (N,)
+    size : float
+        That they have to be multiplied by.
+    """
+    scores = np.asarray(pseudo_outcomes, dtype=np.float64)
+    unit = float(unit_of(np.abs(scores).max(initial=0.0)))
+    return scores * unit, 1 / unit
 
 
 def contributions(pseudo_outcomes: npt.ArrayLike, weights: npt.ArrayLike | None) -> tuple[Array, Array]:
@@ -118,12 +149,18 @@ def cluster_codes(cluster: Any, rows: int) -> Codes:
     return np.asarray(codes, dtype=np.intp)
 
 
-def check_level(level: float) -> None:
-    """Refuse a confidence level outside (0, 1).
+def check_level(level: Any, what: str = "level") -> float:
+    """Return a confidence level as a float.
 
     Raises
     ------
     InputError
+        If it is outside (0, 1).
+    InputTypeError
+        If it is no number.
     """
-    if not 0 < level < 1:
-        raise InputError(f"expected a level in (0, 1), got {level!r}; for example 0.95.")
+    if not isinstance(level, Real) or isinstance(level, bool):
+        raise InputTypeError(f"expected a {what} in (0, 1), a number, got {level!r}; for example 0.95.")
+    if not 0 < float(level) < 1:
+        raise InputError(f"expected a {what} in (0, 1), got {level!r}; for example 0.95.")
+    return float(level)

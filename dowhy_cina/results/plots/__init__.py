@@ -7,10 +7,12 @@ from dowhy_cina.results.plots.answer import answer_plot, overview
 from dowhy_cina.results.plots.balance import love_plot, overlap_plot, weight_plot
 from dowhy_cina.results.plots.effects import effect_plot, group_plot
 from dowhy_cina.results.plots.files import save_plots
+from dowhy_cina.results.plots.gains import distribution_plot, uplift_plot
 from dowhy_cina.results.plots.refutation import refutation_plot
 
 __all__ = [
     "answer_plot",
+    "distribution_plot",
     "effect_plot",
     "group_plot",
     "love_plot",
@@ -18,5 +20,6 @@ __all__ = [
     "overview",
     "refutation_plot",
     "save_plots",
+    "uplift_plot",
     "weight_plot",
 ]

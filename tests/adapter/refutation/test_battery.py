@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import dowhy_cina
-from dowhy_cina.adapter.refutation import COLUMNS, refits, refute, simulations
+from dowhy_cina.adapter.refutation import COLUMNS, battery, refits, refute, simulations
 from dowhy_cina.adapter.refutation.refuters import NAMES, Refits
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
@@ -277,6 +277,15 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
+def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch):
+    monkeypatch.delattr(battery.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(battery.os, "cpu_count", lambda: 3)
+    assert battery._threads(-1) == 3
+    monkeypatch.setattr(battery.os, "cpu_count", lambda: None)
+    assert battery._threads(-1) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no interrupt to a process")
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_interrupted_it_reports_what_was_finished(problem, monkeypatch, n_jobs):

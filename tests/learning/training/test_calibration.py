@@ -11,11 +11,13 @@ from dowhy_cina.learning.training import calibration
 from dowhy_cina.learning.training.calibration import (
     COVERAGE,
     FAMILY_COVERAGE,
+    RULE,
     Ingredients,
     calibrate,
     calibrate_checkpoint,
     collect,
     fit_variance,
+    write_rule,
 )
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
@@ -139,3 +141,13 @@ def test_a_checkpoint_keeps_its_header(model, tmp_path):
     header = checkpoint.read_header(path)
     assert (header["steps"], header["calibration"]) == (7, figures)
     assert not torch.equal(checkpoint.read(path)[0].variance.log_weights, model.variance.log_weights)
+
+
+def test_the_rule_has_intervals_of_its_own(tmp_path):
+    path = tmp_path / "rule.safetensors"
+    figures = write_rule(path, 10)
+    model, header = checkpoint.read(path)
+    assert (header["calibration"], header["steps"]) == (figures, 0)
+    assert model.config == RULE
+    assert not bool(model.encoder.column_output.weight.any())
+    assert not torch.equal(model.variance.log_weights, CinaModel(RULE).variance.log_weights.double())

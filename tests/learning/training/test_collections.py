@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig
 from dowhy_cina.errors import InputError, UnknownOptionError
 from dowhy_cina.learning.simulators import draw_table
 from dowhy_cina.learning.training import Folder, Mixture, Simulators, main, pretrain
-from dowhy_cina.learning.training.collections import draw_batch
+from dowhy_cina.learning.training.collections import TableStream, draw_batch
 from dowhy_cina.learning.training.objectives import Objective, estimates, losses
 from dowhy_cina.learning.training.recipes import build_collection, parse_recipe
 from dowhy_cina.learning.training.state import blind_to_outcomes
@@ -23,7 +23,6 @@ from dowhy_cina.learning.training.validation import score, validate, validation_
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
 
-RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 SMALL = ModelConfig(width=8, layers=1, heads=2)
 QUICK = TrainingConfig(
     steps=3,
@@ -205,7 +204,15 @@ def test_wrong_settings(folder, text, error, message):
         Folder(folder)
 
 
-# Recipes
+# Recipes and worker processes
+
+
+def test_streams_reach_workers_that_are_started_afresh(folder):
+    """As on macOS and Windows, where nothing is inherited from the parent: batches are those of the parent itself."""
+    collection = Mixture((Folder(folder), Simulators(("scm",))), (3.0, 1.0))
+    stream = pickle.loads(pickle.dumps(TableStream(QUICK, collection, 2)))
+    found, expected = next(iter(stream)), draw_batch(QUICK.seed, 2, QUICK, collection)
+    assert torch.equal(found.table.covariates, expected.table.covariates)
 
 
 def test_recipes_name_their_collections(folder, tmp_path):
@@ -217,7 +224,7 @@ def test_recipes_name_their_collections(folder, tmp_path):
     kept = QUICK.validation_families
     everything = build_collection(parse_recipe(recipe))
     assert not set(kept) & set(everything.names)
-    assert everything == build_collection(parse_recipe(RECIPES / "cina-small.toml"))
+    assert everything == build_collection(parse_recipe("cina-small"))
     (folder / "broken.csv").write_text("")
     recipe.write_text('[[collections]]\npath = "mine"\n')
     assert len(build_collection(parse_recipe(recipe)).tables) == 3
@@ -308,7 +315,7 @@ def test_training_without_an_outcome_column(folder, tmp_path):
 def test_the_selfsupervised_recipe_trains_blind(tmp_path):
     sizes = ["min_rows=40", "max_rows=80", "max_columns=4", "tables_per_batch=1", "batches_per_step=1"]
     settings = ["steps=2", "validation_tables=2", "workers=0", "model.width=8", "model.heads=2", "model.layers=1"]
-    path = main(RECIPES / "cina-selfsup.toml", [*sizes, *settings], output=tmp_path / "x.safetensors")
+    path = main("cina-selfsup", [*sizes, *settings], output=tmp_path / "x.safetensors")
     model, header = checkpoint.read(path)
     assert header["recipe"]["outcomes"] is False
     assert (model.encoder.column_input.weight[:, [1, 2, 9, 20]] == 0).all()

@@ -13,11 +13,10 @@ from benchmarks.fingerprints import suspicions
 from dowhy_cina.learning.simulators import DEFAULT_WEIGHTS, REGISTRY, draw_table
 from dowhy_cina.learning.simulators.covariates import REAL_TABLES, real_table
 from dowhy_cina.learning.training import Folder
-from dowhy_cina.learning.training.recipes import build_collection, parse_recipe
+from dowhy_cina.learning.training.recipes import build_collection, bundled, parse_recipe
 from dowhy_cina.tables.data import COVARIATES, load_nsw
 
 KNOWN = json.loads(Path(__file__).with_name("benchmark_fingerprints.json").read_text())
-RECIPES = sorted((Path(__file__).resolve().parents[3] / "recipes").glob("*.toml"))
 
 
 def test_every_benchmark_collection_is_known():
@@ -44,9 +43,9 @@ def test_a_benchmark_is_found_under_any_name(comparison):
         assert suspicions(one, ["a", "b"], KNOWN) == ["columns of nsw_rct"]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipes_name_simulators_or_clean_folders(path):
-    recipe = parse_recipe(path)
+@pytest.mark.parametrize("name", bundled())
+def test_recipes_name_simulators_or_clean_folders(name):
+    recipe = parse_recipe(name)
     collection = build_collection(recipe)
     for part in getattr(collection, "parts", [collection]):
         if not isinstance(part, Folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from dowhy_cina.learning.training import main
 from dowhy_cina.learning.training.collections import Simulators, training_families
 from dowhy_cina.learning.training.recipes import parse_recipe
 
-RECIPE = Path(__file__).resolve().parents[3] / "recipes" / "cina-small.toml"
+RECIPE = "cina-small"
 TABLES = Simulators(tuple(training_families(TrainingConfig())))
 
 
@@ -57,8 +58,13 @@ def test_bad_recipes(tmp_path, text):
 def test_a_recipe_that_is_no_text_file(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     for path in (tmp_path, tmp_path / "missing.toml", tmp_path / "binary.toml"):
-        with pytest.raises(InputError, match=f"recipe {path}"):
+        with pytest.raises(InputError, match=f"recipe {re.escape(str(path))}"):
             parse_recipe(path)
+
+
+def test_a_name_that_no_recipe_has():
+    with pytest.raises(InputError, match=r"recipe cina-smal cannot be read.*or one of cina-selfsup, cina-small"):
+        parse_recipe("cina-smal")
 
 
 @pytest.mark.parametrize(
@@ -88,15 +94,20 @@ def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
     output = Path("cina-small.safetensors")
     assert named == {"model_config": ModelConfig(), "output": output, "start": None, "resume": False}
     main(RECIPE)
-    assert (calls.pop()[1]["start"], calibrated.pop()[2]) == (Path("cina-small"), 4400)
+    assert (calls.pop()[1]["start"], calibrated.pop()[2]) == (Path("cina-small"), 8800)
     main(RECIPE, ['start="mine.safetensors"'], resume=True, output=Path("other.safetensors"))
     named = calls[1][1]
     assert (named["start"], named["resume"], named["model_config"]) == (Path("mine.safetensors"), True, None)
     assert named["output"] == Path("other.safetensors")
     assert [(path.name, samples) for path, _, samples, *_ in calibrated] == [
-        ("cina-small.safetensors", 4400),
-        ("other.safetensors", 4400),
+        ("cina-small.safetensors", 8800),
+        ("other.safetensors", 8800),
     ]
+    for rank, calls_then in (("1", 2), ("0", 3)):  # of two processes the first alone calibrates
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", rank)
+        main(RECIPE)
+        assert len(calibrated) == calls_then
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"expected the state of an earlier run in .*none\.state"):
         main(RECIPE, resume=True, output=tmp_path / "none.safetensors")

@@ -20,8 +20,10 @@ from safetensors.torch import load_file
 from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import CheckpointError, InputError, RunStoppedError
 from dowhy_cina.learning.training import Simulators, pretrain, trainer
-from dowhy_cina.learning.training.state import state_path
+from dowhy_cina.learning.training.processes import StopRequest
+from dowhy_cina.learning.training.state import FORMAT_NAME, FORMAT_VERSION, state_path
 from dowhy_cina.model import checkpoint
+from dowhy_cina.model.files import packed, unpacked
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = ModelConfig(width=8, layers=1, heads=2)
@@ -52,7 +54,7 @@ def rows_of(output):
 
 
 def weights_of(output):
-    return torch.load(state_path(output), weights_only=True)["model"]
+    return {name: tensor for name, tensor in load_file(state_path(output)).items() if name.startswith("model.")}
 
 
 def equal(one, other):
@@ -103,8 +105,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, recipe):
     run_to_its_end(recipe, "--output", whole)
     with start(recipe, "--output", broken) as run:
         wait_for_step(run, broken, 8)
-        run.send_signal(signal.SIGKILL)
-    assert run.returncode == -signal.SIGKILL
+        run.kill()
+    assert run.returncode
     assert not equal(weights_of(whole), weights_of(broken))
     run_to_its_end(recipe, "--output", broken, "--resume")
     assert equal(weights_of(whole), weights_of(broken))
@@ -207,8 +209,84 @@ def test_a_finished_run_can_go_on_for_longer(finished):
 def test_a_damaged_state_is_refused(finished, damage):
     path = state_path(finished)
     path.write_bytes(path.read_bytes()[:-1000] if damage == "truncated" else damage)
-    with pytest.raises(CheckpointError, match=r"x\.state: the state of the run cannot be read"):
+    with pytest.raises(CheckpointError, match=r"x\.state: the state of the run cannot be read.*start it anew"):
         train(finished, resume=True)
+
+
+def test_a_state_with_a_hash_that_fits_and_entries_that_do_not(finished):
+    saved, tensors = unpacked(state_path(finished), FORMAT_NAME, FORMAT_VERSION)
+    names = ("counters", "model_config", "header", "collections", "recipe", "earlier")
+    wrong = [(name, value) for name in names for value in (None, 3, [3], "x")]
+    wrong += [("header", {"steps": -1}), ("earlier", {"steps": 0.5}), ("counters", saved["counters"] | {"step": -1})]
+    for name, value in wrong:
+        state_path(finished).write_bytes(packed(FORMAT_NAME, FORMAT_VERSION, saved | {name: value}, tensors))
+        with pytest.raises((CheckpointError, InputError), match=r"x\.state"):
+            train(finished, resume=True)
+    moment = next(name for name in tensors if name.endswith("exp_avg"))
+    state_path(finished).write_bytes(
+        packed(FORMAT_NAME, FORMAT_VERSION, saved, tensors | {moment: tensors[moment][..., :1].clone()})
+    )
+    with pytest.raises(CheckpointError, match=r"exp_avg of parameter .* has another shape"):
+        train(finished, resume=True)
+
+
+def test_runs_of_one_stem_are_apart(tmp_path):
+    """Endings are added to names, not put in the place of what follows a point."""
+    outputs = [tmp_path / name for name in ("m.v1", "m.v2", "m.v3.safetensors")]
+    for seed, output in enumerate(outputs):
+        train(output, dataclasses.replace(QUICK, steps=1, seed=seed))
+    stems = ("m.v1", "m.v2", "m.v3")
+    names = {*(output.name for output in outputs), *(stem + end for stem in stems for end in (".csv", ".state"))}
+    assert {file.name for file in tmp_path.iterdir()} == names
+    for seed, output in enumerate(outputs):
+        train(output, dataclasses.replace(QUICK, steps=2, seed=seed), resume=True)
+    with pytest.raises(InputError, match=r"m\.v1\.safetensors would share its state and curve with .*m\.v1:"):
+        train(tmp_path / "m.v1.safetensors")
+    with pytest.raises(InputError, match=r"m\.v3 would share .* with .*m\.v3\.safetensors"):
+        train(tmp_path / "m.v3")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "m.csv", "m.STATE", "m.toml", ".safetensors", "folder", "taken"])
+def test_places_that_are_no_output(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("folder", "taken.csv"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(
+        InputError, match=r"the output must be the path of a checkpoint|taken\.csv, which is no plain file"
+    ):
+        train(Path(name))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["folder", "taken.csv"]
+
+
+@pytest.mark.parametrize("outcomes", [True, False])
+def test_a_run_without_an_objective_is_refused(tmp_path, outcomes):
+    weights = [field.name for field in dataclasses.fields(QUICK) if field.name.endswith("_weight")]
+    config = dataclasses.replace(QUICK, outcomes=outcomes, **dict.fromkeys(weights, 0.0))
+    if not outcomes:
+        config = dataclasses.replace(config, augmented_weight=1.0)
+    with pytest.raises(InputError, match="expected a positive number in at least one of gap_weight, hinge_weight"):
+        train(tmp_path / "x.safetensors", config)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_curve_is_left_alone(finished):
+    curve = finished.with_suffix(".csv")
+    curve.write_text("date,entry\n1999-01-01,mine\n")
+    with pytest.raises(InputError, match=r"x\.csv is not the curve of an earlier run"):
+        train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
+    assert curve.read_text().endswith("mine\n")
+
+
+def test_one_request_may_come_twice(monkeypatch):
+    """``timeout`` and supervisors signal a process and then its group."""
+    times = iter([0.0, 0.5, 2.0])
+    monkeypatch.setattr("dowhy_cina.learning.training.processes.time.monotonic", lambda: next(times))
+    with StopRequest() as request:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+            assert request.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_starting_from_a_checkpoint_carries_its_totals_on(finished, tmp_path):
@@ -245,7 +323,7 @@ def test_a_full_disk_leaves_earlier_files(finished, size):
         train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
     with pytest.raises(CheckpointError, match=r"x\.safetensors cannot be written.*as it was"), room_for(size):
         checkpoint.write(finished, *checkpoint.read(finished))
-    assert [file.read_bytes() for file in files[:2]] == before[:2]
+    assert [file.read_bytes() for file in files] == before
     assert sorted(finished.parent.iterdir()) == sorted(files)
     header = train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
     assert [row["steps"] for row in rows_of(finished)] == ["0", "4", "8"]

@@ -1,0 +1,168 @@
+"""Fits of parts of an analysed table: what the other rows say of each row's effect, and halves that check each other.
+
+A rule that is learned from rows must not be judged by them. The regressions are closed forms, so that a fit without a
+fifth of the rows is one more table, and tables of one shape share a forward pass.
+
+Letters: N rows of the caller, n of them compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.calls.analysis import Analysis, ConditionalEffects
+from dowhy_cina.calls.batch import CHUNK_ROWS, shared_states
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.errors import InputError
+from dowhy_cina.estimating.targets import NAMED
+from dowhy_cina.model.state import ZeroShot
+from dowhy_cina.results.effect import EffectResult
+from dowhy_cina.results.heterogeneity import Halves, HeldOut
+from dowhy_cina.tables import Preprocessor
+from dowhy_cina.tables.preparation import PreparedTable
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+FOLDS = 5
+#: Fewest rows, or clusters, of an arm that can be divided: two in each fold.
+FEWEST = 2 * FOLDS
+#: The folds of a table are always the same ones, and those of its rows in another order too.
+_SEED = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Refits:
+    """The table of an estimate, ready to be fitted again without some of its rows.
+
+    Attributes
+    ----------
+    covariates : DataFrame or ndarray of N rows
+        The caller's own, not a copy.
+    keep : ndarray of bool, shape (N,)
+    treatment, outcome : ndarray, shape (n,)
+    options : EstimatorOptions
+    sample_weight, cluster : ndarray of shape (n,), optional
+    """
+
+    covariates: Any
+    keep: Mask
+    treatment: npt.NDArray[np.int8]
+    outcome: Array
+    options: EstimatorOptions
+    sample_weight: Array | None = None
+    cluster: npt.NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(cls, table: PreparedTable) -> Refits:
+        """Keep what refits of a table need."""
+        treatment = table.treatment.astype(np.int8)
+        parts = (table.given[0], table.keep, treatment, table.outcome, table.options)
+        return cls(*parts, table.sample_weight, table.cluster)
+
+    @cached_property
+    def held_out(self) -> HeldOut:
+        """Modelled effect of each row, by the regressions of the other folds."""
+        effects, folds = np.full(len(self.keep), np.nan), np.full(len(self.keep), -1, dtype=np.intp)
+        folds[self.keep] = self._parts(FOLDS)
+        for number, function in self.functions():
+            rows = np.flatnonzero(folds == number)
+            effects[rows] = function.at(self._rows(rows))[0]
+        return HeldOut(effects, folds)
+
+    def functions(self) -> Iterator[tuple[int, ConditionalEffects]]:
+        """Each fold's number, and the outcome regressions of the other folds."""
+        fold = self._parts(FOLDS)
+        tables = {number: self._prepared(fold != number) for number in range(FOLDS)}
+        few = len(fold) * (FOLDS - 1) <= CHUNK_ROWS
+        states = shared_states(tables) if few else {}
+        for number in range(FOLDS):
+            yield number, self._function(tables.pop(number), states.pop(number, None))
+
+    @staticmethod
+    def _function(table: PreparedTable, state: ZeroShot | None = None) -> ConditionalEffects:
+        function = Analysis(table, state).function
+        if function is None:
+            raise InputError("expected an estimate with outcome regressions, got augmentation='none'.")
+        return function
+
+    def halves(self, target: str, members: Mask, confidence_level: float) -> Halves:
+        """Fit one half of the rows for a search, and estimate in the other one by itself.
+
+        Parameters
+        ----------
+        target : str
+            Name of the target population.
+        members : ndarray of bool, shape (N,)
+            Rows of the target, where it has no name.
+        confidence_level : float
+
+        Returns
+        -------
+        Halves
+        """
+        second = self._parts(2) == 1
+        places = np.flatnonzero(self.keep)
+        function = self._function(self._prepared(~second))
+        judge: EffectResult = Analysis(self._prepared(second)).effect(
+            target if target in NAMED else members[places[second]], confidence_level
+        )
+        everyone = self._rows(places)
+        readable: pd.DataFrame = Preprocessor().fit(everyone).readable(everyone)
+        return Halves(function.at(everyone)[0], readable, second, judge)
+
+    def _parts(self, count: int) -> npt.NDArray[np.intp]:
+        """Random parts (n,) of rows or whole clusters, each with as many of either arm where rows are independent."""
+        rng = np.random.default_rng(_SEED)
+        order = self._prepared(np.ones(len(self.treatment), dtype=np.bool_)).rows.order
+        shuffled = order[rng.permutation(len(order))]
+        part = np.empty(len(shuffled), dtype=np.intp)
+        if self.cluster is not None:
+            codes = pd.factorize(self.cluster[shuffled])[0]  # numbered by the first of their shuffled rows
+            part[shuffled] = codes % count
+            sizes = [len(np.unique(self.cluster[self.treatment == arm])) for arm in (0, 1)]
+        else:
+            sizes = []
+            for arm in (0, 1):
+                own = shuffled[self.treatment[shuffled] == arm]
+                # From the last part for the controls, so that the parts are of nearly one size.
+                part[own] = np.arange(len(own)) % count if arm else count - 1 - np.arange(len(own)) % count
+                sizes.append(len(own))
+        if min(sizes) < FEWEST:
+            raise InputError(
+                f"expected at least {FEWEST} rows (or clusters) of each arm to learn from some and judge by others, "
+                f"got {sizes[0]} controls and {sizes[1]} treated."
+            )
+        return part
+
+    def _rows(self, places: npt.NDArray[np.intp]) -> Any:
+        X = self.covariates
+        return X.iloc[places] if isinstance(X, pd.DataFrame) else np.asarray(X)[places]
+
+    def _prepared(self, chosen: Mask) -> PreparedTable:
+        """The table of some of the compared rows, encoded by themselves."""
+        table = self._rows(np.flatnonzero(self.keep)[chosen])
+        preprocessor = Preprocessor()
+        encoded = preprocessor.fit_transform(table)
+        weights = None if self.sample_weight is None else self.sample_weight[chosen]
+        codes = None if self.cluster is None else pd.factorize(self.cluster[chosen])[0].astype(np.int64)
+        count = int(chosen.sum())
+        return PreparedTable(
+            encoded,
+            preprocessor.readable(table),
+            self.treatment[chosen].astype(np.float64),
+            self.outcome[chosen],
+            np.ones(count, dtype=np.bool_),
+            preprocessor,
+            self.options,
+            weights,
+            codes,
+            (table, codes),
+        )

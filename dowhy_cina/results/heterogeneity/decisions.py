@@ -1,0 +1,188 @@
+"""Who gains, and what rules about it are worth, as methods of the result.
+
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.errors import CinaError, InputError
+from dowhy_cina.results.heterogeneity.distribution import EffectDistribution, effect_distribution
+from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, TableRefits, ranks
+from dowhy_cina.results.heterogeneity.methods import VaryingEffect
+from dowhy_cina.results.heterogeneity.policies import given_rule, learned_rule, policy_table
+from dowhy_cina.results.heterogeneity.scores import Array, cluster_codes, select_modifiers
+from dowhy_cina.results.heterogeneity.search import FoundGroups, search_groups
+from dowhy_cina.results.heterogeneity.uplift import Uplift, rank_weighted_effect
+
+_GONE = (
+    "{} needs fits without some of the rows, which augmentation='none' does without and pickles leave out: estimate "
+    "again with augmentation='kernel'; through DoWhy, estimate.estimator.estimate_effect(data) does."
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Decisions(VaryingEffect):
+    """What follows from a varying effect for whoever decides.
+
+    Attributes
+    ----------
+    control_scores : ndarray, shape (N,)
+        Doubly robust scores whose mean is the mean outcome of the target population without treatment; NaN as
+        ``pseudo_outcomes``.
+    refits : Refits or None
+        The table, ready to be fitted again without some of its rows; left out of pickles.
+    standard_error, target
+        As in :class:`~dowhy_cina.results.effect.AverageEffect`.
+    """
+
+    control_scores: Array
+    refits: TableRefits | None = None
+    standard_error: float | None
+    target: str
+
+    def effect_distribution(self) -> EffectDistribution:
+        """Quantiles of the conditional effects, and the share of the target population that gains.
+
+        The spread of modelled effects is corrected by doubly robust scores, see
+        :func:`dowhy_cina.results.heterogeneity.effect_distribution`; where no heterogeneity is detected the figures are
+        NaN, and ``reason`` says so.
+
+        Returns
+        -------
+        dowhy_cina.results.heterogeneity.EffectDistribution
+
+        Raises
+        ------
+        InputError
+            If the target's rows are not in the table, or an arm has fewer than ten rows (or clusters).
+        CinaError
+            With ``augmentation="none"``, or after pickling.
+        """
+        return effect_distribution(self._judge(), self._held_out("effect_distribution"))
+
+    def policy_value(self, rule: Any, cost: npt.ArrayLike = 0.0, against: str | None = None) -> pd.DataFrame:
+        """Mean outcome of the target population under a rule that says whom to treat, beside all and none.
+
+        Parameters
+        ----------
+        rule : callable, array-like of shape (N,), column name, float, or "gainers"
+            A function of the covariate frame, or a truth value for each row, or a covariate that holds them, treats
+            where it is true; such a rule must not have been chosen with the outcomes of this table. A number in (0, 1)
+            treats that share of the target, the largest modelled effects first, and "gainers" every row whose modelled
+            effect is above its cost: both by effects that other rows than those that judge them have given.
+        cost : float or array-like of shape (N,)
+            Cost of treating a row, in the outcome's unit.
+        against : {"all", "none"}, optional
+            Give differences from this policy instead of mean outcomes.
+
+        Returns
+        -------
+        DataFrame
+            Rows "rule", "all", "none"; columns ``value``, ``standard_error``, ``lower``, ``upper`` and ``treated``, the
+            share of the target that is treated. Intervals allow for smoothing bias as that of the average effect does.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If the rule, the costs or ``against`` are not as above, or the target's rows are not in the table.
+        CinaError
+            For a learned rule, as :meth:`effect_distribution`.
+        """
+        judge, rows = self._judge(), self._scored()
+        price = np.asarray(cost, dtype=np.float64)
+        if price.shape not in ((), rows.shape) or not np.isfinite(price).all():
+            raise InputError(f"expected a finite cost, or one for each of {len(rows)} rows, got shape {price.shape}.")
+        price = np.broadcast_to(price, rows.shape)[rows]
+        correction = None
+        if (isinstance(rule, float | int) and not isinstance(rule, bool)) or (
+            isinstance(rule, str) and rule == "gainers"
+        ):
+            chosen, correction = learned_rule(judge, self._held_out("a learned rule"), rule, price)
+        else:
+            chosen = given_rule(rule, self.covariates, len(rows))[rows]
+        return policy_table(judge, chosen, price, correction, against)
+
+    def uplift(self, by: Any = None, weighting: str = "qini") -> Uplift:
+        """Curves and area of treating the most promising first.
+
+        Parameters
+        ----------
+        by : column name, or Series or ndarray of N rows, optional
+            Scores to rank by, large ones first, made without the outcomes of this table; by default the modelled
+            effects, each given by other rows.
+        weighting : {"qini", "autoc"}
+            Of the area: under the Qini curve, or under the targeting operator characteristic, which stresses the first.
+
+        Returns
+        -------
+        dowhy_cina.results.heterogeneity.Uplift
+
+        Raises
+        ------
+        InputError
+            If the scores are not numbers, or the target's rows are not in the table.
+        CinaError
+            Without ``by``, as :meth:`effect_distribution`.
+        """
+        judge, rows = self._judge(), self._scored()
+        if by is None:
+            priority, fold = self._held_out("uplift")
+        else:
+            column = select_modifiers(self.covariates, by).iloc[rows]
+            priority = column.to_numpy(np.float64)[:, 0] if _is_number(column) else np.array([np.nan])
+            fold = np.zeros(len(priority), np.intp)
+        if not np.isfinite(priority).all():
+            raise InputError("expected one column of finite numbers to rank by.")
+        return rank_weighted_effect(judge, ranks(priority, judge.share, fold), weighting)
+
+    def search_groups(self, most: int = 4) -> FoundGroups:
+        """Look for the groups whose effects differ most: a shallow tree in half of the rows, judged by the other half.
+
+        Parameters
+        ----------
+        most : int
+            Most groups.
+
+        Returns
+        -------
+        dowhy_cina.results.heterogeneity.FoundGroups
+
+        Raises
+        ------
+        InputError
+            If fewer than two groups are allowed, or an arm has fewer than ten rows (or clusters).
+        CinaError
+            As :meth:`effect_distribution`.
+        """
+        self._scored()
+        members = np.asarray(self.target_weights > 0)
+        return search_groups(self._refits("search_groups").halves(self.target, members, self.confidence_level), most)
+
+    def _judge(self) -> Judge:
+        rows = self._scored()
+        scores = self._scores(rows)
+        labels = scores.pop("cluster")
+        cluster = None if labels is None else cluster_codes(labels, int(rows.sum()))
+        treated = np.asarray(self.treatment[rows] == 1)
+        return Judge.of(scores, self.control_scores[rows], treated, cluster, self.confidence_level, self.standard_error)
+
+    def _held_out(self, what: str) -> HeldOut:
+        effects, fold = self._refits(what).held_out
+        rows = self._scored()
+        return HeldOut(effects[rows], fold[rows])
+
+    def _refits(self, what: str) -> TableRefits:
+        if self.refits is None:
+            raise CinaError(_GONE.format(what))
+        return self.refits
+
+
+def _is_number(columns: pd.DataFrame) -> bool:
+    return columns.shape[1] == 1 and pd.api.types.is_numeric_dtype(columns.iloc[:, 0])

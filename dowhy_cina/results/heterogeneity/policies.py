@@ -1,0 +1,128 @@
+"""Value of rules that say whom to treat.
+
+Letters: n compared rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, marginal_effect, ranks
+from dowhy_cina.results.heterogeneity.scores import Array
+
+Mask = npt.NDArray[np.bool_]
+#: Policies that every rule stands beside.
+POLICIES = ("rule", "all", "none")
+
+
+def policy_table(judge: Judge, rule: Mask, price: Array, correction: Array | None, against: str | None) -> pd.DataFrame:
+    """Mean outcomes of the target population under a rule, with everybody treated, and with nobody.
+
+    The value of treating where d = 1 is the sum of ``base_i + d_i (added_i - share_i price_i)``; its error is that of
+    the same sum of influences, in the two arms' own samples, times the judge's allowance.
+
+    Parameters
+    ----------
+    judge : Judge
+    rule : ndarray of bool, shape (n,)
+    price : ndarray, shape (n,)
+        Cost of treating the row, in the outcome's unit.
+    correction : ndarray of shape (n,), optional
+        What a row moves the value of the rule by, by moving the cut of a learned ranking.
+    against : {"all", "none"}, optional
+        Give differences from this policy.
+
+    Returns
+    -------
+    DataFrame
+        Rows "rule", "all", "none"; columns ``value``, ``standard_error``, ``lower``, ``upper``, ``treated`` (share of
+        the target).
+
+    Raises
+    ------
+    InputError
+        If ``against`` is another policy.
+    """
+    if against not in (None, "all", "none"):
+        raise InputError(f"against must be 'all', 'none' or None, got {against!r}.")
+    chosen = {"rule": rule, "all": np.ones_like(rule), "none": np.zeros_like(rule)}
+    gain = judge.added - judge.share * price
+    parts = {name: judge.base + treat * gain for name, treat in chosen.items()}
+    other = parts[against] if against else np.zeros_like(gain)
+    rows = {}
+    for name, part in parts.items():
+        value = float((part - other).sum())
+        influence = part - other - judge.share * value
+        if name == "rule" and correction is not None:
+            influence = influence + correction
+        rows[name] = judge.interval(value, influence) | {"treated": float(judge.share[chosen[name]].sum())}
+    return pd.DataFrame(rows).T.rename_axis("policy")
+
+
+def learned_rule(judge: Judge, held_out: HeldOut, rule: Any, price: Array) -> tuple[Mask, Array | None]:
+    """Whom to treat by the effects that other folds give, and the correction for a cut that the rows decide.
+
+    Parameters
+    ----------
+    judge : Judge
+    held_out : HeldOut
+        Of the compared rows (n,).
+    rule : float or "gainers"
+        The best share of the target, by effect less price; or all whose effect is above the price.
+    price : ndarray, shape (n,)
+
+    Returns
+    -------
+    rule : ndarray of bool, shape (n,)
+    correction : ndarray of shape (n,), or None
+
+    Raises
+    ------
+    InputError
+        If the share is not in (0, 1).
+    """
+    gain = held_out.effects - price
+    if rule == "gainers":
+        return gain > 0, None
+    share = float(rule)
+    if not 0 < share < 1:
+        raise InputError(f"expected the share to treat in (0, 1), got {rule!r}; name a column or give booleans.")
+    place = ranks(gain, judge.share, held_out.fold)
+    best = place <= share
+    margin = marginal_effect(place, share, judge) - float(judge.share @ price)
+    return best, -margin * judge.share * (best - share)
+
+
+def given_rule(rule: Any, covariates: Any, rows: int) -> Mask:
+    """Booleans (N,) that a user's rule stands for: a function of the covariates, a column's name, or values.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If there is not a truth value for each row, or the covariates are needed and not there.
+    """
+    if callable(rule) or isinstance(rule, str):
+        if covariates is None:
+            raise InputTypeError("the covariates are not kept in pickles: expected booleans for the rule.")
+        frame = covariates if isinstance(covariates, pd.DataFrame) else pd.DataFrame(np.asarray(covariates))
+        if frame is not covariates:
+            frame.columns = [f"x{column}" for column in frame.columns]
+        if isinstance(rule, str) and rule not in frame.columns:
+            names = [str(name) for name in frame.columns]
+            raise InputError(
+                f"expected a rule as a function, booleans, a share, 'gainers' or a covariate, got {rule!r}; the "
+                f"covariates are {names}."
+            )
+        rule = rule(frame) if callable(rule) else frame[rule]
+    values = np.asarray(rule)
+    if values.shape != (rows,):
+        raise InputError(f"expected a rule with a truth value for each of {rows} rows, got shape {values.shape}.")
+    # Missing values are neither 0 nor 1.
+    if not pd.Series(values).isin([0, 1]).all():
+        raise InputError("expected a rule of truth values, or of 0 and 1, got others; compare them with a number.")
+    return values.astype(np.bool_)
