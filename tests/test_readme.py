@@ -32,6 +32,8 @@ ROWS = {
 }
 #: What a page takes for granted, by page; the others stand on their own.
 GIVEN = {
+    "gains": "import dowhy_cina\nfrom dowhy_cina.data import *\n"
+    'result = dowhy_cina.estimate_effect(load_nsw("experiment"), "training", "re78", covariates=COVARIATES)\n',
     "index": "from dowhy import CausalModel\nfrom dowhy_cina.data import *\n"
     'model = CausalModel(load_nsw("psid"), "training", "re78", common_causes=COVARIATES)\n'
     "estimand = model.identify_effect()\n",
