@@ -31,12 +31,12 @@ def fields(name):
     yield "Size", f"{parameters(path):,} numbers, {path.stat().st_size / 1000:,.0f} kB"
     if header.get("families"):
         rows = f"{recipe['min_rows']:,} to {recipe['max_rows']:,} rows, up to {recipe['max_columns']} columns"
-        yield (
-            "Trained on",
-            f"simulated tables of {rows}: " + ", ".join(f"``{family}``" for family in header["families"]),
-        )
+        families = ", ".join(f"``{family}``" for family in header["families"])
+        yield "Trained on", f"simulated tables of {rows}: {families}"
+    else:
+        yield "Trained on", "nothing: the fixed rule, with intervals calibrated on simulated tables"
     if recipe.get("validation_families"):
-        yield "Kept out of training", ", ".join(f"``{family}``" for family in recipe["validation_families"])
+        yield "Families kept out", ", ".join(f"``{family}``" for family in recipe["validation_families"])
     if "outcomes" in recipe:
         yield "Sees outcomes in training", "yes" if recipe["outcomes"] else "no"
     if header.get("tables"):
