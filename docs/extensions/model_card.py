@@ -69,6 +69,7 @@ class Checkpoints(SphinxDirective):
     def run(self):
         lines = []
         for name in checkpoint.bundled():
+            self.env.note_dependency(str(checkpoint.resolve(name)))
             lines += [name, "-" * len(name), "", ".. list-table::", "   :widths: 24 76", ""]
             for word, text in fields(name):
                 lines += [f"   * - {word}", f"     - {text}"]
