@@ -1,11 +1,12 @@
 """Time and peak memory against rows, columns and number of tables, beside other estimators.
 
     python benchmarks/scale.py [--rows 1e3,1e4,1e5,1e6] [--columns 5,20,100] [--tables 10,100,1000]
-                               [--econml PYTHON] [--csv FILE] [--plot FILE]
+                               [--econml PYTHON] [--csv FILE] [--plot FILE] [--draw]
 
 Each figure comes from a process of its own, so that nobody profits from what another one has left in memory; within
 it a small table warms up, and the median of ``--repeats`` counts. All methods of a size run one after the other, and
 ratios are taken within that turn. PYTHON is an interpreter with EconML, for an environment that cannot hold it.
+``--draw`` measures nothing: it draws what FILE of ``--csv`` holds.
 """
 
 from __future__ import annotations
@@ -156,26 +157,36 @@ def sizes(arguments: argparse.Namespace) -> list[tuple[str, int, int, int]]:
     return grid + [("tables", 500, 10, tables) for tables in arguments.tables]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the grid and print, write and draw it."""
-    import pandas as pd
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
 
     def whole(text: str) -> list[int]:
         return [int(float(part)) for part in text.split(",") if part]
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=whole, default=[10**3, 10**4, 10**5, 10**6])
-    parser.add_argument("--columns", type=whole, default=[5, 20, 100])
-    parser.add_argument("--tables", type=whole, default=[10, 100, 1000])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=600, help="seconds after which a method is left out")
-    parser.add_argument("--econml", default=sys.executable, metavar="PYTHON", help="interpreter that has EconML")
-    parser.add_argument("--csv", type=Path)
-    parser.add_argument("--plot", type=Path)
-    parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--rows", type=whole, default=[10**3, 10**4, 10**5, 10**6])
+    options.add_argument("--columns", type=whole, default=[5, 20, 100])
+    options.add_argument("--tables", type=whole, default=[10, 100, 1000])
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--limit", type=float, default=600, help="seconds after which a method is left out")
+    options.add_argument("--econml", default=sys.executable, metavar="PYTHON", help="interpreter that has EconML")
+    options.add_argument("--csv", type=Path)
+    options.add_argument("--plot", type=Path)
+    options.add_argument("--draw", action="store_true", help="draw the table of --csv again, without measuring")
+    options.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the grid and print, write and draw it."""
+    import pandas as pd
+
+    arguments = parser().parse_args(argv)
     if arguments.measure:
         print(json.dumps(measure(arguments.measure[0], *map(int, arguments.measure[1:]))))
+        return
+    if arguments.draw:
+        draw(pd.read_csv(arguments.csv), arguments.plot)
         return
     records = []
     for grows, rows, columns, tables in sizes(arguments):
@@ -221,13 +232,13 @@ def draw(table: object, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
     for axis, name, label in zip(axes, ("seconds", "peak_gb"), ("time [s]", "peak memory [GB]"), strict=True):
         for method, rows in table[table["grows"] == "rows"].groupby("method", sort=False):
             axis.loglog(rows["rows"], rows[name].clip(lower=1e-3), "o-", label=method)
         axis.set_xlabel("rows (10 columns)")
         axis.set_ylabel(label)
-    axes[0].legend(fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     figure.savefig(path, dpi=120)
 
 

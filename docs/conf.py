@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "extensions")]
 os.environ.setdefault("MPLBACKEND", "Agg")
 # summary() shows the former in the pages, without the builder's paths; the latter are DoWhy's, about pandas
 for category in (UserWarning, FutureWarning):
@@ -22,12 +22,14 @@ version = release = dowhy_cina.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "numpydoc",
+    "mathml",
+    "model_card",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
-templates_path: list[str] = []
+templates_path = ["_templates"]
+html_math_renderer = "mathml"
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc sections name the types
@@ -38,7 +40,7 @@ sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples"),
     "gallery_dirs": "gallery",
     "filename_pattern": r"/plot_",
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "order.StartFirst",
     "abort_on_example_error": True,
     "capture_repr": ("_repr_html_",),
     "show_memory": False,
@@ -50,7 +52,12 @@ sphinx_gallery_conf = {
 html_theme = "pydata_sphinx_theme"
 html_title = f"dowhy-cina {release}"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_sidebars = {"**": ["navigation"]}
 html_theme_options = {
+    "logo": {"text": f"dowhy-cina {release}"},
+    "navbar_center": [],  # all pages stand at the left, so that the bar fits any width
     "show_prev_next": False,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],

@@ -12,6 +12,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 from dowhy import CausalModel, gcm
+from matplotlib import pyplot
 
 # %%
 # One graph for both
@@ -54,8 +55,10 @@ def effect_by_gcm(regression):
     )
 
 
-print(f"linear mechanisms      {effect_by_gcm(gcm.ml.create_linear_regressor):.2f}")
-print(f"boosted mechanisms     {effect_by_gcm(gcm.ml.create_hist_gradient_boost_regressor):.2f}")
+linear = effect_by_gcm(gcm.ml.create_linear_regressor)
+boosted = effect_by_gcm(gcm.ml.create_hist_gradient_boost_regressor)
+print(f"linear mechanisms      {linear:.2f}")
+print(f"boosted mechanisms     {boosted:.2f}")
 
 # %%
 # What this package says
@@ -69,6 +72,13 @@ estimand = model.identify_effect()
 estimate = model.estimate_effect(estimand, method_name="backdoor.dowhy_cina.CinaEstimator", confidence_intervals=True)
 low, high = estimate.get_confidence_intervals()
 print(f"CinaEstimator          {estimate.value:.2f} ({low:.2f} to {high:.2f})")
+
+figure, axis = pyplot.subplots(figsize=(7, 2.2), layout="constrained")
+axis.axvline(1.5, color="0.6", linestyle="--", label="effect of 1.5")
+axis.plot([linear, boosted], [2, 1], "o", color="0.4")
+axis.errorbar(estimate.value, 0, xerr=[[estimate.value - low], [high - estimate.value]], fmt="o", capsize=4)
+axis.set(yticks=[2, 1, 0], yticklabels=["gcm, linear", "gcm, boosted", "cina"], ylim=(-0.6, 2.6), xlabel="effect")
+axis.legend()
 
 # %%
 # A gcm answer outside of this interval says that some mechanism on the way is wrong, or that the graph is.

@@ -1,0 +1,34 @@
+"""What the documentation makes of mathematics and of the checkpoints' headers."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dowhy_cina.model.checkpoint import bundled
+
+pytest.importorskip("sphinx")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs" / "extensions"))
+
+
+@pytest.mark.parametrize(
+    ("latex", "parts"),
+    [(r"\tfrac12 \| a \|", ["<mn>1</mn>", "<mn>2</mn>"]), (r"\frac1G", ["<mn>1</mn>", "<mi>G</mi>"])],
+)
+def test_short_fractions_have_two_parts(latex, parts):
+    from docutils import nodes
+    from mathml import mathml
+
+    shown = mathml(nodes.math("", latex))
+    fraction = shown.split("<mfrac")[1].split("</mfrac>")[0]
+    assert [part for part in parts if part in fraction] == parts
+    assert "<mo>‖</mo>" not in shown
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_model_card_says_what_it_was_trained_on(name):
+    from model_card import fields
+
+    card = dict(fields(name))
+    assert {"Size", "Trained on", "Licence", "Format"} <= set(card)
+    assert "Budget" in card or "nothing" in card["Trained on"]
