@@ -28,14 +28,17 @@ def test_run(tmp_path, capsys):
     printed = capsys.readouterr().out
     pictures = [f"{group}-{picture}.png" for group in ("cps", "psid") for picture in ("love", "overlap", "weights")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*pictures, "comparison.png"])
-    for refuter in ("random common cause", "placebo treatment", "subset of the data"):
+    refuters = ("random common cause", "placebo treatment", "subset of the data")
+    for refuter in refuters:
         assert printed.count(refuter) == 2
+    # A refuter that leaves an estimate as it is prints its figure again, which is its point.
+    others = "\n".join(line for line in printed.splitlines() if not any(refuter in line for refuter in refuters))
     for group, naive in (("psid", -15_204.8), ("cps", -8_497.5)):
         estimates = outcomes[group].estimates
         assert estimates["difference in means"] == pytest.approx(naive, abs=0.1)
         assert abs(estimates[demo.CINA] - 1_794) < abs(naive - 1_794) / 2
         for figure in (*estimates.values(), *(value - demo.experiment().value for value in estimates.values())):
-            assert len(re.findall(rf"(?<![\d,]){figure:,.0f}(?![\d,])", printed.replace("+", ""))) == 1
+            assert len(re.findall(rf"(?<![\d,]){figure:,.0f}(?![\d,])", others.replace("+", ""))) == 1
     for line in demo.verdicts(demo.experiment(), outcomes):
         assert line in printed
 
