@@ -19,8 +19,8 @@ from dowhy_cina.errors import InputError, InputTypeError, first_rows
 
 #: Levels of a text column from which it is an identifier and not a covariate.
 MAX_LEVELS = 1000
-#: Size of numbers whose quantiles pandas can name.
-SMALLEST_CUT = 1e-280
+#: Least and largest size of numbers whose quantiles pandas can name.
+SMALLEST_CUT, LARGEST_CUT = 1e-280, 1e280
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
 _DATES = {"datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "period", "interval"}
 
@@ -150,7 +150,7 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError, InputTypeError
-        If a column holds neither numbers nor labels, or numbers so small that pandas cannot name their quantiles.
+        If a column holds neither numbers nor labels, or numbers so small or large that pandas cannot name their quantiles.
     """
     changed: dict[Any, Any] = {}
     for name in frame.columns:
@@ -164,8 +164,10 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
             changed[name] = number_column(column, what) if holds_numbers(column, what) else _as_text(column)
     frame = frame.assign(**changed) if changed else frame
     sizes = frame.select_dtypes("number").astype(np.float64).abs().max()
-    if ((sizes > 0) & (sizes < SMALLEST_CUT)).any():
-        raise InputError(f"expected effect modifiers above {SMALLEST_CUT:g} in size; give them in another unit.")
+    if ((sizes > 0) & ~sizes.between(SMALLEST_CUT, LARGEST_CUT)).any():
+        raise InputError(
+            f"expected effect modifiers of sizes from {SMALLEST_CUT:g} to {LARGEST_CUT:g}; give them in another unit."
+        )
     return frame
 
 

@@ -194,6 +194,16 @@ def test_a_column_not_a_time_among_numbers_is_a_modifier_for_dowhy():
         assert len(estimate.conditional_estimates) > (name != "nullable")  # DoWhy has one quantile of truth values
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e290])
+def test_modifiers_whose_quantiles_have_no_name_are_refused(size):
+    from dowhy import CausalModel
+
+    frame = FRAME.assign(far=size * np.arange(1.0, N + 1))
+    model = CausalModel(frame, "t", "y", common_causes=["a"], effect_modifiers=["far"])
+    with pytest.raises(InputError, match="effect modifiers of sizes from 1e-280 to 1e\\+280"):
+        model.estimate_effect(model.identify_effect(), method_name="backdoor.cina")
+
+
 def test_a_long_cell_makes_no_long_message():
     labels = np.where(T == 1, "drug", "none").astype(object)
     labels[3] = "y" * 10**6
