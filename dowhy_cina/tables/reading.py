@@ -150,7 +150,7 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     InputError, InputTypeError
-        If a column holds neither numbers nor labels, or numbers so small or large that pandas cannot name their quantiles.
+        If a column holds neither numbers nor labels, or numbers whose quantiles pandas cannot name.
     """
     changed: dict[Any, Any] = {}
     for name in frame.columns:
