@@ -185,6 +185,7 @@ def test_a_column_not_a_time_among_numbers_is_a_modifier_for_dowhy():
 
     kinds = {"times": [pd.NaT, 1, 2, 3], "mixed": [1, "1", 1, "1"]}
     columns = {name: pd.Series(values * (N // 4), dtype=object) for name, values in kinds.items()}
+    columns["durations"] = pd.to_timedelta(np.arange(N), unit="h")
     columns["nullable"] = pd.array([None, True, False, True] * (N // 4), dtype="boolean")
     frame = FRAME.assign(**columns)
     for name in columns:
