@@ -185,7 +185,6 @@ def test_a_column_not_a_time_among_numbers_is_a_modifier_for_dowhy():
 
     kinds = {"times": [pd.NaT, 1, 2, 3], "mixed": [1, "1", 1, "1"]}
     columns = {name: pd.Series(values * (N // 4), dtype=object) for name, values in kinds.items()}
-    columns["durations"] = pd.to_timedelta(np.arange(N), unit="h")
     columns["nullable"] = pd.array([None, True, False, True] * (N // 4), dtype="boolean")
     frame = FRAME.assign(**columns)
     for name in columns:
@@ -202,6 +201,15 @@ def test_modifiers_whose_quantiles_have_no_name_are_refused(size):
     frame = FRAME.assign(far=size * np.arange(1.0, N + 1))
     model = CausalModel(frame, "t", "y", common_causes=["a"], effect_modifiers=["far"])
     with pytest.raises(InputError, match="effect modifiers of sizes from 1e-280 to 1e\\+280"):
+        model.estimate_effect(model.identify_effect(), method_name="backdoor.cina")
+
+
+def test_durations_are_no_modifiers():
+    from dowhy import CausalModel
+
+    frame = FRAME.assign(far=pd.to_timedelta(np.arange(N), unit="h"))
+    model = CausalModel(frame, "t", "y", common_causes=["a"], effect_modifiers=["far"])
+    with pytest.raises(InputTypeError, match="covariate 'far': expected numbers, text or categories"):
         model.estimate_effect(model.identify_effect(), method_name="backdoor.cina")
 
 
