@@ -128,6 +128,7 @@ def direct(case: Case, frame: pd.DataFrame, options: dict[str, Any]) -> None:
         assert np.isfinite(result.propensity[~outside]).all()
         text = result.summary()
         assert not {"nan", "inf"} & set(text.split()), text
+        given = table[0]
         questions = [
             lambda: result.balance_of("interactions" if len(result.balance) < 4 else "squares"),
             lambda: result.sensitivity(),
@@ -135,7 +136,7 @@ def direct(case: Case, frame: pd.DataFrame, options: dict[str, Any]) -> None:
             lambda: result.group_effects(names_of(result.covariates)[:2]).table["effect"],
             *(lambda name=name: result.effect_curve(name) for name in names_of(result.covariates)),
             *(lambda name=name: result.best_linear_projection(name).params for name in names_of(result.covariates)),
-            lambda: result.conditional_effects(table[0][:3] if case.shape != "series" else table[0].to_frame()[:3]),
+            lambda: result.conditional_effects((given.to_frame() if isinstance(given, pd.Series) else given)[:3]),
         ]
         for ask in questions:
             with contextlib.suppress(*OURS):
