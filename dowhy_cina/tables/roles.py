@@ -279,8 +279,10 @@ def _rows_with(values: npt.NDArray[Any], level: Any) -> npt.NDArray[np.bool_]:
 
 
 def _example(series: pd.Series[Any]) -> str:
-    first = series.dropna().iloc[0]
-    return f"{type(first).__name__} values such as {first!r}"
+    present = series.dropna()
+    if present.empty:
+        return f"a column of type {series.dtype} without any value"
+    return f"{type(present.iloc[0]).__name__} values such as {present.iloc[0]!r}"
 
 
 def check_sample_weight(sample_weight: Any, n: int) -> npt.NDArray[np.float64]:

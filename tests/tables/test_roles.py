@@ -177,3 +177,9 @@ class TestOutcome:
     def test_refused_types(self, outcome):
         with refused(InputTypeError, "outcome: expected"):
             check_outcome(outcome, 3)
+
+
+def test_text_without_any_value_is_no_outcome():
+    nothing = pd.Series([None, None], dtype="string")
+    with pytest.raises(InputTypeError, match="got a column of type string without any value"):
+        check_outcome(nothing, 2)
