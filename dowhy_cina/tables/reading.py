@@ -163,7 +163,7 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
         elif column.dtype == object or isinstance(column.dtype, pd.StringDtype):
             changed[name] = number_column(column, what) if holds_numbers(column, what) else _as_text(column)
     frame = frame.assign(**changed) if changed else frame
-    sizes = frame.select_dtypes("number", exclude="timedelta").astype(np.float64).abs().max()
+    sizes = frame.select_dtypes("number", exclude=["timedelta", "complex"]).astype(np.float64).abs().max()
     if ((sizes > 0) & ~sizes.between(SMALLEST_CUT, LARGEST_CUT)).any():
         raise InputError(
             f"expected effect modifiers of sizes from {SMALLEST_CUT:g} to {LARGEST_CUT:g}; give them in another unit."

@@ -129,7 +129,8 @@ def effect_curve(
     # The largest ratio along the grid, of coefficients drawn about their estimate, and the level of each that it means.
     draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _BAND_DRAWS, "ignore")
     widest = np.abs(draws @ basis.T / np.maximum(error, np.finfo(float).tiny)).max(axis=1)
-    each = stats.norm.sf(np.quantile(widest, level))
+    # At least the smallest number: where all errors but one are zero the largest ratio has no bound.
+    each = max(float(stats.norm.sf(np.quantile(widest, level))), float(np.finfo(float).tiny))
     band = np.maximum(stats.t.isf(each, freedom) * error, half)
     return size * pd.DataFrame(
         {
