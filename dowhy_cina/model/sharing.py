@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Rows, Tables
@@ -30,10 +30,6 @@ class SharedRows:
 
     own: OutcomeRows
     other: OutcomeRows
-
-    def take(self, index: Int[Tensor, "B n"]) -> SharedRows:
-        """Some of the rows of each table."""
-        return SharedRows(self.own.take(index), self.other.take(index))
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,6 @@ def test_predictions_and_means_agree_with_what_the_fit_says(case):
         lent = regression.borrowed.unclipped(fitted.rows)
         expected = (weights * (own + regression.borrowed.share[:, None] * (lent - own))).sum(1)
         torch.testing.assert_close(regression.mean(fitted.moment(weights)), expected)
-        some = fitted.rows.take(torch.arange(5, 30)[None])
-        torch.testing.assert_close(regression.predict(some), fitted.means[:, 5:30])
 
 
 def test_the_effect_stays_in_the_range_of_the_arms_rows(case):
