@@ -117,18 +117,23 @@ class Analysis:
     """
 
     @usual_arithmetic()
-    def __init__(self, prepared: PreparedTable, state: ZeroShot | None = None) -> None:
+    def __init__(
+        self, prepared: PreparedTable, state: ZeroShot | None = None, known: Estimation | None = None
+    ) -> None:
         """Run the model, unless it has been run for this table already.
 
         Parameters
         ----------
         prepared : PreparedTable
         state : ZeroShot, optional
-            What :func:`~dowhy_cina.calls.batch.forward_together` gave for the table.
+            What :func:`~dowhy_cina.calls.batch.shared_states` gave for the table.
+        known : Estimation, optional
+            What :func:`~dowhy_cina.calls.batch.shared_estimations` gave for it.
         """
         self.options, self.columns, self._prepared = prepared.options, prepared.encoded.shape[1], prepared
         self._model = load_model(prepared.options.checkpoint, prepared.device)
         self._rows, table = prepared.rows, prepared.batch
+        state = state if known is None else known.state
         if state is None:
             state, storage = _forward(prepared)
             table = replace(table, storage=storage)
@@ -137,7 +142,7 @@ class Analysis:
             with torch.no_grad(), threads_for(prepared.threaded_rows):
                 state, balancing = with_kernel_of_all_rows(table, state)
         self._table, self._state, self._balancing = table, state, balancing
-        self._named: dict[str, Estimation] = {}
+        self._named = {} if known is None else {known.target.name: known}
         rows, landmarks = table.covariates.shape[1], table.landmarks.shape[1]
         landmarks = rows if prepared.is_exact else landmarks
         self.plan = Plan(
