@@ -117,9 +117,7 @@ class Analysis:
     """
 
     @usual_arithmetic()
-    def __init__(
-        self, prepared: PreparedTable, state: ZeroShot | None = None, known: Estimation | None = None
-    ) -> None:
+    def __init__(self, prepared: PreparedTable, state: ZeroShot | None = None, known: Estimation | None = None) -> None:
         """Run the model, unless it has been run for this table already.
 
         Parameters
@@ -196,6 +194,23 @@ class Analysis:
         level = check_level(confidence_level, "confidence_level")
         with torch.no_grad(), threads_for(self._prepared.threaded_rows):
             return self._result(self._estimation(target_units), level)
+
+    @usual_arithmetic()
+    def value(self, target_units: Any = "ate") -> float:
+        """Average effect in a target population by itself: what :meth:`effect` finds, without anything beside it.
+
+        Parameters
+        ----------
+        target_units
+            As in :meth:`effect`.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            As in :meth:`effect`.
+        """
+        with torch.no_grad(), threads_for(self._prepared.threaded_rows):
+            return float(self._estimation(target_units).effect.value) * self._rows.scale
 
     def _estimation(self, units: Any) -> Estimation:
         """Estimation for target units; that of a population with a name is kept for the next time."""
