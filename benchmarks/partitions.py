@@ -1,6 +1,7 @@
 """Seconds of an estimate from Parquet on disk through Dask, beside the same design in memory.
 
-    python benchmarks/partitions.py [--rows 1e6,1e7] [--columns 20] [--workers 2] [--memory 3GB] [--repeats 5] [--csv FILE]
+    python benchmarks/partitions.py [--rows 1e6,1e7] [--columns 20] [--workers 2] [--memory 3GB] [--repeats 5]
+                                    [--csv FILE]
 
 Each worker is a process with one thread and a memory limit; the table is written to a temporary folder first, and never
 read into one process. The table in memory has 1,000,000 rows. Seconds are medians, and beside those of a product of
