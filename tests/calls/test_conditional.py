@@ -18,7 +18,7 @@ from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import CinaError
 from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, RowFeatures
-from dowhy_cina.model.outcome import OutcomeRows
+from dowhy_cina.model.spaces import OutcomeRows
 from dowhy_cina.model.sharing import ArmRegression, SharedRows
 from dowhy_cina.model.state import errors_at
 from dowhy_cina.model.variance import ConditionalHead

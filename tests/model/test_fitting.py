@@ -16,7 +16,7 @@ from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.kernels import LandmarkKernel, Storage
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model.fitting import MARGIN, allowed_range, fit_own, likeness, member_shares, with_share
-from dowhy_cina.model.outcome import OutcomeSpace
+from dowhy_cina.model.spaces import OutcomeSpace
 from dowhy_cina.model.sharing import ArmRegression, SharedRows
 
 N, D = 120, 3
