@@ -245,11 +245,12 @@ def _fit_logarithms(
     lower, upper = ends_of(outcome, arm)
     links = LogLink.candidates(before, (lower[:, 0], upper[:, 0]))
     link = LogLink.least_skewed(links, before, [Powers.of(one.forward(outcome, arm), arm) for one in links])
-    found = [] if link is None else [_fit_logarithm(data, own, outcome, link, multiplier)]
+    if link is None:
+        return []
     by_columns = [_fit_logarithm(data, own, outcome, one, None) for one in links]
     errors = [(arm * (outcome - clean).square()).sum(1) for _, (_, clean) in by_columns]
-    best = LogLink.of_least(links, torch.stack(errors))
-    return [*found, _fit_logarithm(data, own, outcome, best, None)]
+    best = replace(LogLink.of_least(links, torch.stack(errors)), used=link.used)
+    return [_fit_logarithm(data, own, outcome, link, multiplier), _fit_logarithm(data, own, outcome, best, None)]
 
 
 def _fit_logarithm(

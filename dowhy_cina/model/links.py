@@ -147,7 +147,9 @@ class LogLink:
     def of_least(cls, links: Sequence[LogLink], criterion: Float[Tensor, "K B"]) -> LogLink:
         """For every table the link whose criterion is the least."""
         place = criterion.argmin(0, keepdim=True)
-        return cls(**{name: torch.stack([vars(one)[name] for one in links]).gather(0, place)[0] for name in vars(links[0])})
+        return cls(
+            **{name: torch.stack([vars(one)[name] for one in links]).gather(0, place)[0] for name in vars(links[0])}
+        )
 
     def forward(self, outcome: Float[Tensor, "B n"], arm: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
         """Logarithms of the arm's outcomes; zero for other rows."""
