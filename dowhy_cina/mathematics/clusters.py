@@ -190,7 +190,7 @@ def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) 
 
 
 def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GCV_FACTOR) -> Gcv:
-    """Penalty of the smallest of the :func:`clustered_scores`; the largest where features do not vary."""
+    """Penalty of the smallest of the :func:`clustered_scores`, see :func:`best_penalty`."""
     found = clustered_scores(statistics, factor)
     best = best_penalty(found.score, statistics.rows)
     return Gcv(

@@ -26,6 +26,9 @@ LEAST_LEFT = 0.1
 PRIOR_SQUARES = 0.5
 #: What a fit leaves of the response's squares is never taken for less.
 LEAST_UNEXPLAINED = 1e-12
+#: Penalty where features do not vary: rows that are all alike say nothing of a function of them, which may then vary as
+#: much as the noise.
+UNLEARNED = 1.0
 #: Features whose spread is no more than this share of their squares vary by rounding alone: not at all.
 ROUNDING = 1e-12
 
@@ -137,11 +140,13 @@ def inverse_share_left(used: Float[Tensor, "B S"], of: Float[Tensor, "B 1"] | in
 
 
 def best_penalty(score: Float[Tensor, "B S"], statistics: GramStatistics) -> Int[Tensor, "B 1"]:
-    """Place in :data:`PENALTY_GRID` of the smallest score; the last where features do not vary.
+    """Place in :data:`PENALTY_GRID` of the smallest score; that of :data:`UNLEARNED` where features do not vary.
 
-    There all penalties fit the same, and rounding would choose among them.
+    There all penalties that count fit the same, and rounding would choose among them.
     """
-    return torch.where(statistics.varies, score.argmin(1), score.shape[1] - 1)[:, None]
+    even = PENALTY_GRID.index(UNLEARNED)
+    told = statistics.varies | score[:, even].isinf()
+    return torch.where(told, score.argmin(1), even)[:, None]
 
 
 @torch.no_grad()
@@ -149,7 +154,7 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
     """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``.
 
     ``df`` counts the intercept. Penalties that leave no more than :data:`LEAST_LEFT` of n do not count, unless none
-    leaves more, or features do not vary: then it is the largest.
+    leaves more: then it is the largest. Where features do not vary it is :data:`UNLEARNED`.
 
     References
     ----------
