@@ -56,9 +56,15 @@ def summary(result: AverageEffect) -> str:
     """Aligned text for people: the effect, for whom, how many rows stand behind it, and what is doubtful."""
     lines = list(summary_lines(result))
     width = max(len(label) for label, _ in lines)
-    text = [f"{label:<{width}}  {content}" for label, content in lines]
-    text += [textwrap.fill(f"warning: {warning}", 100, subsequent_indent="         ") for warning in result.warnings]
-    return "\n".join(text)
+    lines = [(f"{label:<{width}}  ", content) for label, content in lines]
+    lines += [("warning: ", warning) for warning in result.warnings]
+    return "\n".join(_wrapped(*line) for line in lines)
+
+
+def _wrapped(label: str, content: str) -> str:
+    """A label, and beside it lines of at most 100 letters."""
+    indent = " " * len(label)
+    return textwrap.fill(f"{label}{content}", 100, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
