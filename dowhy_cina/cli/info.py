@@ -104,8 +104,8 @@ def _plan() -> list[str]:
     return [
         f"exact up to {landmarks} rows, {landmarks} landmarks beyond",
         f"memory_limit: {format_memory(limit)} on {device} ({100 * DEFAULT_SHARE:.0f} % of what is free)",
-        f"at {torch.float64}, up to about {longest_kept(20, landmarks, limit):,} rows of 20 columns are kept in memory; "
-        "longer tables are read in blocks",
+        f"{torch.float64}; features of up to about {longest_kept(20, landmarks, limit):,} rows of 20 columns are kept, "
+        "those of longer tables computed again in blocks",
     ]
 
 
