@@ -89,8 +89,9 @@ def refute(
 
     Examples
     --------
-    >>> report = dowhy_cina.refute(model, estimand, estimate, random_state=0)  # doctest: +SKIP
-    >>> print(report)  # doctest: +SKIP
+    >>> report = dowhy_cina.refute(model, estimand, estimate, simulations=5, random_state=0)
+    >>> list(report.to_frame()["refuter"])[:3]
+    ['random_common_cause', 'placebo_treatment_refuter', 'data_subset_refuter']
     """
     names = _names(refuters)
     if not isinstance(simulations, Integral) or isinstance(simulations, bool) or simulations < 2:

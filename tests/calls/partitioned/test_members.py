@@ -113,3 +113,23 @@ def test_a_line_without_noise():
     found = dowhy_cina.estimate_effect(split(table, [300]), "t", "y")
     assert found.value == pytest.approx(10, abs=1e-2)
     assert found.value == pytest.approx(dowhy_cina.estimate_effect(table, "t", "y").value, abs=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-160])
+def test_an_arm_whose_rows_are_all_alike(unit):
+    """No regression can learn from it, and rounding, which is another one here, does not choose its penalty."""
+    x, t = np.full(9, np.nan), np.array([0, 1, 0, 1, 1, 0, 0, 0, 0])
+    x[[1, 4]] = 0.821618, 0.905356
+    table = pd.DataFrame({"a": x, "t": t, "y": np.arange(9) * unit})
+    same(dowhy_cina.estimate_effect(split(table, [3, 6]), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
+
+
+@pytest.mark.parametrize("level", [1.0, 1e15, 1e-250])
+def test_an_outcome_of_few_digits(level):
+    """It varies, or it does not, on either way alike, and a mean costs no digits of it."""
+    rng = np.random.default_rng(0)
+    for last in (5, 40):
+        x, t = rng.normal(size=(24, 2)), np.arange(24) % 2
+        y = level * (1 + np.finfo(float).eps * np.linspace(0, last, 24).round())
+        table = pd.DataFrame(x, columns=["a", "b"]).assign(t=t, y=y)
+        same(dowhy_cina.estimate_effect(split(table, [9, 12]), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
