@@ -6,7 +6,7 @@ Letters: N rows, D covariates.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_t
 from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 from dowhy_cina.learning.training.objectives import TrainingBatch
-from dowhy_cina.learning.training.tables import BATCH_ROWS, stack_tables
+from dowhy_cina.learning.training.tables import BATCH_ROWS, labelled_batch, random_outcomes, stack_tables
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
 from dowhy_cina.tables.preparation import stratified_rows
@@ -119,26 +119,60 @@ class Folder:
         return tuple(tables)
 
     def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
-        """Draw subsamples of one table, of one shape; columns are left out too where no effect depends on them."""
-        table = self.tables[int(rng.integers(len(self.tables)))]
-        known = table.known if config.outcomes else None
-        rows = _draw_rows(rng, len(table.treatment), config)
-        columns = table.covariates.shape[1]
-        fewer = known is None and (columns > config.max_columns or rng.random() < 0.5)
-        width = int(rng.integers(1, min(columns, config.max_columns) + 1)) if fewer else columns
-        x, t, y, q, labels, marks = [], [], [], [], [], []
-        for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
-            chosen = _subsample(rng, table.treatment, rows)
-            kept = rng.permutation(columns)[:width]
-            x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
-            t.append(table.treatment[chosen])
-            q.append(np.full(rows, 1 / rows))
-            marks.append(stratified_rows(t[-1], config.landmarks, rng))
-            if known is not None:
-                outcome, label = _labelled(known[0][chosen], t[-1], known[1])
-                y.append(outcome)
-                labels.append(label)
-        return stack_tables(x, t, y, q, labels, marks)
+        """Draw subsamples of one table, see :func:`subsample_batch`."""
+        return subsample_batch(rng, config, self.tables)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables that have been read, as a collection.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What a checkpoint's header says of them.
+    tables : tuple of FolderTable
+    whole : bool
+        Take all columns of a table and as many rows as the recipe allows, instead of subsamples.
+    """
+
+    names: tuple[str, ...]
+    tables: tuple[FolderTable, ...]
+    whole: bool = False
+
+    def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
+        """Draw from one table, see :func:`subsample_batch`."""
+        return subsample_batch(rng, config, self.tables, self.whole)
+
+
+def subsample_batch(
+    rng: np.random.Generator, config: TrainingConfig, tables: Sequence[FolderTable], whole: bool = False
+) -> TrainingBatch:
+    """Draw subsamples of one table, of one shape, or the whole table.
+
+    Columns are left out too where no effect depends on them. Where none is known the outcomes are random functions,
+    unless the recipe leaves these out.
+    """
+    table = tables[int(rng.integers(len(tables)))]
+    known = table.known if config.outcomes else None
+    rows = min(len(table.treatment), config.max_rows) if whole else _draw_rows(rng, len(table.treatment), config)
+    columns = table.covariates.shape[1]
+    fewer = known is None and not whole and (columns > config.max_columns or rng.random() < 0.5)
+    width = int(rng.integers(1, min(columns, config.max_columns) + 1)) if fewer else columns
+    x, t, y, labels, marks = [], [], [], [], []
+    for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
+        chosen = _subsample(rng, table.treatment, rows)
+        kept = rng.permutation(columns)[:width]
+        x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
+        t.append(table.treatment[chosen])
+        marks.append(stratified_rows(t[-1], config.landmarks, rng))
+        if known is not None:
+            outcome, label = _labelled(known[0][chosen], t[-1], known[1])
+            y.append(outcome)
+            labels.append(label)
+    if known is None and config.random_outcomes:
+        return labelled_batch(x, ["ate"] * len(x), random_outcomes(rng, x, t, marks), marks)
+    return stack_tables(x, t, y, [np.full(rows, 1 / rows)] * len(x), labels, marks)
 
 
 def read_settings(folder: Path) -> FolderConfig:
@@ -166,8 +200,42 @@ def read_settings(folder: Path) -> FolderConfig:
     return FolderConfig(**{**vars(settings), "effects": pairs})
 
 
-def read_folder_table(path: Path, settings: FolderConfig) -> FolderTable:
-    """Read and encode one table.
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a CSV or Parquet file, of which nothing else is read.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as a table.
+    """
+    try:
+        if path.suffix.lower() == ".csv":
+            return [str(name) for name in pd.read_csv(path, nrows=0).columns]
+        import pyarrow.parquet
+
+        return [str(name) for name in pyarrow.parquet.read_schema(path).names]
+    except Exception as error:  # each engine raises errors of its own for a damaged file
+        raise InputError(f"it cannot be read as a table ({error}).") from error
+
+
+def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Read some of the columns of a file, and nothing of the others.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as a table.
+    """
+    try:
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path, usecols=list(names), low_memory=False)
+        return pd.read_parquet(path, columns=list(names))
+    except Exception as error:  # as above
+        raise InputError(f"it cannot be read as a table ({error}).") from error
+
+
+def read_folder_table(path: Path, settings: FolderConfig, unread: str = "") -> FolderTable:
+    """Read and encode one table, but for the column ``unread``, of which nothing is read.
 
     Raises
     ------
@@ -175,10 +243,7 @@ def read_folder_table(path: Path, settings: FolderConfig) -> FolderTable:
         If pandas cannot read the file, a column is missing, or the treatment, a covariate or an outcome that is needed
         cannot be used.
     """
-    try:
-        frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except Exception as error:  # each of pandas' engines raises errors of its own for a damaged file
-        raise InputError(f"it cannot be read as a table ({error}).") from error
+    frame = read_columns(path, [name for name in column_names(path) if name != unread])
     effect = dict(settings.effects).get(path.name)
     left_out = {settings.treatment, settings.outcome}
     covariates = list(settings.covariates) or [name for name in frame.columns if name not in left_out]

@@ -12,9 +12,11 @@ import torch
 
 from dowhy_cina.config import TrainingConfig
 from dowhy_cina.learning.simulators import SimulatedTable, draw_table
+from dowhy_cina.learning.simulators.outcomes import random_outcome
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 from dowhy_cina.learning.training.objectives import Labels, TrainingBatch
 from dowhy_cina.mathematics.scaling import standardise
+from dowhy_cina.model import checkpoint
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.tables.preparation import stratified_rows
 
@@ -58,12 +60,13 @@ def label(
     return (effect + bounded) / scale, effect / scale, min(attainable / scale, 0.5)
 
 
-def target_population(
-    rng: np.random.Generator, table: SimulatedTable
-) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
-    """Target weights (ATE mostly, ATT and ATC at times) and the oracle's weights of control and treated rows."""
+#: Target populations of training and their chances.
+TARGETS = {"ate": 0.65, "att": 0.25, "atc": 0.10}
+
+
+def target_population(kind: str, table: SimulatedTable) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
+    """Target weights of "ate", "att" or "atc", and the oracle's weights of control and treated rows."""
     t, e, n = table.treatment, table.propensity, len(table.treatment)
-    kind = rng.choice(["ate", "att", "atc"], p=[0.65, 0.25, 0.10])
     if kind == "ate":
         return np.full(n, 1 / n), (1 / (1 - e) / n, 1 / e / n)
     if kind == "att":
@@ -72,22 +75,65 @@ def target_population(
     return (1 - t) / controls, (np.full(n, 1 / controls), (1 - e) / e / controls)
 
 
+#: Propensities of real treatments are kept off 0 and 1 by this share of the rarer arm: they are estimated.
+PROPENSITY_FLOOR = 0.1
+
+
+def random_outcomes(
+    rng: np.random.Generator,
+    covariates: Sequence[FloatArray],
+    treatments: Sequence[FloatArray],
+    landmarks: Sequence[IntArray],
+) -> list[SimulatedTable]:
+    """Put :func:`~dowhy_cina.learning.simulators.outcomes.random_outcome` on standardised tables of one shape.
+
+    Their propensity is that of the fixed rule, left-out.
+    """
+    nothing = [np.zeros(len(treatment)) for treatment in treatments]
+    batch = TableBatch.stack(covariates, treatments, nothing, landmarks)
+    rule = checkpoint.load_model("exact", torch.device("cpu"))
+    with torch.no_grad():
+        scores, propensity = rule.fit_scores(batch, rule.settings(batch, rule.pilot(batch)))
+        coordinate = scores.coordinate(propensity).numpy()
+    tables = []
+    for x, t, e, score in zip(covariates, treatments, propensity.numpy(), coordinate, strict=True):
+        floor = PROPENSITY_FLOOR * min(t.mean(), 1 - t.mean())
+        tables.append(random_outcome(rng, x, t, np.clip(e, floor, 1 - floor), score))
+    return tables
+
+
 def simulated_batch(rng: np.random.Generator, config: TrainingConfig, families: Sequence[str]) -> TrainingBatch:
-    """Draw tables of one shape from simulators, standardised; with labels unless outcomes are not to be read."""
+    """Draw tables of one shape from simulators, standardised; their own outcomes only if these are to be read."""
     rows, columns, count = draw_shape(rng, config)
     tables = [draw_table(rng, rows, columns, families=families) for _ in range(count)]
-    x, t, y, q, labels, marks = [], [], [], [], [], []
+    kinds, marks = [], []
     for table in tables:
-        target, inverse = target_population(rng, table)
-        x.append(standardise(table.covariates.T)[0].T)
-        t.append(table.treatment)
-        q.append(target)
+        kinds.append(str(rng.choice(list(TARGETS), p=list(TARGETS.values()))))
         marks.append(stratified_rows(table.treatment, config.landmarks, rng))
-        if config.outcomes:
-            scale = float(table.outcome.std())
-            y.append((table.outcome - table.outcome.mean()) / scale)
-            labels.append(label(table, target, inverse, scale))
-    return stack_tables(x, t, y, q, labels, marks)
+    x = [standardise(table.covariates.T)[0].T for table in tables]
+    t = [table.treatment for table in tables]
+    if config.outcomes:
+        return labelled_batch(x, kinds, tables, marks)
+    if config.random_outcomes:
+        return labelled_batch(x, kinds, random_outcomes(rng, x, t, marks), marks)
+    return stack_tables(x, t, [], [target_population(*pair)[0] for pair in zip(kinds, tables, strict=True)], [], marks)
+
+
+def labelled_batch(
+    covariates: Sequence[FloatArray],
+    kinds: Sequence[str],
+    tables: Sequence[SimulatedTable],
+    landmarks: Sequence[IntArray],
+) -> TrainingBatch:
+    """Stack simulated tables with standardised covariates and the labels of the populations that ``kinds`` names."""
+    y, q, labels = [], [], []
+    for kind, table in zip(kinds, tables, strict=True):
+        target, inverse = target_population(kind, table)
+        scale = float(table.outcome.std())
+        q.append(target)
+        y.append((table.outcome - table.outcome.mean()) / scale)
+        labels.append(label(table, target, inverse, scale))
+    return stack_tables(covariates, [table.treatment for table in tables], y, q, labels, landmarks)
 
 
 def stack_tables(

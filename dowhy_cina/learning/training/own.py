@@ -1,0 +1,299 @@
+"""Pretraining on a folder of one's own tables without outcomes: half to train on, a quarter to stop by, one to report.
+
+What is measured is the error of effects that random outcomes have on the tables' rows, see
+:mod:`dowhy_cina.learning.simulators.outcomes`; a column that is named as the outcome is never read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dowhy_cina.config import FolderConfig, TrainingConfig
+from dowhy_cina.errors import CinaError, InputError, did_you_mean
+from dowhy_cina.learning.training.folders import ENDINGS, FolderTable, Tables, column_names, read_columns
+from dowhy_cina.learning.training.folders import read_folder_table as read_table
+from dowhy_cina.learning.training.objectives import FLOOR, estimates
+from dowhy_cina.learning.training.processes import world
+from dowhy_cina.learning.training.state import check_output
+from dowhy_cina.learning.training.trainer import pretrain
+from dowhy_cina.learning.training.validation import validation_batches
+from dowhy_cina.model import checkpoint
+from dowhy_cina.model.network import CinaModel
+
+logger = logging.getLogger(__name__)
+
+#: Fewest tables: four to train on, two that stop the run, two that it is judged by.
+FEWEST = 8
+#: Beginnings of names that tell a treatment among several columns of two values.
+TREATMENTS = ("treat", "expos", "interven")
+#: Random outcomes by which the trained weights are compared with the start, on the tables of a quarter.
+COMPARED = 160
+#: Standard errors by which the trained weights must be better on the validation tables to be kept.
+MARGIN = 1.0
+#: A run on own tables: small steps, since the start is a good one.
+OWN = TrainingConfig(
+    seconds=300.0,
+    start="cina-small",
+    outcomes=False,
+    learning_rate=3e-4,
+    warmup_steps=10,
+    average_decay=0.95,
+    batches_per_step=2,
+    validation_every=15,
+    validation_tables=48,
+    patience=4,
+)
+#: Added to the seed of a run: the comparisons on either quarter come from streams of their own.
+SEED_OFFSETS = {"validation": 3_000_003, "report": 4_000_003}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Mean absolute errors of the augmented estimate before and after training, in sd of the outcome.
+
+    Attributes
+    ----------
+    before, after : float
+    difference, standard_error : float
+        Mean of after less before over pairs, in attainable standard errors, and its standard error.
+    """
+
+    before: float
+    after: float
+    difference: float
+    standard_error: float
+
+    @property
+    def ratio(self) -> float:
+        """Error after by error before."""
+        return self.after / self.before
+
+
+@dataclass(frozen=True)
+class OwnReport:
+    """What pretraining on own tables has brought.
+
+    Attributes
+    ----------
+    output : Path
+        The checkpoint.
+    treatment : str
+        Name of its column, in all tables.
+    covariates : tuple of str
+        Columns that all tables share, beside it.
+    tables : tuple of int
+        Tables trained on, that stopped the run, and that it is judged by.
+    validation, held_out : Comparison
+        On the second and on the third of these.
+    kept : bool
+        Whether the trained weights are kept; otherwise the checkpoint has those of the start.
+    """
+
+    output: Path
+    treatment: str
+    covariates: tuple[str, ...]
+    tables: tuple[int, int, int]
+    validation: Comparison
+    held_out: Comparison
+    kept: bool
+
+    def __str__(self) -> str:
+        found = self.held_out
+        lines = [
+            f"treatment {self.treatment!r}, {len(self.covariates)} shared covariates: {_listed(self.covariates)}",
+            f"tables: {self.tables[0]} to train on, {self.tables[1]} to stop by, {self.tables[2]} held out",
+            f"held-out tables, random outcomes, mean error in sd: {found.before:.4f} before, {found.after:.4f} after "
+            f"(ratio {found.ratio:.2f})",
+        ]
+        if not self.kept:
+            lines.append("on the tables to stop by nothing was better: the weights of the start are kept")
+        return "\n".join(lines)
+
+
+def pretrain_folder(
+    folder: Path,
+    *,
+    treatment: str = "",
+    outcome: str = "",
+    config: TrainingConfig = OWN,
+    output: Path | None = None,
+    resume: bool = False,
+    strict: bool = False,
+    progress: bool = True,
+) -> OwnReport:
+    """Go on training a model on a folder of CSV or Parquet tables that share columns; no outcome is read.
+
+    Parameters
+    ----------
+    folder : Path
+        At least eight tables, each with ten rows of either arm.
+    treatment : str
+        Column of the treatment; by default the column of two values that all tables have.
+    outcome : str
+        Column that is not read.
+    config : TrainingConfig
+        Settings of the run; ``OWN`` by default.
+    output : Path, optional
+        Checkpoint to write; by default the folder's name in the working directory.
+    resume, strict, progress : bool
+        Go on from the last saved state; refuse a table that cannot be used instead of leaving it out; show progress.
+
+    Returns
+    -------
+    OwnReport
+
+    Raises
+    ------
+    InputError
+        If there are not enough tables that can be used, they share no covariate, the treatment cannot be told or a
+        column that is named is in none of them; nothing is written.
+    CheckpointError
+        If the start cannot be read or a file not be written.
+    RunStoppedError
+        As :func:`~dowhy_cina.training.pretrain`.
+    """
+    output = output or Path(f"{folder.resolve().name}{checkpoint.ENDING}")
+    check_output(output)
+    config = dataclasses.replace(config, outcomes=False)
+    treatment, covariates, tables = read_tables(folder, treatment, outcome, strict)
+    order = np.random.default_rng(config.seed).permutation(len(tables))
+    quarter = len(tables) // 4
+    chosen = [tuple(tables[k] for k in part) for part in np.split(order, [quarter, 2 * quarter])]
+    held, validation = (Tables((str(folder),), part, whole=True) for part in chosen[:2])
+    collection = Tables((str(folder),), chosen[2])
+    pretrain(config, collection, output=output, validation=validation, resume=resume, progress=progress)
+    start, header = checkpoint.read(config.start or "rule")
+    trained, written = checkpoint.read(output)
+    if written["steps"] == header.get("steps", 0):
+        trained = start  # no validation was better than that of the start
+    inside = compare(start, trained, validation, config, SEED_OFFSETS["validation"])
+    kept = trained is not start and inside.difference < -MARGIN * inside.standard_error
+    trained = trained if kept else start
+    outside = compare(start, trained, held, config, SEED_OFFSETS["report"])
+    if not world()[0]:
+        figures = {"held-out tables, error before": outside.before, "held-out tables, error after": outside.after}
+        checkpoint.write(output, trained, {**written, "figures": figures})
+    counts = (len(chosen[2]), quarter, quarter)
+    return OwnReport(output, treatment, covariates, counts, inside, outside, kept)
+
+
+@torch.no_grad()
+def compare(start: CinaModel, trained: CinaModel, tables: Tables, config: TrainingConfig, offset: int) -> Comparison:
+    """Errors of two models on the same random outcomes of whole tables."""
+    config = dataclasses.replace(config, seed=config.seed + offset, random_outcomes=True)
+    errors, scaled = [], []
+    for batch in validation_batches(config, tables, COMPARED):
+        if batch.labels is None:
+            raise AssertionError("random outcomes have known effects")
+        found = [float(estimates(model, batch)["augmented"][0]) for model in (start, trained)]
+        errors.append([abs(value - float(batch.labels.effect)) for value in found])
+        unit = float(batch.labels.attainable) + FLOOR
+        scaled.append([min(10.0, abs(value - float(batch.labels.label)) / unit) for value in found])
+    before, after = np.mean(errors, axis=0).tolist()
+    difference = np.diff(scaled, axis=1)[:, 0]
+    return Comparison(before, after, float(difference.mean()), float(difference.std()) / math.sqrt(len(difference)))
+
+
+def read_tables(
+    folder: Path, treatment: str, outcome: str, strict: bool = False
+) -> tuple[str, tuple[str, ...], tuple[FolderTable, ...]]:
+    """Treatment, shared covariates and usable tables of a folder; as :func:`pretrain_folder`."""
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
+    if not files:
+        raise InputError(f"expected CSV or Parquet tables in {folder}, no file ends in {', '.join(ENDINGS)}.")
+    skipped: dict[Path, CinaError] = {}
+    columns: dict[Path, list[str]] = {}
+    for file in files:
+        try:
+            columns[file] = column_names(file)
+        except InputError as error:
+            skipped[file] = error
+    named = {name for names in columns.values() for name in names}
+    if outcome and outcome == treatment:
+        raise InputError(f"expected two columns as treatment and outcome, got {outcome!r} for both.")
+    for what, name in (("outcome", outcome), ("treatment", treatment)):
+        if name and name not in named:
+            raise InputError(
+                f"expected a column {name!r} in the tables of {folder}, as the {what}, found none"
+                f"{did_you_mean(name, sorted(named))}: they have {_listed(sorted(named))}."
+            )
+    shared = _shared(folder, columns, outcome)
+    treatment = treatment or _guess(folder, list(columns), shared)
+    covariates = tuple(name for name in shared if name != treatment)
+    if not covariates or treatment not in shared:
+        raise InputError(
+            f"expected a treatment and a covariate that all tables of {folder} share, they share {_listed(shared)}: "
+            "remove the tables that are of another kind."
+        )
+    settings, tables = FolderConfig(treatment=treatment, covariates=covariates), []
+    for file in columns:
+        try:
+            tables.append(read_table(file, settings, outcome))
+        except CinaError as error:
+            skipped[file] = error
+    _report_skipped(folder, skipped, len(files), strict)
+    return treatment, covariates, tuple(tables)
+
+
+def _report_skipped(folder: Path, skipped: dict[Path, CinaError], files: int, strict: bool) -> None:
+    reasons = "; ".join(f"{file.name} ({error})" for file, error in skipped.items())
+    if skipped and strict:
+        raise InputError(f"{folder}: {len(skipped)} of {files} tables cannot be used: {reasons} Leave out --strict.")
+    if files - len(skipped) < FEWEST:
+        raise InputError(
+            f"expected at least {FEWEST} usable tables in {folder}, found {files - len(skipped)}"
+            f"{f'; these are not: {reasons}' if reasons else ''}. A quarter of them stops the run, a quarter judges it."
+        )
+    if skipped:
+        logger.warning("%s: skipped %d of %d tables: %s", folder, len(skipped), files, reasons)
+
+
+def _shared(folder: Path, columns: dict[Path, list[str]], outcome: str) -> list[str]:
+    """Columns that all tables have, in the order of the first, without the outcome."""
+    if not columns:
+        raise InputError(f"expected CSV or Parquet tables in {folder}, none of its files can be read as one.")
+    every = list(columns.values())
+    shared = [name for name in every[0] if name != outcome and all(name in names for names in every)]
+    if shared:
+        return shared
+    first, other = next(((a, b) for a in columns for b in columns if not set(columns[a]) & set(columns[b])), (None, None))
+    pair = f"; {first.name} and {other.name} have none in common" if first and other else ""
+    raise InputError(
+        f"expected tables of {folder} that share columns, no column is in all {len(every)} of them{pair}: remove those "
+        "of another kind, or name their columns alike."
+    )
+
+
+def _guess(folder: Path, files: list[Path], shared: list[str]) -> str:
+    """The column of two values, the same in all tables; if there are several, the one that is named like a treatment."""
+    values: dict[str, set[object]] = {name: set() for name in shared}
+    for file in files:
+        frame = read_columns(file, shared)
+        for name in list(values):
+            values[name] |= set(frame[name].dropna().unique()[:3])
+            if len(values[name]) > 2:
+                del values[name]
+    candidates = [name for name, found in values.items() if len(found) == 2]
+    named = [name for name in candidates if name.lower().startswith(TREATMENTS)] or candidates
+    if len(named) == 1:
+        logger.info("%s: the treatment is taken to be %r, a column of two values", folder, named[0])
+        return named[0]
+    found = f"{_listed(candidates)} have" if candidates else "no column has"
+    raise InputError(
+        f"expected one column of two values in {folder} that could be the treatment, {found} two: name it with "
+        "--treatment."
+    )
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    """Names for a message, the first few of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(map(repr, names[:most])) or "none") + more
