@@ -51,7 +51,7 @@ def _clinic(rng: np.random.Generator, rows: int) -> SimulatedTable:
     index = unit(severe + 0.3 * np.tanh(age) + 0.2 * unit(own))
     switches = Switches(
         share=float(rng.uniform(0.25, 0.5)),
-        overlap=float(rng.uniform(1.3, 2.0)),
+        overlap=float(rng.uniform(0.9, 1.6)),
         targeting=0.0,
         effect_size=0.0,
         heterogeneity="smooth",
@@ -59,7 +59,7 @@ def _clinic(rng: np.random.Generator, rows: int) -> SimulatedTable:
         noise_share=float(rng.uniform(0.3, 0.5)),
         outcome="gaussian",
     )
-    prognosis = unit(-unit(severe) - 0.4 * age + 0.5 * albumin - 0.4 * unit(severe) * (age > 0.5))
+    prognosis = unit(-0.8 * unit(severe) - 0.5 * age + 0.6 * albumin + 0.3 * age * albumin)
     treated = prognosis + rng.uniform(0.0, 0.5) + 0.3 * np.tanh(unit(severe))
     return observe(rng, "clinics", covariates, select(rng, index, switches), (prognosis, treated), switches, index)
 

@@ -19,7 +19,8 @@ from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_t
 from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 from dowhy_cina.learning.training.objectives import TrainingBatch
-from dowhy_cina.learning.training.tables import BATCH_ROWS, labelled_batch, random_outcomes, stack_tables
+from dowhy_cina.learning.simulators.outcomes import random_outcome
+from dowhy_cina.learning.training.tables import BATCH_ROWS, labelled_batch, stack_tables, subsample
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
 from dowhy_cina.tables.preparation import stratified_rows
@@ -30,8 +31,8 @@ SETTINGS = "collection.toml"
 ENDINGS = (".csv", ".parquet", ".pq")
 #: Rows that a table needs in each arm.
 SMALLEST_ARM = 10
-#: Rows of an arm that no subsample goes below, where the arm has as many.
-KEPT_OF_ARM = 10
+#: Share of a table's rows that a subsample with random outcomes takes at most: the others tell the propensity.
+LARGEST_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -125,43 +126,51 @@ class Folder:
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables that have been read, as a collection.
+    """Tables that have been read, all with the same columns, as a collection.
 
     Attributes
     ----------
     names : tuple of str
         What a checkpoint's header says of them.
     tables : tuple of FolderTable
+        Those that batches are drawn from.
+    others : tuple of FolderTable
+        Those that tell the propensity of each other.
     whole : bool
         Take all columns of a table and as many rows as the recipe allows, instead of subsamples.
     """
 
     names: tuple[str, ...]
     tables: tuple[FolderTable, ...]
+    others: tuple[FolderTable, ...]
     whole: bool = False
 
     def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
-        """Draw from one table, see :func:`subsample_batch`."""
-        return subsample_batch(rng, config, self.tables, self.whole)
+        """Draw from one table with random outcomes; columns are left out too unless tables are taken whole."""
+        table = self.tables[int(rng.integers(len(self.tables)))]
+        others = [other for other in self.others if other is not table]
+        left_out = np.vstack([o.covariates for o in others]), np.concatenate([o.treatment for o in others])
+        rows = min(len(table.treatment), config.max_rows)
+        if not self.whole:
+            rows = _draw_rows(rng, len(table.treatment), config)
+        return _random_batch(rng, config, table, rows, left_out, fewer=not self.whole)
 
 
-def subsample_batch(
-    rng: np.random.Generator, config: TrainingConfig, tables: Sequence[FolderTable], whole: bool = False
-) -> TrainingBatch:
-    """Draw subsamples of one table, of one shape, or the whole table.
+def subsample_batch(rng: np.random.Generator, config: TrainingConfig, tables: Sequence[FolderTable]) -> TrainingBatch:
+    """Draw subsamples of one table, of one shape; columns are left out too where no effect depends on them.
 
-    Columns are left out too where no effect depends on them. Where none is known the outcomes are random functions,
-    unless the recipe leaves these out.
+    Where no effect is known the outcomes are random functions, unless the recipe leaves these out.
     """
     table = tables[int(rng.integers(len(tables)))]
     known = table.known if config.outcomes else None
-    rows = min(len(table.treatment), config.max_rows) if whole else _draw_rows(rng, len(table.treatment), config)
+    rows = _draw_rows(rng, len(table.treatment), config)
+    if known is None and config.random_outcomes:
+        return _random_batch(rng, config, table, min(rows, int(LARGEST_SHARE * len(table.treatment))))
     columns = table.covariates.shape[1]
-    fewer = known is None and not whole and (columns > config.max_columns or rng.random() < 0.5)
-    width = int(rng.integers(1, min(columns, config.max_columns) + 1)) if fewer else columns
+    width = _draw_width(rng, columns, config) if known is None else columns
     x, t, y, labels, marks = [], [], [], [], []
     for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
-        chosen = _subsample(rng, table.treatment, rows)
+        chosen = subsample(rng, table.treatment, rows)
         kept = rng.permutation(columns)[:width]
         x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
         t.append(table.treatment[chosen])
@@ -170,9 +179,39 @@ def subsample_batch(
             outcome, label = _labelled(known[0][chosen], t[-1], known[1])
             y.append(outcome)
             labels.append(label)
-    if known is None and config.random_outcomes:
-        return labelled_batch(x, ["ate"] * len(x), random_outcomes(rng, x, t, marks), marks)
     return stack_tables(x, t, y, [np.full(rows, 1 / rows)] * len(x), labels, marks)
+
+
+def _random_batch(
+    rng: np.random.Generator,
+    config: TrainingConfig,
+    table: FolderTable,
+    rows: int,
+    left_out: tuple[FloatArray, FloatArray] | None = None,
+    fewer: bool = True,
+) -> TrainingBatch:
+    """Subsamples of a table with random outcomes; the propensity is that of its other rows and of those left out."""
+    columns = table.covariates.shape[1]
+    width = _draw_width(rng, columns, config) if fewer else columns
+    x, tables, marks = [], [], []
+    for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
+        chosen = subsample(rng, table.treatment, rows)
+        kept = rng.permutation(columns)[:width]
+        rest = np.setdiff1d(np.arange(len(table.treatment)), chosen)
+        others = table.covariates[rest], table.treatment[rest]
+        if left_out is not None:
+            others = np.vstack([others[0], left_out[0]]), np.concatenate([others[1], left_out[1]])
+        x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
+        marks.append(stratified_rows(table.treatment[chosen], config.landmarks, rng))
+        known = table.covariates[np.ix_(chosen, kept)]
+        tables.append(random_outcome(rng, known, table.treatment[chosen], (others[0][:, kept], others[1])))
+    return labelled_batch(x, ["ate"] * len(x), tables, marks)
+
+
+def _draw_width(rng: np.random.Generator, columns: int, config: TrainingConfig) -> int:
+    """All columns, as far as the recipe allows, or fewer."""
+    most = min(columns, config.max_columns)
+    return int(rng.integers(1, most + 1)) if columns > most or rng.random() < 0.5 else columns
 
 
 def read_settings(folder: Path) -> FolderConfig:
@@ -234,8 +273,10 @@ def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
         raise InputError(f"it cannot be read as a table ({error}).") from error
 
 
-def read_folder_table(path: Path, settings: FolderConfig, unread: str = "") -> FolderTable:
-    """Read and encode one table, but for the column ``unread``, of which nothing is read.
+def read_folder_table(
+    path: Path, settings: FolderConfig, unread: str = "", encoder: Preprocessor | None = None
+) -> FolderTable:
+    """Read and encode one table, by itself or as others are, but for a column of which nothing is read.
 
     Raises
     ------
@@ -258,7 +299,7 @@ def read_folder_table(path: Path, settings: FolderConfig, unread: str = "") -> F
     smallest = int(min(treatment.sum(), len(treatment) - treatment.sum()))
     if smallest < SMALLEST_ARM:
         raise InputError(f"expected at least {SMALLEST_ARM} rows in each arm, got {smallest}.")
-    encoded = Preprocessor().fit_transform(frame[covariates])
+    encoded = encoder.transform(frame[covariates]) if encoder else Preprocessor().fit_transform(frame[covariates])
     if not encoded.shape[1]:
         raise InputError("expected a covariate that varies, got none.")
     outcome = None
@@ -280,15 +321,6 @@ def _draw_rows(rng: np.random.Generator, rows: int, config: TrainingConfig) -> i
     if rng.random() < 0.5 or most <= config.min_rows:
         return most
     return int(np.exp(rng.uniform(np.log(config.min_rows), np.log(most))))
-
-
-def _subsample(rng: np.random.Generator, treatment: FloatArray, rows: int) -> IntArray:
-    """Rows without repetition that keep the treated share, and ten of each arm where it has as many."""
-    arms = [rng.permutation(np.flatnonzero(treatment == arm)) for arm in (0, 1)]
-    least = [min(KEPT_OF_ARM, len(arm), rows // 2) for arm in arms]
-    treated = round(rows * len(arms[1]) / len(treatment))
-    treated = min(max(treated, least[1], rows - len(arms[0])), rows - least[0], len(arms[1]))
-    return np.concatenate([arms[0][: rows - treated], arms[1][:treated]])
 
 
 def _labelled(

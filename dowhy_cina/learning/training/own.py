@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from dowhy_cina.config import FolderConfig, TrainingConfig
@@ -27,6 +28,7 @@ from dowhy_cina.learning.training.trainer import pretrain
 from dowhy_cina.learning.training.validation import validation_batches
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.tables import Preprocessor
 
 logger = logging.getLogger(__name__)
 
@@ -167,8 +169,8 @@ def pretrain_folder(
     order = np.random.default_rng(config.seed).permutation(len(tables))
     quarter = len(tables) // 4
     chosen = [tuple(tables[k] for k in part) for part in np.split(order, [quarter, 2 * quarter])]
-    held, validation = (Tables((str(folder),), part, whole=True) for part in chosen[:2])
-    collection = Tables((str(folder),), chosen[2])
+    held, validation = (Tables((str(folder),), part, tables, whole=True) for part in chosen[:2])
+    collection = Tables((str(folder),), chosen[2], chosen[2])
     pretrain(config, collection, output=output, validation=validation, resume=resume, progress=progress)
     start, header = checkpoint.read(config.start or "rule")
     trained, written = checkpoint.read(output)
@@ -180,7 +182,9 @@ def pretrain_folder(
     outside = compare(start, trained, held, config, SEED_OFFSETS["report"])
     if not world()[0]:
         figures = {"held-out tables, error before": outside.before, "held-out tables, error after": outside.after}
-        checkpoint.write(output, trained, {**written, "figures": figures})
+        checkpoint.write(
+            output, trained, {**written, "model": dataclasses.asdict(trained.config), "figures": figures}
+        )
     counts = (len(chosen[2]), quarter, quarter)
     return OwnReport(output, treatment, covariates, counts, inside, outside, kept)
 
@@ -233,14 +237,20 @@ def read_tables(
             f"expected a treatment and a covariate that all tables of {folder} share, they share {_listed(shared)}: "
             "remove the tables that are of another kind."
         )
-    settings, tables = FolderConfig(treatment=treatment, covariates=covariates), []
+    settings, usable = FolderConfig(treatment=treatment, covariates=covariates), []
     for file in columns:
         try:
-            tables.append(read_table(file, settings, outcome))
+            read_table(file, settings, outcome)
         except CinaError as error:
             skipped[file] = error
+        else:
+            usable.append(file)
     _report_skipped(folder, skipped, len(files), strict)
-    return treatment, covariates, tuple(tables)
+    # One encoding for all: what is learned of a column in some tables is used in others.
+    everyone = pd.concat([read_columns(file, covariates) for file in usable], ignore_index=True)
+    encoder = Preprocessor().fit(everyone[list(covariates)])
+    tables = tuple(read_table(file, settings, outcome, encoder) for file in usable)
+    return treatment, covariates, tables
 
 
 def _report_skipped(folder: Path, skipped: dict[Path, CinaError], files: int, strict: bool) -> None:

@@ -16,7 +16,6 @@ from dowhy_cina.learning.simulators.outcomes import random_outcome
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 from dowhy_cina.learning.training.objectives import Labels, TrainingBatch
 from dowhy_cina.mathematics.scaling import standardise
-from dowhy_cina.model import checkpoint
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.tables.preparation import stratified_rows
 
@@ -75,48 +74,45 @@ def target_population(kind: str, table: SimulatedTable) -> tuple[FloatArray, tup
     return (1 - t) / controls, (np.full(n, 1 / controls), (1 - e) / e / controls)
 
 
-#: Propensities of real treatments are kept off 0 and 1 by this share of the rarer arm: they are estimated.
-PROPENSITY_FLOOR = 0.1
+#: Rows of a simulated table without outcomes, in multiples of those of the batch: the others tell the propensity.
+DRAWN_ROWS = 4
+#: Rows of an arm that no subsample goes below, where the arm has as many.
+KEPT_OF_ARM = 10
 
 
-def random_outcomes(
-    rng: np.random.Generator,
-    covariates: Sequence[FloatArray],
-    treatments: Sequence[FloatArray],
-    landmarks: Sequence[IntArray],
-) -> list[SimulatedTable]:
-    """Put :func:`~dowhy_cina.learning.simulators.outcomes.random_outcome` on standardised tables of one shape.
+def subsample(rng: np.random.Generator, treatment: FloatArray, rows: int) -> IntArray:
+    """Rows without repetition that keep the treated share, and ten of each arm where it has as many."""
+    arms = [rng.permutation(np.flatnonzero(treatment == arm)) for arm in (0, 1)]
+    least = [min(KEPT_OF_ARM, len(arm), rows // 2) for arm in arms]
+    treated = round(rows * len(arms[1]) / len(treatment))
+    treated = min(max(treated, least[1], rows - len(arms[0])), rows - least[0], len(arms[1]))
+    return np.concatenate([arms[0][: rows - treated], arms[1][:treated]])
 
-    Their propensity is that of the fixed rule, left-out.
-    """
-    nothing = [np.zeros(len(treatment)) for treatment in treatments]
-    batch = TableBatch.stack(covariates, treatments, nothing, landmarks)
-    rule = checkpoint.load_model("exact", torch.device("cpu"))
-    with torch.no_grad():
-        scores, propensity = rule.fit_scores(batch, rule.settings(batch, rule.pilot(batch)))
-        coordinate = scores.coordinate(propensity).numpy()
-    tables = []
-    for x, t, e, score in zip(covariates, treatments, propensity.numpy(), coordinate, strict=True):
-        floor = PROPENSITY_FLOOR * min(t.mean(), 1 - t.mean())
-        tables.append(random_outcome(rng, x, t, np.clip(e, floor, 1 - floor), score))
-    return tables
+
+def with_random_outcome(rng: np.random.Generator, table: SimulatedTable, rows: int) -> SimulatedTable:
+    """Random outcome on a subsample of a table of which only covariates and treatments are looked at."""
+    chosen = subsample(rng, table.treatment, rows)
+    others = np.setdiff1d(np.arange(len(table.treatment)), chosen)
+    left_out = table.covariates[others], table.treatment[others]
+    return random_outcome(rng, table.covariates[chosen], table.treatment[chosen], left_out)
 
 
 def simulated_batch(rng: np.random.Generator, config: TrainingConfig, families: Sequence[str]) -> TrainingBatch:
     """Draw tables of one shape from simulators, standardised; their own outcomes only if these are to be read."""
     rows, columns, count = draw_shape(rng, config)
-    tables = [draw_table(rng, rows, columns, families=families) for _ in range(count)]
+    drawn = not config.outcomes and config.random_outcomes
+    tables = [draw_table(rng, DRAWN_ROWS * rows if drawn else rows, columns, families=families) for _ in range(count)]
+    if drawn:
+        tables = [with_random_outcome(rng, table, rows) for table in tables]
     kinds, marks = [], []
     for table in tables:
         kinds.append(str(rng.choice(list(TARGETS), p=list(TARGETS.values()))))
         marks.append(stratified_rows(table.treatment, config.landmarks, rng))
     x = [standardise(table.covariates.T)[0].T for table in tables]
-    t = [table.treatment for table in tables]
-    if config.outcomes:
+    if config.outcomes or config.random_outcomes:
         return labelled_batch(x, kinds, tables, marks)
-    if config.random_outcomes:
-        return labelled_batch(x, kinds, random_outcomes(rng, x, t, marks), marks)
-    return stack_tables(x, t, [], [target_population(*pair)[0] for pair in zip(kinds, tables, strict=True)], [], marks)
+    targets = [target_population(*pair)[0] for pair in zip(kinds, tables, strict=True)]
+    return stack_tables(x, [table.treatment for table in tables], [], targets, [], marks)
 
 
 def labelled_batch(
