@@ -35,7 +35,8 @@ QUICK = TrainingConfig(
     validation_tables=4,
     workers=0,
 )
-BLIND = dataclasses.replace(QUICK, outcomes=False, gap_weight=1.0)
+RANDOM = dataclasses.replace(QUICK, outcomes=False)
+BLIND = dataclasses.replace(RANDOM, random_outcomes=False, gap_weight=1.0)
 ONLY = Simulators(("additive", "scm"))
 
 
@@ -84,14 +85,16 @@ def test_a_folder_is_read_as_an_estimate_reads_a_table(folder):
     assert Folder(folder).tables[0].covariates.shape == (150, 1)
 
 
-def test_batches_of_a_folder_are_subsamples_of_one_table(folder):
+@pytest.mark.parametrize("config", [BLIND, RANDOM, QUICK], ids=["blind", "random", "seeing"])
+def test_batches_of_a_folder_are_subsamples_of_one_table(folder, config):
     found, shapes = Folder(folder), set()
     for index in range(60):
-        batch = draw_batch(0, index, QUICK, found)
-        again = draw_batch(0, index, QUICK, found)
+        batch = draw_batch(0, index, config, found)
+        again = draw_batch(0, index, config, found)
         assert torch.equal(batch.table.covariates, again.table.covariates)
-        assert batch.labels is None
-        assert not batch.table.outcome.any()
+        assert torch.equal(batch.table.outcome, again.table.outcome)
+        assert (batch.labels is None) == (config is BLIND)
+        assert bool(batch.table.outcome.any()) == (config is not BLIND)
         tables, rows, columns = batch.table.covariates.shape
         assert tables == 2
         assert QUICK.min_rows <= rows <= QUICK.max_rows
@@ -100,6 +103,7 @@ def test_batches_of_a_folder_are_subsamples_of_one_table(folder):
         assert ((treated >= 10) & (treated <= rows - 10)).all()
         shapes.add((rows, columns))
     assert len(shapes) > 10
+    assert all(rows <= 90 for rows, _ in shapes if config is not BLIND)  # the other rows tell the propensity
     assert {columns for _, columns in shapes} == {1, 2, 3, 4, 5, 6}
 
 
@@ -130,7 +134,7 @@ def test_known_effects_make_labels(folder):
     assert found.tables[0].covariates.shape == (150, 7)
     labelled = []
     for index in range(20):
-        batch = draw_batch(0, index, dataclasses.replace(QUICK, max_rows=150), found)
+        batch = draw_batch(0, index, dataclasses.replace(QUICK, max_rows=150, random_outcomes=False), found)
         if batch.labels is None:
             continue
         labelled.append(index)
@@ -301,24 +305,42 @@ def test_a_blind_model_sets_everything_without_the_outcome(model):
         assert not layer.weight.grad[layer.weight == 0].any()
 
 
-def test_training_without_an_outcome_column(folder, tmp_path):
+@pytest.mark.parametrize("random", [True, False])
+def test_training_without_an_outcome_column(folder, tmp_path, random):
     """The tables have none, so nothing of one can have been read."""
     output = tmp_path / "x.safetensors"
-    config = dataclasses.replace(QUICK, validation_every=1)
+    config = dataclasses.replace(QUICK, validation_every=2, steps=2, random_outcomes=random)
     header = pretrain(config, [Folder(folder)], output=output, model_config=SMALL, progress=False)
     assert header["families"] == [str(folder)]
-    assert set(header["validation"]["inside"]) == {"gap", "hinge"}
+    assert ("augmented_scaled" in header["validation"]["inside"]) == random
     assert "augmented" in header["validation"]["outside"]
     assert checkpoint.read(output)[0].config == SMALL
 
 
-def test_the_selfsupervised_recipe_trains_blind(tmp_path):
+@pytest.mark.parametrize("random", [True, False])
+def test_the_selfsupervised_recipe_never_looks_at_a_simulators_outcome(tmp_path, monkeypatch, random):
+    """Neither at the outcome nor at what only its simulator knows: as numbers that are none they would be found out."""
     sizes = ["min_rows=40", "max_rows=80", "max_columns=4", "tables_per_batch=1", "batches_per_step=1"]
     settings = ["steps=2", "validation_tables=2", "workers=0", "model.width=8", "model.heads=2", "model.layers=1"]
-    path = main("cina-selfsup", [*sizes, *settings], output=tmp_path / "x.safetensors")
-    model, header = checkpoint.read(path)
+    settings += [f"random_outcomes={str(random).lower()}", "calibration_samples=0"]
+    seen = main("cina-selfsup", [*sizes, *settings], output=tmp_path / "x.safetensors")
+    hidden = ("outcome", "mu0", "mu1", "propensity", "noise_sd")
+    if not random:  # the target's weights do not depend on it, those of the labels are worked out beside them
+        hidden = hidden[:3]
+
+    def draw(*arguments, families):
+        table = draw_table(*arguments, families=families)
+        if set(families) <= set(QUICK.validation_families):  # these only ever report
+            return table
+        return dataclasses.replace(table, **dict.fromkeys(hidden, np.full(len(table.outcome), np.nan)))
+
+    monkeypatch.setattr("dowhy_cina.learning.training.tables.draw_table", draw)
+    blind = main("cina-selfsup", [*sizes, *settings], output=tmp_path / "y.safetensors")
+    (model, header), (other, _) = checkpoint.read(seen), checkpoint.read(blind)
     assert header["recipe"]["outcomes"] is False
-    assert (model.encoder.column_input.weight[:, [1, 2, 9, 20]] == 0).all()
+    assert all(torch.equal(*pair) for pair in zip(model.state_dict().values(), other.state_dict().values()))
+    taken_away = (model.encoder.column_input.weight[:, [1, 2, 9, 20]] == 0).all()
+    assert bool(taken_away) != random  # Algorithm 2 alone is blind to the outcome of a later estimate, too
     assert model.encoder.column_input.weight[:, [0, 3, 8, 21]].all()
 
 
