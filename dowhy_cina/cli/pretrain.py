@@ -64,6 +64,8 @@ def _run_folder(arguments: argparse.Namespace) -> None:
 
     changed = parse_overrides(arguments.set).get("training", {})
     if arguments.minutes is not None:
+        if not arguments.minutes > 0:
+            raise InputError(f"expected a positive number of minutes, got {arguments.minutes:g}.")
         changed["seconds"] = 60 * arguments.minutes
     config = from_mapping(TrainingConfig, {**dataclasses.asdict(training.OWN), **changed}, "training setting")
     report = training.pretrain_folder(

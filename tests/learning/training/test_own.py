@@ -20,7 +20,15 @@ from dowhy_cina.learning.training.validation import validation_batches
 from dowhy_cina.model import checkpoint
 
 SHORT = dataclasses.replace(
-    OWN, steps=2, tables_per_batch=1, batches_per_step=1, validation_every=1, validation_tables=4, workers=0, max_rows=60
+    OWN,
+    steps=2,
+    tables_per_batch=1,
+    batches_per_step=1,
+    validation_every=1,
+    validation_tables=4,
+    workers=0,
+    min_rows=40,
+    max_rows=60,
 )
 KEPT = [*COLUMNS[:4], "sex"]
 
@@ -95,11 +103,11 @@ def test_an_outcome_is_never_read(report, folder, tmp_path):
     """Other values of it, of another kind, change nothing: neither weights nor figures."""
     other = tmp_path / "registry"
     other.mkdir()
-    for index in range(8):
-        name = f"{index}.parquet" if index % 2 else f"{index}.csv"
-        read, _ = (pd.read_parquet, None) if index % 2 else (pd.read_csv, None)
-        frame = read(folder / name).assign(died="unknown")
-        _ = frame.to_parquet(other / name, index=False) if index % 2 else frame.to_csv(other / name, index=False)
+    for file in folder.iterdir():
+        text = file.suffix == ".csv"
+        frame = pd.read_csv(file, float_precision="round_trip") if text else pd.read_parquet(file)
+        frame = frame.assign(died="unknown")
+        getattr(frame, "to_csv" if text else "to_parquet")(other / file.name, index=False)
     again = pretrain_folder(
         other, treatment="treated", outcome="died", config=SHORT, output=tmp_path / "r.safetensors", progress=False
     )
@@ -160,7 +168,7 @@ def test_bad_roles(folder, capsys):
     refused(folder, "as the outcome, found none (did you mean 'died'?)", capsys, "--outcome", "dead")
     refused(folder, "as the treatment, found none (did you mean 'treated'?)", capsys, "--treatment", "treatd")
     refused(folder, "for both", capsys, "--treatment", "treated", "--outcome", "treated")
-    refused(folder, "--minutes", capsys, "--minutes", "0", "--outcome", "died")
+    refused(folder, "expected a positive number of minutes", capsys, "--minutes", "0", "--outcome", "died")
     refused(folder, "unknown training setting", capsys, "--set", "sedd=1")
     with pytest.raises(InputError, match="must be the path of a checkpoint"):
         pretrain_folder(folder, output=folder)
@@ -182,7 +190,7 @@ def test_options_of_a_folder_are_no_recipes(tmp_path, capsys):
 
 def test_the_command_line(folder, tmp_path, capsys):
     output = tmp_path / "mine.safetensors"
-    names = ("steps", "tables_per_batch", "batches_per_step", "validation_tables", "workers", "max_rows")
+    names = ("steps", "tables_per_batch", "batches_per_step", "validation_tables", "workers", "min_rows", "max_rows")
     settings = [part for name in names for part in ("--set", f"{name}={getattr(SHORT, name)}")]
     given = ["--treatment", "treated", "--outcome", "died", "--minutes", "0.5", "--output", str(output), *settings]
     assert cli.main(["pretrain", str(folder), *given]) == 0
