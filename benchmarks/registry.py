@@ -2,8 +2,8 @@
 
     python benchmarks/registry.py [--minutes 5] [--steps N] [--clinics 24] [--scored 200] [--csv FILE]
 
-Two folders without outcomes: clinics that select patients alike, and tables of as many rows and columns in which nothing
-is alike, where there is nothing to learn of a kind. With ``--steps`` a run does not depend on how busy the machine is.
+Two folders without outcomes: clinics that select patients alike, and tables of as many rows and columns in which
+nothing is alike. With ``--steps`` a run does not depend on how busy the machine is.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from dowhy_cina.errors import InputError
 def add_parser(commands: Any) -> None:
     """Add the arguments of ``pretrain``."""
     text = (
-        "Pretrain a model on simulated tables and on your own: by a recipe, or for minutes on a folder of tables without "
-        "outcomes, from cina-small on. Under torchrun the run is shared by its processes."
+        "Pretrain a model on simulated tables and on your own: by a recipe, or for minutes on a folder of tables "
+        "without outcomes, from cina-small on. Under torchrun the run is shared by its processes."
     )
     pretrain = commands.add_parser("pretrain", help="pretrain a model by a recipe or on a folder", description=text)
     pretrain.add_argument(

@@ -5,6 +5,7 @@ Letters: N rows, D covariates.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ import pandas as pd
 from dowhy_cina._caching import cached_property
 from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_toml
 from dowhy_cina.errors import CinaError, InputError
-from dowhy_cina.learning.simulators.table import FloatArray, IntArray
-from dowhy_cina.learning.training.objectives import TrainingBatch
 from dowhy_cina.learning.simulators.outcomes import random_outcome
+from dowhy_cina.learning.simulators.table import FloatArray
+from dowhy_cina.learning.training.objectives import TrainingBatch
 from dowhy_cina.learning.training.tables import BATCH_ROWS, labelled_batch, stack_tables, subsample
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
@@ -250,9 +251,8 @@ def column_names(path: Path) -> list[str]:
     try:
         if path.suffix.lower() == ".csv":
             return [str(name) for name in pd.read_csv(path, nrows=0).columns]
-        import pyarrow.parquet
-
-        return [str(name) for name in pyarrow.parquet.read_schema(path).names]
+        schema = importlib.import_module("pyarrow.parquet").read_schema(path)
+        return [str(name) for name in schema.names]
     except Exception as error:  # each engine raises errors of its own for a damaged file
         raise InputError(f"it cannot be read as a table ({error}).") from error
 

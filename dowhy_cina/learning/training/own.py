@@ -7,35 +7,24 @@ What is measured is the error of effects that random outcomes have on the tables
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
-from dowhy_cina.config import FolderConfig, TrainingConfig
-from dowhy_cina.errors import CinaError, InputError, did_you_mean
-from dowhy_cina.learning.training.folders import ENDINGS, FolderTable, Tables, column_names, read_columns
-from dowhy_cina.learning.training.folders import read_folder_table as read_table
+from dowhy_cina.config import TrainingConfig
+from dowhy_cina.learning.training.folders import Tables
 from dowhy_cina.learning.training.objectives import FLOOR, estimates
+from dowhy_cina.learning.training.own_tables import listed, read_tables
 from dowhy_cina.learning.training.processes import world
 from dowhy_cina.learning.training.state import check_output
 from dowhy_cina.learning.training.trainer import pretrain
 from dowhy_cina.learning.training.validation import validation_batches
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.tables import Preprocessor
 
-logger = logging.getLogger(__name__)
-
-#: Fewest tables: four to train on, two that stop the run, two that it is judged by.
-FEWEST = 8
-#: Beginnings of names that tell a treatment among several columns of two values.
-TREATMENTS = ("treat", "expos", "interven")
 #: Standard errors by which the trained weights must be better on the validation tables to be kept.
 MARGIN = 1.0
 #: A run on own tables: small steps, since the start is a good one.
@@ -108,7 +97,7 @@ class OwnReport:
     def __str__(self) -> str:
         found = self.held_out
         lines = [
-            f"treatment {self.treatment!r}, {len(self.covariates)} shared covariates: {_listed(self.covariates)}",
+            f"treatment {self.treatment!r}, {len(self.covariates)} shared covariates: {listed(self.covariates)}",
             f"tables: {self.tables[0]} to train on, {self.tables[1]} to stop by, {self.tables[2]} held out",
             f"held-out tables, random outcomes, mean error in sd: {found.before:.4f} before, {found.after:.4f} after "
             f"(ratio {found.ratio:.2f})",
@@ -134,7 +123,8 @@ def pretrain_folder(
     Parameters
     ----------
     folder : Path
-        At least eight tables, each with ten rows of either arm.
+        At least eight tables, each with ten rows of either arm. Where a ``collection.toml`` stands beside them, its
+        roles of the columns hold unless others are given.
     treatment : str
         Column of the treatment; by default the column of two values that all tables have.
     outcome : str
@@ -163,7 +153,8 @@ def pretrain_folder(
     output = output or Path(f"{folder.resolve().name}{checkpoint.ENDING}")
     check_output(output)
     config = dataclasses.replace(config, outcomes=False, random_outcomes=True)
-    treatment, covariates, tables = read_tables(folder, treatment, outcome, strict)
+    found = read_tables(folder, treatment, outcome, strict)
+    tables = found.tables
     order = np.random.default_rng(config.seed).permutation(len(tables))
     quarter = len(tables) // 4
     chosen = [tuple(tables[k] for k in part) for part in np.split(order, [quarter, 2 * quarter])]
@@ -182,7 +173,7 @@ def pretrain_folder(
         figures = {"held-out tables, error before": outside.before, "held-out tables, error after": outside.after}
         checkpoint.write(output, trained, {**written, "figures": figures})
     counts = (len(chosen[2]), quarter, quarter)
-    return OwnReport(output, treatment, covariates, counts, inside, outside, kept)
+    return OwnReport(output, found.treatment, found.covariates, counts, inside, outside, kept)
 
 
 @torch.no_grad()
@@ -200,106 +191,3 @@ def compare(models: tuple[CinaModel, CinaModel], tables: Tables, config: Trainin
     before, after = np.mean(errors, axis=0).tolist()
     difference = np.diff(scaled, axis=1)[:, 0]
     return Comparison(before, after, float(difference.mean()), float(difference.std()) / math.sqrt(len(difference)))
-
-
-def read_tables(
-    folder: Path, treatment: str, outcome: str, strict: bool = False
-) -> tuple[str, tuple[str, ...], tuple[FolderTable, ...]]:
-    """Treatment, shared covariates and usable tables of a folder; as :func:`pretrain_folder`."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
-    if not files:
-        raise InputError(f"expected CSV or Parquet tables in {folder}, no file ends in {', '.join(ENDINGS)}.")
-    skipped: dict[Path, CinaError] = {}
-    columns: dict[Path, list[str]] = {}
-    for file in files:
-        try:
-            columns[file] = column_names(file)
-        except InputError as error:
-            skipped[file] = error
-    named = {name for names in columns.values() for name in names}
-    if outcome and outcome == treatment:
-        raise InputError(f"expected two columns as treatment and outcome, got {outcome!r} for both.")
-    for what, name in (("outcome", outcome), ("treatment", treatment)):
-        if name and name not in named:
-            raise InputError(
-                f"expected a column {name!r} in the tables of {folder}, as the {what}, found none"
-                f"{did_you_mean(name, sorted(named))}: they have {_listed(sorted(named))}."
-            )
-    shared = _shared(folder, columns, outcome)
-    treatment = treatment or _guess(folder, list(columns), shared)
-    covariates = tuple(name for name in shared if name != treatment)
-    if not covariates or treatment not in shared:
-        raise InputError(
-            f"expected a treatment and a covariate that all tables of {folder} share, they share {_listed(shared)}: "
-            "remove the tables that are of another kind."
-        )
-    settings, usable = FolderConfig(treatment=treatment, covariates=covariates), []
-    for file in columns:
-        try:
-            read_table(file, settings, outcome)
-        except CinaError as error:
-            skipped[file] = error
-        else:
-            usable.append(file)
-    _report_skipped(folder, skipped, len(files), strict)
-    # One encoding for all: what is learned of a column in some tables is used in others.
-    everyone = pd.concat([read_columns(file, covariates) for file in usable], ignore_index=True)
-    encoder = Preprocessor().fit(everyone[list(covariates)])
-    tables = tuple(read_table(file, settings, outcome, encoder) for file in usable)
-    return treatment, covariates, tables
-
-
-def _report_skipped(folder: Path, skipped: dict[Path, CinaError], files: int, strict: bool) -> None:
-    reasons = "; ".join(f"{file.name} ({error})" for file, error in skipped.items())
-    if skipped and strict:
-        raise InputError(f"{folder}: {len(skipped)} of {files} tables cannot be used: {reasons} Leave out --strict.")
-    if files - len(skipped) < FEWEST:
-        raise InputError(
-            f"expected at least {FEWEST} usable tables in {folder}, found {files - len(skipped)}"
-            f"{f'; these are not: {reasons}' if reasons else ''}. A quarter of them stops the run, a quarter judges it."
-        )
-    if skipped:
-        logger.warning("%s: skipped %d of %d tables: %s", folder, len(skipped), files, reasons)
-
-
-def _shared(folder: Path, columns: dict[Path, list[str]], outcome: str) -> list[str]:
-    """Columns that all tables have, in the order of the first, without the outcome."""
-    if not columns:
-        raise InputError(f"expected CSV or Parquet tables in {folder}, none of its files can be read as one.")
-    every = list(columns.values())
-    shared = [name for name in every[0] if name != outcome and all(name in names for names in every)]
-    if shared:
-        return shared
-    first, other = next(((a, b) for a in columns for b in columns if not set(columns[a]) & set(columns[b])), (None, None))
-    pair = f"; {first.name} and {other.name} have none in common" if first and other else ""
-    raise InputError(
-        f"expected tables of {folder} that share columns, no column is in all {len(every)} of them{pair}: remove those "
-        "of another kind, or name their columns alike."
-    )
-
-
-def _guess(folder: Path, files: list[Path], shared: list[str]) -> str:
-    """The column of two values, the same in all tables; if there are several, the one that is named like a treatment."""
-    values: dict[str, set[object]] = {name: set() for name in shared}
-    for file in files:
-        frame = read_columns(file, shared)
-        for name in list(values):
-            values[name] |= set(frame[name].dropna().unique()[:3])
-            if len(values[name]) > 2:
-                del values[name]
-    candidates = [name for name, found in values.items() if len(found) == 2]
-    named = [name for name in candidates if name.lower().startswith(TREATMENTS)] or candidates
-    if len(named) == 1:
-        logger.info("%s: the treatment is taken to be %r, a column of two values", folder, named[0])
-        return named[0]
-    found = f"{_listed(candidates)} have" if candidates else "no column has"
-    raise InputError(
-        f"expected one column of two values in {folder} that could be the treatment, {found} two: name it with "
-        "--treatment."
-    )
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a message, the first few of many."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(map(repr, names[:most])) or "none") + more

@@ -1,4 +1,4 @@
-"""Pretraining on a folder of one's own tables: what it writes and says, and what it refuses without writing anything."""
+"""Pretraining on a folder of one's own tables: what it writes and says, and what it refuses without a trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from dowhy_cina.learning.simulators.clinics import COLUMNS, draw_clinics
 from dowhy_cina.learning.training import OWN, pretrain_folder
 from dowhy_cina.learning.training import own as module
 from dowhy_cina.learning.training.folders import Tables
-from dowhy_cina.learning.training.own import SEED_OFFSETS, compare, read_tables
+from dowhy_cina.learning.training.own import SEED_OFFSETS, compare
+from dowhy_cina.learning.training.own_tables import read_tables
 from dowhy_cina.learning.training.validation import validation_batches
 from dowhy_cina.model import checkpoint
 
@@ -115,17 +116,17 @@ def test_an_outcome_is_never_read(report, folder, tmp_path):
     assert again.validation == report.validation
     models = [checkpoint.read(path)[0] for path in (report.output, again.output)]
     assert all(torch.equal(*pair) for pair in zip(*(model.parameters() for model in models), strict=True))
-    assert "died" not in read_tables(other, "treated", "died")[1]
+    assert "died" not in read_tables(other, "treated", "died").covariates
 
 
 def test_the_treatment_is_guessed_by_its_name_among_columns_of_two_values(folder, caplog):
     with caplog.at_level("INFO"):
-        assert read_tables(folder, "", "died")[0] == "treated"
+        assert read_tables(folder, "", "died").treatment == "treated"
     assert "taken to be 'treated'" in caplog.text
 
 
 def test_whole_tables_are_those_of_the_estimate(folder):
-    tables = read_tables(folder, "treated", "died")[2]
+    tables = read_tables(folder, "treated", "died").tables
     whole = Tables(("registry",), tables[:2], tables, whole=True)
     sizes = {len(table.treatment) for table in tables[:2]}
     config = dataclasses.replace(SHORT, max_rows=4000)
