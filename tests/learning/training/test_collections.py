@@ -118,7 +118,7 @@ def test_subsamples_keep_ten_rows_of_an_arm_that_is_rare(tmp_path, rare):
         treatment = draw_batch(0, index, config, found).table.treatment
         assert treatment.shape == (2, 40)
         assert (treatment == float(rare == "yes")).sum(1).tolist() == [10, 10]
-    config = dataclasses.replace(QUICK, min_rows=150, max_rows=150)
+    config = dataclasses.replace(BLIND, min_rows=150, max_rows=150)
     assert (draw_batch(0, 0, config, found).table.treatment == float(rare == "yes")).sum(1).tolist() == [13, 13]
 
 
