@@ -138,7 +138,7 @@ class Tables:
     others : tuple of FolderTable
         Those that tell the propensity of each other.
     whole : bool
-        Take all columns of a table and as many rows as the recipe allows, instead of subsamples.
+        Take as many rows of a table as the recipe allows, instead of subsamples.
     """
 
     names: tuple[str, ...]
@@ -147,14 +147,14 @@ class Tables:
     whole: bool = False
 
     def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
-        """Draw from one table with random outcomes; columns are left out too unless tables are taken whole."""
+        """Draw from one table with random outcomes; no column is left out, as they are the same everywhere."""
         table = self.tables[int(rng.integers(len(self.tables)))]
         others = [other for other in self.others if other is not table]
         left_out = np.vstack([o.covariates for o in others]), np.concatenate([o.treatment for o in others])
         rows = min(len(table.treatment), config.max_rows)
         if not self.whole:
             rows = _draw_rows(rng, len(table.treatment), config)
-        return _random_batch(rng, config, table, rows, left_out, fewer=not self.whole)
+        return _random_batch(rng, config, table, rows, left_out)
 
 
 def subsample_batch(rng: np.random.Generator, config: TrainingConfig, tables: Sequence[FolderTable]) -> TrainingBatch:
@@ -189,11 +189,13 @@ def _random_batch(
     table: FolderTable,
     rows: int,
     left_out: tuple[FloatArray, FloatArray] | None = None,
-    fewer: bool = True,
 ) -> TrainingBatch:
-    """Subsamples of a table with random outcomes; the propensity is that of its other rows and of those left out."""
+    """Subsamples of a table with random outcomes; the propensity is that of its other rows and of those left out.
+
+    Columns are left out too where the table's own rows are all that is known.
+    """
     columns = table.covariates.shape[1]
-    width = _draw_width(rng, columns, config) if fewer else columns
+    width = _draw_width(rng, columns, config) if left_out is None else columns
     x, tables, marks = [], [], []
     for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
         chosen = subsample(rng, table.treatment, rows)

@@ -27,16 +27,16 @@ from dowhy_cina.model.network import CinaModel
 
 #: Standard errors by which the trained weights must be better on the validation tables to be kept.
 MARGIN = 1.0
-#: A run on own tables: small steps, since the start is a good one.
+#: A run on own tables: few steps, large ones.
 OWN = TrainingConfig(
     seconds=300.0,
     start="cina-small",
     outcomes=False,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
     warmup_steps=10,
     average_decay=0.95,
-    batches_per_step=2,
-    validation_every=15,
+    batches_per_step=4,
+    validation_every=20,
     validation_tables=48,
     patience=4,
 )
