@@ -56,11 +56,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="length of the run in steps instead of minutes")
     parser.add_argument("--clinics", type=int, default=24, help="tables of the folder")
     parser.add_argument("--scored", type=int, default=200, help="new tables that errors are measured on")
+    parser.add_argument("--kind", choices=list(KINDS), help="one of the folders alone")
     parser.add_argument("--csv", type=Path, help="write the table here too")
     arguments = parser.parse_args()
     config = dataclasses.replace(OWN, seconds=60 * arguments.minutes, steps=arguments.steps)
     found = []
-    for kind, draw in KINDS.items():
+    for kind in [arguments.kind] if arguments.kind else KINDS:
+        draw = KINDS[kind]
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "tables"
             folder.mkdir()

@@ -125,8 +125,11 @@ def _train(
     share = group.share(config.batches_per_step)
     objective = group.wrap(Objective(speed_up(run.model, config, group.device), config))
     first = run.totals["steps"] * config.batches_per_step + group.rank
-    with StopRequest() as request, _progress_bar(config, shown=progress and keeper is not None) as bar:
-        batches = Prefetched(TableStream(config, collection, first, group.size), config.workers)
+    with (
+        StopRequest() as request,
+        _progress_bar(config, shown=progress and keeper is not None) as bar,
+        Prefetched(TableStream(config, collection, first, group.size), config.workers) as batches,
+    ):
         while True:
             elapsed, asked = group.largest(0.0 if group.rank else run.elapsed, request.asked)
             ended = run.step >= config.steps if config.steps else elapsed >= config.seconds

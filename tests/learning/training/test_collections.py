@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import multiprocessing
 import pickle
 
 import numpy as np
@@ -15,7 +16,7 @@ from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig
 from dowhy_cina.errors import InputError, UnknownOptionError
 from dowhy_cina.learning.simulators import draw_table
 from dowhy_cina.learning.training import Folder, Mixture, Simulators, main, pretrain
-from dowhy_cina.learning.training.collections import TableStream, draw_batch
+from dowhy_cina.learning.training.collections import Prefetched, TableStream, draw_batch
 from dowhy_cina.learning.training.objectives import Objective, estimates, losses
 from dowhy_cina.learning.training.recipes import build_collection, parse_recipe
 from dowhy_cina.learning.training.state import blind_to_outcomes
@@ -365,3 +366,12 @@ def test_a_mixture_draws_by_its_weights():
     for weights in ((1.0,), (1.0, 0.0), (1.0, math.inf), (1.0, math.nan)):
         with pytest.raises(InputError, match="positive weight for each"):
             Mixture(mixture.parts, weights)
+
+
+def test_worker_processes_end_with_the_run():
+    """Also where an error keeps its frames alive: they ignore signals, and the interpreter would wait for them."""
+    with Prefetched(TableStream(QUICK, ONLY), workers=1) as batches:
+        next(batches)
+        (worker,) = multiprocessing.active_children()
+    worker.join(20)
+    assert not worker.is_alive()
