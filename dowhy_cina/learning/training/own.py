@@ -36,8 +36,8 @@ OWN = TrainingConfig(
     warmup_steps=10,
     average_decay=0.95,
     batches_per_step=4,
-    validation_every=20,
-    validation_tables=48,
+    validation_every=25,
+    validation_tables=128,
     patience=4,
 )
 #: Added to the seed of a run: the comparisons on either quarter come from streams of their own.
@@ -178,10 +178,10 @@ def pretrain_folder(
 
 @torch.no_grad()
 def compare(models: tuple[CinaModel, CinaModel], tables: Tables, config: TrainingConfig, offset: int) -> Comparison:
-    """Errors of a first and a second model on the same random outcomes of whole tables, by twice a validation's."""
+    """Errors of a first and a second model on the same random outcomes of whole tables, as many as a validation has."""
     config = dataclasses.replace(config, seed=config.seed + offset)
     errors, scaled = [], []
-    for batch in validation_batches(config, tables, 2 * config.validation_tables):
+    for batch in validation_batches(config, tables, config.validation_tables):
         known = batch.labels
         assert known is not None  # of random outcomes
         found = [estimates(model, batch)["augmented"] for model in models]
