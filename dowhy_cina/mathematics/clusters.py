@@ -24,6 +24,7 @@ from dowhy_cina.mathematics.ridge import (
     Gcv,
     GramStatistics,
     RidgeFit,
+    best_penalty,
     fit_ridge,
     gram_statistics,
     inverse_share_left,
@@ -189,9 +190,9 @@ def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) 
 
 
 def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GCV_FACTOR) -> Gcv:
-    """Penalty of the smallest of the :func:`clustered_scores`."""
+    """Penalty of the smallest of the :func:`clustered_scores`, see :func:`best_penalty`."""
     found = clustered_scores(statistics, factor)
-    best = found.score.argmin(1, keepdim=True)
+    best = best_penalty(found.score, statistics.rows)
     return Gcv(
         found.score.new_tensor(PENALTY_GRID)[best[:, 0]],
         found.freedom.gather(1, best)[:, 0],

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.columns import RegressionFeatures
@@ -26,6 +26,11 @@ LEAST_LEFT = 0.1
 PRIOR_SQUARES = 0.5
 #: What a fit leaves of the response's squares is never taken for less.
 LEAST_UNEXPLAINED = 1e-12
+#: Penalty where features do not vary: rows that are all alike say nothing of a function of them, which may then vary as
+#: much as the noise.
+UNLEARNED = 1.0
+#: Features whose spread is no more than this share of their squares vary by rounding alone: not at all.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,12 @@ class GramStatistics:
     gram: Float[Tensor, "B M M"]
     cross: Float[Tensor, "B M"]
     total: Float[Tensor, " B"]
+
+    @property
+    def varies(self) -> Bool[Tensor, " B"]:
+        """Whether the features vary over the rows by more than rounding does."""
+        spread = self.gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return spread > ROUNDING * self.count * self.mean_features.square().sum(-1)
 
     def of_constant(self, level: float) -> GramStatistics:
         """Statistics of the same rows with a response that is the same for all of them."""
@@ -128,12 +139,22 @@ def inverse_share_left(used: Float[Tensor, "B S"], of: Float[Tensor, "B 1"] | in
     return inverse
 
 
+def best_penalty(score: Float[Tensor, "B S"], statistics: GramStatistics) -> Int[Tensor, "B 1"]:
+    """Place in :data:`PENALTY_GRID` of the smallest score; that of :data:`UNLEARNED` where features do not vary.
+
+    There all penalties that count fit the same, and rounding would choose among them.
+    """
+    even = PENALTY_GRID.index(UNLEARNED)
+    told = statistics.varies | score[:, even].isinf()
+    return torch.where(told, score.argmin(1), even)[:, None]
+
+
 @torch.no_grad()
 def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Gcv:
     """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``.
 
     ``df`` counts the intercept. Penalties that leave no more than :data:`LEAST_LEFT` of n do not count, unless none
-    leaves more: then it is the largest.
+    leaves more: then it is the largest. Where features do not vary it is :data:`UNLEARNED`.
 
     References
     ----------
@@ -146,7 +167,7 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
     count = statistics.count[:, None]
     rss = (statistics.total[:, None] - explained).clamp_min(LEAST_UNEXPLAINED)
     score = rss / count * inverse_share_left(factor * (1 + freedom), count).square()
-    best = score.argmin(1, keepdim=True)
+    best = best_penalty(score, statistics)
     return Gcv(
         grid[best[:, 0]],
         freedom.gather(1, best)[:, 0],
@@ -202,11 +223,12 @@ class RidgeFit:
 def ridge_coefficients(
     statistics: GramStatistics, penalty: Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
-    """Coefficients of the ridge regression, and the Cholesky factor of its normal equations."""
+    """Coefficients of the ridge regression, zero where features do not vary, and the factor of its normal equations."""
     size = statistics.gram.shape[-1]
     eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
     factor = torch.linalg.cholesky(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
-    return torch.cholesky_solve(statistics.cross[..., None], factor)[..., 0], factor
+    cross = torch.where(statistics.varies[:, None], statistics.cross, 0)
+    return torch.cholesky_solve(cross[..., None], factor)[..., 0], factor
 
 
 def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> RidgeFit:

@@ -41,8 +41,9 @@ from dowhy_cina.mathematics.ridge import (
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
 from dowhy_cina.model.encoder import ColumnEncoder, column_features, table_features, table_totals
 from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, fit_own, likeness, with_borrowing
-from dowhy_cina.model.outcome import ARMS, OutcomeSpace, outcome_keys
+from dowhy_cina.model.outcome import ARMS
 from dowhy_cina.model.sharing import SharedRows
+from dowhy_cina.model.spaces import OutcomeSpace, outcome_keys
 from dowhy_cina.model.state import (
     ForeignRows,
     Pilot,

@@ -89,9 +89,9 @@ def test_only_some_tables_have_logarithms(monkeypatch):
         theirs = alone.conditional_effects(one[0][:5])
         np.testing.assert_allclose(ours.conditional_effects(one[0][:5]), theirs, rtol=1e-6)
         for arm, fitted in enumerate(alone.function.state.outcomes):
-            if fitted.regression.own.logarithm is not None:
+            if fitted.regression.own.logarithms:
                 logarithms.append(arm)
-                shares.append(float(fitted.regression.own.logarithm.share))
+                shares.extend(float(log.share) for log in fitted.regression.own.logarithms)
         assert logarithms == which
     assert min(shares) == 0
     assert max(shares) > 0.3

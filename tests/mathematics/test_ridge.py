@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from dowhy_cina.mathematics import kernels
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
+from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, places_of
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
     LEAST_LEFT,
     PENALTY_GRID,
+    UNLEARNED,
     cross_validated_ridge,
     fit_ridge,
     generalised_cross_validation,
@@ -212,6 +213,27 @@ def test_no_penalty_is_a_candidate_that_leaves_too_little():
     # Without a candidate the largest is taken.
     none = generalised_cross_validation(gram_statistics(own, y, torch.ones_like(y)), factor=14.0)
     assert (none.penalty == PENALTY_GRID[-1]).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_features_that_vary_by_rounding_alone_nothing_is_learned(case, seed):
+    """Whatever rounding leaves: an arm of equal rows has no digit to choose a penalty by."""
+    rng = np.random.default_rng(seed)
+    kernel, keys = case[2].kernel, case[2].keys[:, :1] * (1 + 1e-15 * torch.from_numpy(rng.random((2, N, 1))))
+    features = RowFeatures.build(kernel, keys)
+    response = torch.from_numpy(rng.normal(size=(2, N)))
+    statistics = gram_statistics(features, response, ONES)
+    assert not statistics.varies.any()
+    assert (generalised_cross_validation(statistics).penalty == UNLEARNED).all()
+    fit = cross_validated_ridge(features, response, ONES, ONES[:, 0])
+    assert (fit.coefficients == 0).all()
+    torch.testing.assert_close(fit.predict(features), response.mean(1, keepdim=True).expand(2, N))
+    assert gram_statistics(case[2], response, ONES).varies.all()
+    # A single row leaves no candidate.
+    one = generalised_cross_validation(
+        gram_statistics(features.take(places_of(ONES[:, :1])), response[:, :1], ONES[:, :1])
+    )
+    assert (one.penalty == PENALTY_GRID[-1]).all()
 
 
 def test_noise_asks_for_a_larger_penalty_than_signal(case):
