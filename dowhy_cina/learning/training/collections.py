@@ -201,7 +201,7 @@ class Prefetched(Iterator[TrainingBatch]):
             worker_init_fn=_leave_signals_to_the_trainer,
         )
         with held_signals():
-            self._batches = iter(loader)
+            self._batches: Iterator[TrainingBatch] = iter(loader)
         self.waited = 0.0
 
     def __enter__(self) -> Prefetched:
@@ -212,6 +212,6 @@ class Prefetched(Iterator[TrainingBatch]):
 
     def __next__(self) -> TrainingBatch:
         mark = time.monotonic()
-        batch: TrainingBatch = next(self._batches)
+        batch = next(self._batches)
         self.waited += time.monotonic() - mark
         return batch
