@@ -6,6 +6,7 @@ Letters: N rows, D covariates.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -110,10 +111,11 @@ def standardised_mean_differences(
     spread = np.abs(shifted).max(axis=0, initial=0.0)
     varies = spread > _ROUNDING
     shifted = np.where(varies, shifted / np.where(varies, spread, 1.0), 0.0)
-    pooled = np.sqrt((_variance(shifted[treated]) + _variance(shifted[~treated])) / 2)
+    arms = shifted[treated], shifted[~treated]
+    pooled = np.sqrt((_variance(arms[0]) + _variance(arms[1])) / 2)
     unit = np.where(pooled > _ROUNDING, pooled, np.where(varies, shifted.std(axis=0), 1.0))
     if sample_weight is None:
-        before = shifted[treated].mean(axis=0) - shifted[~treated].mean(axis=0)
+        before = arms[0].mean(axis=0) - arms[1].mean(axis=0)
     else:
         before = _weighted_mean(shifted, sample_weight * treated) - _weighted_mean(shifted, sample_weight * ~treated)
     after = _weighted_mean(shifted, weights * treated) - _weighted_mean(shifted, weights * ~treated)
@@ -137,9 +139,17 @@ def balance_table(
     DataFrame
         A row per covariate (index ``covariate``), columns ``before`` and ``after``.
     """
-    values = covariates.to_numpy(dtype=np.float64)
+    return balance_of_values(
+        covariates.to_numpy(dtype=np.float64), list(covariates.columns), treatment, weights, sample_weight
+    )
+
+
+def balance_of_values(
+    values: Array, names: Sequence[Hashable], treatment: Array, weights: Array, sample_weight: Array | None = None
+) -> pd.DataFrame:
+    """:func:`balance_table` of an array (N, D) whose columns have these names."""
     before, after = standardised_mean_differences(values, treatment, weights, sample_weight)
-    index = pd.Index([str(name) for name in covariates.columns], name="covariate", dtype=object)
+    index = pd.Index([str(name) for name in names], name="covariate", dtype=object)
     return pd.DataFrame({"before": before, "after": after}, index=index)
 
 
