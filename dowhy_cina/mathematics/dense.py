@@ -30,6 +30,8 @@ LEAST_SIZE = 48
 _TYPES = {"c": r"char \*", "i": r"int \*", "d": r"(?:double|\w+_d) \*"}
 _TEXTS = {text: ctypes.c_char(text.encode()) for text in "LURTN"}
 _ONE = ctypes.c_double(1.0)
+#: Whether torch's BLAS is the one that is slower, and whether the processor has the instructions of numpy's exponential.
+_IS_MKL, _IS_WIDE = torch.backends.mkl.is_available(), torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 @functools.cache
@@ -70,7 +72,7 @@ def is_quick(matrices: Tensor) -> bool:
         and is_alone()
         and matrices.device.type == "cpu"
         and matrices.dtype == torch.float64
-        and torch.backends.mkl.is_available()
+        and _IS_MKL
         and not torch.is_grad_enabled()
     )
 
@@ -153,7 +155,7 @@ def _of_triangle(
 
 def exponential_(values: Tensor) -> Tensor:
     """``exp`` in place; numpy's is quicker where the processor has the instructions that it is written in."""
-    if is_alone() and values.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+    if is_alone() and values.device.type == "cpu" and _IS_WIDE:
         array = values.detach().numpy()
         np.exp(array, out=array)
         return values

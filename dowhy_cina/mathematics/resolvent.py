@@ -110,9 +110,10 @@ def _tridiagonal(matrices: Array) -> tuple[Array, Array]:
     matrices = np.ascontiguousarray(matrices, dtype=np.float64)
     count, size = matrices.shape[:2]
     diagonal, off = np.empty((count, size)), np.empty((count, max(size - 1, 0)))
+    reduce_symmetric = _unlocked(size) or _dsytrd
     with one_blas_thread():
         for matrix, own_diagonal, own_off in zip(matrices, diagonal, off, strict=True):
-            status = _dsytrd(matrix, own_diagonal, own_off)
+            status = reduce_symmetric(matrix, own_diagonal, own_off)
             if status:
                 raise np.linalg.LinAlgError(f"LAPACK's dsytrd refused a matrix of {size} rows with info = {status}.")
     return diagonal, np.square(off)
@@ -125,18 +126,25 @@ def unlocked_dsytrd() -> Callable[..., None] | None:
 
 def _dsytrd(matrix: Array, diagonal: Array, off: Array) -> int:
     """LAPACK's dsytrd: fill the diagonals of a matrix's tridiagonal form, lose the matrix, and return info."""
+    _, diagonal[:], off[:], _, info = lapack.dsytrd(matrix.T, lower=1, lwork=_WORKSPACE * len(matrix), overwrite_a=1)
+    return int(info)
+
+
+def _unlocked(size: int) -> Callable[[Array, Array, Array], int] | None:
+    """:func:`_dsytrd` of matrices of a size without the interpreter's lock, where there is such a routine."""
     unlocked = unlocked_dsytrd()
     if unlocked is None:
-        lwork = _WORKSPACE * len(matrix)
-        _, diagonal[:], off[:], _, info = lapack.dsytrd(matrix.T, lower=1, lwork=lwork, overwrite_a=1)
-        return int(info)
-    size = len(matrix)
-    reflectors, workspace = np.empty(size), np.empty(_WORKSPACE * size)
-    lower, order, room, status = ctypes.c_char(b"L"), ctypes.c_int(size), ctypes.c_int(len(workspace)), ctypes.c_int()
-    arrays = (part.ctypes.data for part in (diagonal, off, reflectors, workspace))
-    n, lwork, info = (ctypes.byref(number) for number in (order, room, status))
-    unlocked(ctypes.byref(lower), n, matrix.ctypes.data, n, *arrays, lwork, info)
-    return status.value
+        return None
+    reflectors, workspace, status = np.empty(size), np.empty(_WORKSPACE * size), ctypes.c_int()
+    lower, order, room = ctypes.c_char(b"L"), ctypes.c_int(size), ctypes.c_int(len(workspace))
+    uplo, n, lwork, info = (ctypes.byref(number) for number in (lower, order, room, status))
+
+    def reduce_symmetric(matrix: Array, diagonal: Array, off: Array) -> int:
+        arrays = (part.ctypes.data for part in (diagonal, off, reflectors, workspace))
+        unlocked(uplo, n, matrix.ctypes.data, n, *arrays, lwork, info)
+        return status.value
+
+    return reduce_symmetric
 
 
 def _first_entries(diagonal: Array, off: Array, shifts: Array) -> tuple[Array, Array, Array]:

@@ -89,6 +89,8 @@ class TableBatch:
 
     def to(self, device: torch.device) -> TableBatch:
         """Return the batch on a device."""
+        if self.covariates.device == device:
+            return self
         return each_tensor([self], lambda tensors: tensors[0].to(device))
 
     def arm(self, treated: int) -> Rows:
@@ -274,12 +276,15 @@ def _each_tensor(
     parts: Sequence[Any], function: Callable[[list[Tensor]], Tensor], known: dict[tuple[int, ...], Any]
 ) -> Any:
     """:func:`each_tensor`, given what has been made of parts by their identities."""
-    first, place = parts[0], tuple(map(id, parts))
+    first = parts[0]
+    place = tuple(map(id, parts)) if len(parts) > 1 else (id(first),)
     if place in known:
         return known[place]
     taken = first
     if isinstance(first, Tensor):
         taken = function(list(parts))
+    elif first is None or isinstance(first, int | float | str):
+        return first
     elif isinstance(first, tuple):
         taken = tuple(_each_tensor(inner, function, known) for inner in zip(*parts, strict=True))
     elif isinstance(first, dict):

@@ -150,7 +150,7 @@ def balance_of_values(
     """:func:`balance_table` of an array (N, D) whose columns have these names."""
     before, after = standardised_mean_differences(values, treatment, weights, sample_weight)
     index = pd.Index([str(name) for name in names], name="covariate", dtype=object)
-    return pd.DataFrame({"before": before, "after": after}, index=index)
+    return pd.DataFrame(np.column_stack([before, after]), index, ["before", "after"])
 
 
 def effective_sample_size(weights: Array, treatment: Array) -> EffectiveSampleSize:
