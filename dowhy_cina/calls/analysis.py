@@ -29,7 +29,7 @@ from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
 from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
-from dowhy_cina.results.diagnostics import balance_of_values, sum_arms
+from dowhy_cina.results.diagnostics import balance_table, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
@@ -249,8 +249,7 @@ class Analysis:
         weights, target = (part[0].cpu().numpy() for part in (found.weighting.weights, found.target.weights))
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
         given = self._rows.weights if self._rows.weighted else None
-        values = prepared.readable.to_numpy(dtype=np.float64)[self._rows.order]
-        balance = balance_of_values(values, list(prepared.readable.columns), treatment, weights, given)
+        balance = balance_table(prepared.readable, treatment, weights, given, self._rows.order)
         arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)

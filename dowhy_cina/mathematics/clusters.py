@@ -184,17 +184,23 @@ def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) 
     freedom = (values * inverse).sum(2)
     shared = (inside.diagonal(dim1=1, dim2=2)[:, None] * inverse).sum(2)
     left = (rows.total[:, None] - explained - means).clamp_min(LEAST_UNEXPLAINED)
-    return _scores(*(part.cpu().numpy() for part in (means, left, freedom, shared, explained)), sizes, factor)
+    squares = means.cpu().numpy(), left.cpu().numpy()
+    return _scores(squares, freedom.cpu().numpy(), shared.cpu().numpy(), explained.cpu().numpy(), sizes, factor)
 
 
 def _scores(
-    means: Array, left: Array, freedom: Array, shared: Array, explained: Array, sizes: tuple[int, int], factor: float
+    squares: tuple[Array, Array],
+    freedom: Array,
+    shared: Array,
+    explained: Array,
+    sizes: tuple[int, int],
+    factor: float,
 ) -> Scores:
-    """Scores from squares of clusters' mean residuals, those inside clusters, and both kinds of degrees of freedom."""
+    """Scores from squares of clusters' mean residuals and of those inside, and both kinds of degrees of freedom."""
     count, clusters = sizes
-    score = np.square(inverse_share_left(factor * (1 + shared), clusters)) * means
+    score = np.square(inverse_share_left(factor * (1 + shared), clusters)) * squares[0]
     if count > clusters:
-        score = score + np.square(inverse_share_left(factor * (freedom - shared), count - clusters)) * left
+        score = score + np.square(inverse_share_left(factor * (freedom - shared), count - clusters)) * squares[1]
     return Scores(score, freedom, explained)
 
 
@@ -202,7 +208,7 @@ def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GC
     """Penalty of the smallest of the :func:`clustered_scores`."""
     found = clustered_scores(statistics, factor)
     total = statistics.rows.total.clamp_min(LEAST_UNEXPLAINED).cpu().numpy()[:, None]
-    return chosen_penalty(found.score.argmin(1), found.freedom, found.explained / total, statistics.rows.gram)
+    return chosen_penalty(found.score, found.freedom, found.explained / total, statistics.rows.gram)
 
 
 def clustered_ridge(

@@ -30,8 +30,8 @@ LEAST_SIZE = 48
 _TYPES = {"c": r"char \*", "i": r"int \*", "d": r"(?:double|\w+_d) \*"}
 _TEXTS = {text: ctypes.c_char(text.encode()) for text in "LURTN"}
 _ONE = ctypes.c_double(1.0)
-#: Whether torch's BLAS is the one that is slower, and whether the processor has the instructions of numpy's exponential.
-_IS_MKL, _IS_WIDE = torch.backends.mkl.is_available(), torch.backends.cpu.get_cpu_capability() == "AVX512"
+#: Whether torch has the BLAS that is slower, and the processor the instructions of numpy's exponential.
+_IS_MKL, _IS_WIDE = bool(torch._C.has_mkl), torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 @functools.cache

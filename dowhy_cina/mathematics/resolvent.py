@@ -50,9 +50,9 @@ class ResolventSums:
 def resolvent_sums(
     matrices: Float[Tensor, "B M M"], vectors: Float[Tensor, "B M"], shifts: Sequence[float]
 ) -> ResolventSums:
-    """Sums for all shifts, in the computer's memory, by a tridiagonal form of each matrix on a CPU and by its eigenvalues elsewhere.
+    """Sums for all shifts, by a tridiagonal form of each matrix on a CPU and by its eigenvalues elsewhere.
 
-    The tridiagonal form takes a third of the time.
+    The tridiagonal form takes a third of the time. The sums are in the computer's own memory.
 
     Parameters
     ----------

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +21,8 @@ from dowhy_cina.mathematics.scaling import Array
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
 _GRID = np.array(PENALTY_GRID)
+#: Share of a score by which others may be larger and are the same.
+TIE = 1e-12
 #: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against overfitting.
 GCV_FACTOR = 1.4
 #: Share of the rows that the degrees of freedom, times that factor, have to leave of a candidate: a fit that
@@ -151,12 +152,16 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
     freedom = statistics.gram.shape[-1] - _GRID * sums.trace
     count, total = (part.detach().cpu().numpy()[:, None] for part in (statistics.count, statistics.total))
     rss = np.maximum(total - explained, LEAST_UNEXPLAINED)
-    best = (rss / count * np.square(inverse_share_left(factor * (1 + freedom), count))).argmin(1)
-    return chosen_penalty(best, freedom, explained / np.maximum(total, LEAST_UNEXPLAINED), statistics.gram)
+    score = rss / count * np.square(inverse_share_left(factor * (1 + freedom), count))
+    return chosen_penalty(score, freedom, explained / np.maximum(total, LEAST_UNEXPLAINED), statistics.gram)
 
 
-def chosen_penalty(best: npt.NDArray[np.intp], freedom: Array, explained: Array, like: Tensor) -> Gcv:
-    """Put the best of :data:`PENALTY_GRID`, and what it comes to, where another tensor is."""
+def chosen_penalty(score: Array, freedom: Array, explained: Array, like: Tensor) -> Gcv:
+    """The penalty with the smallest score, of those that score the same the first, put where another tensor is.
+
+    Where the features of all rows are the same, all penalties score the same, and rounding would choose.
+    """
+    best = (score <= score.min(1, keepdims=True) * (1 + TIE)).argmax(1)
     tables = np.arange(len(best))
     parts = _GRID[best], freedom[tables, best], explained[tables, best]
     return Gcv(*(torch.from_numpy(part).to(like) for part in parts))

@@ -83,8 +83,8 @@ def column_features(
     correlations = _correlations(transformed, responses, rows).abs()
     # Sizes of the correlations, as they are and in standard errors on a log scale.
     significances = torch.log1p(correlations * torch.stack(counts, 1).sqrt()[..., None])
-    both = torch.stack([correlations.unflatten(2, (3, -1)), significances.unflatten(2, (3, -1))], 3)
-    parts += both.flatten(1, 3).unbind(1)
+    forms = [form.reshape(len(x), 3, 3, x.shape[2]) for form in (correlations, significances)]
+    parts += torch.stack(forms, 3).flatten(1, 3).unbind(1)
     cross = torch.einsum("bnd,bne->bde", x, x).abs() / x.shape[1]
     cross = cross - torch.diag_embed(cross.diagonal(dim1=1, dim2=2))
     kurtosis = (x**4).mean(1)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.config import ModelConfig
-from dowhy_cina.mathematics.balancing import Rows
+from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.clusters import (
     Clusters,
     cluster_statistics,
@@ -57,6 +56,10 @@ from dowhy_cina.model.state import (
     each_tensor,
 )
 from dowhy_cina.model.variance import ConditionalHead, VarianceHead
+
+#: Squared gradient below which a function is taken for constant: of an arm whose rows are all the same it is rounding,
+#: whose shares by column would be anything.
+LEAST_GRADIENT = 1e-18
 
 
 class CinaModel(nn.Module):
@@ -122,7 +125,7 @@ class CinaModel(nn.Module):
             return values.reshape(3, len(x), *values.shape[1:]).movedim(0, -1)
 
         gradients = kernel.mean_squared_gradients(keys, terms, by_table(coefficients))
-        shares = gradients / gradients.sum(1, keepdim=True).clamp_min(1e-30)
+        shares = gradients / gradients.sum(1, keepdim=True).clamp_min(LEAST_GRADIENT)
         return Pilot(shares, by_table(chosen.explained), 1 + by_table(chosen.degrees_of_freedom))
 
     def settings(self, table: TableBatch, pilot: Pilot, totals: Float[Tensor, "B 4"] | None = None) -> Settings:
@@ -220,7 +223,7 @@ class CinaModel(nn.Module):
         coordinate = scores.coordinate(propensity)
         marks, at_marks = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
 
-        def of_arm(arm: int) -> tuple[Any, ...]:
+        def of_arm(arm: int) -> tuple[OutcomeSpace, Tensor, Tensor, Rows, Rows, Rows, Tables]:
             """What the regression of one arm by its own rows is fitted to."""
             space, rows = self.outcome_space(marks, at_marks, settings, arm), table.arm(arm)
             keys, multiplier = space.keys(table.covariates, coordinate), self.outcome_penalty(settings, arm)
@@ -237,8 +240,8 @@ class CinaModel(nn.Module):
             control, treated = (
                 fit_own(*part, table.storage, name, table.clusters) for part, name in zip(parts, ARMS, strict=True)
             )
-            pairs = (control, treated.clipped), (treated, control.clipped)
-            borrowings = tuple(borrow(*pair, table.outcome) for pair in pairs)
+            of_control = borrow(control, treated.clipped, table.outcome)
+            borrowings = of_control, borrow(treated, control.clipped, table.outcome)
         return with_borrowing(control, treated, borrowings[0]), with_borrowing(treated, control, borrowings[1])
 
     def prognosis(self, control: tuple[Tensor, Tensor], treated: tuple[Tensor, Tensor]) -> ScorePair:

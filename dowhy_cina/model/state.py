@@ -293,9 +293,7 @@ def _each_tensor(
         # As replace would make it, which takes several times as long; none of them checks what it is made of.
         taken = object.__new__(type(first))
         names = _names_of(type(first))
-        vars(taken).update(
-            {n: _each_tensor([getattr(part, n) for part in parts], function, known) for n in names}
-        )
+        vars(taken).update({n: _each_tensor([getattr(part, n) for part in parts], function, known) for n in names})
     known[place] = taken
     return taken
 

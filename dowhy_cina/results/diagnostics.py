@@ -6,7 +6,6 @@ Letters: N rows, D covariates.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -123,7 +122,11 @@ def standardised_mean_differences(
 
 
 def balance_table(
-    covariates: pd.DataFrame, treatment: Array, weights: Array, sample_weight: Array | None = None
+    covariates: pd.DataFrame,
+    treatment: Array,
+    weights: Array,
+    sample_weight: Array | None = None,
+    order: npt.NDArray[np.int64] | None = None,
 ) -> pd.DataFrame:
     """Tabulate standardised mean differences.
 
@@ -133,23 +136,18 @@ def balance_table(
         Numbers without missing values, in any unit.
     treatment, weights, sample_weight : ndarray, shape (N,)
         As in `standardised_mean_differences`.
+    order : ndarray of int, shape (N,), optional
+        Rows of the covariates that these belong to; in their own order by default.
 
     Returns
     -------
     DataFrame
         A row per covariate (index ``covariate``), columns ``before`` and ``after``.
     """
-    return balance_of_values(
-        covariates.to_numpy(dtype=np.float64), list(covariates.columns), treatment, weights, sample_weight
-    )
-
-
-def balance_of_values(
-    values: Array, names: Sequence[Hashable], treatment: Array, weights: Array, sample_weight: Array | None = None
-) -> pd.DataFrame:
-    """:func:`balance_table` of an array (N, D) whose columns have these names."""
+    values = covariates.to_numpy(dtype=np.float64)
+    values = values if order is None else values[order]
     before, after = standardised_mean_differences(values, treatment, weights, sample_weight)
-    index = pd.Index([str(name) for name in names], name="covariate", dtype=object)
+    index = pd.Index([str(name) for name in covariates.columns], name="covariate", dtype=object)
     return pd.DataFrame(np.column_stack([before, after]), index, ["before", "after"])
 
 

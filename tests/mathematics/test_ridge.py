@@ -12,6 +12,7 @@ from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
     LEAST_LEFT,
     PENALTY_GRID,
+    GramStatistics,
     cross_validated_ridge,
     fit_ridge,
     generalised_cross_validation,
@@ -212,6 +213,15 @@ def test_no_penalty_is_a_candidate_that_leaves_too_little():
     # Without a candidate the largest is taken.
     none = generalised_cross_validation(gram_statistics(own, y, torch.ones_like(y)), factor=14.0)
     assert (none.penalty == PENALTY_GRID[-1]).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_features_that_do_not_vary_leave_the_choice_to_the_first_penalty(seed):
+    """Whatever rounding leaves of their second moments."""
+    rows = 1e-10 * torch.randn(1, 90, 60, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    one = torch.ones(1, dtype=torch.float64)
+    noise = GramStatistics(67 * one, rows[:, 0], 0 * one, rows.mT @ rows, 1e-9 * rows[:, 1], 27 * one)
+    assert float(generalised_cross_validation(noise).penalty) == PENALTY_GRID[0]
 
 
 def test_noise_asks_for_a_larger_penalty_than_signal(case):
