@@ -133,7 +133,7 @@ paper: $(STAMP)
 bench-processes: $(STAMP)
 	$(BIN)/python benchmarks/processes.py --csv docs/measured/processes.csv
 
-# Kills, signals, full disks, read-only folders, damaged files and impossible commands, drawn from SEED: some ten minutes.
+# Kills, signals, full disks, read-only folders, damaged files, impossible commands and forks, drawn from SEED: some ten minutes.
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/campaigns/faults.py $(if $(SEED),--seed $(SEED))
 

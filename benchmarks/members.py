@@ -29,13 +29,14 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.learning.simulators import draw_table
 from dowhy_cina.model import fitting, network
 
-#: Members that a variant keeps, in their order: kernel, linear, logarithm; and whether arms borrow from each other.
+#: Members that a variant keeps, in their order: kernel, columns, and the logarithm by each of them; and whether arms
+#: borrow from each other.
 VARIANTS = {
-    "kernel": (True, False, False, False),
-    "kernel and columns": (True, True, False, False),
-    "kernel and logarithm": (True, False, True, False),
-    "all three": (True, True, True, False),
-    "all three, borrowing": (True, True, True, True),
+    "kernel": (True, False, False, False, False),
+    "kernel and columns": (True, True, False, False, False),
+    "and the kernel's logarithm": (True, True, True, False, False),
+    "and the columns' logarithm": (True, True, True, True, False),
+    "and borrowing": (True, True, True, True, True),
 }
 
 
@@ -50,20 +51,20 @@ class Problem(NamedTuple):
 
 
 @contextmanager
-def members(kept: tuple[bool, bool, bool, bool]) -> Iterator[None]:
+def members(kept: tuple[bool, ...]) -> Iterator[None]:
     """Outcome regressions of some members only, and of arms that borrow or do not."""
     whole, borrow = fitting.member_shares, fitting.borrow
 
-    def fewer(outcome: Any, mean: Any, clean: list[Any], weights: Any, link: Any, cluster: Any = None) -> list[Any]:
+    def fewer(outcome: Any, mean: Any, clean: list[Any], weights: Any, used: Any, cluster: Any = None) -> list[Any]:
         chosen = [values for values, keep in zip(clean, kept, strict=False) if keep]
-        shares = iter(whole(outcome, mean, chosen, weights, link if len(chosen) > 2 else None, cluster))
+        shares = iter(whole(outcome, mean, chosen, weights, used, cluster))
         return [next(shares) if keep else torch.zeros_like(mean[:, 0]) for keep, _ in zip(kept, clean, strict=False)]
 
     def alone(own: Any, lent: Any, outcome: Any) -> Any:
         with patch.object(fitting, "borne_out", lambda wanted, *_: torch.zeros_like(wanted[:, 0])):
             return borrow(own, lent, outcome)
 
-    chosen = borrow if kept[3] else alone
+    chosen = borrow if kept[4] else alone
     with patch.object(fitting, "member_shares", fewer), patch.object(network, "borrow", chosen):
         yield
 

@@ -1,18 +1,23 @@
 """Time and peak memory against rows, columns and number of tables, beside other estimators.
 
-    python benchmarks/scale.py [--rows 1e3,1e4,1e5,1e6] [--columns 5,20,100] [--tables 10,100,1000]
+    python benchmarks/scale.py [--rows 1e3,1e4,1e5,1e6] [--columns 5,20,100] [--tables 10,100,1000] [--threads 1,2]
                                [--econml PYTHON] [--csv FILE] [--plot FILE] [--draw]
 
 Each figure comes from a process of its own, so that nobody profits from what another one has left in memory; within
-it a small table warms up, and the median of ``--repeats`` counts. All methods of a size run one after the other, and
-ratios are taken within that turn. PYTHON is an interpreter with EconML, for an environment that cannot hold it.
-``--draw`` measures nothing: it draws what FILE of ``--csv`` holds.
+it a small table warms up, and the median of ``--repeats`` counts. DoWhy's models and estimands are made beforehand:
+its estimates alone are timed. All methods of a size run one after the other with as many threads, and ratios are taken
+within that turn: against DoWhy's linear regression of the same table, and against a product of matrices in the same
+process. PYTHON is an interpreter with EconML, for an environment that cannot hold it. ``--draw`` measures nothing: it
+draws what FILE of ``--csv`` holds. Nothing is written while others keep the machine busy.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -22,9 +27,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from measuring import REPEATS, Idleness, slopes, yardstick
 
 EFFECT = 1.0
-OURS = "dowhy-cina"
+OURS, LINEAR = "dowhy-cina", "DoWhy linear regression"
+#: Environment variables that give libraries their number of threads.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Rows beyond which a method is not asked: it would take minutes.
 LIMITS = {
     "AIPW LightGBM": 100_000,
@@ -33,6 +41,8 @@ LIMITS = {
     "DoWhy IPW": 1_000_000,
 }
 Table = tuple[np.ndarray, np.ndarray, np.ndarray]
+#: An estimate that is ready to be timed.
+Ready = Callable[[], float]
 
 
 def linear_table(rows: int, columns: int, seed: int = 0) -> Table:
@@ -51,10 +61,15 @@ def ours(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
     return dowhy_cina.estimate_effect(x, t, y).value
 
 
-def through_dowhy(method: str, **options: object) -> Callable[[np.ndarray, np.ndarray, np.ndarray], float]:
-    """Estimate by one of DoWhy's methods."""
+def at_once(estimate: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> Callable[..., Ready]:
+    """Method that needs no preparation."""
+    return lambda *table: functools.partial(estimate, *table)
 
-    def estimate(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
+
+def through_dowhy(method: str) -> Callable[..., Ready]:
+    """One of DoWhy's methods, with model and estimand made beforehand."""
+
+    def prepare(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> Ready:
         import pandas as pd
         from dowhy import CausalModel
 
@@ -62,9 +77,9 @@ def through_dowhy(method: str, **options: object) -> Callable[[np.ndarray, np.nd
         table = pd.DataFrame(x, columns=names).assign(t=t.astype(bool), y=y)
         model = CausalModel(table, treatment="t", outcome="y", common_causes=names)
         estimand = model.identify_effect(proceed_when_unidentifiable=True)
-        return float(model.estimate_effect(estimand, method_name=method, **options).value)
+        return lambda: float(model.estimate_effect(estimand, method_name=method).value)
 
-    return estimate
+    return prepare
 
 
 def aipw_lightgbm(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
@@ -99,31 +114,36 @@ def econml(name: str) -> Callable[[np.ndarray, np.ndarray, np.ndarray], float]:
     return estimate
 
 
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], float]] = {
-    OURS: ours,
-    "DoWhy linear regression": through_dowhy("backdoor.linear_regression"),
+METHODS: dict[str, Callable[..., Ready]] = {
+    OURS: at_once(ours),
+    LINEAR: through_dowhy("backdoor.linear_regression"),
     "DoWhy IPW": through_dowhy("backdoor.propensity_score_weighting"),
-    "AIPW LightGBM": aipw_lightgbm,
-    "EconML LinearDML": econml("LinearDML"),
-    "EconML CausalForestDML": econml("CausalForestDML"),
+    "AIPW LightGBM": at_once(aipw_lightgbm),
+    "EconML LinearDML": at_once(econml("LinearDML")),
+    "EconML CausalForestDML": at_once(econml("CausalForestDML")),
 }
 
 
+def estimates(method: str, data: Sequence[Table]) -> Callable[[], list[float]]:
+    """Estimates of some tables, ready to be timed; ours of several in one call."""
+    if method == OURS and len(data) > 1:
+        import dowhy_cina
+
+        return lambda: [result.value for result in dowhy_cina.estimate_effects(data)]
+    ready = [METHODS[method](*table) for table in data]
+    return lambda: [estimate() for estimate in ready]
+
+
 def measure(method: str, rows: int, columns: int, tables: int, repeats: int) -> dict[str, float]:
-    """Median seconds, processor seconds, peak memory beyond the imports' and the error, in this process."""
+    """Median seconds, processor seconds, peak memory beyond the imports', error and yardstick, in this process."""
     warnings.filterwarnings("ignore")
-    data = [linear_table(rows, columns, seed) for seed in range(tables)]
-    METHODS[method](*linear_table(500, columns))
+    estimate = estimates(method, [linear_table(rows, columns, seed) for seed in range(tables)])
+    METHODS[method](*linear_table(500, columns))()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds, processor = [], []
     for _ in range(repeats):
         start, cpu = time.perf_counter(), time.process_time()
-        if method == OURS and tables > 1:
-            import dowhy_cina
-
-            values = [result.value for result in dowhy_cina.estimate_effects(data)]
-        else:
-            values = [METHODS[method](*table) for table in data]
+        values = estimate()
         seconds.append(time.perf_counter() - start)
         processor.append(time.process_time() - cpu)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -132,16 +152,20 @@ def measure(method: str, rows: int, columns: int, tables: int, repeats: int) -> 
         "core_seconds": float(np.median(processor)),
         "peak_gb": peak * 1024 / 1e9,
         "error": float(np.mean(np.abs(np.array(values) - EFFECT))),
+        "times_yardstick": float(np.median(seconds)) / yardstick(),
     }
 
 
 def in_a_process(
-    python: str, method: str, *arguments: object, limit: float, script: str = __file__
+    python: str, method: str, *arguments: object, limit: float, script: str = __file__, threads: int | None = None
 ) -> dict[str, float] | None:
     """Measure in another process; None if the method is not installed there, or takes longer than the limit."""
+    limits = {} if threads is None else dict.fromkeys(THREADS, str(threads))
     command = [python, script, "--measure", method, *map(str, arguments)]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=True)
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, check=True, env={**os.environ, **limits}
+        )
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         reason = (error.stderr or "too slow") if isinstance(error.stderr, str | None) else "too slow"
         print(f"    {method}: left out ({reason.strip().splitlines()[-1]})", file=sys.stderr)
@@ -167,7 +191,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--rows", type=whole, default=[10**3, 10**4, 10**5, 10**6])
     options.add_argument("--columns", type=whole, default=[5, 20, 100])
     options.add_argument("--tables", type=whole, default=[10, 100, 1000])
-    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--threads", type=whole, default=sorted({1, os.cpu_count() or 1}))
+    options.add_argument("--repeats", type=int, default=REPEATS)
     options.add_argument("--limit", type=float, default=600, help="seconds after which a method is left out")
     options.add_argument("--econml", default=sys.executable, metavar="PYTHON", help="interpreter that has EconML")
     options.add_argument("--csv", type=Path)
@@ -188,21 +213,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.draw:
         draw(pd.read_csv(arguments.csv), arguments.plot)
         return
-    records = []
+    idleness, records = Idleness(arguments.csv, arguments.plot), []
     for grows, rows, columns, tables in sizes(arguments):
-        for method in METHODS:
-            if rows > LIMITS.get(method, rows) or (tables > 1 and method != OURS):
+        for threads, method in itertools.product(arguments.threads, METHODS):
+            if rows > LIMITS.get(method, rows) or (tables > 1 and method not in (OURS, LINEAR)):
                 continue
             python = arguments.econml if method.startswith("EconML") else sys.executable
-            repeats = 1 if rows * tables >= 10**5 else arguments.repeats
-            found = in_a_process(python, method, rows, columns, tables, repeats, limit=arguments.limit)
+            numbers = (rows, columns, tables, arguments.repeats)
+            found = in_a_process(python, method, *numbers, limit=arguments.limit, threads=threads)
             if found:
-                size = {"grows": grows, "rows": rows, "columns": columns, "tables": tables, "method": method}
-                records.append({**size, **found})
-                print(f"{rows:>8} x {columns:<4} {tables:>5} {method:24s} {json.dumps(found)}", flush=True)
+                size = {"grows": grows, "rows": rows, "columns": columns, "tables": tables, "threads": threads}
+                records.append({**size, "method": method, **found})
+                print(f"{rows:>8} x {columns:<4} {tables:>5} {threads} {method:24s} {json.dumps(found)}", flush=True)
+        idleness.look()
     table = with_ratios(pd.DataFrame(records))
     print(table.to_string(index=False))
-    print_slope(table)
+    idleness.refuse()
     if arguments.csv:
         table.to_csv(arguments.csv, index=False, float_format="%.4g")
     if arguments.plot:
@@ -210,19 +236,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def with_ratios(table: object) -> object:
-    """Add each method's processor time relative to ours at the same size; the clock also sees what else is running."""
-    own = table[table["method"] == OURS].set_index(["grows", "rows", "columns", "tables"])["core_seconds"]
-    keys = list(zip(table["grows"], table["rows"], table["columns"], table["tables"], strict=True))
-    return table.assign(times_ours=table["core_seconds"].to_numpy() / own.reindex(keys).to_numpy())
-
-
-def print_slope(table: object) -> None:
-    """Slope of our log time against log rows, from 10,000 on."""
-    rows = table[(table["method"] == OURS) & (table["grows"] == "rows") & (table["rows"] >= 10**4)]
-    if len(rows) > 1:
-        for name in ("seconds", "core_seconds"):
-            slope = np.polyfit(np.log(rows["rows"].astype(float)), np.log(rows[name]), 1)[0]
-            print(f"slope of log {name} against log rows: {slope:.2f}")
+    """Add times relative to DoWhy's linear regression of the same size, slopes in the rows, and memory per row."""
+    size = ["grows", "rows", "columns", "tables", "threads"]
+    linear = table[table["method"] == LINEAR].set_index(size)["seconds"]
+    keys = list(zip(*(table[name] for name in size), strict=True))
+    table = table.assign(
+        times_linear=table["seconds"].to_numpy() / linear.reindex(keys).to_numpy(),
+        bytes_per_row=1e9 * table["peak_gb"] / (table["rows"] * table["tables"]),
+        slope=np.nan,
+    )
+    for _, rows in table[table["grows"] == "rows"].groupby(["method", "threads"]):
+        table.loc[rows.index, "slope"] = slopes(rows["rows"], rows["seconds"])
+    return table
 
 
 def draw(table: object, path: Path) -> None:
@@ -234,7 +259,8 @@ def draw(table: object, path: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
     for axis, name, label in zip(axes, ("seconds", "peak_gb"), ("time [s]", "peak memory [GB]"), strict=True):
-        for method, rows in table[table["grows"] == "rows"].groupby("method", sort=False):
+        most = table[(table["grows"] == "rows") & (table["threads"] == table["threads"].max())]
+        for method, rows in most.groupby("method", sort=False):
             axis.loglog(rows["rows"], rows[name].clip(lower=1e-3), "o-", label=method)
         axis.set_xlabel("rows (10 columns)")
         axis.set_ylabel(label)

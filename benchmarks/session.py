@@ -52,7 +52,7 @@ def main() -> None:
         estimate.test_stat_significance()
         done(f"{target} with interval and p-value")
     report = dowhy_cina.refute(
-        model, estimand, estimate, refuters=list(REFUTERS), simulations=arguments.simulations, n_jobs=-1, progress=False
+        model, estimand, estimate, refuters=list(REFUTERS), simulations=arguments.simulations, progress=False
     )
     done(f"five refuters, {arguments.simulations} refits each")
     result = estimate.cina_result

@@ -23,6 +23,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "numpydoc",
+    "breaks",
+    "markdown",
     "mathml",
     "model_card",
     "sphinx_gallery.gen_gallery",

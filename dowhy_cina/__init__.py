@@ -55,13 +55,17 @@ _aliases.register()
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    elif name == "errors" or name in _aliases.ROOM_OF:
-        value = import_module(f"{__name__}.{name}")
-    else:
+    if name not in _HOME_OF and name != "errors" and name not in _aliases.ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
+    import random  # here, for it takes a tenth of the time of this package's import
+
+    # Rich, which scikit-learn imports where it is installed, draws from Python's random numbers as it loads.
+    numbers = random.getstate()
+    try:
+        module = import_module(f"{__name__}.{_HOME_OF.get(name, name)}")
+    finally:
+        random.setstate(numbers)
+    globals()[name] = value = getattr(module, name) if name in _HOME_OF else module
     return value
 
 

@@ -61,7 +61,7 @@ plots.love_plot(estimate.cina_result)
 # treatment, an outcome of noise. One asks what a common cause that nobody measured could do, and one whether both arms
 # have rows that resemble the trained. The refits go through the model in batches.
 
-report = dowhy_cina.refute(model, estimand, estimate, simulations=100, random_state=0, n_jobs=-1, progress=False)
+report = dowhy_cina.refute(model, estimand, estimate, simulations=100, random_state=0, progress=False)
 print(report)
 
 # %%

@@ -1,6 +1,6 @@
 """
-Who gains, and how well we know it
-==================================
+Whom to treat
+=============
 
 Free care at the doctor's: who uses it? RAND's health insurance experiment gave families plans at random, free or with a
 share of the bill to pay. The table ships with statsmodels: years of people, their health at the start, and outpatient

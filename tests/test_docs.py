@@ -1,5 +1,6 @@
 """What the documentation makes of mathematics and of the checkpoints' headers."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def test_short_fractions_have_two_parts(latex, parts):
     fraction = shown.split("<mfrac")[1].split("</mfrac>")[0]
     assert [part for part in parts if part in fraction] == parts
     assert "<mo>‖</mo>" not in shown
+
+
+def test_an_index_of_an_accented_letter_stands_beside_it():
+    from docutils import nodes
+    from mathml import mathml
+
+    shown = "".join(mathml(nodes.math("", r"\hat\mu_1 - \sum_{i=1}^n \bar r_g")).split())
+    for letter, index in (("<mi>μ</mi>", "<mn>1</mn>"), ("<mi>r</mi>", "<mi>g</mi>")):
+        assert re.search(rf'<msub><moveraccent="true">{letter}<mo[^>]*>.</mo></mover>{index}</msub>', shown)
+    assert shown.count("<munderover>") == 1  # the limits of the sum
 
 
 @pytest.mark.parametrize("name", bundled())

@@ -9,7 +9,6 @@ Letters: N rows, D covariates, M target rows.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
 import warnings
 import weakref
@@ -22,6 +21,7 @@ from dowhy.causal_estimator import CausalEstimate, CausalEstimator
 from dowhy.utils.encoding import Encoders
 
 from dowhy_cina.adapter import host
+from dowhy_cina.adapter.answers import Answer, estimate_of
 from dowhy_cina.adapter.host import FittedTable, TargetRows
 from dowhy_cina.adapter.resampling import resamples
 from dowhy_cina.config import EstimatorOptions
@@ -31,14 +31,6 @@ from dowhy_cina.tables.reading import uniform
 if TYPE_CHECKING:  # inference imports torch, whose absence is reported by the constructor
     from dowhy_cina.calls.direct import Analysis
     from dowhy_cina.results.effect import EffectResult
-
-
-@dataclasses.dataclass(frozen=True)
-class _Answer:
-    """What one call of ``estimate_effect`` was asked and found."""
-
-    target: TargetRows
-    result: EffectResult
 
 
 class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no types
@@ -106,7 +98,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         self._row_columns = host.row_columns(settings)
         self._table: FittedTable | None = None
         self._analyses: dict[tuple[Hashable, Hashable], Analysis] = {}
-        self._answer: _Answer | None = None
+        self._answer: Answer | None = None
         self._latest: weakref.ref[CausalEstimate] | None = None
         self._is_refit = False
         # Here and in fit: where there is no such estimand, DoWhy answers None after this constructor and never fits.
@@ -191,7 +183,8 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         self._analyses = {}
         self.reset_encoders()
         names = None if effect_modifier_names is None else list(effect_modifier_names)
-        self._set_effect_modifiers(uniform(data[[name for name in names or () if name in data.columns]]), names)
+        modifiers = data[[name for name in names or () if name in data.columns]]
+        self._set_effect_modifiers(uniform(modifiers) if names else modifiers, names)
         adjustment_set = self._target_estimand.get_adjustment_set() or []
         covariates = dict.fromkeys([*adjustment_set, *self._effect_modifier_names])
         host.check_columns(data, [treatment, outcome, *covariates, *self._row_columns.values()], "data")
@@ -251,32 +244,24 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         self._treatment_value = host.single(treatment_value, "treatment_value")
         self._control_value = host.single(control_value, "control_value")
         target = self._resolve(data)
-        result = self._effect(target, self.confidence_level)
-        self._answer = _Answer(target, result)
+        result = None if self._is_refit else self._effect(target, self.confidence_level)
+        self._answer = Answer(target, result)
         if confidence_intervals is not None:
             self._confidence_intervals = confidence_intervals
-        if not self._is_refit:
-            for text in result.warnings:
-                warnings.warn(text, UserWarning, stacklevel=2)
-        if need_conditional_estimates is None:
-            need_conditional_estimates = bool(self.need_conditional_estimates)
-        estimate = CausalEstimate(
-            data=data,
-            treatment_name=self._target_estimand.treatment_variable,
-            outcome_name=self._target_estimand.outcome_variable,
-            estimate=result.value,
-            control_value=self._control_value,
-            treatment_value=self._treatment_value,
-            conditional_estimates=self._conditional_estimates(target, result) if need_conditional_estimates else None,
-            target_estimand=self._target_estimand,
-            realized_estimand_expr=self.symbolic_estimator,
-            cina_result=result,
-            weights=result.weights,
-            propensity_scores=result.propensity,
-            balance=result.balance,
-            effective_sample_size=result.effective_sample_size,
-            duality_gap=result.duality_gap,
-        )
+        by_group = self.need_conditional_estimates if need_conditional_estimates is None else need_conditional_estimates
+        given = {
+            "data": data,
+            "treatment_name": self._target_estimand.treatment_variable,
+            "outcome_name": self._target_estimand.outcome_variable,
+            "control_value": self._control_value,
+            "treatment_value": self._treatment_value,
+            "conditional_estimates": self._conditional_estimates(target) if by_group else None,
+            "target_estimand": self._target_estimand,
+            "realized_estimand_expr": self.symbolic_estimator,
+        }
+        estimate = estimate_of(result, self._value(target) if result is None else result.value, given)
+        for text in result.warnings if result else ():
+            warnings.warn(text, UserWarning, stacklevel=2)
         estimate.add_estimator(self)
         self._latest = weakref.ref(estimate)
         return estimate
@@ -323,37 +308,51 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
             **table.row_values(),
         )
 
-    def _effect(self, target: TargetRows, confidence_level: float) -> EffectResult:
+    def _analysed(self) -> Analysis:
         values = (self._treatment_value, self._control_value)
         if values not in self._analyses:
             self._analyses[values] = self._analyse(self._fitted())
-        return self._analyses[values].effect(target.units(self._fitted()), confidence_level=confidence_level)
+        return self._analyses[values]
 
-    def _conditional_estimates(self, target: TargetRows, result: EffectResult) -> Any:
+    def _effect(self, target: TargetRows, confidence_level: float) -> EffectResult:
+        return self._analysed().effect(target.units(self._fitted()), confidence_level)
+
+    def _value(self, target: TargetRows) -> float:
+        return self._analysed().value(target.units(self._fitted()))
+
+    def _conditional_estimates(self, target: TargetRows) -> Any:
         def effect_in(group: pd.DataFrame) -> float:
             rows = group.index.to_numpy()
             if target.name == "overlap":  # no group has an overlap population of its own
-                return host.part_of_effect(result, rows)
-            return self._effect(target.part(rows), self.confidence_level).value
+                return host.part_of_effect(self.answered(), rows)
+            return self._value(target.part(rows))
 
         # DoWhy adds columns to the frame that it groups, so it gets one of its own; the index names a group's rows.
         rows = uniform(target.frame[self._effect_modifier_names].iloc[target.positions]).set_axis(target.positions)
         return self._estimate_conditional_effects(rows, effect_in, effect_modifier_names=self._effect_modifier_names)
 
     def _estimate_effect_fn(self, data_df: pd.DataFrame) -> float:
-        return self._effect(self._resolve(data_df), self.confidence_level).value
+        return self._value(self._resolve(data_df))
 
     # --- DoWhy's hooks
 
-    def _answered(self) -> _Answer:
+    def _answered(self) -> Answer:
         if self._answer is None:
             raise InputError("expected an estimate, got none yet: call estimate_effect first.")
         return self._answer
 
+    def answered(self) -> EffectResult:
+        """Result of the latest estimate."""
+        target, result = self._answered().target, self._answered().result
+        if result is None:
+            result = self._effect(target, self.confidence_level)
+            self._answer = Answer(target, result)
+        return result
+
     def _result(self, method: Any) -> EffectResult:
         if method not in (None, True, "default"):
             raise InputError(f"method must be 'default' (analytic) or 'bootstrap', got {method!r}.")
-        result = self._answered().result
+        result = self.answered()
         if result.standard_error is None:
             reasons = " ".join(result.warnings)
             warnings.warn(f"no interval, standard error or p-value. {reasons}", UserWarning, stacklevel=2)
@@ -386,7 +385,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         values = (self._treatment_value, self._control_value)
         draws = resamples(self._fitted(), self._answered().target, values, sample_size_fraction, random_state)
         estimates = [
-            self._analyse(table).effect(target.units(table)).value
+            self._analyse(table).value(target.units(table))
             for table, target in itertools.islice(draws, num_bootstrap_simulations)
         ]
         parameters = {"num_simulations": num_bootstrap_simulations, "sample_size_fraction": sample_size_fraction}

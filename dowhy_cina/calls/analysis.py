@@ -117,18 +117,21 @@ class Analysis:
     """
 
     @usual_arithmetic()
-    def __init__(self, prepared: PreparedTable, state: ZeroShot | None = None) -> None:
+    def __init__(self, prepared: PreparedTable, state: ZeroShot | None = None, known: Estimation | None = None) -> None:
         """Run the model, unless it has been run for this table already.
 
         Parameters
         ----------
         prepared : PreparedTable
         state : ZeroShot, optional
-            What :func:`~dowhy_cina.calls.batch.forward_together` gave for the table.
+            What :func:`~dowhy_cina.calls.batch.shared_states` gave for the table.
+        known : Estimation, optional
+            What :func:`~dowhy_cina.calls.batch.shared_estimations` gave for it.
         """
         self.options, self.columns, self._prepared = prepared.options, prepared.encoded.shape[1], prepared
         self._model = load_model(prepared.options.checkpoint, prepared.device)
         self._rows, table = prepared.rows, prepared.batch
+        state = state if known is None else known.state
         if state is None:
             state, storage = _forward(prepared)
             table = replace(table, storage=storage)
@@ -137,7 +140,7 @@ class Analysis:
             with torch.no_grad(), threads_for(prepared.threaded_rows):
                 state, balancing = with_kernel_of_all_rows(table, state)
         self._table, self._state, self._balancing = table, state, balancing
-        self._named: dict[str, Estimation] = {}
+        self._named = {} if known is None else {known.target.name: known}
         rows, landmarks = table.covariates.shape[1], table.landmarks.shape[1]
         landmarks = rows if prepared.is_exact else landmarks
         self.plan = Plan(
@@ -191,6 +194,23 @@ class Analysis:
         level = check_level(confidence_level, "confidence_level")
         with torch.no_grad(), threads_for(self._prepared.threaded_rows):
             return self._result(self._estimation(target_units), level)
+
+    @usual_arithmetic()
+    def value(self, target_units: Any = "ate") -> float:
+        """Average effect in a target population by itself: what :meth:`effect` finds, without anything beside it.
+
+        Parameters
+        ----------
+        target_units
+            As in :meth:`effect`.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            As in :meth:`effect`.
+        """
+        with torch.no_grad(), threads_for(self._prepared.threaded_rows):
+            return float(self._estimation(target_units).effect.value) * self._rows.scale
 
     def _estimation(self, units: Any) -> Estimation:
         """Estimation for target units; that of a population with a name is kept for the next time."""

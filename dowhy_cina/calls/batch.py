@@ -132,40 +132,59 @@ def values_encoded(
 
 
 @torch.no_grad()
-def forward_together(tables: Sequence[PreparedTable]) -> list[ZeroShot]:
-    """One forward pass of several tables.
+def forward_together(tables: Sequence[PreparedTable]) -> tuple[TableBatch, ZeroShot]:
+    """One forward pass of several tables, and the batch that they are in it.
 
     Parameters
     ----------
     tables : sequence of PreparedTable
         With the same :attr:`PreparedTable.company`, which is not None.
-
-    Returns
-    -------
-    list of ZeroShot
-        What each gives alone, up to rounding.
     """
     first = tables[0]
     batch = table_batch([table.rows for table in tables], first.options.landmarks, first.device)
     with threads_for(first.threaded_rows):
-        state = load_model(first.options.checkpoint, first.device)(batch)
-    return [one_table(state, place) for place in range(len(tables))]
+        return batch, load_model(first.options.checkpoint, first.device)(batch)
 
 
 def shared_states(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
     """States of the tables, by their keys, that can share a forward pass with another one."""
+    states: dict[int, ZeroShot] = {}
+    for places in _companies(found):
+        try:
+            _, state = forward_together([found[place] for place in places])
+        except Exception:  # each of them will say by itself what is wrong with it
+            continue
+        states |= {place: one_table(state, number) for number, place in enumerate(places)}
+    return states
+
+
+@torch.no_grad()
+def shared_estimations(found: Mapping[int, PreparedTable], target: str) -> dict[int, Estimation]:
+    """Estimations for a target with a name of the tables, by their keys, that can share all their steps with others."""
+    estimations: dict[int, Estimation] = {}
+    for places in _companies(found):
+        company = [found[place] for place in places]
+        first = company[0]
+        alone = first.options.augmentation == "none"
+        try:
+            batch, state = forward_together(company)
+            with threads_for(first.threaded_rows):
+                population = Target.named(target, batch, state)
+                model = load_model(first.options.checkpoint, first.device)
+                whole = Estimation(model, batch, state, population, Balancing(first.options.refine), alone)
+                for number, (place, table) in enumerate(zip(places, company, strict=True)):
+                    estimations[place] = whole.of_one(number, table.batch)
+        except Exception:  # each of them will say by itself what is wrong with it
+            continue
+    return estimations
+
+
+def _companies(found: Mapping[int, PreparedTable]) -> list[list[int]]:
+    """Keys of tables that can go through the model together: at least two."""
     groups: dict[Hashable, list[int]] = {}
     for place, prepared in found.items():
         groups.setdefault(prepared.company, []).append(place)
-    states: dict[int, ZeroShot] = {}
-    for company, places in groups.items():
-        if company is None or len(places) == 1:
-            continue
-        try:
-            states.update(zip(places, forward_together([found[place] for place in places]), strict=True))
-        except Exception:  # each of them will say by itself what is wrong with it
-            continue
-    return states
+    return [places for company, places in groups.items() if company is not None and len(places) > 1]
 
 
 def _passes(

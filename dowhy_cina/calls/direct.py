@@ -147,12 +147,10 @@ def prepare(
         weights = weights * unit_of(weights.max(initial=0.0))  # their unit means nothing, and their sum may overflow
         refuse_unweighted(weights, t[keep], options)
     t = t[keep]
-    table = X if keep.all() else X[keep]
     preprocessor = Preprocessor()
-    encoded = preprocessor.fit_transform(table)
-    readable = preprocessor.readable(table)
+    encoded = preprocessor.fit_transform(X if keep.all() else X[keep])
     given = (X, None if clusters is None else np.asarray(cluster))
-    return PreparedTable(encoded, readable, t, y, keep, preprocessor, options, weights, clusters, given)
+    return PreparedTable(encoded, t, y, keep, preprocessor, options, weights, clusters, given)
 
 
 def refuse_unweighted(

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 
 from dowhy_cina.calls.analysis import Analysis
-from dowhy_cina.calls.batch import CHUNK_ROWS, shared_states
+from dowhy_cina.calls.batch import CHUNK_ROWS, shared_estimations
 from dowhy_cina.calls.direct import DaskFrame, EffectOptions, estimate_effect, is_partitioned, prepare_columns
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
+from dowhy_cina.estimating.targets import NAMED
 from dowhy_cina.mathematics.devices import one_thread_each, stay_inside
 from dowhy_cina.results.effect import AverageEffect, EffectResult, PartitionedResult
 from dowhy_cina.tables.preparation import PreparedTable
@@ -133,7 +134,7 @@ def _rows(table: Any) -> int:
 
 
 def _estimate(tables: list[Any], options: dict[str, Any]) -> list[AverageEffect | Exception]:
-    """Results of some tables, errors in their places; those of one shape share a forward pass."""
+    """Results of some tables, errors in their places; those of one shape share every step up to their results."""
     given = {name: parameter.default for name, parameter in _OPTIONS.items()} | options
     found: dict[int, PreparedTable] = {}
     results: dict[int, AverageEffect | Exception] = {}
@@ -146,11 +147,12 @@ def _estimate(tables: list[Any], options: dict[str, Any]) -> list[AverageEffect 
                 found[place] = _prepare(covariates, treatment, outcome, given)
         except Exception as error:  # collected in the table's place
             results[place] = error
-    states = shared_states(found)
+    target = given["target_units"]
+    shared = shared_estimations(found, target) if isinstance(target, str) and target in NAMED else {}
     for place, prepared in found.items():
         try:
-            analysis = Analysis(prepared, states.get(place))
-            results[place] = analysis.effect(given["target_units"], given["confidence_level"])
+            analysis = Analysis(prepared, known=shared.pop(place, None))
+            results[place] = analysis.effect(target, given["confidence_level"])
         except Exception as error:  # collected in the table's place
             results[place] = error
     return [results[place] for place in range(len(tables))]

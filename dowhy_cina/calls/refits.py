@@ -156,7 +156,6 @@ class Refits:
         count = int(chosen.sum())
         return PreparedTable(
             encoded,
-            preprocessor.readable(table),
             self.treatment[chosen].astype(np.float64),
             self.outcome[chosen],
             np.ones(count, dtype=np.bool_),

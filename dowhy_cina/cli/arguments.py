@@ -106,7 +106,7 @@ def add_battery(parser: argparse._ActionsContainer) -> None:
         "--seed", type=whole(0), default=0, metavar="N", help="of the simulations (default: %(default)s)"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="threads, -1 for one per core (default: %(default)s)"
+        "--jobs", type=int, default=-1, metavar="N", help="threads, -1 for one per core (default: %(default)s)"
     )
 
 

@@ -68,7 +68,7 @@ def _card(header: dict[str, Any], size: int) -> Iterator[tuple[str, str]]:
         yield "trained on", f"{header['tables']:,} tables in {header.get('steps', 0):,} steps"
         yield "time", f"{hours:.2f} hours, {rate:.1f} tables a second"
     if "waiting_share" in header:
-        yield "waiting for data", f"{header['waiting_share']:.1%} of the time"
+        yield "waiting for data", f"{100 * header['waiting_share']:.1f} % of the time"
     if "families" in header:
         yield "collections", ", ".join(header["families"])
     if "min_rows" in recipe:
@@ -103,8 +103,9 @@ def _plan() -> list[str]:
     landmarks, limit = int(str(DEFAULTS["landmarks"])), int(DEFAULT_SHARE * free_memory(device))
     return [
         f"exact up to {landmarks} rows, {landmarks} landmarks beyond",
-        f"memory_limit: {format_memory(limit)} on {device} ({DEFAULT_SHARE:.0%} of what is free), {torch.float64}",
-        f"features kept in memory up to about {longest_kept(20, landmarks, limit)} rows x 20 columns, streamed beyond",
+        f"memory_limit: {format_memory(limit)} on {device} ({100 * DEFAULT_SHARE:.0f} % of what is free)",
+        f"{torch.float64}; features of up to about {longest_kept(20, landmarks, limit):,} rows of 20 columns are kept, "
+        "those of longer tables computed again in blocks",
     ]
 
 

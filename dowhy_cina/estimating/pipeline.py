@@ -36,7 +36,10 @@ from dowhy_cina.estimating.variance import (
 from dowhy_cina.estimating.weighting import Balancing, Weighting, arm_against_arm, balance_arms, uniform
 from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import TableBatch, ZeroShot
+from dowhy_cina.model.state import TableBatch, ZeroShot, one_table
+
+#: Steps that results are made of, beside the weights.
+RESULTS = ("effect", "contributions", "variance", "degrees_of_freedom", "worst_case")
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,14 @@ class Estimation:
         regressions = (self.state.outcomes[0].regression, self.state.outcomes[1].regression)
         reached = reached_by(self.table, self.state, self.contributions.arm_weights)
         return bias_parts(regressions, self.state.balance_kernel.diagonal, self.moments, self.effect, reached)
+
+    def of_one(self, place: int, table: TableBatch) -> Estimation:
+        """Estimation of one table of the batch, which is given by itself, with memory of its own; all is worked out."""
+        state, target = one_table((self.state, self.target), place)
+        own = Estimation(self.model, table, state, target, self.balancing, self.alone)
+        steps = {name: one_table(getattr(self, name), place) for name in RESULTS}
+        vars(own).update(steps, weighting=self.weighting.of_one(place))
+        return own
 
     @property
     def smaller_arm(self) -> Tables:

@@ -25,7 +25,7 @@ from dowhy_cina.mathematics.newton import ArmProblem
 from dowhy_cina.mathematics.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
 from dowhy_cina.mathematics.splitting import RELAXATION, Splitting, simplex_weights, target_program
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import TableBatch, ZeroShot
+from dowhy_cina.model.state import TableBatch, ZeroShot, one_table
 
 #: Relative duality gap of the exact solution.
 EXACT_GAP = 1e-6
@@ -94,6 +94,11 @@ class Weighting:
     def certificate(self) -> Certificate:
         """What is known of the weights."""
         return self.certify()
+
+    def of_one(self, place: int) -> Weighting:
+        """Weights of one table of the batch, and what is known of them, with memory of its own."""
+        certificate = one_table(self.certificate, place)
+        return dataclasses.replace(self, weights=one_table(self.weights, place), certify=lambda: certificate)
 
     @classmethod
     def given(cls, weights: Float[Tensor, "B N"]) -> Weighting:

@@ -25,7 +25,7 @@ from dowhy_cina.mathematics.ridge import (
     Gcv,
     GramStatistics,
     RidgeFit,
-    chosen_penalty,
+    best_penalty,
     fit_ridge,
     gram_statistics,
     inverse_share_left,
@@ -205,10 +205,9 @@ def _scores(
 
 
 def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GCV_FACTOR) -> Gcv:
-    """Penalty of the smallest of the :func:`clustered_scores`."""
+    """Penalty of the smallest of the :func:`clustered_scores`, see :func:`best_penalty`."""
     found = clustered_scores(statistics, factor)
-    total = statistics.rows.total.clamp_min(LEAST_UNEXPLAINED).cpu().numpy()[:, None]
-    return chosen_penalty(found.score, found.freedom, found.explained / total, statistics.rows.gram)
+    return best_penalty(found.score, found.freedom, found.explained, statistics.rows)
 
 
 def clustered_ridge(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.columns import RegressionFeatures
@@ -21,8 +21,6 @@ from dowhy_cina.mathematics.scaling import Array
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
 _GRID = np.array(PENALTY_GRID)
-#: Share of a score by which others may be larger and are the same.
-TIE = 1e-12
 #: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against overfitting.
 GCV_FACTOR = 1.4
 #: Share of the rows that the degrees of freedom, times that factor, have to leave of a candidate: a fit that
@@ -32,6 +30,11 @@ LEAST_LEFT = 0.1
 PRIOR_SQUARES = 0.5
 #: What a fit leaves of the response's squares is never taken for less.
 LEAST_UNEXPLAINED = 1e-12
+#: Penalty where features do not vary: rows that are all alike say nothing of a function of them, which may then vary as
+#: much as the noise.
+UNLEARNED = 1.0
+#: Features whose spread is no more than this share of their squares vary by rounding alone: not at all.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ class GramStatistics:
     gram: Float[Tensor, "B M M"]
     cross: Float[Tensor, "B M"]
     total: Float[Tensor, " B"]
+
+    @property
+    def varies(self) -> Bool[Tensor, " B"]:
+        """Whether the features vary over the rows by more than rounding does."""
+        spread = self.gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return spread > ROUNDING * self.count * self.mean_features.square().sum(-1)
 
     def of_constant(self, level: float) -> GramStatistics:
         """Statistics of the same rows with a response that is the same for all of them."""
@@ -136,12 +145,26 @@ def inverse_share_left(used: Array, of: Array | int) -> Array:
     return inverse
 
 
+def best_penalty(score: Array, freedom: Array, explained: Array, statistics: GramStatistics) -> Gcv:
+    """The one of :data:`PENALTY_GRID` with the smallest score; :data:`UNLEARNED` where features do not vary.
+
+    There all penalties that count fit the same, and rounding would choose among them. Scores, degrees of freedom and
+    explained squares are those of every penalty, of shape (B, S).
+    """
+    even, tables = PENALTY_GRID.index(UNLEARNED), np.arange(len(score))
+    told = statistics.varies.cpu().numpy() | np.isinf(score[:, even])
+    best = np.where(told, score.argmin(1), even)
+    share = explained[tables, best] / np.maximum(statistics.total.cpu().numpy(), LEAST_UNEXPLAINED)
+    parts = _GRID[best], freedom[tables, best], share
+    return Gcv(*(torch.from_numpy(part).to(statistics.gram) for part in parts))
+
+
 @torch.no_grad()
 def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV_FACTOR) -> Gcv:
     """Penalty of :data:`PENALTY_GRID` that minimises ``n RSS / (n - factor * df)^2``.
 
     ``df`` counts the intercept. Penalties that leave no more than :data:`LEAST_LEFT` of n do not count, unless none
-    leaves more: then it is the largest.
+    leaves more: then it is the largest. Where features do not vary it is :data:`UNLEARNED`.
 
     References
     ----------
@@ -150,21 +173,10 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
     sums = resolvent_sums(statistics.gram, statistics.cross, PENALTY_GRID)
     explained = sums.linear + _GRID * sums.square
     freedom = statistics.gram.shape[-1] - _GRID * sums.trace
-    count, total = (part.detach().cpu().numpy()[:, None] for part in (statistics.count, statistics.total))
+    count, total = (part.cpu().numpy()[:, None] for part in (statistics.count, statistics.total))
     rss = np.maximum(total - explained, LEAST_UNEXPLAINED)
     score = rss / count * np.square(inverse_share_left(factor * (1 + freedom), count))
-    return chosen_penalty(score, freedom, explained / np.maximum(total, LEAST_UNEXPLAINED), statistics.gram)
-
-
-def chosen_penalty(score: Array, freedom: Array, explained: Array, like: Tensor) -> Gcv:
-    """The penalty with the smallest score, of those that score the same the first, put where another tensor is.
-
-    Where the features of all rows are the same, all penalties score the same, and rounding would choose.
-    """
-    best = (score <= score.min(1, keepdims=True) * (1 + TIE)).argmax(1)
-    tables = np.arange(len(best))
-    parts = _GRID[best], freedom[tables, best], explained[tables, best]
-    return Gcv(*(torch.from_numpy(part).to(like) for part in parts))
+    return best_penalty(score, freedom, explained, statistics)
 
 
 @dataclass(frozen=True)
@@ -215,11 +227,12 @@ class RidgeFit:
 def ridge_coefficients(
     statistics: GramStatistics, penalty: Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
-    """Coefficients of the ridge regression, and the Cholesky factor of its normal equations."""
+    """Coefficients of the ridge regression, zero where features do not vary, and the factor of its normal equations."""
     size = statistics.gram.shape[-1]
     eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
     factor = lower_factor(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
-    return solve_by_factor(factor, statistics.cross), factor
+    cross = torch.where(statistics.varies[:, None], statistics.cross, 0)
+    return solve_by_factor(factor, cross), factor
 
 
 def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> RidgeFit:

@@ -12,10 +12,10 @@ Letters: B tables, N rows of a table, n rows of an arm, L columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dowhy_cina._caching import cached_property
@@ -31,8 +31,9 @@ from dowhy_cina.mathematics.ridge import (
 )
 from dowhy_cina.model.agreement import Agreement
 from dowhy_cina.model.links import LogLink, Powers
-from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegression, OutcomeRows, OutcomeSpace, combined
+from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegression, combined
 from dowhy_cina.model.sharing import ArmRegression, Borrowed, SharedRows
+from dowhy_cina.model.spaces import OutcomeRows, OutcomeSpace
 
 #: By how much predictions may leave the range of the arm's own, in such ranges: this times the ratio of the outcome's
 #: explained and unexplained variances. An arm whose outcome is explained may speak of rows beyond it.
@@ -192,13 +193,12 @@ def fit_own(
         data.predictions(by_kernel, (rows.kernel, own.kernel), outcome),
         data.predictions(by_columns, (rows.columns, own.columns), outcome),
     ]
-    log = _fit_logarithm(data, own.kernel, outcome, multiplier)
-    if log is not None:
-        found.append(log[1])
+    logarithms = _fit_logarithms(data, own, outcome, multiplier)
+    found.extend(predictions for _, predictions in logarithms)
     by_fit, left_out_ones = ([pair[place] for pair in found] for place in (0, 1))
     mean = by_kernel.intercept[:, None]
-    link = None if log is None else log[0].link
-    shares = member_shares(outcome, mean, left_out_ones, (arm, alike), link, data.cluster)
+    used = [log.link.used for log, _ in logarithms]
+    shares = member_shares(outcome, mean, left_out_ones, (arm, alike), used, data.cluster)
     if clusters is None:
         without = outcome - leave_one_out_residuals(outcome, mean, arm / by_kernel.count[:, None])
     else:
@@ -208,8 +208,8 @@ def fit_own(
         clean = torch.where(arm > 0, clean, fitted)
     bounds = allowed_range(ends_of(fitted, arm), unexplained_share(outcome, mean, outcome - clean, arm))
     members = Member(by_kernel, shares[0]), Member(by_columns, shares[1])
-    logarithm = None if log is None else LogMember(log[0].fit, log[0].link, shares[2], log[0].centre)
-    return OwnOutcome(data, OutcomeRegression(space, *members, logarithm, *bounds), fitted, clean)
+    logs = tuple(replace(log, share=share) for (log, _), share in zip(logarithms, shares[2:], strict=True))
+    return OwnOutcome(data, OutcomeRegression(space, *members, logs, *bounds), fitted, clean)
 
 
 @dataclass(frozen=True)
@@ -264,26 +264,42 @@ def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> Fitt
     return FittedOutcome(regression, rows, found.means, found.loo_residuals, found.prognosis)
 
 
-def _fit_logarithm(
-    data: _Arm, own: RowFeatures, outcome: Rows, multiplier: Tables
-) -> tuple[LogMember, tuple[Rows, Rows]] | None:
-    """Regression of the outcome's logarithm, of which all is kept, and its predictions; none where no table has one."""
+def _fit_logarithms(
+    data: _Arm, own: OutcomeRows, outcome: Rows, multiplier: Tables
+) -> list[tuple[LogMember, tuple[Rows, Rows]]]:
+    """Regressions of the outcome's logarithm, all of which is kept, and their predictions; none where no table has one.
+
+    The kernel follows what the logarithm leaves, and takes the one that is the least skewed. For the columns it has to
+    be the right one: theirs is that with which they predict outcomes best.
+    """
     arm, before = data.weights, Powers.of(outcome, data.weights)
     if not bool(LogLink.tried(before).any()):
-        return None
+        return []
     lower, upper = ends_of(outcome, arm)
     links = LogLink.candidates(before, (lower[:, 0], upper[:, 0]))
     link = LogLink.least_skewed(links, before, [Powers.of(one.forward(outcome, arm), arm) for one in links])
     if link is None:
-        return None
+        return []
+    by_columns = [_fit_logarithm(data, own, outcome, one, None) for one in links]
+    errors = [(arm * (outcome - clean).square()).sum(1) for _, (_, clean) in by_columns]
+    best = replace(LogLink.of_least(links, torch.stack(errors)), used=link.used)
+    return [_fit_logarithm(data, own, outcome, link, multiplier), _fit_logarithm(data, own, outcome, best, None)]
+
+
+def _fit_logarithm(
+    data: _Arm, own: OutcomeRows, outcome: Rows, link: LogLink, multiplier: Tables | None
+) -> tuple[LogMember, tuple[Rows, Rows]]:
+    """Regression of a logarithm in the columns, or in the kernel with a multiplier of its penalty, and predictions."""
+    arm, straight = data.weights, multiplier is None
+    features = (data.rows.columns, own.columns) if straight else (data.rows.kernel, own.kernel)
     response = link.forward(outcome, arm)
-    fit = data.fit(own, response, multiplier)
-    fitted, clean = data.predictions(fit, (data.rows.kernel, own), response)
+    fit = data.fit(features[1], response, torch.ones_like(link.shift) if multiplier is None else multiplier)
+    fitted, clean = data.predictions(fit, features, response)
     grown = arm * link.grown(clean)
     total = grown.sum(1)
     link = link.scaled(total / fit.count)
-    centre = own.mean(grown.gather(1, data.places)) / total[:, None]
-    return LogMember(fit, link, torch.ones_like(total), centre), (link.back(fitted), link.back(clean))
+    centre = features[1].mean(grown.gather(1, data.places)) / total[:, None]
+    return LogMember(fit, link, torch.ones_like(total), centre, straight), (link.back(fitted), link.back(clean))
 
 
 def leave_one_out(
@@ -306,17 +322,18 @@ def member_shares(
     mean: Float[Tensor, "B 1"],
     clean: list[Rows],
     weights: tuple[Rows, Rows],
-    link: LogLink | None,
+    used: list[Bool[Tensor, " B"]],
     cluster: Int[Tensor, "B N"] | None = None,
 ) -> list[Tables]:
     """Share of each member's departure from the arm's mean, given predictions of the arm's rows by the others.
 
-    ``weights`` are those of the arm's rows, and those with which they stand for the other arm's.
+    ``weights`` are those of the arm's rows, and those with which they stand for the other arm's; ``used`` says which
+    tables have each of the logarithms.
     """
     found, shares = clean[0], [torch.ones_like(mean[:, 0])]
     for place, other in enumerate(clean[1:]):
         share = borne_out(outcome - found, other - found, weights, cluster)
-        shares = with_share(shares, share if place == 0 or link is None else share * link.used)
+        shares = with_share(shares, share * used[place - 1] if place else share)
         found = found + shares[-1][:, None] * (other - found)
     trust = Agreement.of(outcome - mean, found - mean, weights[0], cluster).trust
     return [trust * share for share in shares]

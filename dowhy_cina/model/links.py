@@ -139,14 +139,17 @@ class LogLink:
     def least_skewed(cls, links: Sequence[LogLink], before: Powers, after: Sequence[Powers]) -> LogLink | None:
         """The link whose logarithms, of these power sums, are the least skewed; none where no table uses one."""
         left = torch.stack([powers.skewness.abs() for powers in after])
-        least, place = left.min(0)
-        chosen = {
-            name: torch.stack([getattr(link, name) for link in links]).gather(0, place[None])[0]
-            for name in vars(links[0])
-        }
-        link = cls(**chosen)
-        used = link.used & (least < KEPT_SKEWNESS * before.skewness.abs())
+        link = cls.of_least(links, left)
+        used = link.used & (left.amin(0) < KEPT_SKEWNESS * before.skewness.abs())
         return replace(link, used=used) if bool(used.any()) else None
+
+    @classmethod
+    def of_least(cls, links: Sequence[LogLink], criterion: Float[Tensor, "K B"]) -> LogLink:
+        """For every table the link whose criterion is the least."""
+        place = criterion.argmin(0, keepdim=True)
+        return cls(
+            **{name: torch.stack([vars(one)[name] for one in links]).gather(0, place)[0] for name in vars(links[0])}
+        )
 
     def forward(self, outcome: Float[Tensor, "B n"], arm: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
         """Logarithms of the arm's outcomes; zero for other rows."""

@@ -42,8 +42,9 @@ from dowhy_cina.mathematics.ridge import (
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
 from dowhy_cina.model.encoder import ColumnEncoder, column_features, table_features, table_totals
 from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, borrow, fit_own, likeness, with_borrowing
-from dowhy_cina.model.outcome import ARMS, OutcomeSpace, outcome_keys
+from dowhy_cina.model.outcome import ARMS
 from dowhy_cina.model.sharing import SharedRows
+from dowhy_cina.model.spaces import OutcomeSpace, outcome_keys
 from dowhy_cina.model.state import (
     ForeignRows,
     Part,
@@ -56,10 +57,6 @@ from dowhy_cina.model.state import (
     each_tensor,
 )
 from dowhy_cina.model.variance import ConditionalHead, VarianceHead
-
-#: Squared gradient below which a function is taken for constant: of an arm whose rows are all the same it is rounding,
-#: whose shares by column would be anything.
-LEAST_GRADIENT = 1e-18
 
 
 class CinaModel(nn.Module):
@@ -125,7 +122,7 @@ class CinaModel(nn.Module):
             return values.reshape(3, len(x), *values.shape[1:]).movedim(0, -1)
 
         gradients = kernel.mean_squared_gradients(keys, terms, by_table(coefficients))
-        shares = gradients / gradients.sum(1, keepdim=True).clamp_min(LEAST_GRADIENT)
+        shares = gradients / gradients.sum(1, keepdim=True).clamp_min(1e-30)
         return Pilot(shares, by_table(chosen.explained), 1 + by_table(chosen.degrees_of_freedom))
 
     def settings(self, table: TableBatch, pilot: Pilot, totals: Float[Tensor, "B 4"] | None = None) -> Settings:
@@ -322,9 +319,9 @@ def _own_halves(whole: OwnOutcome) -> tuple[OwnOutcome, OwnOutcome]:
     factors, halves = whole.regression.space.kernel.factor.chunk(2), []
     for factor, half in zip(factors, _halves(whole), strict=True):
         half.regression.space.kernel.set_factor(factor)
-        log = half.regression.logarithm
-        if log is not None and not bool(log.link.used.any()):
-            half = replace(half, regression=replace(half.regression, logarithm=None))
+        logarithms = half.regression.logarithms
+        if logarithms and not bool(logarithms[0].link.used.any()):
+            half = replace(half, regression=replace(half.regression, logarithms=()))
         halves.append(half)
     return halves[0], halves[1]
 

@@ -1,8 +1,8 @@
 """The outcome regression of an arm, as the few things that an estimate asks of it.
 
 Ridge regressions, its *members*, say what an arm's outcome is on the average: one in the kernel's features, one in the
-columns as they are, which alone goes on beyond the arm's rows, and, where outcomes are skewed, one of their logarithm
-in the kernel's features. A prediction is the arm's mean and a share of each member's departure from it, see
+columns as they are, which goes on beyond the arm's rows, and, where outcomes are skewed, one of their logarithm in
+each of both. A prediction is the arm's mean and a share of each member's departure from it, see
 :mod:`dowhy_cina.model.fitting`.
 
 Whatever a regression averages over a population is its *moment* of that population, shape (B, K): linear in the rows'
@@ -13,75 +13,23 @@ Letters: B tables, N rows of a table, n of any rows, D covariates, M landmarks, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Tables
-from dowhy_cina.mathematics.columns import ColumnFeatures, RegressionFeatures
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
+from dowhy_cina.mathematics.columns import RegressionFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.model.links import LogLink
+from dowhy_cina.model.spaces import OutcomeRows, OutcomeSpace
 
 Moment = Float[Tensor, "B K"]
 
 #: Arms, in the order of every pair.
 ARMS = ("control", "treated")
-
-
-@dataclass(frozen=True)
-class OutcomeSpace:
-    """Where a regression looks for likeness of rows: in their scaled covariates and propensity score.
-
-    Attributes
-    ----------
-    scales : Tensor, shape (B, D)
-        Factors of the covariates.
-    score_scale : Tensor, shape (B, 1)
-        Factor of the propensity score's coordinate.
-    kernel : LandmarkKernel
-    """
-
-    scales: Float[Tensor, "B D"]
-    score_scale: Float[Tensor, "B 1"]
-    kernel: LandmarkKernel
-
-    def keys(self, covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"]) -> Float[Tensor, "B n K"]:
-        """Keys of rows."""
-        return outcome_keys(covariates, coordinate, self.scales, self.score_scale)
-
-
-def outcome_keys(
-    covariates: Float[Tensor, "B n D"],
-    coordinate: Float[Tensor, "B n"],
-    scales: Float[Tensor, "B D"],
-    score_scale: Float[Tensor, "B 1"],
-) -> Float[Tensor, "B n K"]:
-    """Scaled covariates and propensity score of rows."""
-    return torch.cat([covariates * scales[:, None], (score_scale * coordinate)[..., None]], -1)
-
-
-@dataclass(frozen=True)
-class OutcomeRows:
-    """Rows as a regression sees them: in the features of its kernel and in columns."""
-
-    kernel: RowFeatures
-    columns: ColumnFeatures
-
-    def take(self, index: Int[Tensor, "B n"]) -> OutcomeRows:
-        """Some of the rows of each table."""
-        return OutcomeRows(self.kernel.take(index), self.columns.take(index))
-
-    def without_rows(self) -> OutcomeRows:
-        """None of the rows, with nothing of them alive."""
-        kernel = RowFeatures(self.kernel.kernel, self.kernel.keys[:, :0].clone(), None)
-        return OutcomeRows(kernel, ColumnFeatures(self.columns.values[:, :0].clone()))
-
-    def with_features(self) -> OutcomeRows:
-        """Compute the kernel's features, see :meth:`RowFeatures.with_features`."""
-        return replace(self, kernel=self.kernel.with_features())
 
 
 @dataclass(frozen=True)
@@ -101,39 +49,49 @@ class LogMember:
     fit : RidgeFit
     link : LogLink
     share : Tensor, shape (B,)
-    centre : Tensor, shape (B, M)
+    centre : Tensor, shape (B, M) or (B, L)
         Mean of the features in the arm, weighted by the exponentials of predictions, on which the link's factor rests.
+    straight : bool
+        Whether the features are the columns; otherwise they are the kernel's.
     """
 
     fit: RidgeFit
     link: LogLink
     share: Tables
     centre: Float[Tensor, "B M"]
+    straight: bool
+
+    def features(self, rows: OutcomeRows) -> RegressionFeatures:
+        """What the regression reads of rows."""
+        return rows.columns if self.straight else rows.kernel
+
+    def logarithms(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
+        """Predicted logarithms of rows."""
+        return self.fit.predict(self.features(rows))
 
 
 @dataclass(frozen=True)
 class Response:
     """How a prediction weighs the outcome of each row that it was fitted to.
 
-    That is ``level + kernel . phi(x) + linear . z(x) + g'(m(x)) (log_level + log . phi(x))``, the last part where there
-    is a logarithm g, and m(x) the mean outcome by it.
+    That is ``level + kernel . phi(x) + linear . z(x)`` and, for each logarithm g, ``g'(m(x)) (level + slope . f(x))``,
+    with m(x) the mean outcome by it and f(x) the features that it is regressed on.
 
     Attributes
     ----------
     level : Tensor, shape (B, 1)
     kernel, linear : Tensor, shape (B, M) and (B, L)
-    logarithm : tuple of LogMember and Tensor of shape (B, 1) and (B, M), optional
+    logarithms : sequence of tuples of LogMember and Tensor of shape (B, 1) and (B, M) or (B, L)
     """
 
     level: Float[Tensor, "B 1"]
     kernel: Float[Tensor, "B M"]
     linear: Float[Tensor, "B L"]
-    logarithm: tuple[LogMember, Float[Tensor, "B 1"], Float[Tensor, "B M"]] | None = None
+    logarithms: Sequence[tuple[LogMember, Float[Tensor, "B 1"], Float[Tensor, "B M"]]] = ()
 
     def scaled(self, factor: Float[Tensor, "B 1"]) -> Response:
         """The same times a factor."""
-        log = self.logarithm
-        scaled = None if log is None else (log[0], factor * log[1], factor * log[2])
+        scaled = [(log, factor * level, factor * slope) for log, level, slope in self.logarithms]
         return Response(factor * self.level, factor * self.kernel, factor * self.linear, scaled)
 
     def with_linear(self, level: Float[Tensor, "B 1"], slope: Float[Tensor, "B L"]) -> Response:
@@ -143,10 +101,9 @@ class Response:
     def of(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
         """Weights of the outcomes of rows of sampling weight one; those of the arm alone mean something."""
         total = self.level + rows.kernel.times(self.kernel) + rows.columns.times(self.linear)
-        if self.logarithm is None:
-            return total
-        log, level, slope = self.logarithm
-        return total + (level + rows.kernel.times(slope)) * log.link.forward_slope(log.fit.predict(rows.kernel))
+        for log, level, slope in self.logarithms:
+            total = total + (level + log.features(rows).times(slope)) * log.link.forward_slope(log.logarithms(rows))
+        return total
 
 
 @dataclass(frozen=True)
@@ -157,7 +114,7 @@ class OutcomeRegression:
     ----------
     space : OutcomeSpace
     kernel, linear : Member
-    logarithm : LogMember, optional
+    logarithms : tuple of LogMember
         None where no table of the batch has one.
     lower, upper : Tensor, shape (B, 1)
         Range of the predictions.
@@ -166,7 +123,7 @@ class OutcomeRegression:
     space: OutcomeSpace
     kernel: Member
     linear: Member
-    logarithm: LogMember | None
+    logarithms: tuple[LogMember, ...]
     lower: Float[Tensor, "B 1"]
     upper: Float[Tensor, "B 1"]
 
@@ -178,13 +135,11 @@ class OutcomeRegression:
     @property
     def trust(self) -> Tables:
         """Share of the members' departure from the arm's mean that predictions keep."""
-        linear = self.kernel.share + self.linear.share
-        return linear if self.logarithm is None else linear + self.logarithm.share
+        return sum(self.shares[1:], self.kernel.share)
 
     def rows(self, covariates: Float[Tensor, "B n D"], coordinate: Float[Tensor, "B n"]) -> OutcomeRows:
         """Rows that are not in the table, as the regression sees them."""
-        kernel = RowFeatures.build(self.space.kernel, self.space.keys(covariates, coordinate))
-        return OutcomeRows(kernel, ColumnFeatures(covariates))
+        return self.space.rows(covariates, coordinate)
 
     def clip(self, fitted: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
         """Predictions within the range."""
@@ -197,21 +152,20 @@ class OutcomeRegression:
     def parts(self, rows: OutcomeRows) -> list[Float[Tensor, "B n"]]:
         """What each member says of rows, in the outcome's unit."""
         parts = [self.kernel.fit.predict(rows.kernel), self.linear.fit.predict(rows.columns)]
-        return self.in_outcomes(parts if self.logarithm is None else [*parts, self.logarithm.fit.predict(rows.kernel)])
+        return self.in_outcomes([*parts, *(log.logarithms(rows) for log in self.logarithms)])
 
     def in_outcomes(self, parts: list[Float[Tensor, "B n"]]) -> list[Float[Tensor, "B n"]]:
         """What each member says, in the outcome's unit, given what their ridge regressions do."""
-        if self.logarithm is None:
-            return parts
-        return [*parts[:2], self.logarithm.link.back(parts[2])]
+        backs = zip(self.logarithms, parts[2:], strict=True)
+        return [*parts[:2], *(log.link.back(part) for log, part in backs)]
 
     def with_shares(self, shares: list[Tables]) -> OutcomeRegression:
         """The same members with other shares."""
         kernel, linear = (
             replace(one, share=share) for one, share in zip((self.kernel, self.linear), shares[:2], strict=True)
         )
-        log = None if self.logarithm is None else replace(self.logarithm, share=shares[2])
-        return replace(self, kernel=kernel, linear=linear, logarithm=log)
+        logs = tuple(replace(log, share=share) for log, share in zip(self.logarithms, shares[2:], strict=True))
+        return replace(self, kernel=kernel, linear=linear, logarithms=logs)
 
     def combined(self, parts: list[Float[Tensor, "B n"]]) -> Float[Tensor, "B n"]:
         """Predictions that the members' own stand for, before they are kept within the range."""
@@ -220,8 +174,7 @@ class OutcomeRegression:
     @property
     def shares(self) -> list[Tables]:
         """Share of each member."""
-        shares = [self.kernel.share, self.linear.share]
-        return shares if self.logarithm is None else [*shares, self.logarithm.share]
+        return [self.kernel.share, self.linear.share, *(log.share for log in self.logarithms)]
 
     @property
     def among_members(self) -> list[Tables]:
@@ -233,18 +186,21 @@ class OutcomeRegression:
     def moment(self, rows: OutcomeRows, weights: Float[Tensor, "B n"]) -> Moment:
         """Moment of a population of rows with these weights.
 
-        Mean features and columns and, with a logarithm, the mean slope of the way back and of the features times it.
+        Mean features and columns and, of each logarithm, the mean slope of the way back and of its features times it.
         """
         parts = [rows.kernel.mean(weights), rows.columns.mean(weights)]
-        if self.logarithm is not None:
-            tilted = weights * self.logarithm.link.slope(self.logarithm.fit.predict(rows.kernel))
-            parts += [tilted.sum(1, keepdim=True), rows.kernel.mean(tilted)]
+        for log in self.logarithms:
+            tilted = weights * log.link.slope(log.logarithms(rows))
+            parts += [tilted.sum(1, keepdim=True), log.features(rows).mean(tilted)]
         return torch.cat(parts, 1)
 
-    def rescaled(self, moment: Moment, factor: Tables) -> Moment:
-        """Moment with another factor of the logarithm's way back, which had been one."""
-        first, size = moment.shape[1] - 1, self.kernel.fit.centre.shape[1]
-        return torch.cat([moment[:, : first - size], factor[:, None] * moment[:, first - size :]], 1)
+    def rescaled(self, moment: Moment, factors: Sequence[Tables]) -> Moment:
+        """Moment with other factors of the logarithms' ways back, which had been one."""
+        parts = self._split(moment)
+        for place, factor in enumerate(factors):
+            for part in (2 + 2 * place, 3 + 2 * place):
+                parts[part] = factor[:, None] * parts[part]
+        return torch.cat(parts, 1)
 
     def columns_of(self, moment: Moment) -> Float[Tensor, "B L"]:
         """Mean columns of a moment's population."""
@@ -253,13 +209,17 @@ class OutcomeRegression:
     @property
     def moment_size(self) -> int:
         """Number K of a moment's entries."""
-        features, columns = self.kernel.fit.centre.shape[1], self.linear.fit.centre.shape[1]
-        return features + columns + (0 if self.logarithm is None else 1 + features)
+        return sum(self._sizes)
+
+    @property
+    def _sizes(self) -> list[int]:
+        """Numbers of features, of columns and, for each logarithm, one and that of its features."""
+        logarithms = [size for log in self.logarithms for size in (1, log.fit.centre.shape[1])]
+        return [self.kernel.fit.centre.shape[1], self.linear.fit.centre.shape[1], *logarithms]
 
     def _split(self, moment: Moment) -> list[Tensor]:
-        """Mean features, mean columns and, with a logarithm, the mean slope and the mean of the features times it."""
-        sizes = [self.kernel.fit.centre.shape[1], self.linear.fit.centre.shape[1]]
-        return list(torch.split(moment, [*sizes, 1, sizes[0]] if self.logarithm is not None else sizes, 1))
+        """Mean features and columns and, of each logarithm, the mean slope and the mean of its features times it."""
+        return list(torch.split(moment, self._sizes, 1))
 
     def mean(self, moment: Moment) -> Tables:
         """Mean outcome of a population whose weights sum to one, were no prediction clipped."""
@@ -273,10 +233,9 @@ class OutcomeRegression:
             ((part - member.fit.centre) * member.fit.coefficients).sum(1)
             for member, part in zip((self.kernel, self.linear), parts[:2], strict=True)
         ]
-        if self.logarithm is None:
-            return found
-        link = self.logarithm.link
-        return [*found, parts[2][:, 0] - link.sign * link.shift - self.intercept[:, 0]]
+        for log, slope in zip(self.logarithms, parts[2::2], strict=True):
+            found.append(slope[:, 0] - log.link.sign * log.link.shift - self.intercept[:, 0])
+        return found
 
     def response(self, direction: Moment, left: Tables) -> Response:
         """How a mean outcome, or a difference of some, weighs the arm's outcomes.
@@ -300,29 +259,35 @@ class OutcomeRegression:
             slope = member.share[:, None] * member.fit.solve(part - rest * member.fit.centre)
             level = level - (member.fit.centre * slope).sum(1, keepdim=True)
             slopes.append(slope)
-        if self.logarithm is None:
-            return Response(level, slopes[0], slopes[1])
-        log, slope_sum, tilted = self.logarithm, parts[2], parts[3]
-        kept = log.share[:, None]
-        # Of the outcomes' mean, on which the factor rests, and no longer of the arm's own.
-        of_mean = slope_sum * (log.link.sign / log.link.level)[:, None] - rest
-        level = level + kept * of_mean / self.kernel.fit.count[:, None]
-        slope = kept * log.fit.solve(tilted - slope_sum * log.centre)
-        return Response(level, slopes[0], slopes[1], (log, -(log.fit.centre * slope).sum(1, keepdim=True), slope))
+        logarithms = []
+        for log, slope_sum, tilted in zip(self.logarithms, parts[2::2], parts[3::2], strict=True):
+            kept = log.share[:, None]
+            # Of the outcomes' mean, on which the factor rests, and no longer of the arm's own.
+            of_mean = slope_sum * (log.link.sign / log.link.level)[:, None] - rest
+            level = level + kept * of_mean / self.kernel.fit.count[:, None]
+            slope = kept * log.fit.solve(tilted - slope_sum * log.centre)
+            logarithms.append((log, -(log.fit.centre * slope).sum(1, keepdim=True), slope))
+        return Response(level, slopes[0], slopes[1], logarithms)
 
     def missed(self, target: Moment, reached: Moment) -> Tables:
         """Variance of the regression function's difference between a target and what weights of outcomes reach.
 
         That is their squared imbalance times the function's variance under a ridge's Gaussian process, averaged over
-        the members by their shares; what a logarithm misses is taken for what the kernel does.
+        the members by their shares; what a logarithm misses is taken for what the member of the same features does.
         """
         apart = self._split(target - reached)
         kernel, linear = (
             member.fit.signal_variance * part.square().sum(1)
             for member, part in zip((self.kernel, self.linear), apart[:2], strict=True)
         )
-        straight = self.among_members[1]
+        straight = self._straight
         return (1 - straight) * kernel + straight * linear
+
+    @property
+    def _straight(self) -> Tables:
+        """Share of the members that are linear in the columns, by themselves or before the way back."""
+        shares = self.among_members
+        return sum((share for log, share in zip(self.logarithms, shares[2:], strict=True) if log.straight), shares[1])
 
     def posterior_parts(self, rows: OutcomeRows) -> tuple[Float[Tensor, "B n"], Float[Tensor, "B n"]]:
         """Variance of the regression function at rows, averaged over the members by their shares, in two parts.
@@ -339,17 +304,17 @@ class OutcomeRegression:
         unseen, seen = posterior_parts(self.kernel.fit, rows.kernel, self.space.kernel.diagonal)
         straight = posterior_parts(self.linear.fit, rows.columns)[1]
         unseen, seen = unseen * shares[0][:, None], seen * shares[0][:, None] + straight * shares[1][:, None]
-        if self.logarithm is not None:
-            log = self.logarithm
-            parts = posterior_parts(log.fit, rows.kernel, self.space.kernel.diagonal)
-            squared = shares[2][:, None] * log.link.slope(log.fit.predict(rows.kernel)).square()
+        for log, share in zip(self.logarithms, shares[2:], strict=True):
+            diagonal = None if log.straight else self.space.kernel.diagonal
+            parts = posterior_parts(log.fit, log.features(rows), diagonal)
+            squared = share[:, None] * log.link.slope(log.logarithms(rows)).square()
             unseen, seen = unseen + squared * parts[0], seen + squared * parts[1]
         return unseen, seen
 
     @property
     def fitted_variance(self) -> Tables:
-        """Variance of the fitted values over the arm, averaged over the members; a logarithm's is the kernel's."""
-        straight = self.among_members[1]
+        """Variance of the fitted values over the arm, averaged over the members; logarithms as in :meth:`missed`."""
+        straight = self._straight
         return (1 - straight) * self.kernel.fit.fitted_variance + straight * self.linear.fit.fitted_variance
 
     def untrimmed(self, parts: list[Float[Tensor, "B n"]]) -> Float[Tensor, "B n"]:

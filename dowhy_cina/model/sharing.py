@@ -20,7 +20,8 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit
-from dowhy_cina.model.outcome import Moment, OutcomeRegression, OutcomeRows, Response, posterior_parts
+from dowhy_cina.model.outcome import Moment, OutcomeRegression, Response, posterior_parts
+from dowhy_cina.model.spaces import OutcomeRows
 from dowhy_cina.model.variance import RowError
 
 

@@ -5,6 +5,7 @@ Letters: B tables, n rows, K parts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,7 +40,9 @@ class VarianceHead(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.log_sampling = nn.Parameter(torch.zeros(()), requires_grad=False)
-        self.log_weights = nn.Parameter(torch.tensor(START_WEIGHTS).log(), requires_grad=False)
+        # Logarithms by torch, on a device without storage, would import its compiler: a second, and 800 modules.
+        weights = torch.tensor([math.log(weight) for weight in START_WEIGHTS])
+        self.log_weights = nn.Parameter(weights, requires_grad=False)
         self.growth = nn.Parameter(torch.tensor(START_GROWTH), requires_grad=False)
         self.columns = nn.Parameter(torch.tensor(START_COLUMNS), requires_grad=False)
 

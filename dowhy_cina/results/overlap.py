@@ -153,7 +153,7 @@ def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     uneven = size <= (arm.clusters or arm.rows) / 2 * (1 + _TIE)
     grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
     kind = "clusters" if arm.clusters else "rows"
-    text = f"the weights of the {arm.rows} {name} rows{arm.held} are worth {size:.3g} equally weighted {kind}"
+    text = f"the weights of the {arm.rows:,} {name} rows{arm.held} are worth {size:.3g} equally weighted {kind}"
     if _exceeds(largest, "weight"):
         text += f", the heaviest carries {100 * largest:.0f} %"
     if uneven and _at_bound(arm):

@@ -46,14 +46,14 @@ class Sensitivity:
     def in_short(self) -> str:
         """Both figures on a line, those for the interval in brackets."""
         texts = []
-        share, ratio = "explains {} of the rest of treatment and outcome", "has risk ratios of {}"
-        for text, form, own, of_interval in (
-            (share, "{:.1%}", self.robustness_value, self.robustness_value_interval),
-            (ratio, "{:.2f}", self.e_value, self.e_value_interval),
+        share, ratio = "explains {} of what the covariates leave of treatment and outcome", "has risk ratios of {}"
+        for text, form, scale, own, of_interval in (
+            (share, "{:.1f} %", 100, self.robustness_value, self.robustness_value_interval),
+            (ratio, "{:.2f}", 1, self.e_value, self.e_value_interval),
         ):
-            interval = "" if of_interval is None else f" (interval: {form.format(of_interval)})"
-            texts.append(text.format(form.format(own)) + interval)
-        return f"a hidden confounder that {' or '.join(texts)}"
+            interval = "" if of_interval is None else f" ({form.format(scale * of_interval)} for the interval)"
+            texts.append(text.format(form.format(scale * own)) + interval)
+        return f"a hidden confounder that {', or '.join(texts)}"
 
     def __str__(self) -> str:
         text = (

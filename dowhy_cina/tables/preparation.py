@@ -127,8 +127,6 @@ class PreparedTable:
     ----------
     encoded : ndarray, shape (N, D)
         Standardised covariates of the rows that are compared.
-    readable : DataFrame
-        The same rows' covariates in their own units, for tables of balance.
     treatment, outcome : ndarray, shape (N,)
         0 or 1, and the outcome in its own unit.
     keep : ndarray of bool
@@ -142,7 +140,6 @@ class PreparedTable:
     """
 
     encoded: Array
-    readable: pd.DataFrame
     treatment: Array
     outcome: Array
     keep: npt.NDArray[np.bool_]
@@ -151,6 +148,12 @@ class PreparedTable:
     sample_weight: Array | None = None
     cluster: npt.NDArray[np.int64] | None = None
     given: tuple[Any, Any] = (None, None)
+
+    @cached_property
+    def readable(self) -> pd.DataFrame:
+        """The compared rows' covariates in their own units, for tables of balance; refits have none."""
+        covariates = self.given[0]
+        return self.preprocessor.readable(covariates if self.keep.all() else covariates[self.keep])
 
     @cached_property
     def rows(self) -> CanonicalTable:

@@ -18,8 +18,8 @@ from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import CinaError
 from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.kernels import HEAD_SCALES, RowFeatures
-from dowhy_cina.model.outcome import OutcomeRows
 from dowhy_cina.model.sharing import ArmRegression, SharedRows
+from dowhy_cina.model.spaces import OutcomeRows
 from dowhy_cina.model.state import errors_at
 from dowhy_cina.model.variance import ConditionalHead
 
@@ -80,7 +80,7 @@ def test_scikit_learns_gaussian_process(analysis):
         model, own = fitted.regression.own, foreign.outcome_rows[arm].own
         mean, sd = process(analysis, arm, "kernel").predict(own.kernel.keys[0].numpy(), return_std=True)
         line, line_sd = process(analysis, arm, "linear").predict(encoded[0].numpy(), return_std=True)
-        assert model.logarithm is None
+        assert not model.logarithms
         level, shares = float(model.intercept), [float(share) for share in model.shares]
         straight.append(shares[1] / sum(shares))
         variances.append((1 - straight[arm]) * sd**2 + straight[arm] * line_sd**2)

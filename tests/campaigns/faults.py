@@ -1,4 +1,4 @@
-"""Kills, full disks, read-only folders, damaged files, impossible commands: ``make faults`` prints what went wrong.
+"""Kills, full disks, read-only folders, damaged files, impossible commands, forks: ``make faults`` counts what breaks.
 
 Everything is drawn from ``--seed``. The exit code is 1 unless every count of failures is zero. POSIX only.
 """
@@ -334,6 +334,22 @@ def commands(folder, rng, number):
     return [count]
 
 
+def forks(folder, rng, number):
+    """Children of a process one of whose threads estimates: they wait for nothing that this thread held."""
+    count, script = (
+        Count("forks beside a busy thread that hang or find another effect"),
+        Path(__file__).with_name("forks.py"),
+    )
+    run = subprocess.run(
+        [sys.executable, script, str(number)], capture_output=True, text=True, timeout=RUN_LIMIT, check=False
+    )
+    said = run.stdout.split()
+    for place in range(number):
+        ending = said[place] if place < len(said) else f"nothing: {run.stderr[-300:]}"
+        count.add(None if ending == "same" else f"fork {place} said {ending}")
+    return [count]
+
+
 #: Parts of the campaign: how many a whole one tries, and a quick one.
 PARTS = {
     read_files: ((1000, 3000), (40, 60)),
@@ -341,6 +357,7 @@ PARTS = {
     full_disks: ((12,), (2,)),
     read_only: ((9,), (2,)),
     commands: ((160,), (8,)),
+    forks: ((20,), (20,)),
 }
 
 

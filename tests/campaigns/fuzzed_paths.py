@@ -197,6 +197,8 @@ def assert_close(one: Any, other: Any) -> None:
     """Two ways to the same answer."""
     unit = one.standard_error or one.outcome_scale
     assert abs(one.value - other.value) <= TOLERANCE * unit, f"{one.value} and {other.value}, in units of {unit}"
+    apart = abs((one.standard_error or 0) - (other.standard_error or 0))
+    assert apart <= TOLERANCE * unit, f"standard errors {one.standard_error} and {other.standard_error}"
 
 
 def dask(case: Case, frame: pd.DataFrame, options: dict[str, Any]) -> None:

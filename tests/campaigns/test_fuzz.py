@@ -9,11 +9,6 @@ from tests.campaigns import fuzz, fuzzed_paths
 from tests.campaigns.fuzzed_tables import Case, Column
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _imports():
-    fuzz.warm_up()
-
-
 @pytest.mark.parametrize("path", fuzzed_paths.PATHS)
 def test_a_few_tables(path):
     campaign = fuzz.Campaign(2, seconds=60, size=8)

@@ -311,7 +311,7 @@ def test_info_says_how_long_training_took(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"trained on +27,000 tables in 1,500 steps\n", printed)
     assert re.search(r"time +2\.50 hours, 3\.0 tables a second\n", printed)
-    assert re.search(r"waiting for data +12\.5% of the time\n", printed)
+    assert re.search(r"waiting for data +12\.5 % of the time\n", printed)
 
 
 def test_pretrain_hands_its_arguments_on(monkeypatch, tmp_path):

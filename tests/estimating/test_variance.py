@@ -174,7 +174,7 @@ def test_imbalance_of_the_outcome_weights_by_grams(case):
                 (fitted.regression.own, fitted.rows.own, own[b]),
                 (state.outcomes[1 - arm].regression.own, fitted.rows.other, everywhere[b]),
             ):
-                assert one.logarithm is None
+                assert not one.logarithms
                 phi = rows.kernel.kernel.features(rows.kernel.keys)[b].numpy()
                 straight = float(one.linear.share[b] / (one.kernel.share[b] + one.linear.share[b]))
                 lines.append(straight)

@@ -26,6 +26,7 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, places_o
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
     PENALTY_GRID,
+    UNLEARNED,
     cross_validated_ridge,
     fit_ridge,
     generalised_cross_validation,
@@ -260,3 +261,13 @@ class TestClusters:
         rows = torch.tensor([[1.0, 2.0, 4.0]])
         assert sums_by_cluster(rows, None) is rows
         assert sums_by_cluster(rows, torch.tensor([[1, 0, 1]])).tolist() == [[2.0, 5.0]]
+
+
+def test_of_rows_that_are_all_alike_nothing_is_learned():
+    labels = np.arange(20) // 4
+    _, y, rng = draw(labels)
+    features = features_of(1 + 1e-15 * rng.random((20, 3)))
+    clusters = Clusters.of(tensor(labels))
+    fit = clustered_ridge(features, tensor(y), share_of(clusters, 20), torch.ones(1, dtype=torch.float64), clusters)
+    assert float(fit.penalty) == UNLEARNED
+    assert (fit.coefficients == 0).all()

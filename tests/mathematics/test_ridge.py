@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from dowhy_cina.mathematics import kernels
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
+from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, places_of
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
     LEAST_LEFT,
     PENALTY_GRID,
-    GramStatistics,
+    UNLEARNED,
     cross_validated_ridge,
     fit_ridge,
     generalised_cross_validation,
@@ -215,13 +215,25 @@ def test_no_penalty_is_a_candidate_that_leaves_too_little():
     assert (none.penalty == PENALTY_GRID[-1]).all()
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_features_that_do_not_vary_leave_the_choice_to_the_first_penalty(seed):
-    """Whatever rounding leaves of their second moments."""
-    rows = 1e-10 * torch.randn(1, 90, 60, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    one = torch.ones(1, dtype=torch.float64)
-    noise = GramStatistics(67 * one, rows[:, 0], 0 * one, rows.mT @ rows, 1e-9 * rows[:, 1], 27 * one)
-    assert float(generalised_cross_validation(noise).penalty) == PENALTY_GRID[0]
+@pytest.mark.parametrize("seed", range(5))
+def test_of_features_that_vary_by_rounding_alone_nothing_is_learned(case, seed):
+    """Whatever rounding leaves: an arm of equal rows has no digit to choose a penalty by."""
+    rng = np.random.default_rng(seed)
+    kernel, keys = case[2].kernel, case[2].keys[:, :1] * (1 + 1e-15 * torch.from_numpy(rng.random((2, N, 1))))
+    features = RowFeatures.build(kernel, keys)
+    response = torch.from_numpy(rng.normal(size=(2, N)))
+    statistics = gram_statistics(features, response, ONES)
+    assert not statistics.varies.any()
+    assert (generalised_cross_validation(statistics).penalty == UNLEARNED).all()
+    fit = cross_validated_ridge(features, response, ONES, ONES[:, 0])
+    assert (fit.coefficients == 0).all()
+    torch.testing.assert_close(fit.predict(features), response.mean(1, keepdim=True).expand(2, N))
+    assert gram_statistics(case[2], response, ONES).varies.all()
+    # A single row leaves no candidate.
+    one = generalised_cross_validation(
+        gram_statistics(features.take(places_of(ONES[:, :1])), response[:, :1], ONES[:, :1])
+    )
+    assert (one.penalty == PENALTY_GRID[-1]).all()
 
 
 def test_noise_asks_for_a_larger_penalty_than_signal(case):

@@ -297,7 +297,7 @@ def test_own_rows_as_foreign_rows_are_plain_predictions(model):
         )
         linear = Ridge(float(regression.linear.fit.penalty)).fit(table.covariates[0].numpy()[inside], y)
         parts = [by_kernel, linear.predict(table.covariates[0].numpy())]
-        assert regression.logarithm is None
+        assert not regression.logarithms
         expected = y.mean() + sum(
             float(share) * (part - y.mean()) for share, part in zip(regression.shares, parts, strict=True)
         )

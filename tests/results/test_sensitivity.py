@@ -136,9 +136,10 @@ def test_extremes_have_no_nan(t_value):
 
 def test_in_short():
     assert sensitivity(2.0, 0.5, (1.02, 2.98), 4.0, rows=500, columns=8).in_short() == (
-        "a hidden confounder that explains 16.5% of the rest of treatment and outcome (interval: 8.8%) "
-        "or has risk ratios of 2.53 (interval: 1.84)"
+        "a hidden confounder that explains 16.5 % of what the covariates leave of treatment and outcome "
+        "(8.8 % for the interval), or has risk ratios of 2.53 (1.84 for the interval)"
     )
     assert sensitivity(2.0, 0.5, None, 4.0, 500, 8).in_short() == (
-        "a hidden confounder that explains 16.5% of the rest of treatment and outcome or has risk ratios of 2.53"
+        "a hidden confounder that explains 16.5 % of what the covariates leave of treatment and outcome, "
+        "or has risk ratios of 2.53"
     )

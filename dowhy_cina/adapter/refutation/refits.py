@@ -92,18 +92,18 @@ def run(setting: RefitSetting, work: Sequence[Batch], entropy: int, n_jobs: int)
     def one(batch: Batch) -> Outcome:
         return _run_batch(setting, batch, entropy)
 
-    yield from map(one, work) if n_jobs == 1 else _on_threads(one, work, n_jobs)
+    with one_thread_each():
+        yield from map(one, work) if n_jobs == 1 else _on_threads(one, work, n_jobs)
 
 
 def _on_threads(one: Callable[[Batch], Outcome], work: Sequence[Batch], n_jobs: int) -> Generator[Outcome, None, None]:
     pool = ThreadPoolExecutor(n_jobs, "dowhy-cina-refute", stay_inside)
-    with one_thread_each():
-        try:
-            futures: list[Future[Outcome]] = [pool.submit(one, batch) for batch in work]
-            for future in as_completed(futures):
-                yield future.result()
-        finally:  # also when interrupted: the batches in flight end by themselves, nobody waits for them
-            pool.shutdown(wait=False, cancel_futures=True)
+    try:
+        futures: list[Future[Outcome]] = [pool.submit(one, batch) for batch in work]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:  # also when interrupted: the batches in flight end by themselves, nobody waits for them
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _run_batch(setting: RefitSetting, batch: Batch, entropy: int) -> Outcome:

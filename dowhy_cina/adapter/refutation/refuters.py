@@ -134,8 +134,8 @@ REFUTERS = (
         # The network's settings answer to the number of rows.
         _plan_of(draws.data_subset, held=False, landmarks=REDRAWN_LANDMARKS),
         has_effect=True,
-        passes=f"{draws.SUBSET_FRACTION:.0%} of the rows, drawn at random, give about the same effect",
-        fails=f"{draws.SUBSET_FRACTION:.0%} of the rows, drawn at random, give another effect: a few rows decide it",
+        passes=f"{100 * draws.SUBSET_FRACTION:.0f} % of the rows, drawn at random, give about the same effect",
+        fails=f"{100 * draws.SUBSET_FRACTION:.0f} % of the rows, drawn at random, give another: a few rows decide it",
     ),
     Refuter(
         "bootstrap_refuter",

@@ -118,7 +118,7 @@ def _verdict(refuter: Refuter, passes: bool, moved: bool, distinguishable: bool)
     if not distinguishable and refuter.uninformative and (passes or refuter.is_range):
         return "uninformative", refuter.uninformative
     if passes and moved:
-        far = f"by more than {LARGEST_MOVE:.0%} of the estimate"
+        far = f"by more than {100 * LARGEST_MOVE:.0f} % of the estimate"
         if distinguishable:
             return "fail", f"{refuter.fails} ({far}, within the spread of the refits)"
         return "uninformative", f"the effect moves {far}, which cannot be told from zero"

@@ -5,7 +5,7 @@ Letters: n rows of a partition, D encoded columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.errors import InputError
-from dowhy_cina.mathematics.scaling import unit_of
+from dowhy_cina.mathematics.scaling import CONSTANT_TOLERANCE, unit_of
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
 from dowhy_cina.tables.canonical import turns_of
 from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
@@ -24,8 +24,6 @@ Array = npt.NDArray[np.float64]
 
 #: Rows that imputed values and the order of the columns are learned from; a table no longer than this is learned whole.
 SAMPLE_ROWS = 100_000
-#: Spread of an outcome, as a share of its size, that rounding alone explains.
-_ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class Coding:
     preprocessor : Preprocessor
     unit : float
         Power of two that brings the outcome's size to about one.
-    centre, scale : float
-        Mean and standard deviation of the outcome, in this unit.
+    centre, mean, scale : float
+        A median of the outcome, its mean less this, which costs no digits, and its standard deviation, in this unit.
     outcome_range : float
         Largest outcome less the smallest, in this unit.
     """
@@ -66,6 +64,7 @@ class Coding:
     preprocessor: Preprocessor
     unit: float = 1.0
     centre: float = 0.0
+    mean: float = 0.0
     scale: float = 1.0
     outcome_range: float = 0.0
 
@@ -75,8 +74,8 @@ class Coding:
         return self.scale / self.unit
 
     def outcomes(self, rows: pd.DataFrame) -> Array:
-        """Checked outcomes of some rows, about the centre, in the outcome's power of two."""
-        return check_outcome(rows[self.roles.outcome], len(rows)) * self.unit - self.centre
+        """Checked outcomes of some rows, about their mean, in the outcome's power of two."""
+        return check_outcome(rows[self.roles.outcome], len(rows)) * self.unit - self.centre - self.mean
 
 
 def check_partition(part: pd.DataFrame, roles: Roles) -> pd.DataFrame:
@@ -186,7 +185,6 @@ def moments(part: pd.DataFrame, coding: Coding) -> Sums:
         "columns": Spread.of(torch.from_numpy(columns)),
         "range": Extremes(outcome.amin(), outcome.amax()),
         "outcome": Spread.of(outcome[:, None]),
-        "size": Spread.of((outcome + coding.centre).abs()[:, None]),
     }
 
 
@@ -199,7 +197,8 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     rows, treated, control = find_arms(partitions, roles, *values)
     coding = Coding(roles, treated, control, Preprocessor())
     found = partitions.run(sample, ["part"], coding=coding, share=SAMPLE_ROWS / rows)
-    frames, unit = found["sample"], float(unit_of(float(found["size"].upper)))
+    frames, size = found["sample"], float(found["size"].upper)
+    unit = float(unit_of(size))
     table = choose_rows(pd.concat([frame for frame in frames if len(frame)] or frames), roles, SAMPLE_ROWS / rows)
     preprocessor = Preprocessor()
     encoded = preprocessor.fit_transform(table[roles.covariates])
@@ -210,11 +209,11 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     found = partitions.run(moments, ["part"], coding=coding)
     if rows > SAMPLE_ROWS:
         preprocessor = preprocessor.rescaled(found["columns"].mean.numpy(), found["columns"].sd.numpy())
-    scale = float(found["outcome"].sd)
-    constant = scale <= _ROUNDING * float(found["size"].mean)
-    centre = coding.centre + float(found["outcome"].mean)
-    outcome_range = 0.0 if constant else float(found["range"].upper - found["range"].lower)
-    return Coding(roles, treated, control, preprocessor, unit, centre, 1.0 if constant else scale, outcome_range)
+    mean, scale = float(found["outcome"].mean), float(found["outcome"].sd)
+    outcome_range = float(found["range"].upper - found["range"].lower)
+    if outcome_range <= CONSTANT_TOLERANCE * size * unit:
+        scale, outcome_range = 1.0, 0.0
+    return replace(coding, preprocessor=preprocessor, mean=mean, scale=scale, outcome_range=outcome_range)
 
 
 @dataclass(frozen=True)

@@ -120,10 +120,11 @@ def forward(
     mark_propensity = scores_of(marks, **scored)[0]
     coordinate = scores.coordinate(mark_propensity)
     spaces = [model.outcome_space(marks.covariates, coordinate, settings, arm) for arm in (0, 1)]
-    links = [
+    least = [
         LogLink.least_skewed(own, powers[arm], [shape[f"logs{arm}{place}"] for place in range(len(own))])
         for arm, own in enumerate((control, treated))
     ]
+    links = [None if link is None else (link, own) for link, own in zip(least, (control, treated), strict=True)]
     fitted = Fitted(model, settings, scores, (spaces[0], spaces[1]), (links[0], links[1]))
     fitted, found, raw = fit_outcomes(partitions, fitted, (marks, mark_propensity))
     mark_own = combinations(marks, raw, fitted)[0]

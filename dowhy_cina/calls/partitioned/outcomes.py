@@ -20,20 +20,15 @@ from dowhy_cina.model.agreement import Agreement
 from dowhy_cina.model.fitting import allowed_range, ends_of, leave_one_out, likeness, with_share
 from dowhy_cina.model.links import LogLink
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.outcome import (
-    LogMember,
-    Member,
-    OutcomeRegression,
-    OutcomeRows,
-    OutcomeSpace,
-    combined,
-)
+from dowhy_cina.model.outcome import LogMember, Member, OutcomeRegression, combined
 from dowhy_cina.model.sharing import ArmRegression
+from dowhy_cina.model.spaces import OutcomeRows, OutcomeSpace
 from dowhy_cina.model.state import ScoreModel, ScorePair, Settings
 
 Rows = Float[Tensor, "1 n"]
 #: Shares of the members of both regressions, as far as they are known.
 Shares = tuple[list[Tensor], ...]
+Links = tuple[LogLink, list[LogLink]]
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,8 @@ class Fitted:
         As in :class:`dowhy_cina.model.state.ZeroShot`, once they are fitted.
     spaces : tuple of OutcomeSpace
         Of the outcome regressions that are still to be fitted.
-    links : tuple of LogLink or None
-        Of their logarithms.
+    links : tuple
+        Of the logarithms of each arm that has some: the kernel's, and those among which the columns choose.
     regressions : tuple of OutcomeRegression
         By the arms' own rows.
     arms : tuple of ArmRegression
@@ -61,7 +56,7 @@ class Fitted:
     settings: Settings
     scores: ScoreModel
     spaces: tuple[OutcomeSpace, OutcomeSpace]
-    links: tuple[LogLink | None, LogLink | None]
+    links: tuple[Links | None, Links | None]
     regressions: tuple[OutcomeRegression, ...] = ()
     arms: tuple[ArmRegression, ...] = ()
     pair: ScorePair | None = None
@@ -169,10 +164,15 @@ def chance(propensity: Rows, arm: int) -> Rows:
     return bounded if arm else 1 - bounded
 
 
+def tried(links: Links | None) -> list[tuple[LogLink, bool]]:
+    """Logarithms of an arm that are regressed on, and whether it is on the columns."""
+    return [] if links is None else [(links[0], False), *((link, True) for link in links[1])]
+
+
 def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
     """Statistics of both arms' regressions by kernel, columns and logarithm; none of an arm that has no row here."""
     sums: Sums = {}
-    for arm, link in enumerate(fitted.links):
+    for arm, links in enumerate(fitted.links):
         own = places_of(arm_rows(part, arm))
         if not own.shape[1]:
             continue
@@ -180,8 +180,30 @@ def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
         ones = torch.ones_like(outcome)
         sums[f"kernel{arm}"] = gram_statistics(rows.kernel, outcome, ones)
         sums[f"linear{arm}"] = gram_statistics(rows.columns, outcome, ones)
-        if link is not None:
-            sums[f"log{arm}"] = gram_statistics(rows.kernel, link.forward(outcome, ones), ones)
+        for place, (link, straight) in enumerate(tried(links)):
+            features = rows.columns if straight else rows.kernel
+            sums[f"log{arm}{place}"] = gram_statistics(features, link.forward(outcome, ones), ones)
+    return sums
+
+
+def log_errors(part: EncodedPart, regressions: tuple[OutcomeRegression, ...]) -> Sums:
+    """How well each logarithm in the columns predicts its arm's outcomes by the other rows.
+
+    With the outcomes m above the logarithm's zero and the exponentials e of predictions, the sums of m, e, m^2, m e and
+    e^2, from which the squared error follows whatever the factor of the way back.
+    """
+    sums: Sums = {}
+    for arm, regression in enumerate(regressions):
+        weights, columns = arm_rows(part, arm), ColumnFeatures(part.covariates)
+        places = places_of(weights)
+        for place, log in enumerate(regression.logarithms):
+            if not log.straight or not places.shape[1]:
+                continue
+            response = log.link.forward(part.outcome, weights)
+            clean = leave_one_out(log.fit, columns, columns.take(places), places, response, weights)[1]
+            above, grown = weights * response.exp(), weights * log.link.grown(clean)
+            parts = [above, grown, above.square(), above * grown, grown.square()]
+            sums[f"errors{arm}{place}"] = torch.stack([part.sum(1) for part in parts])
     return sums
 
 
@@ -189,8 +211,8 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ra
     """What each member says of both arms, and of each row's own arm by the other rows.
 
     The sums hold the moments of each regression over the rows of both arms, ``moments[regression][arm]``, the smallest
-    chances that rows of each arm had of their treatment, and what the way back from a logarithm rests on; moments and
-    the latter with a factor of one.
+    chances that rows of each arm had of their treatment, and what the way back from each logarithm rests on; moments
+    and the latter with a factor of one.
     """
     if is_empty(part):
         return RawState(propensity, ((), ()), ()), {}
@@ -198,7 +220,7 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ra
     by_fit, own = [], [torch.zeros_like(propensity) for _ in range(fitted.most_members)]
     for arm, regression in enumerate(fitted.regressions):
         rows, weights = outcome_rows(part, propensity, fitted, arm), arm_rows(part, arm)
-        places, log = places_of(weights), regression.logarithm
+        places, logs = places_of(weights), regression.logarithms
         inside = rows.take(places)
         members = [
             (m.fit, r, i, part.outcome)
@@ -207,15 +229,16 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ra
                 (regression.linear, rows.columns, inside.columns),
             )
         ]
-        if log is not None:
-            members.append((log.fit, rows.kernel, inside.kernel, log.link.forward(part.outcome, weights)))
+        for log in logs:
+            response = log.link.forward(part.outcome, weights)
+            members.append((log.fit, log.features(rows), log.features(inside), response))
         found = [leave_one_out(fit, r, i, places, response, weights) for fit, r, i, response in members]
         for place, (_, clean) in enumerate(found):
             own[place] = torch.where(weights > 0, clean, own[place])
         by_fit.append(tuple(pair[0] for pair in found))
-        if log is not None:
-            grown = weights * log.link.grown(found[-1][1])
-            sums[f"grown{arm}"], sums[f"centre{arm}"] = grown.sum(1), rows.kernel.mean(grown)
+        for place, (log, (_, clean)) in enumerate(zip(logs, found[2:], strict=True)):
+            grown = weights * log.link.grown(clean)
+            sums[f"grown{arm}{place}"], sums[f"centre{arm}{place}"] = grown.sum(1), log.features(rows).mean(grown)
         for other in (0, 1):
             sums[f"moments{arm}{other}"] = regression.moment(rows, arm_rows(part, other))
         if weights.any():
@@ -280,9 +303,10 @@ def fit_outcomes(
 
     The state ``own`` is kept.
     """
-    fitted = replace(
-        fitted, regressions=_members(fitted, partitions.run(outcome_sums, ["encoded", "propensity"], fitted=fitted))
-    )
+    regressions = _members(fitted, partitions.run(outcome_sums, ["encoded", "propensity"], fitted=fitted))
+    if any(fitted.links):
+        regressions = _best(regressions, partitions.run(log_errors, ["encoded"], regressions=regressions))
+    fitted = replace(fitted, regressions=regressions)
     found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
     raw = predictions(*marks, fitted)[0]
     fitted = replace(fitted, regressions=tuple(_scaled(r, found, arm) for arm, r in enumerate(fitted.regressions)))
@@ -296,11 +320,11 @@ def fit_outcomes(
             for arm, own in enumerate(shares)
         )
     sums = partitions.run(agreements, ["encoded", "raw"], fitted=fitted, shares=shares, last=True)
-    regressions = [
+    kept = [
         regression.with_shares([sums[f"agreement{arm}"].trust * share for share in shares[arm]])
         for arm, regression in enumerate(fitted.regressions)
     ]
-    fitted = replace(fitted, regressions=tuple(regressions))
+    fitted = replace(fitted, regressions=tuple(kept))
     sums = partitions.run(combinations, ["encoded", "raw"], "own", fitted=fitted)
     partitions.forget("raw")
     bounded = []
@@ -311,30 +335,50 @@ def fit_outcomes(
 
 
 def _members(fitted: Fitted, found: Sums) -> tuple[OutcomeRegression, ...]:
-    """Both regressions from the statistics of :func:`outcome_sums`, all of whose kernel is kept."""
+    """Both regressions from the statistics of :func:`outcome_sums`, all of whose kernel is kept.
+
+    They have all logarithms of the columns that are tried.
+    """
     one = torch.ones(1, dtype=torch.float64, device="cpu")
     unbounded = torch.full_like(one, torch.inf)[None]
     regressions = []
-    for arm, (space, link) in enumerate(zip(fitted.spaces, fitted.links, strict=True)):
+    for arm, (space, links) in enumerate(zip(fitted.spaces, fitted.links, strict=True)):
         multiplier = fitted.model.outcome_penalty(fitted.settings, arm)
         kernel = cross_validated_fit(found[f"kernel{arm}"], multiplier)
         linear = cross_validated_fit(found[f"linear{arm}"], one)
-        logarithm = None
-        if link is not None:
-            fit = cross_validated_fit(found[f"log{arm}"], multiplier)
-            logarithm = LogMember(fit, link, 0 * one, fit.centre)
+        logarithms = []
+        for place, (link, straight) in enumerate(tried(links)):
+            fit = cross_validated_fit(found[f"log{arm}{place}"], one if straight else multiplier)
+            logarithms.append(LogMember(fit, link, 0 * one, fit.centre, straight))
         members = Member(kernel, one), Member(linear, 0 * one)
-        regressions.append(OutcomeRegression(space, *members, logarithm, -unbounded, unbounded))
+        regressions.append(OutcomeRegression(space, *members, tuple(logarithms), -unbounded, unbounded))
     return tuple(regressions)
 
 
+def _best(regressions: tuple[OutcomeRegression, ...], found: Sums) -> tuple[OutcomeRegression, ...]:
+    """Regressions that keep, of the logarithms of the columns, the one with the least of :func:`log_errors`."""
+    kept = []
+    for arm, regression in enumerate(regressions):
+        errors = {}
+        for place in range(len(regression.logarithms)):
+            if f"errors{arm}{place}" in found:
+                above, grown, squares, product, grown_squares = found[f"errors{arm}{place}"]
+                factor = above / grown
+                errors[place] = float(squares - 2 * factor * product + factor.square() * grown_squares)
+        best = min(errors, key=errors.__getitem__, default=None)
+        logs = (log for place, log in enumerate(regression.logarithms) if not log.straight or place == best)
+        kept.append(replace(regression, logarithms=tuple(logs)))
+    return tuple(kept)
+
+
 def _scaled(regression: OutcomeRegression, found: Sums, arm: int) -> OutcomeRegression:
-    """Regression with the way back from its logarithm; scales its moments, which had a factor of one, in place."""
-    log = regression.logarithm
-    if log is None:
-        return regression
-    link = log.link.scaled(found[f"grown{arm}"] / log.fit.count)
-    centre = found[f"centre{arm}"] / found[f"grown{arm}"][:, None]
+    """Regression with the ways back from its logarithms; scales its moments, which had factors of one, in place."""
+    logs = []
+    for place, log in enumerate(regression.logarithms):
+        grown = found[f"grown{arm}{place}"]
+        link = log.link.scaled(grown / log.fit.count)
+        logs.append(replace(log, link=link, centre=found[f"centre{arm}{place}"] / grown[:, None]))
     for other in (0, 1):
-        found[f"moments{arm}{other}"] = regression.rescaled(found[f"moments{arm}{other}"], link.factor)
-    return replace(regression, logarithm=replace(log, link=link, centre=centre))
+        moment = found[f"moments{arm}{other}"]
+        found[f"moments{arm}{other}"] = regression.rescaled(moment, [log.link.factor for log in logs])
+    return replace(regression, logarithms=tuple(logs))

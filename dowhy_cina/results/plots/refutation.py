@@ -66,9 +66,10 @@ def refutation_plot(result: Any, ax: Axes | None = None) -> Axes:
     ax.set_yticks(np.arange(len(rows)) + 0.3, [row.label for row in reversed(rows)])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.15, len(rows))
+    ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel("effect in the refits, in the outcome's unit")
     finish(ax, "Refutations")
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize="small", borderaxespad=0.1)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, frameon=False, fontsize="small")
     return ax
 
 

@@ -56,9 +56,15 @@ def summary(result: AverageEffect) -> str:
     """Aligned text for people: the effect, for whom, how many rows stand behind it, and what is doubtful."""
     lines = list(summary_lines(result))
     width = max(len(label) for label, _ in lines)
-    text = [f"{label:<{width}}  {content}" for label, content in lines]
-    text += [textwrap.fill(f"warning: {warning}", 100, subsequent_indent="         ") for warning in result.warnings]
-    return "\n".join(text)
+    lines = [(f"{label:<{width}}  ", content) for label, content in lines]
+    lines += [("warning: ", warning) for warning in result.warnings]
+    return "\n".join(_wrapped(*line) for line in lines)
+
+
+def _wrapped(label: str, content: str) -> str:
+    """A label, and beside it lines of at most 100 letters."""
+    indent = " " * len(label)
+    return textwrap.fill(f"{label}{content}", 100, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
@@ -68,10 +74,10 @@ def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
     yield "p-value", "none" if result.p_value is None else f"{result.p_value:.3g}"
     yield "population", result.population
     for name, arm in result.arms._asdict().items():
-        yield name, f"{arm.rows} rows{arm.held}, effective sample size {arm.effective_size:.1f}"
+        yield name, f"{arm.rows:,} rows{arm.held}, effective sample size {arm.effective_size:.1f}"
     yield "largest weight", f"{round(100 * result.largest_weight, 9):.2g} % of its arm"
     if result.rows_set_aside:
-        yield "set aside", f"{result.rows_set_aside} rows with another treatment value"
+        yield "set aside", f"{result.rows_set_aside:,} rows with another treatment value"
     yield balance_line(result)
     yield "overlap", result.overlap.grade
     hidden = result.sensitivity()
@@ -113,5 +119,5 @@ def bias_text(result: AverageEffect) -> str:
 
 def _computed(plan: Plan) -> str:
     if plan.route == "exact":
-        return f"from all {plan.rows} rows at once"
-    return f"from all {plan.rows} rows, through {plan.landmarks} of them (landmarks)"
+        return f"from all {plan.rows:,} rows at once"
+    return f"from all {plan.rows:,} rows, through {plan.landmarks} of them (landmarks)"

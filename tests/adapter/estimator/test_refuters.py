@@ -14,6 +14,7 @@ import pytest
 from dowhy.causal_refuters import refute_data_subset
 
 from dowhy_cina import CinaEstimator
+from dowhy_cina.calls.analysis import Analysis
 
 METHOD = "backdoor.cina"
 
@@ -174,6 +175,25 @@ def test_new_objects_are_light_and_unfitted(estimate):
     assert estimator._analyses
     assert new._confidence_intervals is False
     assert callable(new._test_significance)
+
+
+def test_a_refit_finds_its_value_alone_until_more_is_read(plain, monkeypatch):
+    table, model, estimand = plain
+    estimate = model.estimate_effect(estimand, method_name=METHOD, target_units="att")
+    found = Analysis.effect
+    asked = []
+    monkeypatch.setattr(Analysis, "effect", lambda *given, **named: asked.append(given) or found(*given, **named))
+    refit = estimate.estimator.get_new_estimator_object(estimand).fit(table)
+    refit = refit.estimate_effect(table, target_units="att")
+    assert (refit.value, asked) == (estimate.value, [])
+    again = pickle.loads(pickle.dumps(refit))
+    for one in (refit, again):
+        assert one.weights.tolist() == estimate.weights.tolist()
+        assert one.get_confidence_intervals() == estimate.get_confidence_intervals()
+        assert one.cina_result is one.cina_result
+        with pytest.raises(AttributeError, match="colour"):
+            _ = one.colour
+    assert len(asked) == 2
 
 
 def test_refuting_leaves_the_estimate_alone(estimated):

@@ -90,7 +90,7 @@ def test_refits_that_move_by_more_than_half_the_effect_have_not_found_it_again(n
     row = judge(BY_NAME[name], tally(effects), 3.0, 1.0)
     assert row.p_value > 0.05
     assert row.verdict == verdict
-    assert ("by more than 50% of the estimate" in row.meaning) == (verdict == "fail")
+    assert ("by more than 50 % of the estimate" in row.meaning) == (verdict == "fail")
 
 
 def test_failed_refits_are_counted_and_the_reason_told():
