@@ -201,7 +201,8 @@ class TrainingConfig:
     paper_weight: float = 0.2  #: weight of the error of the arm-against-arm weights
     gap_weight: float = 0.1  #: weight of the relative duality gap (self-supervised)
     hinge_weight: float = 0.0  #: weight of the balancing loss per row (self-supervised)
-    outcomes: bool = True  #: read outcomes; false leaves the self-supervised objectives alone
+    outcomes: bool = True  #: read outcomes where effects are known; false: never
+    random_outcomes: bool = True  #: random functions as outcomes where none is read; false: the gap alone (Algorithm 2)
     validation_every: int = 100  #: steps between validations
     validation_tables: int = 96  #: tables of a validation
     validation_families: tuple[str, ...] = (

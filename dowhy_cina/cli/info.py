@@ -73,7 +73,8 @@ def _card(header: dict[str, Any], size: int) -> Iterator[tuple[str, str]]:
         yield "collections", ", ".join(header["families"])
     if "min_rows" in recipe:
         yield "rows and columns", f"{recipe['min_rows']} to {recipe['max_rows']}, up to {recipe['max_columns']}"
-        yield "outcomes", "read in training" if recipe.get("outcomes", True) else "never read in training"
+        instead = ", random functions in their place" if recipe.get("random_outcomes", False) else ""
+        yield "outcomes", "read in training" if recipe.get("outcomes", True) else f"never read in training{instead}"
         yield "kept for validation", ", ".join(recipe.get("validation_families", ()))
     for part, figures in header.get("validation", {}).items():
         shown = {"augmented": "error", "weights_only": "weights alone", "gap": "duality gap"}

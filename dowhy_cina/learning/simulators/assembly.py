@@ -126,7 +126,7 @@ def assemble(
     index = unit(np.sqrt(1 - switches.targeting**2) * index + switches.targeting * prognosis)
     index = bent_index(rng, index)
     treatment, propensity = select(rng, index, switches)
-    treated = prognosis if switches.null else _treated(rng, prognosis, index, propensity, switches, modifiers)
+    treated = prognosis if switches.null else treated_response(rng, prognosis, index, propensity, switches, modifiers)
     spread = unit(random_function(rng, modifiers, ["linear"])) if switches.outcome == "heteroskedastic" else index
     return observe(rng, family, covariates, (treatment, propensity), (prognosis, treated), switches, spread)
 
@@ -170,7 +170,7 @@ def select(rng: np.random.Generator, index: FloatArray, switches: Switches) -> t
     return assign(rng, propensity), propensity
 
 
-def _treated(
+def treated_response(
     rng: np.random.Generator,
     prognosis: FloatArray,
     index: FloatArray,

@@ -185,7 +185,11 @@ def _leave_signals_to_the_trainer(_: int) -> None:
 
 
 class Prefetched(Iterator[TrainingBatch]):
-    """Batches of a stream, drawn ahead, with the seconds that were spent waiting for them."""
+    """Batches of a stream, drawn ahead, with the seconds that were spent waiting for them; a context manager.
+
+    On leaving it the worker processes end: they ignore signals, and an error that keeps the run's frames alive would
+    keep them, too, and with them the interpreter.
+    """
 
     def __init__(self, stream: TableStream, workers: int) -> None:
         loader = DataLoader(
@@ -197,11 +201,17 @@ class Prefetched(Iterator[TrainingBatch]):
             worker_init_fn=_leave_signals_to_the_trainer,
         )
         with held_signals():
-            self._batches = iter(loader)
+            self._batches: Iterator[TrainingBatch] = iter(loader)
         self.waited = 0.0
+
+    def __enter__(self) -> Prefetched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._batches = iter(())
 
     def __next__(self) -> TrainingBatch:
         mark = time.monotonic()
-        batch: TrainingBatch = next(self._batches)
+        batch = next(self._batches)
         self.waited += time.monotonic() - mark
         return batch

@@ -5,8 +5,9 @@ Letters: N rows, D covariates.
 
 from __future__ import annotations
 
+import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import pandas as pd
 from dowhy_cina._caching import cached_property
 from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_toml
 from dowhy_cina.errors import CinaError, InputError
-from dowhy_cina.learning.simulators.table import FloatArray, IntArray
+from dowhy_cina.learning.simulators.outcomes import random_outcome
+from dowhy_cina.learning.simulators.table import FloatArray
 from dowhy_cina.learning.training.objectives import TrainingBatch
-from dowhy_cina.learning.training.tables import BATCH_ROWS, stack_tables
+from dowhy_cina.learning.training.tables import BATCH_ROWS, labelled_batch, stack_tables, subsample
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
 from dowhy_cina.tables.preparation import stratified_rows
@@ -30,8 +32,8 @@ SETTINGS = "collection.toml"
 ENDINGS = (".csv", ".parquet", ".pq")
 #: Rows that a table needs in each arm.
 SMALLEST_ARM = 10
-#: Rows of an arm that no subsample goes below, where the arm has as many.
-KEPT_OF_ARM = 10
+#: Share of a table's rows that a subsample with random outcomes takes at most: the others tell the propensity.
+LARGEST_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -119,26 +121,100 @@ class Folder:
         return tuple(tables)
 
     def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
-        """Draw subsamples of one table, of one shape; columns are left out too where no effect depends on them."""
+        """Draw subsamples of one table, see :func:`subsample_batch`."""
+        return subsample_batch(rng, config, self.tables)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables that have been read, all with the same columns, as a collection.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What a checkpoint's header says of them.
+    tables : tuple of FolderTable
+        Those that batches are drawn from.
+    others : tuple of FolderTable
+        Those that tell the propensity of each other.
+    whole : bool
+        Take as many rows of a table as the recipe allows, instead of subsamples.
+    """
+
+    names: tuple[str, ...]
+    tables: tuple[FolderTable, ...]
+    others: tuple[FolderTable, ...]
+    whole: bool = False
+
+    def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
+        """Draw from one table with random outcomes; no column is left out, as they are the same everywhere."""
         table = self.tables[int(rng.integers(len(self.tables)))]
-        known = table.known if config.outcomes else None
-        rows = _draw_rows(rng, len(table.treatment), config)
-        columns = table.covariates.shape[1]
-        fewer = known is None and (columns > config.max_columns or rng.random() < 0.5)
-        width = int(rng.integers(1, min(columns, config.max_columns) + 1)) if fewer else columns
-        x, t, y, q, labels, marks = [], [], [], [], [], []
-        for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
-            chosen = _subsample(rng, table.treatment, rows)
-            kept = rng.permutation(columns)[:width]
-            x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
-            t.append(table.treatment[chosen])
-            q.append(np.full(rows, 1 / rows))
-            marks.append(stratified_rows(t[-1], config.landmarks, rng))
-            if known is not None:
-                outcome, label = _labelled(known[0][chosen], t[-1], known[1])
-                y.append(outcome)
-                labels.append(label)
-        return stack_tables(x, t, y, q, labels, marks)
+        others = [other for other in self.others if other is not table]
+        left_out = np.vstack([o.covariates for o in others]), np.concatenate([o.treatment for o in others])
+        rows = min(len(table.treatment), config.max_rows)
+        if not self.whole:
+            rows = _draw_rows(rng, len(table.treatment), config)
+        return _random_batch(rng, config, table, rows, left_out)
+
+
+def subsample_batch(rng: np.random.Generator, config: TrainingConfig, tables: Sequence[FolderTable]) -> TrainingBatch:
+    """Draw subsamples of one table, of one shape; columns are left out too where no effect depends on them.
+
+    Where no effect is known the outcomes are random functions, unless the recipe leaves these out.
+    """
+    table = tables[int(rng.integers(len(tables)))]
+    known = table.known if config.outcomes else None
+    rows = _draw_rows(rng, len(table.treatment), config)
+    if known is None and config.random_outcomes:
+        return _random_batch(rng, config, table, min(rows, int(LARGEST_SHARE * len(table.treatment))))
+    columns = table.covariates.shape[1]
+    width = _draw_width(rng, columns, config) if known is None else columns
+    x, t, y, labels, marks = [], [], [], [], []
+    for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
+        chosen = subsample(rng, table.treatment, rows)
+        kept = rng.permutation(columns)[:width]
+        x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
+        t.append(table.treatment[chosen])
+        marks.append(stratified_rows(t[-1], config.landmarks, rng))
+        if known is not None:
+            outcome, label = _labelled(known[0][chosen], t[-1], known[1])
+            y.append(outcome)
+            labels.append(label)
+    return stack_tables(x, t, y, [np.full(rows, 1 / rows)] * len(x), labels, marks)
+
+
+def _random_batch(
+    rng: np.random.Generator,
+    config: TrainingConfig,
+    table: FolderTable,
+    rows: int,
+    left_out: tuple[FloatArray, FloatArray] | None = None,
+) -> TrainingBatch:
+    """Subsamples of a table with random outcomes; the propensity is that of its other rows and of those left out.
+
+    Columns are left out too where the table's own rows are all that is known.
+    """
+    columns = table.covariates.shape[1]
+    width = _draw_width(rng, columns, config) if left_out is None else columns
+    x, tables, marks = [], [], []
+    for _ in range(max(1, min(config.tables_per_batch, BATCH_ROWS // rows))):
+        chosen = subsample(rng, table.treatment, rows)
+        kept = rng.permutation(columns)[:width]
+        rest = np.setdiff1d(np.arange(len(table.treatment)), chosen)
+        others = table.covariates[rest], table.treatment[rest]
+        if left_out is not None:
+            others = np.vstack([others[0], left_out[0]]), np.concatenate([others[1], left_out[1]])
+        x.append(standardise(table.covariates[np.ix_(chosen, kept)].T)[0].T)
+        marks.append(stratified_rows(table.treatment[chosen], config.landmarks, rng))
+        known = table.covariates[np.ix_(chosen, kept)]
+        tables.append(random_outcome(rng, known, table.treatment[chosen], (others[0][:, kept], others[1])))
+    return labelled_batch(x, ["ate"] * len(x), tables, marks)
+
+
+def _draw_width(rng: np.random.Generator, columns: int, config: TrainingConfig) -> int:
+    """All columns, as far as the recipe allows, or fewer."""
+    most = min(columns, config.max_columns)
+    return int(rng.integers(1, most + 1)) if columns > most or rng.random() < 0.5 else columns
 
 
 def read_settings(folder: Path) -> FolderConfig:
@@ -166,8 +242,43 @@ def read_settings(folder: Path) -> FolderConfig:
     return FolderConfig(**{**vars(settings), "effects": pairs})
 
 
-def read_folder_table(path: Path, settings: FolderConfig) -> FolderTable:
-    """Read and encode one table.
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a CSV or Parquet file, of which nothing else is read.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as a table.
+    """
+    try:
+        if path.suffix.lower() == ".csv":
+            return [str(name) for name in pd.read_csv(path, nrows=0).columns]
+        schema = importlib.import_module("pyarrow.parquet").read_schema(path)
+        return [str(name) for name in schema.names]
+    except Exception as error:  # each engine raises errors of its own for a damaged file
+        raise InputError(f"it cannot be read as a table ({error}).") from error
+
+
+def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Read some of the columns of a file, and nothing of the others.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as a table.
+    """
+    try:
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path, usecols=list(names), low_memory=False)
+        return pd.read_parquet(path, columns=list(names))
+    except Exception as error:  # as above
+        raise InputError(f"it cannot be read as a table ({error}).") from error
+
+
+def read_folder_table(
+    path: Path, settings: FolderConfig, unread: str = "", encoder: Preprocessor | None = None
+) -> FolderTable:
+    """Read and encode one table, by itself or as others are, but for a column of which nothing is read.
 
     Raises
     ------
@@ -175,10 +286,7 @@ def read_folder_table(path: Path, settings: FolderConfig) -> FolderTable:
         If pandas cannot read the file, a column is missing, or the treatment, a covariate or an outcome that is needed
         cannot be used.
     """
-    try:
-        frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except Exception as error:  # each of pandas' engines raises errors of its own for a damaged file
-        raise InputError(f"it cannot be read as a table ({error}).") from error
+    frame = read_columns(path, [name for name in column_names(path) if name != unread])
     effect = dict(settings.effects).get(path.name)
     left_out = {settings.treatment, settings.outcome}
     covariates = list(settings.covariates) or [name for name in frame.columns if name not in left_out]
@@ -193,7 +301,7 @@ def read_folder_table(path: Path, settings: FolderConfig) -> FolderTable:
     smallest = int(min(treatment.sum(), len(treatment) - treatment.sum()))
     if smallest < SMALLEST_ARM:
         raise InputError(f"expected at least {SMALLEST_ARM} rows in each arm, got {smallest}.")
-    encoded = Preprocessor().fit_transform(frame[covariates])
+    encoded = encoder.transform(frame[covariates]) if encoder else Preprocessor().fit_transform(frame[covariates])
     if not encoded.shape[1]:
         raise InputError("expected a covariate that varies, got none.")
     outcome = None
@@ -215,15 +323,6 @@ def _draw_rows(rng: np.random.Generator, rows: int, config: TrainingConfig) -> i
     if rng.random() < 0.5 or most <= config.min_rows:
         return most
     return int(np.exp(rng.uniform(np.log(config.min_rows), np.log(most))))
-
-
-def _subsample(rng: np.random.Generator, treatment: FloatArray, rows: int) -> IntArray:
-    """Rows without repetition that keep the treated share, and ten of each arm where it has as many."""
-    arms = [rng.permutation(np.flatnonzero(treatment == arm)) for arm in (0, 1)]
-    least = [min(KEPT_OF_ARM, len(arm), rows // 2) for arm in arms]
-    treated = round(rows * len(arms[1]) / len(treatment))
-    treated = min(max(treated, least[1], rows - len(arms[0])), rows - least[0], len(arms[1]))
-    return np.concatenate([arms[0][: rows - treated], arms[1][:treated]])
 
 
 def _labelled(

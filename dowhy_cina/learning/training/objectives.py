@@ -1,5 +1,8 @@
 """Training objectives: the balancing loss, which needs no outcome, and errors of effects that are known.
 
+Those of simulated tables and of experiments are, and those of random outcomes on any table, see
+:mod:`dowhy_cina.learning.simulators.outcomes`.
+
 Letters: B tables, N rows.
 
 References

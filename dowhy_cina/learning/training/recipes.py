@@ -57,10 +57,7 @@ def parse_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Rec
     path = shipped if shipped.is_file() else Path(name_or_path)
     recipe = read_toml(path, f"a TOML file, or one of {', '.join(bundled())}", "recipe ")
     check_known(recipe, [*TABLES, "collections"], f"table of {path}")
-    changed: dict[str, dict[str, Any]] = {}
-    for override in overrides:
-        table, name, value = _parse_override(override)
-        changed.setdefault(table, {})[name] = value
+    changed = parse_overrides(overrides)
     configs = {}
     for table, cls in TABLES.items():
         values = recipe.get(table, {})
@@ -72,6 +69,23 @@ def parse_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Rec
         raise InputError(f"expected tables [[collections]] in {path}, got collections = {entries!r}.")
     collections = [from_mapping(CollectionConfig, entry, f"collection setting of {path}") for entry in entries]
     return Recipe(configs["training"], configs["model"], tuple(collections), path.parent)
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings of each table that ``table.key=value`` replaces.
+
+    Raises
+    ------
+    InputError
+        If an override is not ``key=value``.
+    UnknownOptionError
+        If a table is not known.
+    """
+    changed: dict[str, dict[str, Any]] = {}
+    for override in overrides:
+        table, name, value = _parse_override(override)
+        changed.setdefault(table, {})[name] = value
+    return changed
 
 
 def _parse_override(override: str) -> tuple[str, str, Any]:

@@ -112,7 +112,7 @@ def new_run(config: TrainingConfig, model_config: ModelConfig | None, start: Pat
     else:
         model, header = checkpoint.read(start)
     model = model.double().to(device).train()
-    if not config.outcomes:
+    if not (config.outcomes or config.random_outcomes):
         blind_to_outcomes(model.encoder)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay))  # type: ignore[no-untyped-call]

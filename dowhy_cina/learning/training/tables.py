@@ -12,6 +12,7 @@ import torch
 
 from dowhy_cina.config import TrainingConfig
 from dowhy_cina.learning.simulators import SimulatedTable, draw_table
+from dowhy_cina.learning.simulators.outcomes import random_outcome
 from dowhy_cina.learning.simulators.table import FloatArray, IntArray
 from dowhy_cina.learning.training.objectives import Labels, TrainingBatch
 from dowhy_cina.mathematics.scaling import standardise
@@ -58,12 +59,13 @@ def label(
     return (effect + bounded) / scale, effect / scale, min(attainable / scale, 0.5)
 
 
-def target_population(
-    rng: np.random.Generator, table: SimulatedTable
-) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
-    """Target weights (ATE mostly, ATT and ATC at times) and the oracle's weights of control and treated rows."""
+#: Target populations of training and their chances.
+TARGETS = {"ate": 0.65, "att": 0.25, "atc": 0.10}
+
+
+def target_population(kind: str, table: SimulatedTable) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
+    """Target weights of "ate", "att" or "atc", and the oracle's weights of control and treated rows."""
     t, e, n = table.treatment, table.propensity, len(table.treatment)
-    kind = rng.choice(["ate", "att", "atc"], p=[0.65, 0.25, 0.10])
     if kind == "ate":
         return np.full(n, 1 / n), (1 / (1 - e) / n, 1 / e / n)
     if kind == "att":
@@ -72,22 +74,62 @@ def target_population(
     return (1 - t) / controls, (np.full(n, 1 / controls), (1 - e) / e / controls)
 
 
+#: Rows of a simulated table without outcomes, in multiples of those of the batch: the others tell the propensity.
+DRAWN_ROWS = 4
+#: Rows of an arm that no subsample goes below, where the arm has as many.
+KEPT_OF_ARM = 10
+
+
+def subsample(rng: np.random.Generator, treatment: FloatArray, rows: int) -> IntArray:
+    """Rows without repetition that keep the treated share, and ten of each arm where it has as many."""
+    arms = [rng.permutation(np.flatnonzero(treatment == arm)) for arm in (0, 1)]
+    least = [min(KEPT_OF_ARM, len(arm), rows // 2) for arm in arms]
+    treated = round(rows * len(arms[1]) / len(treatment))
+    treated = min(max(treated, least[1], rows - len(arms[0])), rows - least[0], len(arms[1]))
+    return np.concatenate([arms[0][: rows - treated], arms[1][:treated]])
+
+
+def with_random_outcome(rng: np.random.Generator, table: SimulatedTable, rows: int) -> SimulatedTable:
+    """Random outcome on a subsample of a table of which only covariates and treatments are looked at."""
+    chosen = subsample(rng, table.treatment, rows)
+    others = np.setdiff1d(np.arange(len(table.treatment)), chosen)
+    left_out = table.covariates[others], table.treatment[others]
+    return random_outcome(rng, table.covariates[chosen], table.treatment[chosen], left_out)
+
+
 def simulated_batch(rng: np.random.Generator, config: TrainingConfig, families: Sequence[str]) -> TrainingBatch:
-    """Draw tables of one shape from simulators, standardised; with labels unless outcomes are not to be read."""
+    """Draw tables of one shape from simulators, standardised; their own outcomes only if these are to be read."""
     rows, columns, count = draw_shape(rng, config)
-    tables = [draw_table(rng, rows, columns, families=families) for _ in range(count)]
-    x, t, y, q, labels, marks = [], [], [], [], [], []
+    drawn = not config.outcomes and config.random_outcomes
+    tables = [draw_table(rng, DRAWN_ROWS * rows if drawn else rows, columns, families=families) for _ in range(count)]
+    if drawn:
+        tables = [with_random_outcome(rng, table, rows) for table in tables]
+    kinds, marks = [], []
     for table in tables:
-        target, inverse = target_population(rng, table)
-        x.append(standardise(table.covariates.T)[0].T)
-        t.append(table.treatment)
-        q.append(target)
+        kinds.append(str(rng.choice(list(TARGETS), p=list(TARGETS.values()))))
         marks.append(stratified_rows(table.treatment, config.landmarks, rng))
-        if config.outcomes:
-            scale = float(table.outcome.std())
-            y.append((table.outcome - table.outcome.mean()) / scale)
-            labels.append(label(table, target, inverse, scale))
-    return stack_tables(x, t, y, q, labels, marks)
+    x = [standardise(table.covariates.T)[0].T for table in tables]
+    if config.outcomes or config.random_outcomes:
+        return labelled_batch(x, kinds, tables, marks)
+    targets = [target_population(*pair)[0] for pair in zip(kinds, tables, strict=True)]
+    return stack_tables(x, [table.treatment for table in tables], [], targets, [], marks)
+
+
+def labelled_batch(
+    covariates: Sequence[FloatArray],
+    kinds: Sequence[str],
+    tables: Sequence[SimulatedTable],
+    landmarks: Sequence[IntArray],
+) -> TrainingBatch:
+    """Stack simulated tables with standardised covariates and the labels of the populations that ``kinds`` names."""
+    y, q, labels = [], [], []
+    for kind, table in zip(kinds, tables, strict=True):
+        target, inverse = target_population(kind, table)
+        scale = float(table.outcome.std())
+        q.append(target)
+        y.append((table.outcome - table.outcome.mean()) / scale)
+        labels.append(label(table, target, inverse, scale))
+    return stack_tables(covariates, [table.treatment for table in tables], y, q, labels, landmarks)
 
 
 def stack_tables(

@@ -49,6 +49,7 @@ def pretrain(
     start: Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    validation: Collection | None = None,
 ) -> dict[str, Any]:
     """Train a model on collections of tables and write it to ``output``.
 
@@ -71,6 +72,8 @@ def pretrain(
         become bit for bit those of a run that was never interrupted.
     progress : bool
         Show a progress bar.
+    validation : Collection, optional
+        Tables that choose the checkpoint; by default other draws of those trained on.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def pretrain(
         After Ctrl-C or SIGTERM, once the state is saved; or if a process that draws tables has died.
     """
     state.check_output(output)
-    check_objectives(config, labelled=config.outcomes)
+    check_objectives(config, labelled=config.outcomes or config.random_outcomes)
     collection = as_collection(collections, config)
     start = start or (Path(config.start) if config.start else None)
     with ProcessGroup(resolve_device(config.device)) as group:
@@ -98,7 +101,7 @@ def pretrain(
             run = state.new_run(config, model_config, start, group.device)
         # Rows of the curve that this run goes on from: all of the checkpoint's own, or those up to the state.
         kept = run.totals["steps"] if resume else math.inf if start == output else 0
-        keeper = None if group.rank else _Keeper(config, collection, output, kept)
+        keeper = None if group.rank else _Keeper(config, (collection, validation), output, kept)
         try:
             _train(run, config, collection, group, keeper, progress)
         except (RuntimeError, EOFError, ConnectionError) as error:  # raised wherever the run just is, or from a pipe
@@ -122,8 +125,11 @@ def _train(
     share = group.share(config.batches_per_step)
     objective = group.wrap(Objective(speed_up(run.model, config, group.device), config))
     first = run.totals["steps"] * config.batches_per_step + group.rank
-    with StopRequest() as request, _progress_bar(config, shown=progress and keeper is not None) as bar:
-        batches = Prefetched(TableStream(config, collection, first, group.size), config.workers)
+    with (
+        StopRequest() as request,
+        _progress_bar(config, shown=progress and keeper is not None) as bar,
+        Prefetched(TableStream(config, collection, first, group.size), config.workers) as batches,
+    ):
         while True:
             elapsed, asked = group.largest(0.0 if group.rank else run.elapsed, request.asked)
             ended = run.step >= config.steps if config.steps else elapsed >= config.seconds
@@ -169,9 +175,11 @@ def accumulate(objective: nn.Module, batches: list[TrainingBatch], group: Proces
 class _Keeper:
     """Validates, logs, keeps the best weights and saves the state: the first process's work."""
 
-    def __init__(self, config: TrainingConfig, collection: Collection, output: Path, kept: float) -> None:
-        self.config, self.collection, self.output = config, collection, output
-        self.parts = validation_parts(config, collection)
+    def __init__(
+        self, config: TrainingConfig, collections: tuple[Collection, Collection | None], output: Path, kept: float
+    ) -> None:
+        self.config, self.collection, self.output = config, collections[0], output
+        self.parts = validation_parts(config, *collections)
         check_objectives(config, labelled=any(batch.labels is not None for batch in self.parts["inside"]))
         clear_partials((output, state.state_path(output), state.curve_path(output)))
         self.log = RunLog(state.curve_path(output), kept, config.tensorboard)

@@ -29,14 +29,17 @@ def validation_batches(
     return [draw_batch(config.seed + SEED_OFFSET, index, single, collection) for index in range(count)]
 
 
-def validation_parts(config: TrainingConfig, collection: Collection) -> dict[str, list[TrainingBatch]]:
+def validation_parts(
+    config: TrainingConfig, collection: Collection, inside: Collection | None = None
+) -> dict[str, list[TrainingBatch]]:
     """Tables like those trained on ("inside") and of families kept from training ("outside").
 
-    The latter only ever report: where training reads no outcome, neither do the tables that choose the checkpoint.
+    The former are other draws of the collection, or draws of another one that was kept apart; the latter only ever
+    report: where training reads no outcome, neither do the tables that choose the checkpoint.
     """
     outside = dataclasses.replace(config, outcomes=True)
     return {
-        "inside": validation_batches(config, collection, config.validation_tables),
+        "inside": validation_batches(config, inside or collection, config.validation_tables),
         "outside": validation_batches(outside, config.validation_families, config.validation_tables // 2),
     }
 

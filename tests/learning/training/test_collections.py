@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import multiprocessing
 import pickle
 
 import numpy as np
@@ -15,7 +16,7 @@ from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig
 from dowhy_cina.errors import InputError, UnknownOptionError
 from dowhy_cina.learning.simulators import draw_table
 from dowhy_cina.learning.training import Folder, Mixture, Simulators, main, pretrain
-from dowhy_cina.learning.training.collections import TableStream, draw_batch
+from dowhy_cina.learning.training.collections import Prefetched, TableStream, draw_batch
 from dowhy_cina.learning.training.objectives import Objective, estimates, losses
 from dowhy_cina.learning.training.recipes import build_collection, parse_recipe
 from dowhy_cina.learning.training.state import blind_to_outcomes
@@ -35,7 +36,8 @@ QUICK = TrainingConfig(
     validation_tables=4,
     workers=0,
 )
-BLIND = dataclasses.replace(QUICK, outcomes=False, gap_weight=1.0)
+RANDOM = dataclasses.replace(QUICK, outcomes=False)
+BLIND = dataclasses.replace(RANDOM, random_outcomes=False, gap_weight=1.0)
 ONLY = Simulators(("additive", "scm"))
 
 
@@ -84,14 +86,16 @@ def test_a_folder_is_read_as_an_estimate_reads_a_table(folder):
     assert Folder(folder).tables[0].covariates.shape == (150, 1)
 
 
-def test_batches_of_a_folder_are_subsamples_of_one_table(folder):
+@pytest.mark.parametrize("config", [BLIND, RANDOM, QUICK], ids=["blind", "random", "seeing"])
+def test_batches_of_a_folder_are_subsamples_of_one_table(folder, config):
     found, shapes = Folder(folder), set()
     for index in range(60):
-        batch = draw_batch(0, index, QUICK, found)
-        again = draw_batch(0, index, QUICK, found)
+        batch = draw_batch(0, index, config, found)
+        again = draw_batch(0, index, config, found)
         assert torch.equal(batch.table.covariates, again.table.covariates)
-        assert batch.labels is None
-        assert not batch.table.outcome.any()
+        assert torch.equal(batch.table.outcome, again.table.outcome)
+        assert (batch.labels is None) == (config is BLIND)
+        assert bool(batch.table.outcome.any()) == (config is not BLIND)
         tables, rows, columns = batch.table.covariates.shape
         assert tables == 2
         assert QUICK.min_rows <= rows <= QUICK.max_rows
@@ -100,6 +104,7 @@ def test_batches_of_a_folder_are_subsamples_of_one_table(folder):
         assert ((treated >= 10) & (treated <= rows - 10)).all()
         shapes.add((rows, columns))
     assert len(shapes) > 10
+    assert all(rows <= 90 for rows, _ in shapes if config is not BLIND)  # the other rows tell the propensity
     assert {columns for _, columns in shapes} == {1, 2, 3, 4, 5, 6}
 
 
@@ -114,7 +119,7 @@ def test_subsamples_keep_ten_rows_of_an_arm_that_is_rare(tmp_path, rare):
         treatment = draw_batch(0, index, config, found).table.treatment
         assert treatment.shape == (2, 40)
         assert (treatment == float(rare == "yes")).sum(1).tolist() == [10, 10]
-    config = dataclasses.replace(QUICK, min_rows=150, max_rows=150)
+    config = dataclasses.replace(BLIND, min_rows=150, max_rows=150)
     assert (draw_batch(0, 0, config, found).table.treatment == float(rare == "yes")).sum(1).tolist() == [13, 13]
 
 
@@ -130,7 +135,7 @@ def test_known_effects_make_labels(folder):
     assert found.tables[0].covariates.shape == (150, 7)
     labelled = []
     for index in range(20):
-        batch = draw_batch(0, index, dataclasses.replace(QUICK, max_rows=150), found)
+        batch = draw_batch(0, index, dataclasses.replace(QUICK, max_rows=150, random_outcomes=False), found)
         if batch.labels is None:
             continue
         labelled.append(index)
@@ -301,24 +306,42 @@ def test_a_blind_model_sets_everything_without_the_outcome(model):
         assert not layer.weight.grad[layer.weight == 0].any()
 
 
-def test_training_without_an_outcome_column(folder, tmp_path):
+@pytest.mark.parametrize("random", [True, False])
+def test_training_without_an_outcome_column(folder, tmp_path, random):
     """The tables have none, so nothing of one can have been read."""
     output = tmp_path / "x.safetensors"
-    config = dataclasses.replace(QUICK, validation_every=1)
+    config = dataclasses.replace(QUICK, validation_every=2, steps=2, random_outcomes=random)
     header = pretrain(config, [Folder(folder)], output=output, model_config=SMALL, progress=False)
     assert header["families"] == [str(folder)]
-    assert set(header["validation"]["inside"]) == {"gap", "hinge"}
+    assert ("augmented_scaled" in header["validation"]["inside"]) == random
     assert "augmented" in header["validation"]["outside"]
     assert checkpoint.read(output)[0].config == SMALL
 
 
-def test_the_selfsupervised_recipe_trains_blind(tmp_path):
+@pytest.mark.parametrize("random", [True, False])
+def test_the_selfsupervised_recipe_never_looks_at_a_simulators_outcome(tmp_path, monkeypatch, random):
+    """Neither at the outcome nor at what only its simulator knows: as numbers that are none they would be found out."""
     sizes = ["min_rows=40", "max_rows=80", "max_columns=4", "tables_per_batch=1", "batches_per_step=1"]
     settings = ["steps=2", "validation_tables=2", "workers=0", "model.width=8", "model.heads=2", "model.layers=1"]
-    path = main("cina-selfsup", [*sizes, *settings], output=tmp_path / "x.safetensors")
-    model, header = checkpoint.read(path)
+    settings += [f"random_outcomes={str(random).lower()}", "calibration_samples=0"]
+    seen = main("cina-selfsup", [*sizes, *settings], output=tmp_path / "x.safetensors")
+    hidden = ("outcome", "mu0", "mu1", "propensity", "noise_sd")
+    if not random:  # the target's weights do not depend on it, those of the labels are worked out beside them
+        hidden = hidden[:3]
+
+    def draw(*arguments, families):
+        table = draw_table(*arguments, families=families)
+        if set(families) <= set(QUICK.validation_families):  # these only ever report
+            return table
+        return dataclasses.replace(table, **dict.fromkeys(hidden, np.full(len(table.outcome), np.nan)))
+
+    monkeypatch.setattr("dowhy_cina.learning.training.tables.draw_table", draw)
+    blind = main("cina-selfsup", [*sizes, *settings], output=tmp_path / "y.safetensors")
+    (model, header), (other, _) = checkpoint.read(seen), checkpoint.read(blind)
     assert header["recipe"]["outcomes"] is False
-    assert (model.encoder.column_input.weight[:, [1, 2, 9, 20]] == 0).all()
+    assert all(torch.equal(*pair) for pair in zip(model.parameters(), other.parameters(), strict=True))
+    taken_away = (model.encoder.column_input.weight[:, [1, 2, 9, 20]] == 0).all()
+    assert bool(taken_away) != random  # Algorithm 2 alone is blind to the outcome of a later estimate, too
     assert model.encoder.column_input.weight[:, [0, 3, 8, 21]].all()
 
 
@@ -343,3 +366,12 @@ def test_a_mixture_draws_by_its_weights():
     for weights in ((1.0,), (1.0, 0.0), (1.0, math.inf), (1.0, math.nan)):
         with pytest.raises(InputError, match="positive weight for each"):
             Mixture(mixture.parts, weights)
+
+
+def test_worker_processes_end_with_the_run():
+    """Also where an error keeps its frames alive: they ignore signals, and the interpreter would wait for them."""
+    with Prefetched(TableStream(QUICK, ONLY), workers=1) as batches:
+        next(batches)
+        (worker,) = multiprocessing.active_children()
+    worker.join(20)
+    assert not worker.is_alive()

@@ -38,7 +38,7 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
                     arguments += [part for setting in SHORT for part in ("--set", setting)]
                 assert cli.main(arguments) == 0, capsys.readouterr().err
                 commands.append(arguments[0])
-    assert commands == ["pretrain", "info", "evaluate", "evaluate"]
+    assert commands == ["pretrain", "pretrain", "info", "evaluate", "evaluate"]
     assert len(list(Path("mine").glob("*.csv"))) == 20
     header = checkpoint.read_header("mine.safetensors")
     assert header["families"][0] == "mine"

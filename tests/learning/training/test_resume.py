@@ -263,7 +263,7 @@ def test_a_run_without_an_objective_is_refused(tmp_path, outcomes):
     weights = [field.name for field in dataclasses.fields(QUICK) if field.name.endswith("_weight")]
     config = dataclasses.replace(QUICK, outcomes=outcomes, **dict.fromkeys(weights, 0.0))
     if not outcomes:
-        config = dataclasses.replace(config, augmented_weight=1.0)
+        config = dataclasses.replace(config, random_outcomes=False, augmented_weight=1.0)
     with pytest.raises(InputError, match="expected a positive number in at least one of gap_weight, hinge_weight"):
         train(tmp_path / "x.safetensors", config)
     assert not list(tmp_path.iterdir())

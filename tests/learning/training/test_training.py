@@ -127,17 +127,12 @@ def test_labels_are_unbiased(kind):
     table = draw_table(rng, 400, 3, families=["simulation_a"])
     table = dataclasses.replace(table, propensity=table.propensity.clip(0.1, 0.9))
 
-    class Choice:
-        @staticmethod
-        def choice(*_, **__):
-            return kind
-
     errors, attainable = [], []
     for _ in range(400):
         treatment = (rng.random(400) < table.propensity).astype(float)
         mean = np.where(treatment > 0, table.mu1, table.mu0)
         drawn = dataclasses.replace(table, treatment=treatment, outcome=mean + table.noise_sd * rng.normal(size=400))
-        target, inverse = target_population(Choice, drawn)
+        target, inverse = target_population(kind, drawn)
         assert target.sum() == pytest.approx(1)
         value, effect, error = label(drawn, target, inverse, 10 * table.outcome.std())
         errors.append(value - effect)
