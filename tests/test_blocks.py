@@ -320,6 +320,9 @@ def test_every_installation_is_accepted(tmp_path):
         str(source),
     ]
     subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    size = f"The wheel itself has {wheel.stat().st_size / 1e6:.1f} MB.".replace("0.", ".")
+    assert size in (ROOT / "docs" / "installation.rst").read_text(encoding="utf-8"), size
     found = [command.words for command in COMMANDS if command.words[0] == "python" and str(command) not in NOT_RUN]
     assert len(found) >= 6
     for words in found:

@@ -17,6 +17,9 @@ from dowhy_cina.mathematics.clusters import sums_by_cluster
 #: Least of what is wanted that an offer may be of its size: of two predictions that are the same by two ways of
 #: computing them, rounding is all that is offered.
 LEAST_OFFERED = 1e-6
+#: Least sum of squares of an offer, in variances of the table's outcome, however little is wanted: where an arm's
+#: outcomes are all but the same, as beside one far outcome, what is wanted may be near to rounding too.
+LEAST_SQUARES = 1e-20
 
 
 @dataclass(frozen=True)
@@ -59,4 +62,5 @@ class Agreement:
         uu, uv, vv = self.spread
         noise = (uu - 2 * slope * uv + slope.square() * vv).clamp_min(0) / squares.square().clamp_min(tiny)
         borne_out = (slope - 2 * noise / slope.clamp_min(1e-6)).clamp(0, 1)
-        return torch.where(slope * LEAST_OFFERED < 1, borne_out, 0)
+        offered = (slope * LEAST_OFFERED < 1) & (self.squares > LEAST_SQUARES)
+        return torch.where(offered, borne_out, 0)

@@ -13,6 +13,7 @@ import dowhy_cina
 from dowhy_cina.calls import batch, many
 from dowhy_cina.calls.batch import forward_together
 from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
+from dowhy_cina.estimating import pipeline
 
 
 def table(seed, rows=120, columns=3):
@@ -46,14 +47,16 @@ def counting(shared):
     return lambda tables: shared.append(len(tables)) or forward_together(tables)
 
 
-def test_tables_of_one_shape_share_forward_passes(monkeypatch):
-    shared = []
+def test_tables_of_one_shape_share_forward_passes_and_balancing(monkeypatch):
+    shared, balanced, balance = [], [], pipeline.balance_arms
+    monkeypatch.setattr(pipeline, "balance_arms", lambda *given: balanced.append(1) or balance(*given))
     monkeypatch.setattr(
         batch, "forward_together", lambda tables: shared.append(len(tables)) or forward_together(tables)
     )
     tables = [table(seed, rows=90 if seed % 3 else 110) for seed in range(12)]
     together = dowhy_cina.estimate_effects(iter(tables))
     assert sorted(shared) == [3, 3, 5]  # of the first eight and of the last four
+    assert len(balanced) == 4  # one table is alone
     for ours, one in zip(together, tables, strict=True):
         alone = dowhy_cina.estimate_effect(*one)
         assert ours.value == pytest.approx(alone.value, rel=1e-9)

@@ -133,3 +133,12 @@ def test_an_outcome_of_few_digits(level):
         y = level * (1 + np.finfo(float).eps * np.linspace(0, last, 24).round())
         table = pd.DataFrame(x, columns=["a", "b"]).assign(t=t, y=y)
         same(dowhy_cina.estimate_effect(split(table, [9, 12]), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
+
+
+def test_an_arm_that_one_far_outcome_of_the_other_makes_constant():
+    """Its outcomes hardly vary in the table's unit: nothing that is offered of them is borne out."""
+    x, t = np.full(9, np.nan), np.array([0, 1, 0, 1, 1, 0, 1, 1, 1])
+    x[7] = 0.773807
+    y = np.array([1.034866, 1e12, 0.153582, 1.215758, 0.087919, 0.999701, 2.374887, 0.273932, -0.280382])
+    table = pd.DataFrame({"a": x, "t": t, "y": y})
+    same(dowhy_cina.estimate_effect(split(table, [3, 6]), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
