@@ -43,7 +43,8 @@ def freedom_from_sums(squares: Tables, fourth: Tables) -> Tables:
 
 def t_inference(value: float, standard_error: float, freedom: float, level: float) -> tuple[tuple[float, float], float]:
     """Interval and two-sided p-value by Student's t; they agree on whether zero is excluded."""
-    half = -float(special.stdtrit(freedom, (1 - level) / 2)) * standard_error
+    # Not below zero, where rounding takes the median.
+    half = max(-float(special.stdtrit(freedom, (1 - level) / 2)), 0.0) * standard_error
     if standard_error == 0:
         return (value, value), float(value == 0)
     return (value - half, value + half), float(2 * special.stdtr(freedom, -abs(value) / standard_error))

@@ -218,3 +218,9 @@ def test_parts_of_the_correction(case):
     share = found.shrinkage
     torch.testing.assert_close(parts["correction"], (share * found.correction).square())
     torch.testing.assert_close(parts["withheld"], ((1 - share) * found.correction).square())
+
+
+@pytest.mark.parametrize("freedom", [2.0, 3.3895518988005398, 50.0])
+def test_an_interval_of_a_level_near_zero_is_the_value(freedom):
+    (low, high), _ = t_inference(-30.5, 28.4, freedom, 1e-320)
+    assert low == high == -30.5

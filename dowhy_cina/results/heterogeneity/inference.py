@@ -54,7 +54,7 @@ class Uncertainty:
         """Half widths (G,) of intervals that hold each effect, or all of them at once, with a probability."""
         if simultaneous and self.known.any():
             level = self._level_of_each(level)
-        return np.asarray(stats.t.isf((1 - level) / 2, self.freedom) * self.errors)
+        return np.asarray(np.maximum(stats.t.isf((1 - level) / 2, self.freedom), 0) * self.errors)
 
     def _level_of_each(self, level: float) -> float:
         """Level of each interval at which all of them hold together with the given one.

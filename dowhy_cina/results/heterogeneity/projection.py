@@ -125,7 +125,7 @@ def effect_curve(
     effect = basis @ np.asarray(fit.params)
     error = np.sqrt(np.einsum("ij,jk,ik->i", basis, covariance, basis).clip(0))
     freedom = _freedom(fit, codes, basis)
-    half = stats.t.isf((1 - level) / 2, freedom) * error
+    half = np.maximum(stats.t.isf((1 - level) / 2, freedom), 0) * error
     # The largest ratio along the grid, of coefficients drawn about their estimate, and the level of each that it means.
     draws = np.random.default_rng(0).multivariate_normal(np.zeros(len(covariance)), covariance, _BAND_DRAWS, "ignore")
     widest = np.abs(draws @ basis.T / np.maximum(error, np.finfo(float).tiny)).max(axis=1)
