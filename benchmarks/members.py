@@ -53,19 +53,19 @@ class Problem(NamedTuple):
 @contextmanager
 def members(kept: tuple[bool, ...]) -> Iterator[None]:
     """Outcome regressions of some members only, and of arms that borrow or do not."""
-    whole, borrow = fitting.member_shares, fitting.with_borrowing
+    whole, borrow = fitting.member_shares, fitting.borrow
 
     def fewer(outcome: Any, mean: Any, clean: list[Any], weights: Any, used: Any, cluster: Any = None) -> list[Any]:
         chosen = [values for values, keep in zip(clean, kept, strict=False) if keep]
         shares = iter(whole(outcome, mean, chosen, weights, used, cluster))
         return [next(shares) if keep else torch.zeros_like(mean[:, 0]) for keep, _ in zip(kept, clean, strict=False)]
 
-    def alone(own: Any, other: Any, outcome: Any) -> Any:
+    def alone(own: Any, lent: Any, outcome: Any) -> Any:
         with patch.object(fitting, "borne_out", lambda wanted, *_: torch.zeros_like(wanted[:, 0])):
-            return borrow(own, other, outcome)
+            return borrow(own, lent, outcome)
 
     chosen = borrow if kept[4] else alone
-    with patch.object(fitting, "member_shares", fewer), patch.object(network, "with_borrowing", chosen):
+    with patch.object(fitting, "member_shares", fewer), patch.object(network, "borrow", chosen):
         yield
 
 

@@ -269,7 +269,7 @@ class Analysis:
         weights, target = (part[0].cpu().numpy() for part in (found.weighting.weights, found.target.weights))
         propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
         given = self._rows.weights if self._rows.weighted else None
-        balance = balance_table(prepared.readable.iloc[self._rows.order], treatment, weights, given)
+        balance = balance_table(prepared.readable, treatment, weights, given, self._rows.order)
         arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)

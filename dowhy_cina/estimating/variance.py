@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 from dowhy_cina.estimating.estimation import Contributions, Effect, Moments
@@ -43,10 +43,10 @@ def freedom_from_sums(squares: Tables, fourth: Tables) -> Tables:
 
 def t_inference(value: float, standard_error: float, freedom: float, level: float) -> tuple[tuple[float, float], float]:
     """Interval and two-sided p-value by Student's t; they agree on whether zero is excluded."""
-    half = float(stats.t.isf((1 - level) / 2, freedom)) * standard_error
+    half = -float(special.stdtrit(freedom, (1 - level) / 2)) * standard_error
     if standard_error == 0:
         return (value, value), float(value == 0)
-    return (value - half, value + half), float(2 * stats.t.sf(abs(value) / standard_error, freedom))
+    return (value - half, value + half), float(2 * special.stdtr(freedom, -abs(value) / standard_error))
 
 
 @dataclass(frozen=True)

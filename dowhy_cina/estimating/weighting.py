@@ -106,6 +106,17 @@ class Weighting:
         zero = torch.zeros_like(weights[:, 0])
         return cls(weights, lambda: Certificate(zero, zero, zero))
 
+    def halves(self) -> tuple[Weighting, Weighting]:
+        """Weights of the first half of the tables, and of the others."""
+
+        def of(place: int) -> Weighting:
+            def certify() -> Certificate:
+                return Certificate(*(part.chunk(2)[place] for part in vars(self.certificate).values()))
+
+            return Weighting(self.weights.chunk(2)[place], certify, self.steps, self.converged)
+
+        return of(0), of(1)
+
     def __add__(self, other: Weighting) -> Weighting:
         """Join the weights of two arms."""
 
@@ -185,12 +196,15 @@ def arm_to_target(
 ) -> Weighting:
     """Weights of one arm that balance it to a target: its kernel's mean features, and the means of columns beside them.
 
-    An exact solution is that of its kernel alone.
+    An exact solution is that of its kernel alone. Of features that are kept, there may be several arms of every table,
+    one after the other.
     """
-    places = places_of(arm)
+    places, ridge = places_of(arm), state.balance_ridge
+    if len(arm) > len(ridge):
+        target, ridge = target.repeated(len(arm) // len(ridge)), ridge.repeat(len(arm) // len(ridge))
     # The rows of the other arm need not be carried along.
     own = take_rows(state.balance_features, places)
-    problem = ArmProblem(own, arm.gather(1, places), target.features, state.balance_ridge)
+    problem = ArmProblem(own, arm.gather(1, places), target.features, ridge)
     if how.bandwidth is None:
         problem, weights, _ = balance_with_means(problem, gather_rows(columns, places), target.columns)
         steps = 0
@@ -250,12 +264,18 @@ def balance_arms(
         "att" or "atc" for the arm that keeps its own weights.
     """
     columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+    how = how or Balancing()
+    zero_shot = untouched is None and how.bandwidth is None
+    if zero_shot and table.arms_are_alike and isinstance(state.balance_features, Tensor):
+        both = torch.cat([table.arm(0), table.arm(1)])
+        control, treated = arm_to_target(state, both, columns, target, how).halves()
+        return control + treated
     arms = []
     for name, arm in (("atc", table.arm(0)), ("att", table.arm(1))):
         if untouched == name:
             arms.append(Weighting.given(arm / arm.sum(1, keepdim=True)))
         else:
-            arms.append(arm_to_target(state, arm, columns, target, how or Balancing()))
+            arms.append(arm_to_target(state, arm, columns, target, how))
     return arms[0] + arms[1]
 
 

@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.kernels import RowFeatures, gather_rows, row_products, sum_blocks
+from dowhy_cina.mathematics.dense import gram_of
+from dowhy_cina.mathematics.kernels import RowFeatures, gather_rows, row_products, sum_blocks, weighted_sum
 
 Rows = Float[Tensor, "B N"]
 Tables = Float[Tensor, " B"]
@@ -64,7 +65,7 @@ class JoinedFeatures:
 
     def gram(self) -> Float[Tensor, "B K K"]:
         """``sum_i phi_i phi_i'``."""
-        return sum_blocks(block.mT @ block for _, block in self.blocks())
+        return sum_blocks(gram_of(block) for _, block in self.blocks())
 
     def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B n K"]]]:
         """Features of consecutive row blocks."""
@@ -82,7 +83,7 @@ def combine(features: Features, coefficients: Rows) -> Float[Tensor, "B M"]:
     """``phi' c``: a weighted sum of feature rows."""
     if not isinstance(features, Tensor):
         return features.mean(coefficients)
-    return (coefficients[:, None] @ features)[:, 0]
+    return weighted_sum(coefficients, features)
 
 
 def apply(features: Features, direction: Float[Tensor, "B M"]) -> Rows:
@@ -108,7 +109,7 @@ def features_gram(features: Features) -> Float[Tensor, "B M M"]:
     """``phi' phi``."""
     if not isinstance(features, Tensor):
         return features.gram()
-    return features.transpose(-1, -2) @ features
+    return gram_of(features)
 
 
 def weights_from_alpha(alpha: Rows, signs: Rows) -> Rows:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -30,6 +31,7 @@ from dowhy_cina.mathematics.ridge import (
     inverse_share_left,
     ridge_coefficients,
 )
+from dowhy_cina.mathematics.scaling import Array
 
 
 def sums_by_cluster(rows: Float[Tensor, "B N"], codes: Int[Tensor, "B N"] | None) -> Float[Tensor, "B U"]:
@@ -145,13 +147,13 @@ class Scores:
 
     Attributes
     ----------
-    score, freedom, explained : Tensor
+    score, freedom, explained : ndarray
         To be minimised; degrees of freedom without the intercept; part of the response's squares that is explained.
     """
 
-    score: Float[Tensor, "1 S"]
-    freedom: Float[Tensor, "1 S"]
-    explained: Float[Tensor, "1 S"]
+    score: Array
+    freedom: Array
+    explained: Array
 
 
 @torch.no_grad()
@@ -168,7 +170,7 @@ def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) 
     the features are the clusters'. As there, it is infinite, but for the largest penalty, where either difference from
     one is at most :data:`~dowhy_cina.mathematics.ridge.LEAST_LEFT`.
     """
-    rows, between, (count, clusters) = statistics.rows, statistics.between, statistics.sizes
+    rows, between, sizes = statistics.rows, statistics.between, statistics.sizes
     grid: Tensor = rows.gram.new_tensor(PENALTY_GRID)
     values, basis = torch.linalg.eigh(rows.gram)
     values = values.clamp_min(0)[:, None]
@@ -181,23 +183,31 @@ def clustered_scores(statistics: ClusterStatistics, factor: float = GCV_FACTOR) 
     means = (means + ((coefficients @ inside) * coefficients).sum(2)).clamp_min(LEAST_UNEXPLAINED)
     freedom = (values * inverse).sum(2)
     shared = (inside.diagonal(dim1=1, dim2=2)[:, None] * inverse).sum(2)
-    score = inverse_share_left(factor * (1 + shared), clusters).square() * means
-    within = count - clusters
-    if within:
-        left = (rows.total[:, None] - explained - means).clamp_min(LEAST_UNEXPLAINED)
-        score = score + inverse_share_left(factor * (freedom - shared), within).square() * left
+    left = (rows.total[:, None] - explained - means).clamp_min(LEAST_UNEXPLAINED)
+    squares = means.cpu().numpy(), left.cpu().numpy()
+    return _scores(squares, freedom.cpu().numpy(), shared.cpu().numpy(), explained.cpu().numpy(), sizes, factor)
+
+
+def _scores(
+    squares: tuple[Array, Array],
+    freedom: Array,
+    shared: Array,
+    explained: Array,
+    sizes: tuple[int, int],
+    factor: float,
+) -> Scores:
+    """Scores from squares of clusters' mean residuals and of those inside, and both kinds of degrees of freedom."""
+    count, clusters = sizes
+    score = np.square(inverse_share_left(factor * (1 + shared), clusters)) * squares[0]
+    if count > clusters:
+        score = score + np.square(inverse_share_left(factor * (freedom - shared), count - clusters)) * squares[1]
     return Scores(score, freedom, explained)
 
 
 def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GCV_FACTOR) -> Gcv:
     """Penalty of the smallest of the :func:`clustered_scores`, see :func:`best_penalty`."""
     found = clustered_scores(statistics, factor)
-    best = best_penalty(found.score, statistics.rows)
-    return Gcv(
-        found.score.new_tensor(PENALTY_GRID)[best[:, 0]],
-        found.freedom.gather(1, best)[:, 0],
-        found.explained.gather(1, best)[:, 0] / statistics.rows.total.clamp_min(LEAST_UNEXPLAINED),
-    )
+    return best_penalty(found.score, found.freedom, found.explained, statistics.rows)
 
 
 def clustered_ridge(

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.kernels import RowFeatures, block_rows, gather_rows, row_products, sum_blocks
+from dowhy_cina.mathematics.kernels import RowFeatures, block_rows, gather_rows, row_products, sum_blocks, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ColumnFeatures:
 
     def mean(self, weights: Float[Tensor, "B N"]) -> Float[Tensor, "B L"]:
         """``sum_i weights_i x_i``."""
-        return sum_blocks(weights[:, None, part] @ block for part, block in self.blocks())[:, 0]
+        return sum_blocks(weighted_sum(weights[:, part], block) for part, block in self.blocks())
 
     def times(self, coefficients: Float[Tensor, "B L"]) -> Float[Tensor, "B N"]:
         """``x_i . coefficients`` for every row."""

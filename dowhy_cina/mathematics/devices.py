@@ -84,7 +84,7 @@ def one_thread_each() -> Iterator[None]:
     Torch has a number of threads for each Python thread that has used it, and gives new ones the number that was set
     last. Inside already, nothing is done.
     """
-    if getattr(_THIS_THREAD, "is_inside", False):
+    if is_alone():
         yield
         return
     with _Inside.lock:
@@ -104,6 +104,11 @@ def one_thread_each() -> Iterator[None]:
         with _Inside.lock:
             _Inside.count -= 1
             torch.set_num_threads(own)
+
+
+def is_alone() -> bool:
+    """Whether this thread computes inside :func:`one_thread_each`."""
+    return getattr(_THIS_THREAD, "is_inside", False)
 
 
 def stay_inside() -> None:

@@ -10,7 +10,7 @@ quadratic part that, unlike a polynomial, stays bounded far from the data.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina._caching import cached_property
+from dowhy_cina.mathematics.dense import exponential_, gram_of, is_quick, lower_factor, lower_inverse, times_lower
 
 #: Width of each head relative to the keys: short, unit and wide.
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
@@ -57,7 +58,7 @@ def gaussian_gram(keys: Float[Tensor, "B N D"], bandwidth: float) -> Float[Tenso
 
 def heads(distances: Float[Tensor, "B N M"]) -> Heads:
     """``exp(-distance / (2 scale^2))`` for every one of :data:`HEAD_SCALES`."""
-    short, wide = (torch.mul(distances, -0.5 / scale**2).exp_() for scale in (HEAD_SCALES[0], HEAD_SCALES[2]))
+    short, wide = (exponential_(torch.mul(distances, -0.5 / scale**2)) for scale in (HEAD_SCALES[0], HEAD_SCALES[2]))
     # The unit head is the ninth power of the wide one, three times as wide: products cost less than an exponential.
     if torch.is_grad_enabled():
         return short, wide.square().square().square() * wide, wide
@@ -66,13 +67,14 @@ def heads(distances: Float[Tensor, "B N M"]) -> Heads:
 
 def mixed(terms: Heads, amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
     """Sum over heads of ``amplitude * term``."""
-    return _add_heads(terms[0] * amplitudes[:, 0, None, None], terms, amplitudes)
+    factors = amplitudes[..., None, None].unbind(1)
+    return _add_heads(terms[0] * factors[0], terms, factors)
 
 
-def _add_heads(total: Float[Tensor, "B N M"], terms: Heads, amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B N M"]:
+def _add_heads(total: Float[Tensor, "B N M"], terms: Heads, factors: Sequence[Tensor]) -> Float[Tensor, "B N M"]:
     """Add the other heads to the first one, in place: at this size a sum waits for memory, not for arithmetic."""
-    for head in range(1, len(terms)):
-        total = total.addcmul_(terms[head], amplitudes[:, head, None, None])
+    for term, factor in zip(terms[1:], factors[1:], strict=True):
+        total = total.addcmul_(term, factor)
     return total
 
 
@@ -81,7 +83,8 @@ def multihead_kernel(distances: Float[Tensor, "B N M"], amplitudes: Float[Tensor
     terms = heads(distances)
     if torch.is_grad_enabled():
         return mixed(terms, amplitudes)
-    return _add_heads(terms[0].mul_(amplitudes[:, 0, None, None]), terms, amplitudes)
+    factors = amplitudes[..., None, None].unbind(1)
+    return _add_heads(terms[0].mul_(factors[0]), terms, factors)
 
 
 def slope_amplitudes(amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
@@ -116,8 +119,16 @@ class LandmarkKernel:
         """Lower Cholesky factor of the landmarks' Gram, with the jitter on its diagonal; computed on first use."""
         gram = multihead_kernel(squared_distances(self.landmarks, self.landmarks), self.amplitudes)
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        factor: Tensor = torch.linalg.cholesky(gram + JITTER * self.diagonal[:, None, None] * eye)
-        return factor
+        return lower_factor(gram + JITTER * self.diagonal[:, None, None] * eye)
+
+    def set_factor(self, factor: Float[Tensor, "B M M"]) -> None:
+        """Take what :attr:`factor` would be, where it is known."""
+        vars(self)["factor"] = factor
+
+    @cached_property
+    def inverse(self) -> Float[Tensor, "B M M"]:
+        """Inverse of the factor; computed on first use."""
+        return lower_inverse(self.factor)
 
     def compact(self) -> LandmarkKernel:
         """Leave out the factor, which is larger than the landmarks and can be computed again."""
@@ -138,6 +149,8 @@ class LandmarkKernel:
 
     def whitened(self, similarities: Float[Tensor, "B N M"]) -> Float[Tensor, "B N M"]:
         """Features of rows with these similarities."""
+        if is_quick(similarities):
+            return times_lower(similarities, self.inverse)
         columns: Tensor = torch.linalg.solve_triangular(self.factor, similarities.transpose(-1, -2), upper=False)
         return columns.transpose(-1, -2)
 
@@ -263,7 +276,7 @@ class RowFeatures:
 
     def gram(self) -> Float[Tensor, "B M M"]:
         """``sum_i phi(x_i) phi(x_i)'``."""
-        return sum_blocks(block.transpose(-1, -2) @ block for _, block in self.blocks())
+        return sum_blocks(gram_of(block) for _, block in self.blocks())
 
     def _slices(self) -> Iterator[slice]:
         rows = self.keys.shape[1]
@@ -290,25 +303,27 @@ class RowFeatures:
     def solved_blocks(self, factor: Float[Tensor, "B M M"]) -> Iterator[tuple[slice, Float[Tensor, "B M n"]]]:
         """``factor^-1 phi(x)`` of consecutive row blocks, for a lower triangular factor."""
         if self.kept is not None:
+            inverse = lower_inverse(factor) if is_quick(self.kept) else None
             for rows, features in self.blocks():
-                yield rows, torch.linalg.solve_triangular(factor, features.mT, upper=False)
+                if inverse is None:
+                    yield rows, torch.linalg.solve_triangular(factor, features.mT, upper=False)
+                else:
+                    yield rows, times_lower(features, inverse).mT
             return
         # One product with each row instead of two triangular solves.
-        eye = torch.eye(self.size, dtype=factor.dtype, device=factor.device)
-        whitening = torch.linalg.solve_triangular(self.kernel.factor, eye, upper=False)
-        both = torch.linalg.solve_triangular(factor, whitening, upper=False)
+        both = torch.linalg.solve_triangular(factor, self.kernel.inverse, upper=False)
         for rows, kernels in self._kernels():
-            solved = both @ kernels.mT
+            solved = times_lower(kernels, both).mT
             yield rows, solved if self.scale is None else solved * self.scale[:, None, rows]
 
     def mean(self, weights: Float[Tensor, "B N"]) -> Float[Tensor, "B M"]:
         """``sum_i weights_i phi(x_i)``."""
         if self.kept is not None:
-            return sum_blocks(weights[:, None, rows] @ block for rows, block in self.blocks())[:, 0]
+            return sum_blocks(weighted_sum(weights[:, rows], block) for rows, block in self.blocks())
         weights = weights if self.scale is None else weights * self.scale
         # A sum of kernels needs one triangular solve, where a sum of features needs one for every row.
-        total = sum_blocks(weights[:, None, rows] @ block for rows, block in self._kernels())
-        mean: Tensor = torch.linalg.solve_triangular(self.kernel.factor, total.transpose(-1, -2), upper=False)
+        total = sum_blocks(weighted_sum(weights[:, rows], block) for rows, block in self._kernels())
+        mean: Tensor = torch.linalg.solve_triangular(self.kernel.factor, total[..., None], upper=False)
         return mean[..., 0]
 
     def times(self, coefficients: Float[Tensor, "B M"]) -> Float[Tensor, "B N"]:
@@ -343,7 +358,12 @@ def sum_blocks(parts: Iterable[Tensor]) -> Tensor:
 
 def row_products(rows: Float[Tensor, "B N M"], vector: Float[Tensor, "B M"]) -> Float[Tensor, "B N"]:
     """``rows @ vector``, in the form that a batched product is quick in."""
-    return (vector[:, None] @ rows.mT)[:, 0]
+    return torch.bmm(vector[:, None], rows.mT)[:, 0]
+
+
+def weighted_sum(weights: Float[Tensor, "B N"], rows: Float[Tensor, "B N M"]) -> Float[Tensor, "B M"]:
+    """``weights @ rows``."""
+    return torch.bmm(weights[:, None], rows)[:, 0]
 
 
 def places_of(weights: Float[Tensor, "B N"]) -> Int[Tensor, "B n"]:
@@ -359,9 +379,10 @@ def places_of(weights: Float[Tensor, "B N"]) -> Int[Tensor, "B n"]:
     return inside.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
-def gather_rows(values: Float[Tensor, "B N *rest"], index: Int[Tensor, "B M"]) -> Float[Tensor, "B M *rest"]:
-    """``values[b, index[b]]`` for every table."""
+def gather_rows(values: Float[Tensor, "B N *rest"], index: Int[Tensor, "A M"]) -> Float[Tensor, "A M *rest"]:
+    """``values[b, index[b]]`` for every table; of several indices for each, the tables begin anew."""
     # One selection among the rows of all tables is far quicker than one for each table, or than a gather.
-    first = torch.arange(len(index), device=index.device)[:, None] * values.shape[1]
-    chosen = values.flatten(0, 1).index_select(0, (index + first).flatten())
+    if values.shape[0] > 1:
+        index = index + torch.arange(index.shape[0], device=index.device)[:, None] % values.shape[0] * values.shape[1]
+    chosen = values.flatten(0, 1).index_select(0, index.flatten())
     return chosen.reshape(*index.shape, *values.shape[2:])

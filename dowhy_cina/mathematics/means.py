@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.mathematics.balancing import JoinedFeatures, Rows, Tables
+from dowhy_cina.mathematics.balancing import Features, JoinedFeatures, Rows, Tables
 from dowhy_cina.mathematics.concentration import LARGEST_SHARE, LEAST_FACTOR
 from dowhy_cina.mathematics.newton import (
     TOLERANCE,
@@ -60,6 +60,10 @@ class MeansTarget:
     def joined(self, amplitude: Tables) -> Float[Tensor, "B K"]:
         """Means of the kernel's features and of the columns times an amplitude."""
         return torch.cat([self.features, amplitude[:, None] * self.columns], 1)
+
+    def repeated(self, times: int) -> MeansTarget:
+        """The same for as many arms of each table, one after the other."""
+        return MeansTarget(self.features.repeat(times, 1), self.columns.repeat(times, 1))
 
     def dual(self, ridge: Tables, stress: Tables, count: Tables) -> Dual:
         """The dual whose columns have the amplitude as their factor; of a stress of zero, the kernel alone."""
@@ -181,8 +185,10 @@ def _least_concentrated(
     the floor's size ceases to: with columns that bring size, if the kernel's balance alone is at the floor. A table's
     search does not depend on its company in the batch.
     """
-    found, tried = solve(start, wanted, ROUGH), wanted
+    found, tried = solve(start, wanted, TOLERANCE), wanted
     open_ = short = found.size < floor
+    if not bool(short.any()):
+        return found
     near, far, untried = wanted, torch.where(short, safe, wanted), short
     for _ in range(TRIALS):
         if not bool(open_.any()):
@@ -197,9 +203,9 @@ def _least_concentrated(
         near, far, untried = torch.where(below, tried, near), torch.where(above, tried, far), untried & ~above
         near_enough = (torch.log(found.size / floor).abs() <= NEAR) & (tried != safe)
         open_ = open_ & ~near_enough & (near != far)
-    if bool(short.any()):
-        step = torch.nan_to_num(step_to(found, floor))
-        tried = torch.minimum(torch.maximum(tried + step, torch.minimum(near, far)), torch.maximum(near, far))
+    step = torch.nan_to_num(step_to(found, floor))
+    moved = torch.minimum(torch.maximum(tried + step, torch.minimum(near, far)), torch.maximum(near, far))
+    tried = torch.where(short, moved, tried)
     return solve(found, tried, torch.where(short, FINE, TOLERANCE))
 
 
@@ -224,7 +230,11 @@ def balance_with_means(
     target = MeansTarget(problem.target, goal)
 
     with torch.no_grad():
-        rows = ArmRows(JoinedFeatures(problem.features, columns, torch.ones_like(problem.ridge)), problem.arm)
+        if isinstance(problem.features, Tensor):
+            both: Features = torch.cat([problem.features, columns], 2)
+        else:
+            both = JoinedFeatures(problem.features, columns, torch.ones_like(problem.ridge))
+        rows = ArmRows(both, problem.arm)
         found = solve_with_means(target, problem.ridge, problem.arm.sum(1), rows.evaluate)
     # The factor of the ridge and the stress are taken as given by gradients.
     ridge = problem.ridge * (found.ridge / problem.ridge.detach())

@@ -40,6 +40,7 @@ from dowhy_cina.mathematics.balancing import (
     scale_rows,
     take_rows,
 )
+from dowhy_cina.mathematics.dense import lower_factor, solve_by_factor
 from dowhy_cina.mathematics.kernels import places_of
 
 #: Largest entry of the dual's gradient at which a table is solved; the weights then sum to one within it.
@@ -149,6 +150,8 @@ class DualPoint:
 
     def margins(self, features: Features) -> Rows:
         """``v - phi_i' u`` of every row."""
+        if isinstance(features, Tensor):
+            return torch.baddbmm(self.level[:, None, None], self.slope[:, None], features.mT, alpha=-1)[:, 0]
         return self.level[:, None] - apply(features, self.slope)
 
     def weights(self, problem: ArmProblem) -> Rows:
@@ -216,9 +219,10 @@ class ArmRows:
         else:
             before, found = self._last
             begun, ceased = (carrying - before).clamp_min(0), (before - carrying).clamp_min(0)
-            if _most(begun + ceased) >= _most(carrying):
+            changed = _most(begun + ceased)
+            if changed >= _most(carrying):
                 found = self._of(carrying)
-            elif _most(begun + ceased) > 0:
+            elif changed:
                 found = _joined(torch.add, found, _joined(torch.sub, self._of(begun), self._of(ceased)))
         self._last = carrying, replace(found, carrying=carrying.sum(1))
         return self._last[1]
@@ -259,15 +263,20 @@ class Dual:
         """The dual of a problem, whose features have no further factors."""
         return cls(problem.target, problem.ridge, problem.arm.sum(1), torch.ones_like(problem.target))
 
+    @cached_property
+    def _unscale(self) -> Float[Tensor, "B M"]:
+        """Inverse factors; zero for features that are left out."""
+        return torch.where(self.scale > 0, 1 / self.scale, 0.0)
+
     def scaled(self, point: DualPoint) -> DualPoint:
         """Point of the features times their factors."""
-        return DualPoint(torch.where(self.scale > 0, point.slope / self.scale, 0.0), point.level)
+        return DualPoint(point.slope * self._unscale, point.level)
 
     def value(self, at: Evaluated) -> Tables:
         """Dual objective, to be minimised."""
-        slope = self.scaled(at.point).slope
-        linear = (at.point.slope * self.target).sum(1) - at.point.level
-        return slope.square().sum(1) / 2 + linear + at.sums.squares / (2 * self.ridge)
+        slope = at.point.slope
+        linear = (slope * ((slope * (self._unscale * self._unscale) / 2) + self.target)).sum(1) - at.point.level
+        return linear + at.sums.squares / (2 * self.ridge)
 
     def gradient(self, at: Evaluated) -> Float[Tensor, "B K"]:
         """Gradient in the slope and level of the features times their factors, side by side."""
@@ -281,17 +290,15 @@ class Dual:
         system = right.new_empty(len(right), size + 1, size + 1)
         system[:, :size, :size] = curvature.gram * scale[:, :, None] * scale[:, None]
         system[:, :size, size] = system[:, size, :size] = -curvature.carried * scale
-        least = LEAST_CARRYING * self.count
-        system[:, size, size] = torch.where(curvature.carrying > 0, curvature.carrying, least)
+        carrying = torch.where(curvature.carrying > 0, curvature.carrying, LEAST_CARRYING * self.count)
+        system[:, size, size] = carrying * (1 + 1e-12)
         # Times the ridge, so that a small one does not drive the entries apart.
-        identity = torch.eye(size + 1, dtype=right.dtype, device=right.device) * self.ridge[:, None, None]
-        identity[:, size, size] = 1e-12 * system[:, size, size]
-        factor = torch.linalg.cholesky(system + identity)
-        return torch.cholesky_solve(right[..., None], factor)[..., 0]
+        system.diagonal(dim1=1, dim2=2)[:, :size] += self.ridge[:, None]
+        return solve_by_factor(lower_factor(system), right)
 
-    def direction(self, at: Evaluated) -> Float[Tensor, "B K"]:
-        """Step to the minimum over the rows that carry weight."""
-        return -self.solve(at.curvature, self.gradient(at) * self.ridge[:, None])
+    def direction(self, at: Evaluated, gradient: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+        """Step to the minimum over the rows that carry weight, from where the gradient is this."""
+        return self.solve(at.curvature, gradient * -self.ridge[:, None])
 
     def moved(self, point: DualPoint, step: Float[Tensor, "B K"]) -> DualPoint:
         """Point that lies a step away."""
@@ -299,20 +306,33 @@ class Dual:
 
 
 def line_search(
-    dual: Dual, at: Evaluated, direction: Float[Tensor, "B K"], moving: Bool[Tensor, " B"], evaluate: Evaluate
-) -> Evaluated:
-    """Step of the moving tables, halved until the dual falls as its slope promises."""
-    value = dual.value(at)
-    promise, length = SUFFICIENT * (dual.gradient(at) * direction).sum(1), moving.to(value.dtype)
+    dual: Dual,
+    at: Evaluated,
+    value: Tables,
+    gradient: Float[Tensor, "B K"],
+    moving: Bool[Tensor, " B"],
+    evaluate: Evaluate,
+) -> tuple[Evaluated, Tables]:
+    """Step of the moving tables from a point of this value and gradient, halved until the dual falls as promised.
+
+    Returns
+    -------
+    Evaluated, Tensor of shape (B,)
+        Where it leads, and the value there.
+    """
+    direction = dual.direction(at, gradient)
+    promise, length = SUFFICIENT * (gradient * direction).sum(1), moving.to(value.dtype)
     for _ in range(HALVINGS):
         found = evaluate(dual.moved(at.point, length[:, None] * direction))
         new = dual.value(found)
-        # Below the rounding of the value nothing can be promised.
-        short = (new > value + length * promise) & (new - value > 1e-13 * value.abs())
+        short = new > value + length * promise
+        if bool(short.any()):
+            # Below the rounding of the value nothing can be promised.
+            short = short & (new - value > 1e-13 * value.abs())
         if not bool(short.any()):
             break
         length = torch.where(short, length / 2, length)
-    return found
+    return found, new
 
 
 def solve_dual_of_target(
@@ -333,14 +353,18 @@ def solve_dual_of_target(
     """
     at, steps = start, 0
     lowest = smallest = torch.full_like(dual.ridge, torch.inf)
+    value = dual.value(at)
     while steps < MOST_STEPS:
-        value, size = dual.value(at), dual.gradient(at).abs().amax(1)
-        # A table that neither falls nor levels out any more has come as far as its rounding lets it.
-        moving = (size > tolerance) & ((value < lowest) | (size < smallest))
+        gradient = dual.gradient(at)
+        size = gradient.abs().amax(1)
+        moving = size > tolerance
+        if steps and bool(moving.any()):
+            # A table that neither falls nor levels out any more has come as far as its rounding lets it.
+            moving = moving & ((value < lowest) | (size < smallest))
         if not bool(moving.any()):
             break
         steps, lowest, smallest = steps + 1, torch.minimum(value, lowest), torch.minimum(size, smallest)
-        at = line_search(dual, at, dual.direction(at), moving, evaluate)
+        at, value = line_search(dual, at, value, gradient, moving, evaluate)
     return at, steps
 
 
@@ -360,7 +384,7 @@ def weights_at(problem: ArmProblem, point: DualPoint) -> Rows:
     """
     if torch.is_grad_enabled():
         dual, at = Dual.of_problem(problem), ArmRows(problem.features, problem.arm).evaluate(point)
-        point = dual.moved(point, dual.direction(at))
+        point = dual.moved(point, dual.direction(at, dual.gradient(at)))
     return simplex(point.weights(problem), problem.arm)
 
 

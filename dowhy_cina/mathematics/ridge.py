@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.columns import RegressionFeatures
+from dowhy_cina.mathematics.dense import gram_of, lower_factor, solve_by_factor
 from dowhy_cina.mathematics.kernels import sum_blocks
 from dowhy_cina.mathematics.resolvent import resolvent_sums
+from dowhy_cina.mathematics.scaling import Array
 
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
 PENALTY_GRID: tuple[float, ...] = tuple(10 ** (k / 4) for k in range(-12, 17))
+_GRID = np.array(PENALTY_GRID)
 #: Factor of the degrees of freedom in the generalised cross-validation score; above one it guards against overfitting.
 GCV_FACTOR = 1.4
 #: Share of the rows that the degrees of freedom, times that factor, have to leave of a candidate: a fit that
@@ -100,15 +104,17 @@ def gram_statistics(
     mean_response = (rows * response).sum(1) / count
     centred = rows * (response - mean_response[:, None])
 
-    def moments(part: slice, block: Float[Tensor, "B n M"]) -> Float[Tensor, "B k M"]:
-        """Second moments, and below them those with the response and the sums."""
-        weight = rows[:, part, None]
-        left = torch.cat([block * weight, centred[:, part, None], weight], 2)
-        return left.transpose(-1, -2) @ block
+    beside, all_alike = torch.stack([centred, rows], 1), bool((rows == 1).all())
 
-    sums = sum_blocks(moments(*part) for part in features.blocks())
-    gram, cross, mean_features = sums[:, :-2], sums[:, -2], sums[:, -1] / count[:, None]
-    gram = gram - count[:, None, None] * mean_features[:, :, None] * mean_features[:, None, :]
+    def moments(part: slice, block: Float[Tensor, "B n M"]) -> tuple[Tensor, Tensor]:
+        """Second moments, and those with the response and the sums."""
+        scaled = block if all_alike else block * rows[:, part, None].sqrt()
+        return gram_of(scaled), torch.bmm(beside[:, :, part], block)
+
+    grams, sums = zip(*(moments(*part) for part in features.blocks()), strict=True)
+    cross, total_features = sum_blocks(sums).unbind(1)
+    mean_features = total_features / count[:, None]
+    gram = torch.baddbmm(sum_blocks(grams), total_features[..., None], mean_features[:, None], alpha=-1)
     total = (centred * (response - mean_response[:, None])).sum(1)
     return GramStatistics(count, mean_features, mean_response, gram, cross, total)
 
@@ -128,25 +134,29 @@ class Gcv:
     explained: Float[Tensor, " B"]
 
 
-def inverse_share_left(used: Float[Tensor, "B S"], of: Float[Tensor, "B 1"] | int) -> Float[Tensor, "B S"]:
+def inverse_share_left(used: Array, of: Array | int) -> Array:
     """``of / (of - used)`` for penalties in ascending order; infinite where no more than :data:`LEAST_LEFT` is left.
 
     The largest penalty, which uses the least, is finite in any case: it is the choice where there is no other.
     """
-    left = 1 - used / of
-    inverse = torch.where(left > LEAST_LEFT, 1 / left, torch.inf)
-    inverse[:, -1] = 1 / left[:, -1].clamp_min(LEAST_LEFT)
+    left: Array = 1 - used / of
+    inverse = np.where(left > LEAST_LEFT, 1 / np.maximum(left, LEAST_LEFT), np.inf)
+    inverse[:, -1] = 1 / np.maximum(left[:, -1], LEAST_LEFT)
     return inverse
 
 
-def best_penalty(score: Float[Tensor, "B S"], statistics: GramStatistics) -> Int[Tensor, "B 1"]:
-    """Place in :data:`PENALTY_GRID` of the smallest score; that of :data:`UNLEARNED` where features do not vary.
+def best_penalty(score: Array, freedom: Array, explained: Array, statistics: GramStatistics) -> Gcv:
+    """The one of :data:`PENALTY_GRID` with the smallest score; :data:`UNLEARNED` where features do not vary.
 
-    There all penalties that count fit the same, and rounding would choose among them.
+    There all penalties that count fit the same, and rounding would choose among them. Scores, degrees of freedom and
+    explained squares are those of every penalty, of shape (B, S).
     """
-    even = PENALTY_GRID.index(UNLEARNED)
-    told = statistics.varies | score[:, even].isinf()
-    return torch.where(told, score.argmin(1), even)[:, None]
+    even, tables = PENALTY_GRID.index(UNLEARNED), np.arange(len(score))
+    told = statistics.varies.cpu().numpy() | np.isinf(score[:, even])
+    best = np.where(told, score.argmin(1), even)
+    share = explained[tables, best] / np.maximum(statistics.total.cpu().numpy(), LEAST_UNEXPLAINED)
+    parts = _GRID[best], freedom[tables, best], share
+    return Gcv(*(torch.from_numpy(part).to(statistics.gram) for part in parts))
 
 
 @torch.no_grad()
@@ -160,19 +170,13 @@ def generalised_cross_validation(statistics: GramStatistics, factor: float = GCV
     ----------
     Craven and Wahba (1979), Smoothing noisy data with spline functions; Kim and Gu (2004) for the factor 1.4.
     """
-    grid: Tensor = statistics.gram.new_tensor(PENALTY_GRID)
     sums = resolvent_sums(statistics.gram, statistics.cross, PENALTY_GRID)
-    explained = sums.linear + grid * sums.square
-    freedom = statistics.gram.shape[-1] - grid * sums.trace
-    count = statistics.count[:, None]
-    rss = (statistics.total[:, None] - explained).clamp_min(LEAST_UNEXPLAINED)
-    score = rss / count * inverse_share_left(factor * (1 + freedom), count).square()
-    best = best_penalty(score, statistics)
-    return Gcv(
-        grid[best[:, 0]],
-        freedom.gather(1, best)[:, 0],
-        explained.gather(1, best)[:, 0] / statistics.total.clamp_min(LEAST_UNEXPLAINED),
-    )
+    explained = sums.linear + _GRID * sums.square
+    freedom = statistics.gram.shape[-1] - _GRID * sums.trace
+    count, total = (part.cpu().numpy()[:, None] for part in (statistics.count, statistics.total))
+    rss = np.maximum(total - explained, LEAST_UNEXPLAINED)
+    score = rss / count * np.square(inverse_share_left(factor * (1 + freedom), count))
+    return best_penalty(score, freedom, explained, statistics)
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,7 @@ class RidgeFit:
 
     def solve(self, direction: Float[Tensor, "B M"]) -> Float[Tensor, "B M"]:
         """``(G + penalty)^-1 direction``: how a contrast of the coefficients weighs responses, by their features."""
-        return torch.cholesky_solve(direction[..., None], self.factor)[..., 0]
+        return solve_by_factor(self.factor, direction)
 
 
 def ridge_coefficients(
@@ -226,9 +230,9 @@ def ridge_coefficients(
     """Coefficients of the ridge regression, zero where features do not vary, and the factor of its normal equations."""
     size = statistics.gram.shape[-1]
     eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
-    factor = torch.linalg.cholesky(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
+    factor = lower_factor(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
     cross = torch.where(statistics.varies[:, None], statistics.cross, 0)
-    return torch.cholesky_solve(cross[..., None], factor)[..., 0], factor
+    return solve_by_factor(factor, cross), factor
 
 
 def fit_ridge(statistics: GramStatistics, penalty: Float[Tensor, " B"]) -> RidgeFit:

@@ -44,22 +44,22 @@ _SWAPPED_TABLE_OUTPUTS = tuple(
 COLUMN_BOUND = 1.5
 
 
-def _correlation(
-    x: Float[Tensor, "B N D"], y: Float[Tensor, "B N"], rows: Float[Tensor, "B N"]
-) -> Float[Tensor, "B D"]:
-    """Correlation of every column with ``y`` over the weighted rows; zero for constants."""
-    count = rows.sum(1, keepdim=True)
-    weight = (rows / count)[..., None]
-    x = x - (weight * x).sum(1, keepdim=True)
-    y = y - (rows * y).sum(1, keepdim=True) / count
-    covariance = (weight * x * y[..., None]).sum(1)
-    scale = ((weight * x * x).sum(1) * (weight * (y * y)[..., None]).sum(1)).clamp_min(1e-12).sqrt()
+def _correlations(
+    x: Float[Tensor, "B N D"], y: Float[Tensor, "B K N"], rows: Float[Tensor, "B K N"]
+) -> Float[Tensor, "B K D"]:
+    """Correlation of every column with each ``y`` over its weighted rows; zero for constants.
+
+    Sums over rows are products of matrices. The columns are near their means already, of which one over fewer rows is
+    taken off their squares.
+    """
+    weight = rows / rows.sum(2, keepdim=True)
+    centred = y - (weight * y).sum(2, keepdim=True)
+    left = weight * centred
+    sums = torch.cat([left, weight], 1) @ x
+    covariance, means = sums.chunk(2, 1)
+    variance = (weight @ (x * x) - means * means).clamp_min(0)
+    scale = (variance * (left * centred).sum(2, keepdim=True)).clamp_min(1e-12).sqrt()
     return covariance / scale
-
-
-def _significance(correlation: Tensor, count: Tensor) -> Tensor:
-    """Size of a correlation in standard errors, on a log scale."""
-    return torch.log1p(correlation.abs() * count.sqrt()[:, None])
 
 
 def column_features(
@@ -78,11 +78,13 @@ def column_features(
     counts = (count, (1 - t).sum(1), t.sum(1)) if sizes is None else (sizes[0] + sizes[1], *sizes)
     size = x.abs()
     transformed = torch.cat([x, x * x - 1, size], 2)
-    parts = [torch.log(shares * x.shape[2] + 1e-3).unbind(-1)[k] for k in range(3)]
-    for rows, response, n in ((ones, t, counts[0]), (1 - t, y, counts[1]), (t, y, counts[2])):
-        correlations = _correlation(transformed, response, rows)
-        for part in zip(*(f.chunk(3, 1) for f in (correlations.abs(), _significance(correlations, n))), strict=True):
-            parts += part
+    parts = [*torch.log(shares * x.shape[2] + 1e-3).unbind(-1)]
+    rows, responses = torch.stack([ones, 1 - t, t], 1), torch.stack([t, y, y], 1)
+    correlations = _correlations(transformed, responses, rows).abs()
+    # Sizes of the correlations, as they are and in standard errors on a log scale.
+    significances = torch.log1p(correlations * torch.stack(counts, 1).sqrt()[..., None])
+    forms = [form.reshape(len(x), 3, 3, x.shape[2]) for form in (correlations, significances)]
+    parts += torch.stack(forms, 3).flatten(1, 3).unbind(1)
     cross = torch.einsum("bnd,bne->bde", x, x).abs() / x.shape[1]
     cross = cross - torch.diag_embed(cross.diagonal(dim1=1, dim2=2))
     kurtosis = (x**4).mean(1)
@@ -166,7 +168,10 @@ class ColumnEncoder(nn.Module):
         columns = torch.cat([columns, columns[..., SWAPPED_COLUMN_FEATURES]])
         table = torch.cat([table, table[:, SWAPPED_TABLE_FEATURES]])
         tokens = torch.cat([self.table_input(table)[:, None], self.column_input(columns)], 1)
-        hidden = self.norm(self.transformer(tokens))
+        # The layers one after the other, without what the whole asks of masks, which takes as long as a layer.
+        for layer in self.transformer.layers:
+            tokens = layer(tokens)
+        hidden = self.norm(tokens)
         scales, swapped_scales = (COLUMN_BOUND * torch.tanh(self.column_output(hidden[:, 1:]))).chunk(2)
         raw, swapped_raw = torch.tanh(self.table_output(hidden[:, 0])).chunk(2)
         scales = (scales + swapped_scales[..., _SWAPPED_COLUMN_OUTPUTS]) / 2

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.clusters import Clusters, clustered_ridge, left_out, mean_left_out
 from dowhy_cina.mathematics.columns import ColumnFeatures, RegressionFeatures
@@ -142,6 +143,11 @@ class OwnOutcome:
     fitted: Rows
     clean: Rows
 
+    @cached_property
+    def clipped(self) -> tuple[Rows, Rows]:
+        """Both kinds of predictions, kept within the range."""
+        return self.regression.clip(self.fitted), self.regression.clip(self.clean)
+
 
 def fit_own(
     space: OutcomeSpace,
@@ -206,29 +212,56 @@ def fit_own(
     return OwnOutcome(data, OutcomeRegression(space, *members, logs, *bounds), fitted, clean)
 
 
-def with_borrowing(own: OwnOutcome, other: OwnOutcome, outcome: Rows) -> FittedOutcome:
-    """The regression of one arm, with what it borrows from the other arm's.
+@dataclass(frozen=True)
+class Borrowing:
+    """What an arm borrows from the other one, and predictions of the rows with it.
+
+    Attributes
+    ----------
+    effect, lower, upper, share
+        As in :class:`~dowhy_cina.model.sharing.Borrowed`.
+    means, loo_residuals, prognosis : Tensor, shape (B, N)
+        As in :class:`FittedOutcome`.
+    """
+
+    effect: RidgeFit
+    lower: Float[Tensor, "B 1"]
+    upper: Float[Tensor, "B 1"]
+    share: Tables
+    means: Rows
+    loo_residuals: Rows
+    prognosis: Rows
+
+
+def borrow(own: OwnOutcome, lent: tuple[Rows, Rows], outcome: Rows) -> Borrowing:
+    """What an arm borrows of the other arm's predictions of all rows: by its regression, and without what it has seen.
 
     Nobody's outcome is predicted by a regression that has seen it: not by the other arm's own either.
     """
-    data, arm, source = own.data, own.data.weights, other.regression
-    columns, lent = data.rows.columns, source.clip(other.fitted)
-    features = columns, columns.take(data.places)
-    response = torch.where(arm > 0, outcome - lent, 0)
+    data, arm = own.data, own.data.weights
+    features = data.rows.columns, data.rows.columns.take(data.places)
+    response = torch.where(arm > 0, outcome - lent[0], 0)
     effect = data.fit(features[1], response, torch.ones_like(own.regression.kernel.share))
     by_fit, clean = data.predictions(effect, features, response)
     # The arm's rows alone are judged, of whose outcomes the source knows nothing; with clusters it is asked without.
-    offered = source.clip(other.clean) + clean - own.clean
-    share = borne_out(outcome - own.clean, offered, (arm, data.alike), data.cluster)
+    offered, wanted = lent[1] + clean - own.clean, outcome - own.clean
+    share = borne_out(wanted, offered, (arm, data.alike), data.cluster)
     left = unexplained_share(response, effect.intercept[:, None], response - clean, arm)
-    borrowed = Borrowed(source, effect, *allowed_range(ends_of(by_fit, arm), left), share)
-    kept = share[:, None]
-    means, prognosis = own.regression.clip(own.fitted), own.regression.clip(own.clean)
-    means = means + kept * (lent + borrowed.clip(by_fit) - means)
-    prognosis = torch.where(arm > 0, own.clean, prognosis)
-    regression = ArmRegression(own.regression, borrowed if bool((share > 0).any()) else None)
-    rows, loo = SharedRows(data.rows, other.data.rows), outcome - own.clean - kept * offered
-    return FittedOutcome(regression, rows, means, loo, prognosis)
+    bounds, kept = allowed_range(ends_of(by_fit, arm), left), share[:, None]
+    means = own.clipped[0]
+    means = means + kept * (lent[0] + by_fit.clamp(*bounds) - means)
+    prognosis = torch.where(arm > 0, own.clean, own.clipped[1])
+    return Borrowing(effect, *bounds, share, means, wanted - kept * offered, prognosis)
+
+
+def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> FittedOutcome:
+    """The regression of one arm, with what it borrows from the other arm's."""
+    borrowed = None
+    if bool((found.share > 0).any()):
+        borrowed = Borrowed(other.regression, found.effect, found.lower, found.upper, found.share)
+    rows = SharedRows(own.data.rows, other.data.rows)
+    regression = ArmRegression(own.regression, borrowed)
+    return FittedOutcome(regression, rows, found.means, found.loo_residuals, found.prognosis)
 
 
 def _fit_logarithms(
@@ -310,7 +343,9 @@ def borne_out(
     wanted: Rows, offered: Rows, weights: tuple[Rows, Rows], cluster: Int[Tensor, "B N"] | None = None
 ) -> Tables:
     """Share of what is offered that the arm's rows bear out, as they are and as they stand for the other arm's."""
-    return torch.minimum(*(Agreement.of(wanted, offered, rows, cluster).trust for rows in weights))
+    wanted, offered = wanted.repeat(2, 1), offered.repeat(2, 1)
+    codes = None if cluster is None else cluster.repeat(2, 1)
+    return torch.minimum(*Agreement.of(wanted, offered, torch.cat(weights), codes).trust.chunk(2))
 
 
 def likeness(arm: Rows, propensity: Rows, treated: int) -> Rows:

@@ -6,13 +6,14 @@ Letters: B tables, N rows, D covariates, M landmarks, K key coordinates.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dowhy_cina.config import ModelConfig
-from dowhy_cina.mathematics.balancing import Rows
+from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.clusters import (
     Clusters,
     cluster_statistics,
@@ -40,12 +41,13 @@ from dowhy_cina.mathematics.ridge import (
 )
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
 from dowhy_cina.model.encoder import ColumnEncoder, column_features, table_features, table_totals
-from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, fit_own, likeness, with_borrowing
+from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, borrow, fit_own, likeness, with_borrowing
 from dowhy_cina.model.outcome import ARMS
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.spaces import OutcomeSpace, outcome_keys
 from dowhy_cina.model.state import (
     ForeignRows,
+    Part,
     Pilot,
     ScoreModel,
     ScorePair,
@@ -112,7 +114,7 @@ class CinaModel(nn.Module):
         terms = heads(squared_distances(keys, landmarks))
         features = RowFeatures(kernel, keys, kernel.whitened(mixed(terms, kernel.amplitudes)))
         clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
-        regressions, chosen = _pilot_fits(features, t, y, clusters)
+        regressions, chosen = _pilot_fits(features, t, y, clusters, table.arms_are_alike)
         coefficients = ridge_coefficients(regressions, chosen.penalty)[0]
 
         def by_table(values: Tensor) -> Tensor:
@@ -218,16 +220,26 @@ class CinaModel(nn.Module):
         coordinate = scores.coordinate(propensity)
         marks, at_marks = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
 
-        def own(arm: int) -> OwnOutcome:
-            """Regression of one arm by its own rows."""
-            space = self.outcome_space(marks, at_marks, settings, arm)
+        def of_arm(arm: int) -> tuple[OutcomeSpace, Tensor, Tensor, Rows, Rows, Rows, Tables]:
+            """What the regression of one arm by its own rows is fitted to."""
+            space, rows = self.outcome_space(marks, at_marks, settings, arm), table.arm(arm)
             keys, multiplier = space.keys(table.covariates, coordinate), self.outcome_penalty(settings, arm)
-            rows, kept = table.arm(arm), (table.storage, ARMS[arm], table.clusters)
-            alike = likeness(rows, propensity, arm)
-            return fit_own(space, keys, table.covariates, table.outcome, rows, alike, multiplier, *kept)
+            return space, keys, table.covariates, table.outcome, rows, likeness(rows, propensity, arm), multiplier
 
-        control, treated = own(0), own(1)
-        return with_borrowing(control, treated, table.outcome), with_borrowing(treated, control, table.outcome)
+        parts = [of_arm(arm) for arm in (0, 1)]
+        if table.arms_are_alike:
+            both = each_tensor(parts, torch.cat)
+            own = fit_own(*both, table.storage, ARMS[0])
+            lent = [torch.cat(part.chunk(2)[::-1]) for part in own.clipped]
+            borrowings = _halves(borrow(own, (lent[0], lent[1]), both[3]))
+            control, treated = _own_halves(own)
+        else:
+            control, treated = (
+                fit_own(*part, table.storage, name, table.clusters) for part, name in zip(parts, ARMS, strict=True)
+            )
+            of_control = borrow(control, treated.clipped, table.outcome)
+            borrowings = of_control, borrow(treated, control.clipped, table.outcome)
+        return with_borrowing(control, treated, borrowings[0]), with_borrowing(treated, control, borrowings[1])
 
     def prognosis(self, control: tuple[Tensor, Tensor], treated: tuple[Tensor, Tensor]) -> ScorePair:
         """Centres and divisors that make the prognostic scores key coordinates, from their means and sd (B,)."""
@@ -290,15 +302,45 @@ class CinaModel(nn.Module):
         return ForeignRows(propensity, means, outcome_rows, balance_keys)
 
 
+def _halves(whole: Part) -> tuple[Part, Part]:
+    """A structure of the first half of the tables, and of the others."""
+
+    def first(parts: list[Tensor]) -> Tensor:
+        return parts[0][: parts[0].shape[0] // 2]
+
+    def second(parts: list[Tensor]) -> Tensor:
+        return parts[0][parts[0].shape[0] // 2 :]
+
+    return each_tensor([whole], first), each_tensor([whole], second)
+
+
+def _own_halves(whole: OwnOutcome) -> tuple[OwnOutcome, OwnOutcome]:
+    """Regressions of both arms, with what is known already; that of an arm without a logarithm goes without."""
+    factors, halves = whole.regression.space.kernel.factor.chunk(2), []
+    for factor, half in zip(factors, _halves(whole), strict=True):
+        half.regression.space.kernel.set_factor(factor)
+        logarithms = half.regression.logarithms
+        if logarithms and not bool(logarithms[0].link.used.any()):
+            half = replace(half, regression=replace(half.regression, logarithms=()))
+        halves.append(half)
+    return halves[0], halves[1]
+
+
 def _pilot_fits(
-    features: RowFeatures, treatment: Rows, outcome: Rows, clusters: Clusters | None
+    features: RowFeatures, treatment: Rows, outcome: Rows, clusters: Clusters | None, alike: bool
 ) -> tuple[GramStatistics, Gcv]:
     """Statistics and penalties of the regressions of T, Y in controls and Y in treated: three after each other."""
-    arms = []
+
+    def of_rows(rows: Rows, outcome: Rows) -> GramStatistics:
+        own = places_of(rows)
+        return gram_statistics(features.take(own), outcome.gather(1, own), rows.gather(1, own))
+
     if clusters is None:
-        for rows in (1 - treatment, treatment):
-            own = places_of(rows)
-            arms.append(gram_statistics(features.take(own), outcome.gather(1, own), rows.gather(1, own)))
+        if alike:
+            both = of_rows(torch.cat([1 - treatment, treatment]), outcome.repeat(2, 1))
+            arms = _halves(both)
+        else:
+            arms = of_rows(1 - treatment, outcome), of_rows(treatment, outcome)
         everyone = arms[0].of_constant(0.0) + arms[1].of_constant(1.0)
         # The three regressions of every table are chosen and solved together.
         regressions = each_tensor((everyone, *arms), torch.cat)

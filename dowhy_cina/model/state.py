@@ -5,6 +5,7 @@ Letters: B tables, N rows, D covariates, M landmarks, P pilot rows, H heads.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
@@ -15,13 +16,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import Kernel, Rows, Tables
 from dowhy_cina.mathematics.clusters import Clusters
+from dowhy_cina.mathematics.devices import THREADED_ROWS
 from dowhy_cina.mathematics.kernels import LandmarkKernel, Storage
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.model.fitting import FittedOutcome
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.variance import RowError
+
+#: Largest share of a table's rows in one arm with which both arms are computed with together: the smaller one is filled
+#: up to as many.
+MOST_FILLED = 0.75
 
 Arrays = Sequence[npt.NDArray[Any]]
 Part = TypeVar("Part")
@@ -82,12 +89,23 @@ class TableBatch:
 
     def to(self, device: torch.device) -> TableBatch:
         """Return the batch on a device."""
+        if self.covariates.device == device:
+            return self
         return each_tensor([self], lambda tensors: tensors[0].to(device))
 
     def arm(self, treated: int) -> Rows:
         """Sampling weights of the rows of one arm, zero for the others."""
         rows = self.treatment if treated else 1 - self.treatment
         return rows if self.weights is None else rows * self.weights
+
+    @cached_property
+    def arms_are_alike(self) -> bool:
+        """Whether both arms can be computed with together, at no great cost of rows that fill up the smaller one."""
+        rows = self.treatment.shape[1]
+        if self.cluster is not None or rows >= THREADED_ROWS:
+            return False
+        treated = self.treatment.sum(1)
+        return bool(torch.maximum(treated, rows - treated).max() <= MOST_FILLED * rows)
 
     @property
     def rows(self) -> Rows:
@@ -258,23 +276,31 @@ def _each_tensor(
     parts: Sequence[Any], function: Callable[[list[Tensor]], Tensor], known: dict[tuple[int, ...], Any]
 ) -> Any:
     """:func:`each_tensor`, given what has been made of parts by their identities."""
-    first, place = parts[0], tuple(map(id, parts))
+    first = parts[0]
+    place = tuple(map(id, parts)) if len(parts) > 1 else (id(first),)
     if place in known:
         return known[place]
     taken = first
     if isinstance(first, Tensor):
         taken = function(list(parts))
+    elif first is None or isinstance(first, int | float | str):
+        return first
     elif isinstance(first, tuple):
         taken = tuple(_each_tensor(inner, function, known) for inner in zip(*parts, strict=True))
     elif isinstance(first, dict):
         taken = {name: _each_tensor([part[name] for part in parts], function, known) for name in first}
     elif is_dataclass(first) and not isinstance(first, type):
-        names = [entry.name for entry in fields(first)]
-        taken = replace(
-            first, **{n: _each_tensor([getattr(part, n) for part in parts], function, known) for n in names}
-        )
+        # As replace would make it, which takes several times as long; none of them checks what it is made of.
+        taken = object.__new__(type(first))
+        names = _names_of(type(first))
+        vars(taken).update({n: _each_tensor([getattr(part, n) for part in parts], function, known) for n in names})
     known[place] = taken
     return taken
+
+
+@functools.cache
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return tuple(entry.name for entry in fields(kind))
 
 
 def one_table(batch: Part, place: int) -> Part:

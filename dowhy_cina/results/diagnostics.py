@@ -110,10 +110,11 @@ def standardised_mean_differences(
     spread = np.abs(shifted).max(axis=0, initial=0.0)
     varies = spread > _ROUNDING
     shifted = np.where(varies, shifted / np.where(varies, spread, 1.0), 0.0)
-    pooled = np.sqrt((_variance(shifted[treated]) + _variance(shifted[~treated])) / 2)
+    arms = shifted[treated], shifted[~treated]
+    pooled = np.sqrt((_variance(arms[0]) + _variance(arms[1])) / 2)
     unit = np.where(pooled > _ROUNDING, pooled, np.where(varies, shifted.std(axis=0), 1.0))
     if sample_weight is None:
-        before = shifted[treated].mean(axis=0) - shifted[~treated].mean(axis=0)
+        before = arms[0].mean(axis=0) - arms[1].mean(axis=0)
     else:
         before = _weighted_mean(shifted, sample_weight * treated) - _weighted_mean(shifted, sample_weight * ~treated)
     after = _weighted_mean(shifted, weights * treated) - _weighted_mean(shifted, weights * ~treated)
@@ -121,7 +122,11 @@ def standardised_mean_differences(
 
 
 def balance_table(
-    covariates: pd.DataFrame, treatment: Array, weights: Array, sample_weight: Array | None = None
+    covariates: pd.DataFrame,
+    treatment: Array,
+    weights: Array,
+    sample_weight: Array | None = None,
+    order: npt.NDArray[np.int64] | None = None,
 ) -> pd.DataFrame:
     """Tabulate standardised mean differences.
 
@@ -131,6 +136,8 @@ def balance_table(
         Numbers without missing values, in any unit.
     treatment, weights, sample_weight : ndarray, shape (N,)
         As in `standardised_mean_differences`.
+    order : ndarray of int, shape (N,), optional
+        Rows of the covariates that these belong to; in their own order by default.
 
     Returns
     -------
@@ -138,9 +145,10 @@ def balance_table(
         A row per covariate (index ``covariate``), columns ``before`` and ``after``.
     """
     values = covariates.to_numpy(dtype=np.float64)
+    values = values if order is None else values[order]
     before, after = standardised_mean_differences(values, treatment, weights, sample_weight)
     index = pd.Index([str(name) for name in covariates.columns], name="covariate", dtype=object)
-    return pd.DataFrame({"before": before, "after": after}, index=index)
+    return pd.DataFrame(np.column_stack([before, after]), index, ["before", "after"])
 
 
 def effective_sample_size(weights: Array, treatment: Array) -> EffectiveSampleSize:

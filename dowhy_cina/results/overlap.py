@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from dowhy_cina.mathematics.concentration import least_size
@@ -94,9 +95,10 @@ def grade_overlap(arms: Arms, balance: pd.DataFrame, width: float = 0.0) -> Over
     text = f"{100 * share:.0f} % of the target population have no counterpart in the other arm"
     found = [(_exceeds(share, "outside"), text)]
     found += [_weight_reason(name, arm) for name, arm in arms._asdict().items()]
-    worst = balance["after"].abs()
+    worst = np.abs(balance["after"].to_numpy())
     if len(worst):
-        name, size = worst.idxmax(), float(worst.max())
+        place = int(worst.argmax())
+        name, size = balance.index[place], float(worst[place])
         text = f"the arms still differ by {size:.2f} standard deviations in {name} after weighting"
         grade = _exceeds(size, "imbalance")
         if grade and any(map(_at_bound, arms)):

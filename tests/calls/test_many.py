@@ -161,12 +161,16 @@ def test_threads_are_as_before(bad):
 
 
 def held(value, seen):
-    """Bytes of the distinct arrays and tensors that an object keeps alive, the model's aside."""
+    """Bytes of the distinct arrays and memories of tensors that an object keeps alive, the model's aside."""
     if id(value) in seen or isinstance(value, torch.nn.Module):
         return 0
     seen.add(id(value))
     if isinstance(value, torch.Tensor):
-        return value.untyped_storage().nbytes()
+        storage = value.untyped_storage()
+        place = ("storage", storage.data_ptr())
+        is_new = place not in seen  # both arms' halves may lie in one
+        seen.add(place)
+        return storage.nbytes() if is_new else 0
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, dict):
