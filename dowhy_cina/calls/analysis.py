@@ -20,8 +20,8 @@ from dowhy_cina.estimating.targets import NAMED, Target
 from dowhy_cina.estimating.variance import t_inference
 from dowhy_cina.estimating.weighting import Balancing, Weighting, with_kernel_of_all_rows
 from dowhy_cina.mathematics.devices import threads_for
-from dowhy_cina.mathematics.kernels import Storage
 from dowhy_cina.mathematics.memory import rows_of_a_block, with_smaller_blocks
+from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel

@@ -102,10 +102,11 @@ def _plan() -> list[str]:
 
     device = resolve_device(str(DEFAULTS["device"]))
     landmarks, limit = int(str(DEFAULTS["landmarks"])), int(DEFAULT_SHARE * free_memory(device))
+    rows = longest_kept(20, landmarks, limit, device)
     return [
         f"exact up to {landmarks} rows, {landmarks} landmarks beyond",
         f"memory_limit: {format_memory(limit)} on {device} ({100 * DEFAULT_SHARE:.0f} % of what is free)",
-        f"{torch.float64}; features of up to about {longest_kept(20, landmarks, limit):,} rows of 20 columns are kept, "
+        f"{torch.float64}; features of up to about {rows:,} rows of 20 columns are kept, "
         "those of longer tables computed again in blocks",
     ]
 

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.estimating.targets import Target
-from dowhy_cina.mathematics.balancing import Rows, Tables, combine, imbalance
+from dowhy_cina.estimating.targets import ARMS_OF, Target
+from dowhy_cina.mathematics.balancing import Rows, Tables, combine, means_of
 from dowhy_cina.mathematics.clusters import sums_by_cluster
-from dowhy_cina.mathematics.kernels import RowFeatures
 from dowhy_cina.mathematics.means import MeansTarget
+from dowhy_cina.mathematics.rows import RowFeatures
+from dowhy_cina.model.fitting import FittedOutcome
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import Moment
 from dowhy_cina.model.state import TableBatch, ZeroShot
@@ -50,9 +51,9 @@ def moments_of(
     the model's own.
     """
     if target.foreign is None:
-        control, treated = (fitted.moment(target.weights) for fitted in state.outcomes)
-        columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
-        balance = MeansTarget(combine(state.balance_features, target.weights), combine(columns, target.weights))
+        shares = _arm_shares(table, target)
+        control, treated = (_outcome_moment(fitted, target, shares) for fitted in state.outcomes)
+        balance = _balance_target(model, table, state, target, shares)
         return Moments(balance, (control, treated), state.means[1] - state.means[0], target.weights)
     rows = model.foreign_rows(state, target.foreign)
     weights = torch.full_like(rows.means[0], 1 / target.foreign.shape[1])
@@ -65,6 +66,32 @@ def moments_of(
     return Moments(
         MeansTarget(features, combine(columns, weights)), (control, treated), rows.means[1] - rows.means[0], weights
     )
+
+
+def _arm_shares(table: TableBatch, target: Target) -> tuple[Tables, Tables] | None:
+    """Weight of each row of the control and of the treated arm in a target of whole arms, by its sampling weight."""
+    if target.name not in ARMS_OF:
+        return None
+    weights = target.weights * (1 - table.treatment), target.weights * table.treatment
+    return weights[0].sum(1) / table.arm(0).sum(1), weights[1].sum(1) / table.arm(1).sum(1)
+
+
+def _outcome_moment(fitted: FittedOutcome, target: Target, shares: tuple[Tables, Tables] | None) -> Moment:
+    """Moment of a population of the table's rows; by no pass where those of both arms tell it."""
+    if shares is None or fitted.by_arm is None:
+        return fitted.moment(target.weights)
+    return shares[0][:, None] * fitted.by_arm[0] + shares[1][:, None] * fitted.by_arm[1]
+
+
+def _balance_target(
+    model: CinaModel, table: TableBatch, state: ZeroShot, target: Target, shares: tuple[Tables, Tables] | None
+) -> MeansTarget:
+    """Means of a population of the table's rows; by no pass where those of both arms tell them."""
+    if state.arm_moments is not None and shares is not None:
+        mean, size = state.arm_moments.mean(shares), state.balance_kernel.landmarks.shape[1]
+        return MeansTarget(mean[:, :size], mean[:, size:])
+    columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+    return MeansTarget(combine(state.balance_features, target.weights), combine(columns, target.weights))
 
 
 @dataclass(frozen=True)
@@ -165,12 +192,12 @@ def arm_weights(
     own = weights * (rows > 0)
     direction = moments.outcomes[arm] - shrinkage[:, None] * fitted.moment(own)
     response, effect = fitted.regression.response(direction, 1 - shrinkage)
-    total = shrinkage[:, None] * own + rows * response.of(fitted.rows.own)
+    total = shrinkage[:, None] * own + rows * response.of(fitted.rows.own, rows)
     if effect is None:
         return total
     reached = fitted.regression.lent_moment(fitted.rows, rows * effect.of(fitted.rows.own.columns))
     lent = fitted.regression.lent_response(direction, reached)
-    return total + table.arm(1 - arm) * lent.of(fitted.rows.other)
+    return total + table.arm(1 - arm) * lent.of(fitted.rows.other, table.arm(1 - arm))
 
 
 def _arm_means(table: TableBatch, values: Rows, weights: Rows) -> Rows:
@@ -181,8 +208,8 @@ def _arm_means(table: TableBatch, values: Rows, weights: Rows) -> Rows:
 
 def worst_case(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows) -> tuple[Tables, Tables]:
     """Worst-case shift per unit norm of each arm against the target, before and after weighting, summed over arms."""
-    before, after = torch.zeros_like(state.balance_ridge), torch.zeros_like(state.balance_ridge)
-    for arm in (table.arm(0), table.arm(1)):
-        before = before + imbalance(state.balance_features, arm / arm.sum(1, keepdim=True), moments.balance.features)
-        after = after + imbalance(state.balance_features, weights * (arm > 0), moments.balance.features)
-    return before, after
+    arms = table.arm(0), table.arm(1)
+    before, after = [arm / arm.sum(1, keepdim=True) for arm in arms], [weights * (arm > 0) for arm in arms]
+    means = means_of(state.balance_features, torch.stack([*before, *after], 1))
+    sizes = torch.linalg.vector_norm(means - moments.balance.features[:, None], dim=2)
+    return sizes[:, :2].sum(1), sizes[:, 2:].sum(1)

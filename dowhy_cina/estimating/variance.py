@@ -13,7 +13,7 @@ from scipy import special
 from torch import Tensor
 
 from dowhy_cina.estimating.estimation import Contributions, Effect, Moments
-from dowhy_cina.mathematics.balancing import Rows, Tables, combine
+from dowhy_cina.mathematics.balancing import Rows, Tables, means_of
 from dowhy_cina.mathematics.clusters import sums_by_cluster
 from dowhy_cina.model.outcome import Moment
 from dowhy_cina.model.sharing import ArmRegression
@@ -71,12 +71,12 @@ class Reached:
 
 def reached_by(table: TableBatch, state: ZeroShot, arm_weights: tuple[Rows, Rows]) -> tuple[Reached, Reached]:
     """Sums of both arms of tables in memory."""
-    arms = []
+    arms, balance = [], means_of(state.balance_features, torch.stack(arm_weights, 1))
     for arm, (fitted, weights) in enumerate(zip(state.outcomes, arm_weights, strict=True)):
         rows = table.arm(arm)
         unexplained = (rows * state.loo_residuals.square()).sum(1) / rows.sum(1)
         outcome = fitted.moment(weights * (rows > 0), weights)
-        arms.append(Reached(outcome, combine(state.balance_features, weights), unexplained))
+        arms.append(Reached(outcome, balance[:, arm], unexplained))
     return arms[0], arms[1]
 
 

@@ -6,6 +6,7 @@ Letters: B tables, N rows, M features. Exact solutions are of one table.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import torch
@@ -16,12 +17,12 @@ from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import (
     arms_imbalance,
     take_rows,
-    target_imbalance,
     weights_from_alpha,
 )
-from dowhy_cina.mathematics.kernels import LandmarkKernel, gather_rows, gaussian_gram, median_bandwidth, places_of
+from dowhy_cina.mathematics.dual import ArmProblem, Curvature
+from dowhy_cina.mathematics.kernels import LandmarkKernel, gaussian_gram, median_bandwidth
 from dowhy_cina.mathematics.means import MeansTarget, balance_with_means
-from dowhy_cina.mathematics.newton import ArmProblem
+from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
 from dowhy_cina.mathematics.splitting import RELAXATION, Splitting, simplex_weights, target_program
 from dowhy_cina.model.network import CinaModel
@@ -193,11 +194,12 @@ def arm_to_target(
     columns: Float[Tensor, "B N L"],
     target: MeansTarget,
     how: Balancing,
+    known: Curvature | None = None,
 ) -> Weighting:
     """Weights of one arm that balance it to a target: its kernel's mean features, and the means of columns beside them.
 
     An exact solution is that of its kernel alone. Of features that are kept, there may be several arms of every table,
-    one after the other.
+    one after the other. ``known`` is the curvature of the whole arm, if it is known.
     """
     places, ridge = places_of(arm), state.balance_ridge
     if len(arm) > len(ridge):
@@ -206,22 +208,14 @@ def arm_to_target(
     own = take_rows(state.balance_features, places)
     problem = ArmProblem(own, arm.gather(1, places), target.features, ridge)
     if how.bandwidth is None:
-        problem, weights, _ = balance_with_means(problem, gather_rows(columns, places), target.columns)
+        problem, weights, _ = balance_with_means(problem, gather_rows(columns, places), target.columns, known)
         steps = 0
     else:
         weights, steps = _by_splitting(problem, how.refine or EXACT_GAP)
-    certificate = _certificate_of(problem, weights)
-    converged = how.refine is None or bool((problem.gap(weights) <= how.refine).all())
-    return Weighting(torch.zeros_like(arm).scatter(1, places, weights), certificate, steps, converged)
-
-
-def _certificate_of(problem: ArmProblem, weights: Float[Tensor, "B n"]) -> Callable[[], Certificate]:
-    def certify() -> Certificate:
-        gap = problem.gap(weights)
-        sizes = target_imbalance(problem.features, weights, problem.arm, problem.target, problem.ridge, gap)
-        return Certificate(gap, *sizes)
-
-    return certify
+    found = functools.cache(lambda: problem.certificate(weights))
+    converged = how.refine is None or bool((found().gap <= how.refine).all())
+    solved = torch.zeros_like(arm).scatter(1, places, weights)
+    return Weighting(solved, lambda: Certificate(found().gap, found().imbalance, found().lowest), steps, converged)
 
 
 def _by_splitting(problem: ArmProblem, goal: float) -> tuple[Float[Tensor, "B n"], int]:
@@ -233,11 +227,11 @@ def _by_splitting(problem: ArmProblem, goal: float) -> tuple[Float[Tensor, "B n"
     program = target_program(problem.features, problem.arm, problem.target, problem.ridge)
     solver, steps = Splitting(program, 0.3 * problem.ridge), 0
     weights = simplex_weights(solver.run(1), problem.arm)
-    gap = problem.gap(weights)
+    gap = problem.certificate(weights).gap
     while bool((gap > goal).any()) and steps < MAX_STEPS:
         candidate = simplex_weights(solver.run(CHECK_EVERY, RELAXATION), problem.arm)
         steps += CHECK_EVERY
-        found = problem.gap(candidate)
+        found = problem.certificate(candidate).gap
         better = (found < gap) & (gap > goal)
         weights, gap = torch.where(better[:, None], candidate, weights), torch.where(better, found, gap)
     return weights, steps
@@ -271,11 +265,12 @@ def balance_arms(
         control, treated = arm_to_target(state, both, columns, target, how).halves()
         return control + treated
     arms = []
-    for name, arm in (("atc", table.arm(0)), ("att", table.arm(1))):
+    for place, name in enumerate(("atc", "att")):
+        arm, known = table.arm(place), None if state.arm_moments is None else state.arm_moments.both[place]
         if untouched == name:
             arms.append(Weighting.given(arm / arm.sum(1, keepdim=True)))
         else:
-            arms.append(arm_to_target(state, arm, columns, target, how))
+            arms.append(arm_to_target(state, arm, columns, target, how, known))
     return arms[0] + arms[1]
 
 
@@ -299,5 +294,7 @@ def with_kernel_of_all_rows(table: TableBatch, state: ZeroShot) -> tuple[ZeroSho
     kernel = LandmarkKernel(table.covariates / bandwidth, one_head)
     features = kernel.features(table.covariates / bandwidth)
     ridge = EXACT_REGULARISATION * kernel.diagonal
-    exact = dataclasses.replace(state, balance_kernel=kernel, balance_features=features, balance_ridge=ridge)
+    exact = dataclasses.replace(
+        state, balance_kernel=kernel, balance_features=features, balance_ridge=ridge, arm_moments=None
+    )
     return exact, Balancing(EXACT_GAP, bandwidth)

@@ -13,17 +13,20 @@ Tarr and Imai (2025), Estimating average treatment effects with support vector m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.dense import gram_of
-from dowhy_cina.mathematics.kernels import RowFeatures, gather_rows, row_products, sum_blocks, weighted_sum
+from dowhy_cina.mathematics.passes import Places, gather_rows, row_products, sum_blocks
+from dowhy_cina.mathematics.rows import RowFeatures
 
+Result = TypeVar("Result")
 Rows = Float[Tensor, "B N"]
 Tables = Float[Tensor, " B"]
 
@@ -44,10 +47,10 @@ class JoinedFeatures:
     columns: Float[Tensor, "B N L"]
     amplitude: Tables
 
-    def mean(self, weights: Rows) -> Float[Tensor, "B K"]:
-        """``sum_i weights_i phi_i``."""
-        beside = self.amplitude[:, None] * combine(self.columns, weights)
-        return torch.cat([combine(self.kernel, weights), beside], 1)
+    def means(self, weights: Float[Tensor, "B k N"]) -> Float[Tensor, "B k K"]:
+        """``sum_i weights_i phi_i`` for several weights of each row."""
+        beside = self.amplitude[:, None, None] * (weights @ self.columns)
+        return torch.cat([means_of(self.kernel, weights), beside], 2)
 
     def times(self, direction: Float[Tensor, "B K"]) -> Rows:
         """``phi_i . direction`` for every row."""
@@ -63,14 +66,27 @@ class JoinedFeatures:
         """Multiply each row's features by a factor."""
         return replace(self, kernel=scale_rows(self.kernel, factor), columns=self.columns * factor[..., None])
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether each pass computes kernels again."""
+        return not isinstance(self.kernel, Tensor) and self.kernel.is_streamed
+
+    def in_strips(self, work: Callable[[slice, JoinedFeatures], Result]) -> list[Result]:
+        """What is made of strips of the rows, see :func:`~dowhy_cina.mathematics.passes.each_strip`."""
+        if isinstance(self.kernel, Tensor):
+            return [work(slice(0, self.columns.shape[1]), self)]
+        return self.kernel.in_strips(
+            lambda rows, own: work(rows, replace(self, kernel=own, columns=self.columns[:, rows]))
+        )
+
     def gram(self) -> Float[Tensor, "B K K"]:
         """``sum_i phi_i phi_i'``."""
-        return sum_blocks(gram_of(block) for _, block in self.blocks())
+        return sum_blocks(self.in_strips(lambda _, strip: sum_blocks(gram_of(block) for _, block in strip.blocks())))
 
-    def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B n K"]]]:
-        """Features of consecutive row blocks."""
+    def blocks(self, weights: Rows | None = None) -> Iterator[tuple[Places, Float[Tensor, "B n K"]]]:
+        """Features of consecutive row blocks; where streamed, of rows that have a weight."""
         amplitude = self.amplitude[:, None, None]
-        blocks = [(slice(None), self.kernel)] if isinstance(self.kernel, Tensor) else self.kernel.blocks()
+        blocks = [(slice(None), self.kernel)] if isinstance(self.kernel, Tensor) else self.kernel.blocks(weights)
         for rows, block in blocks:
             yield rows, torch.cat([block, amplitude * self.columns[:, rows]], 2)
 
@@ -81,9 +97,12 @@ Features = Kernel | JoinedFeatures
 
 def combine(features: Features, coefficients: Rows) -> Float[Tensor, "B M"]:
     """``phi' c``: a weighted sum of feature rows."""
-    if not isinstance(features, Tensor):
-        return features.mean(coefficients)
-    return weighted_sum(coefficients, features)
+    return means_of(features, coefficients[:, None])[:, 0]
+
+
+def means_of(features: Features, weights: Float[Tensor, "B k N"]) -> Float[Tensor, "B k M"]:
+    """:func:`combine` for several weights of each row, by one pass over the rows."""
+    return weights @ features if isinstance(features, Tensor) else features.means(weights)
 
 
 def apply(features: Features, direction: Float[Tensor, "B M"]) -> Rows:
@@ -110,6 +129,23 @@ def features_gram(features: Features) -> Float[Tensor, "B M M"]:
     if not isinstance(features, Tensor):
         return features.gram()
     return gram_of(features)
+
+
+def weighted_moments(
+    features: RowFeatures | JoinedFeatures, weights: Rows
+) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
+    """``sum_i weights_i phi_i`` and ``sum_i weights_i phi_i phi_i'`` by one pass; weights are not negative."""
+
+    def moments(strip: slice, rows: RowFeatures | JoinedFeatures) -> Float[Tensor, "B k M"]:
+        own, parts = weights[:, strip], []
+        for part, block in rows.blocks(own):
+            inside = own[:, part]
+            scaled = block if bool((inside == 1).all()) else block * inside[..., None].sqrt()
+            parts.append(torch.cat([gram_of(scaled), inside[:, None] @ block], 1))
+        return sum_blocks(parts)
+
+    sums = sum_blocks(features.in_strips(moments))
+    return sums[:, -1], sums[:, :-1]
 
 
 def weights_from_alpha(alpha: Rows, signs: Rows) -> Rows:
@@ -274,7 +310,7 @@ def objective_from_sums(size: Tables, spread: Tables, ridge: Tables) -> Tables:
 
 
 def gap_from_sums(inner: Tables, smallest: Tables, reference: Tables) -> Tables:
-    """:func:`relative_target_gap` from the sums that it is made of.
+    """Relative gap of :func:`certify_target` from the sums that it is made of.
 
     Parameters
     ----------
@@ -286,12 +322,34 @@ def gap_from_sums(inner: Tables, smallest: Tables, reference: Tables) -> Tables:
     return (inner - smallest).clamp_min(0) / reference.clamp_min(torch.finfo(inner.dtype).tiny)
 
 
-def relative_target_gap(
-    features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables
-) -> Tables:
-    """Frank-Wolfe duality gap of target balancing on one arm's simplex, relative to the objective at uniform weights.
+@dataclass(frozen=True)
+class TargetCertificate:
+    """What is known of weights on an arm's simplex as a solution of target balancing, shape (B,).
 
-    Never negative; for weights on the simplex it bounds how far their objective is above the smallest one.
+    Attributes
+    ----------
+    gap : Tensor
+        Frank-Wolfe duality gap, relative to the objective at uniform weights: never negative; it bounds how far the
+        weights' objective is above the smallest one.
+    imbalance, lowest : Tensor
+        Imbalance to the target, and the least of any weights with as large an effective sample size ``1 / |a|^2``,
+        which is what the ridge rewards.
+    """
+
+    gap: Tables
+    imbalance: Tables
+    lowest: Tables
+
+
+def certify_target(
+    features: Features,
+    weights: Rows,
+    arm: Rows,
+    target: Float[Tensor, "B M"],
+    ridge: Tables,
+    means: Float[Tensor, "B 2 M"] | None = None,
+) -> TargetCertificate:
+    """Certificate of weights, by two passes over the rows, or by one.
 
     Parameters
     ----------
@@ -303,16 +361,18 @@ def relative_target_gap(
     target : Tensor, shape (B, M)
         Mean features to match.
     ridge : Tensor, shape (B,)
-
-    Returns
-    -------
-    Tensor, shape (B,)
+    means : Tensor, shape (B, 2, M), optional
+        Mean features under the weights and under uniform ones, where they are known.
     """
-    gradient = apply(features, combine(features, weights) - target) + ridge[:, None] * relative_weights(weights, arm)
-    best = gradient.masked_fill(arm == 0, torch.inf).amin(1)
     uniform = arm / arm.sum(1, keepdim=True)
-    reference = target_objective(features, uniform, arm, target, ridge)
-    return gap_from_sums((gradient * weights).sum(1), best, reference)
+    means = means_of(features, torch.stack([weights, uniform], 1)) if means is None else means
+    apart = means - target[:, None]
+    size, size_before = torch.linalg.vector_norm(apart, dim=2).unbind(1)
+    gradient = apply(features, apart[:, 0]) + ridge[:, None] * relative_weights(weights, arm)
+    best = gradient.masked_fill(arm == 0, torch.inf).amin(1)
+    reference = objective_from_sums(size_before, (uniform * relative_weights(uniform, arm)).sum(1), ridge)
+    gap = gap_from_sums((gradient * weights).sum(1), best, reference)
+    return TargetCertificate(gap, size, lowest_imbalance(size, gap * reference))
 
 
 def lowest_imbalance(size: Tables, excess: Tables) -> Tables:
@@ -330,15 +390,6 @@ def arms_imbalance(features: Features, alpha: Rows, signs: Rows, regularisation:
     With ``s`` the sum of ``alpha`` in each arm, the dual is ``2 s - (s size)^2 / (2 lambda)``. All weights of at most
     ``1 / s`` are feasible at the same ``s``, so that the gap bounds how much smaller their imbalance can be.
 
-    Parameters
-    ----------
-    features : Tensor, shape (B, N, M)
-    alpha, signs : Tensor, shape (B, N)
-    regularisation : Tensor, shape (B,)
-
-    Returns
-    -------
-    size, lowest : Tensor, shape (B,)
     """
     feasible = make_feasible(alpha, signs)
     scores = margin_scores(features, feasible, signs, regularisation)
@@ -346,17 +397,3 @@ def arms_imbalance(features: Features, alpha: Rows, signs: Rows, regularisation:
     size = imbalance(features, feasible * signs / total[:, None], 0.0)
     gap = gap_from_scores(scores, feasible, signs) * primal_from_scores(scores, feasible, signs)
     return size, lowest_imbalance(size, regularisation * gap.clamp_min(0) / total.square())
-
-
-def target_imbalance(
-    features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables, gap: Tables
-) -> tuple[Tables, Tables]:
-    """Imbalance of one arm to a target, and the least of any weights with as large an effective sample size.
-
-    Parameters as in :func:`relative_target_gap`, and the gap that it gives; the effective sample size ``1 / |a|^2`` is
-    what the ridge rewards.
-    """
-    size = imbalance(features, weights, target)
-    uniform = arm / arm.sum(1, keepdim=True)
-    reference = target_objective(features, uniform, arm, target, ridge)
-    return size, lowest_imbalance(size, gap * reference)

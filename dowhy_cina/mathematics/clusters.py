@@ -17,7 +17,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.columns import RegressionFeatures
-from dowhy_cina.mathematics.kernels import block_rows
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
     LEAST_UNEXPLAINED,
@@ -31,6 +30,7 @@ from dowhy_cina.mathematics.ridge import (
     inverse_share_left,
     ridge_coefficients,
 )
+from dowhy_cina.mathematics.rows import block_rows
 from dowhy_cina.mathematics.scaling import Array
 
 

@@ -5,14 +5,18 @@ Letters: B tables, N rows, n rows of a block, L columns, G groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.kernels import RowFeatures, block_rows, gather_rows, row_products, sum_blocks, weighted_sum
+from dowhy_cina.mathematics.passes import gather_rows, row_products, sum_blocks, weighted_sum
+from dowhy_cina.mathematics.rows import RowFeatures, block_rows
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,12 @@ class ColumnFeatures:
         """Features of some of the rows of each table."""
         return ColumnFeatures(gather_rows(self.values, index), self.block_entries)
 
-    def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B n L"]]]:
-        """Features of consecutive row blocks."""
+    def in_strips(self, work: Callable[[slice, ColumnFeatures], Result]) -> list[Result]:
+        """What is made of all rows as one strip: they are few entries."""
+        return [work(slice(0, self.values.shape[1]), self)]
+
+    def blocks(self, weights: Float[Tensor, "B N"] | None = None) -> Iterator[tuple[slice, Float[Tensor, "B n L"]]]:
+        """Features of consecutive row blocks, those of rows without a weight too."""
         rows = self.values.shape[1]
         step = block_rows(self.values.shape[0] * self.size, self.block_entries)
         # A table without rows has one block, which is empty.

@@ -9,16 +9,15 @@ quadratic part that, unlike a polynomial, stays bounded far from the data.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina._caching import cached_property
-from dowhy_cina.mathematics.dense import exponential_, gram_of, is_quick, lower_factor, lower_inverse, times_lower
+from dowhy_cina.mathematics.dense import exponential_, is_quick, lower_factor, lower_inverse, times_lower
 
 #: Width of each head relative to the keys: short, unit and wide.
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
@@ -28,10 +27,6 @@ JITTER = 1e-6
 BANDWIDTH_ROWS = 1000
 #: Median distance, as a share of the largest key, from which it is a bandwidth.
 SMALLEST_BANDWIDTH = 1e-3
-#: Entries of one rows x landmarks block: it fits a processor cache, which is what elementwise kernels wait for.
-BLOCK_ENTRIES = 2**18
-#: Entries of foreign rows' features up to which they are kept; those of more rows are computed again by each pass.
-KEPT_ENTRIES = 2**24
 
 #: A term per head.
 Heads = tuple[Float[Tensor, "B N M"], Float[Tensor, "B N M"], Float[Tensor, "B N M"]]
@@ -130,6 +125,10 @@ class LandmarkKernel:
         """Inverse of the factor; computed on first use."""
         return lower_inverse(self.factor)
 
+    def prepare(self) -> None:
+        """Work out what is worked out once."""
+        _ = self.inverse, self._exponents, self._amplitudes
+
     def compact(self) -> LandmarkKernel:
         """Leave out the factor, which is larger than the landmarks and can be computed again."""
         return LandmarkKernel(self.landmarks, self.amplitudes)
@@ -141,7 +140,27 @@ class LandmarkKernel:
 
     def similarities(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
         """``kappa(x, landmark)``."""
-        return multihead_kernel(squared_distances(keys, self.landmarks), self.amplitudes)
+        if len(keys) > 1 or keys.device.type != "cpu" or torch.is_grad_enabled():
+            return multihead_kernel(squared_distances(keys, self.landmarks), self.amplitudes)
+        norms = (keys * keys).sum(2, keepdim=True)
+        wide = torch.bmm(torch.cat([keys, norms, torch.ones_like(norms)], 2), self._exponents).clamp_max_(0)
+        short = exponential_(wide * (HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2)
+        unit = exponential_(wide).square().square_().square_().mul_(wide)
+        first, second, third = self._amplitudes
+        return short.mul_(first).add_(unit, alpha=second).add_(wide, alpha=third)
+
+    @cached_property
+    def _exponents(self) -> Float[Tensor, "B K M"]:
+        """Takes a key, its square and a one to the exponents of the widest head."""
+        norms = (self.landmarks * self.landmarks).sum(2, keepdim=True)
+        columns = torch.cat([-2 * self.landmarks, torch.ones_like(norms), norms], 2)
+        return (columns * (-0.5 / HEAD_SCALES[2] ** 2)).mT.contiguous()
+
+    @cached_property
+    def _amplitudes(self) -> list[float]:
+        """Of one table."""
+        amplitudes: list[float] = self.amplitudes[0].tolist()
+        return amplitudes
 
     def features(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
         """Rows ``phi(x)`` whose inner products are the landmark kernel."""
@@ -169,220 +188,3 @@ class LandmarkKernel:
         gradients = pulled.reshape(*sums.shape, -1) - sums[..., None] * keys[:, :, None]
         mean: Tensor = gradients.square_().mean(1).mT
         return mean
-
-
-#: Kernels whose features of all rows may be kept: of the balancing layer, which most passes read, and of the outcome
-#: regressions of the control and of the treated arm.
-KERNELS: tuple[str, ...] = ("balance", "control", "treated")
-
-
-@dataclass(frozen=True)
-class Storage:
-    """What a forward pass keeps of the features of a table's rows; the rest is computed again by each pass over them.
-
-    Attributes
-    ----------
-    kept : tuple of str
-        Those of :data:`KERNELS` whose features are kept.
-    block_entries : int, optional
-        Entries of a block of rows; :data:`BLOCK_ENTRIES` by default.
-    """
-
-    kept: tuple[str, ...] = KERNELS
-    block_entries: int | None = None
-
-
-@dataclass(frozen=True)
-class RowFeatures:
-    """Features ``phi`` of a table's rows: kept when they are few, computed again block by block when they are not.
-
-    Attributes
-    ----------
-    kernel : LandmarkKernel
-    keys : Tensor, shape (B, N, D)
-    kept : Tensor of shape (B, N, M), or None
-    block_entries : int, optional
-        Entries of a block; :data:`BLOCK_ENTRIES` by default.
-    scale : Tensor of shape (B, N), optional
-        Factor of each row's features.
-    similar : Tensor of shape (B, N, M), optional
-        Kernels of the rows with the landmarks, kept instead of the features: a sum over rows or a product with each
-        row needs one triangular solve then, and the features of some rows can be had without those of the others.
-    """
-
-    kernel: LandmarkKernel
-    keys: Float[Tensor, "B N D"]
-    kept: Float[Tensor, "B N M"] | None
-    block_entries: int | None = None
-    scale: Float[Tensor, "B N"] | None = None
-    similar: Float[Tensor, "B N M"] | None = None
-
-    @property
-    def size(self) -> int:
-        """Number M of features."""
-        return self.kernel.landmarks.shape[1]
-
-    @classmethod
-    def build(
-        cls,
-        kernel: LandmarkKernel,
-        keys: Float[Tensor, "B N D"],
-        keep: bool | None = None,
-        block_entries: int | None = None,
-        whiten: bool = True,
-    ) -> RowFeatures:
-        """Compute the features if they are to be kept, or without ``whiten`` the kernels with the landmarks.
-
-        By default that depends on their number.
-        """
-        rows = cls(kernel, keys, None, block_entries)
-        if keep is None:
-            keep = keys.shape[0] * keys.shape[1] * rows.size <= KEPT_ENTRIES
-        if not keep:
-            return rows
-        return replace(rows, kept=rows.together()) if whiten else replace(rows, similar=rows._joined(rows._kernels()))
-
-    def with_features(self) -> RowFeatures:
-        """Compute the features from kernels that are kept, and drop those."""
-        if self.similar is None:
-            return self
-        return replace(self, kept=self._joined(self.blocks()), similar=None, scale=None)
-
-    def together(self) -> Float[Tensor, "B N M"]:
-        """Features of all rows in one tensor."""
-        return self._joined(self.blocks()) if self.kept is None or self.scale is not None else self.kept
-
-    def _joined(self, blocks: Iterator[tuple[slice, Float[Tensor, "B n M"]]]) -> Float[Tensor, "B N M"]:
-        if torch.is_grad_enabled():
-            return torch.cat([block for _, block in blocks], 1)
-        whole = None
-        for rows, block in blocks:
-            if block.shape[1] == self.keys.shape[1]:
-                return block
-            whole = self.keys.new_empty(*self.keys.shape[:2], self.size) if whole is None else whole
-            whole[:, rows] = block
-        assert whole is not None
-        return whole
-
-    def take(self, index: Int[Tensor, "B n"]) -> RowFeatures:
-        """Features of some of the rows of each table."""
-        parts = (self.kept, self.scale, self.similar)
-        kept, scale, similar = (None if part is None else gather_rows(part, index) for part in parts)
-        return RowFeatures(self.kernel, gather_rows(self.keys, index), kept, self.block_entries, scale, similar)
-
-    def scaled(self, factor: Float[Tensor, "B N"]) -> RowFeatures:
-        """Multiply each row's features by a factor, when they are computed."""
-        return replace(self, scale=factor if self.scale is None else self.scale * factor)
-
-    def gram(self) -> Float[Tensor, "B M M"]:
-        """``sum_i phi(x_i) phi(x_i)'``."""
-        return sum_blocks(gram_of(block) for _, block in self.blocks())
-
-    def _slices(self) -> Iterator[slice]:
-        rows = self.keys.shape[1]
-        step = block_rows(self.kernel.landmarks.shape[0] * self.size, self.block_entries)
-        # A table without rows has one block, which is empty.
-        for start in range(0, max(rows, 1), step):
-            yield slice(start, min(start + step, rows))
-
-    def _kernels(self) -> Iterator[tuple[slice, Float[Tensor, "B n M"]]]:
-        """Kernels of consecutive row blocks with the landmarks."""
-        for block in self._slices():
-            kernels = self.kernel.similarities(self.keys[:, block]) if self.similar is None else self.similar[:, block]
-            yield block, kernels
-
-    def blocks(self) -> Iterator[tuple[slice, Float[Tensor, "B n M"]]]:
-        """Features of consecutive row blocks."""
-        if self.kept is None:
-            blocks = ((rows, self.kernel.whitened(kernels)) for rows, kernels in self._kernels())
-        else:
-            blocks = ((rows, self.kept[:, rows]) for rows in self._slices())
-        for rows, features in blocks:
-            yield rows, features if self.scale is None else features * self.scale[:, rows, None]
-
-    def solved_blocks(self, factor: Float[Tensor, "B M M"]) -> Iterator[tuple[slice, Float[Tensor, "B M n"]]]:
-        """``factor^-1 phi(x)`` of consecutive row blocks, for a lower triangular factor."""
-        if self.kept is not None:
-            inverse = lower_inverse(factor) if is_quick(self.kept) else None
-            for rows, features in self.blocks():
-                if inverse is None:
-                    yield rows, torch.linalg.solve_triangular(factor, features.mT, upper=False)
-                else:
-                    yield rows, times_lower(features, inverse).mT
-            return
-        # One product with each row instead of two triangular solves.
-        both = torch.linalg.solve_triangular(factor, self.kernel.inverse, upper=False)
-        for rows, kernels in self._kernels():
-            solved = times_lower(kernels, both).mT
-            yield rows, solved if self.scale is None else solved * self.scale[:, None, rows]
-
-    def mean(self, weights: Float[Tensor, "B N"]) -> Float[Tensor, "B M"]:
-        """``sum_i weights_i phi(x_i)``."""
-        if self.kept is not None:
-            return sum_blocks(weighted_sum(weights[:, rows], block) for rows, block in self.blocks())
-        weights = weights if self.scale is None else weights * self.scale
-        # A sum of kernels needs one triangular solve, where a sum of features needs one for every row.
-        total = sum_blocks(weighted_sum(weights[:, rows], block) for rows, block in self._kernels())
-        mean: Tensor = torch.linalg.solve_triangular(self.kernel.factor, total[..., None], upper=False)
-        return mean[..., 0]
-
-    def times(self, coefficients: Float[Tensor, "B M"]) -> Float[Tensor, "B N"]:
-        """``phi(x_i) . coefficients`` for every row."""
-        if self.kept is not None:
-            return torch.cat([row_products(block, coefficients) for _, block in self.blocks()], 1)
-        upper = self.kernel.factor.transpose(-1, -2)
-        dual = torch.linalg.solve_triangular(upper, coefficients[..., None], upper=True)
-        values = torch.cat([row_products(block, dual[..., 0]) for _, block in self._kernels()], 1)
-        return values if self.scale is None else values * self.scale
-
-    def times_each(self, coefficients: Float[Tensor, "1 G M"], codes: Int[Tensor, "1 N"]) -> Float[Tensor, "1 N"]:
-        """``phi(x_i) . coefficients_g`` for every row, g being its code."""
-        if self.kept is not None:
-            pairs, own = self.blocks(), coefficients[0]
-        else:
-            upper = self.kernel.factor.transpose(-1, -2)
-            pairs, own = self._kernels(), torch.linalg.solve_triangular(upper, coefficients.mT, upper=True)[0].T
-        values = torch.cat([(block[0] * own[codes[0, rows]]).sum(1) for rows, block in pairs])[None]
-        return values if self.kept is not None or self.scale is None else values * self.scale
-
-
-def block_rows(entries_per_row: int, block_entries: int | None = None) -> int:
-    """Rows of a block; rows without entries are taken for rows of one."""
-    return max(1, (block_entries or BLOCK_ENTRIES) // max(1, entries_per_row))
-
-
-def sum_blocks(parts: Iterable[Tensor]) -> Tensor:
-    """Sum what a pass over the blocks of a table gives, in their order."""
-    return functools.reduce(torch.add, parts)
-
-
-def row_products(rows: Float[Tensor, "B N M"], vector: Float[Tensor, "B M"]) -> Float[Tensor, "B N"]:
-    """``rows @ vector``, in the form that a batched product is quick in."""
-    return torch.bmm(vector[:, None], rows.mT)[:, 0]
-
-
-def weighted_sum(weights: Float[Tensor, "B N"], rows: Float[Tensor, "B N M"]) -> Float[Tensor, "B M"]:
-    """``weights @ rows``."""
-    return torch.bmm(weights[:, None], rows)[:, 0]
-
-
-def places_of(weights: Float[Tensor, "B N"]) -> Int[Tensor, "B n"]:
-    """Places of each table's rows with a weight, in their order.
-
-    A table with fewer than another one has some without weight behind them; if one table needs all rows, all are kept
-    as they are.
-    """
-    inside = weights > 0
-    count = int(inside.sum(1).max())
-    if count == weights.shape[1]:
-        return torch.arange(count, device=weights.device).expand_as(weights)
-    return inside.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
-
-
-def gather_rows(values: Float[Tensor, "B N *rest"], index: Int[Tensor, "A M"]) -> Float[Tensor, "A M *rest"]:
-    """``values[b, index[b]]`` for every table; of several indices for each, the tables begin anew."""
-    # One selection among the rows of all tables is far quicker than one for each table, or than a gather.
-    if values.shape[0] > 1:
-        index = index + torch.arange(index.shape[0], device=index.device)[:, None] % values.shape[0] * values.shape[1]
-    chosen = values.flatten(0, 1).index_select(0, index.flatten())
-    return chosen.reshape(*index.shape, *values.shape[2:])

@@ -24,19 +24,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.mathematics.balancing import Features, JoinedFeatures, Rows, Tables
+from dowhy_cina.mathematics.balancing import JoinedFeatures, Rows, Tables
 from dowhy_cina.mathematics.concentration import LARGEST_SHARE, LEAST_FACTOR
-from dowhy_cina.mathematics.newton import (
-    TOLERANCE,
-    ArmProblem,
-    ArmRows,
-    Dual,
-    DualPoint,
-    Evaluate,
-    Evaluated,
-    solve_dual_of_target,
-    weights_at,
-)
+from dowhy_cina.mathematics.dual import ArmProblem, Curvature, DualPoint, Evaluate, Evaluated
+from dowhy_cina.mathematics.newton import TOLERANCE, ArmRows, Dual, simplex, solve_dual_of_target, weights_at
+from dowhy_cina.mathematics.screening import StreamedRows, rows_of_arm
 
 #: Stress on the columns' means, and the least that is tried.
 STRESS, LEAST_STRESS = 1.0, 1e-4
@@ -124,7 +116,13 @@ def least_size(count: Tables) -> Tables:
     return torch.minimum(LEAST_FACTOR * count ** (1 / 3), LARGEST_SHARE * count)
 
 
-def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, evaluate: Evaluate) -> Solved:
+def solve_with_means(
+    target: MeansTarget,
+    ridge: Tables,
+    count: Tables,
+    evaluate: Evaluate,
+    settle: Callable[[DualPoint], bool] = lambda _: True,
+) -> Solved:
     """Solve the problem above.
 
     Parameters
@@ -134,12 +132,17 @@ def solve_with_means(target: MeansTarget, ridge: Tables, count: Tables, evaluate
         Ridge, and the arm's sum of sampling weights.
     evaluate : callable
         Evaluates a point of the dual of the kernel's features and, beside them, the columns.
+    settle : callable
+        Says whether a solution was evaluated as it is; if not, it is evaluated otherwise from then on.
     """
     zero, columns = torch.zeros_like(ridge), target.columns.shape[1]
 
     def solve(found: Solved, ridge: Tables, stress: Tables, tolerance: Tables | float) -> Solved:
         dual = target.dual(ridge, stress, count)
         at, steps = solve_dual_of_target(dual, evaluate, found.at.times(ridge / found.ridge), tolerance)
+        while not settle(at.point):
+            at, more = solve_dual_of_target(dual, evaluate, evaluate(at.point), tolerance)
+            steps += more
         return Solved(dual, at, stress, found.steps + steps)
 
     def kernel_alone(found: Solved, log_multiple: Tables, tolerance: Tables | float) -> Solved:
@@ -210,7 +213,10 @@ def _least_concentrated(
 
 
 def balance_with_means(
-    problem: ArmProblem, columns: Float[Tensor, "B N L"], goal: Float[Tensor, "B L"]
+    problem: ArmProblem,
+    columns: Float[Tensor, "B N L"],
+    goal: Float[Tensor, "B L"],
+    known: Curvature | None = None,
 ) -> tuple[ArmProblem, Rows, int]:
     """Weights of an arm whose features balance a target with the means of columns, the joined problem, and the steps.
 
@@ -222,6 +228,8 @@ def balance_with_means(
         In units of their spread.
     goal : Tensor, shape (B, L)
         Their means in the target.
+    known : Curvature, optional
+        Of the whole arm, the columns beside the kernel's features.
 
     Returns
     -------
@@ -231,14 +239,18 @@ def balance_with_means(
 
     with torch.no_grad():
         if isinstance(problem.features, Tensor):
-            both: Features = torch.cat([problem.features, columns], 2)
+            rows = ArmRows(torch.cat([problem.features, columns], 2), problem.arm)
         else:
-            both = JoinedFeatures(problem.features, columns, torch.ones_like(problem.ridge))
-        rows = ArmRows(both, problem.arm)
-        found = solve_with_means(target, problem.ridge, problem.arm.sum(1), rows.evaluate)
+            features = JoinedFeatures(problem.features, columns, torch.ones_like(problem.ridge))
+            rows = rows_of_arm(features, problem.arm, known)
+        found = solve_with_means(target, problem.ridge, problem.arm.sum(1), rows.evaluate, rows.settle)
     # The factor of the ridge and the stress are taken as given by gradients.
     ridge = problem.ridge * (found.ridge / problem.ridge.detach())
     amplitude = (found.stress * ridge).sqrt()
     features = JoinedFeatures(problem.features, columns, amplitude)
     final = ArmProblem(features, problem.arm, target.joined(amplitude), ridge)
+    if isinstance(rows, StreamedRows):
+        weights = simplex(rows.margins(found.at.point).clamp_min(0) * problem.arm, problem.arm)
+        means = rows.means(found.at) * found.dual.scale[:, None]
+        return replace(final, means=means), weights, found.steps
     return final, weights_at(final, found.point), found.steps

@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 
 from dowhy_cina.errors import InputError
-from dowhy_cina.mathematics.kernels import BLOCK_ENTRIES, KERNELS, Storage, block_rows
+from dowhy_cina.mathematics.rows import BLOCK_ENTRIES, KERNELS, Storage, block_rows
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ CLUSTER_COPIES = 6
 GPU_BLOCK_ENTRIES = 2**24
 #: What may be kept, the most first: the two outcome regressions are read as often, so that neither is kept alone.
 CHOICES = (KERNELS, KERNELS[:1], ())
+#: Bytes of features on a CPU up to which each of these is worth its memory: longer tables stream them as quickly.
+WORTH_KEEPING = (2**26, 2**28, 0)
 #: Blocks are halved this often before a GPU's lack of memory is final.
 HALVINGS = 4
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -105,14 +107,20 @@ def free_memory(device: torch.device) -> int:
 
 def memory_needed(rows: int, columns: int, landmarks: int, kept: int) -> int:
     """Bytes at the peak if the features of so many kernels are kept."""
-    features = landmarks * (kept + BALANCE_COPIES if kept else 0)
-    return FIXED_BYTES + _FLOAT * rows * (COLUMN_COPIES * max(columns, 1) + ROW_VECTORS + features)
+    other = _FLOAT * rows * (COLUMN_COPIES * max(columns, 1) + ROW_VECTORS)
+    return FIXED_BYTES + other + feature_bytes(rows, landmarks, kept)
 
 
-def longest_kept(columns: int, landmarks: int, limit: int) -> int:
-    """Rows up to which the features of every kernel are kept within a limit."""
-    per_row = memory_needed(1, columns, landmarks, len(KERNELS)) - FIXED_BYTES
-    return max(0, (limit - FIXED_BYTES) // per_row)
+def feature_bytes(rows: int, landmarks: int, kept: int) -> int:
+    """Bytes of the features of so many kernels, and of the copies that balancing makes of one."""
+    return _FLOAT * rows * landmarks * (kept + BALANCE_COPIES if kept else 0)
+
+
+def longest_kept(columns: int, landmarks: int, limit: int, device: torch.device) -> int:
+    """Rows up to which features of the balancing layer are kept within a limit."""
+    per_row = memory_needed(1, columns, landmarks, 1) - FIXED_BYTES
+    fits = max(0, (limit - FIXED_BYTES) // per_row)
+    return fits if device.type != "cpu" else min(fits, WORTH_KEEPING[1] // feature_bytes(1, landmarks, 1))
 
 
 def plan_memory(
@@ -139,6 +147,9 @@ def plan_memory(
     of_clusters = _FLOAT * CLUSTER_COPIES * clusters * landmarks
     needed = {kept: memory_needed(rows, columns, landmarks, len(kept)) + of_clusters for kept in CHOICES}
     fits = [kept for kept, size in needed.items() if size <= allowed]
+    if device.type == "cpu":
+        own = dict(zip(CHOICES, WORTH_KEEPING, strict=True))
+        fits = [kept for kept in fits if feature_bytes(rows, landmarks, len(kept)) <= own[kept]]
     # An estimate of the memory is no reason to refuse work that nobody limited.
     if not fits and limit is not None:
         raise InputError(

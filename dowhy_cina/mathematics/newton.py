@@ -20,9 +20,7 @@ Qi and Sun (1993), A nonsmooth version of Newton's method, Mathematical Programm
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,15 +31,15 @@ from dowhy_cina.mathematics.balancing import (
     Features,
     Rows,
     Tables,
-    apply,
     combine,
     features_gram,
-    relative_target_gap,
     scale_rows,
     take_rows,
+    weighted_moments,
 )
 from dowhy_cina.mathematics.dense import lower_factor, solve_by_factor
-from dowhy_cina.mathematics.kernels import places_of
+from dowhy_cina.mathematics.dual import ArmProblem, Curvature, DualPoint, Evaluate, Evaluated, Sums
+from dowhy_cina.mathematics.passes import places_of
 
 #: Largest entry of the dual's gradient at which a table is solved; the weights then sum to one within it.
 TOLERANCE = 1e-10
@@ -53,142 +51,6 @@ HALVINGS, SUFFICIENT = 30, 1e-4
 LEAST_CARRYING = 1e-3
 
 
-@dataclass(frozen=True)
-class ArmProblem:
-    """Balancing of one arm of every table to a target.
-
-    Attributes
-    ----------
-    features : Tensor of shape (B, N, M), or RowFeatures
-    arm : Tensor, shape (B, N)
-        Sampling weights of the arm's rows, 1 without; 0 for all others.
-    target : Tensor, shape (B, M)
-    ridge : Tensor, shape (B,)
-        Positive.
-    """
-
-    features: Features
-    arm: Rows
-    target: Float[Tensor, "B M"]
-    ridge: Tables
-
-    def gap(self, weights: Rows) -> Tables:
-        """Relative duality gap of weights on the simplex."""
-        return relative_target_gap(self.features, weights, self.arm, self.target, self.ridge)
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What the rows of an arm add up to at a point of the dual; those of parts of a table can be added.
-
-    Attributes
-    ----------
-    margins, squares : Tensor, shape (B,)
-        Sums of ``r_i m_i`` and ``r_i m_i^2`` over the rows that carry weight: those with a positive margin
-        ``m_i = v - phi_i' u``.
-    moment : Tensor, shape (B, M)
-        Sum of ``r_i m_i phi_i`` over the same rows.
-    """
-
-    margins: Tables
-    squares: Tables
-    moment: Float[Tensor, "B M"]
-
-    def __add__(self, other: Sums) -> Sums:
-        return _joined(torch.add, self, other)
-
-    @property
-    def effective_size(self) -> Tables:
-        """``(sum a)^2 / sum a^2 / r`` of the weights."""
-        return self.margins.square() / self.squares.clamp_min(torch.finfo(self.squares.dtype).tiny)
-
-
-@dataclass(frozen=True)
-class Curvature:
-    """What the rows of an arm that carry weight add up to whatever it is; those of parts of a table can be added.
-
-    Attributes
-    ----------
-    carrying : Tensor, shape (B,)
-        Sum of ``r_i`` over the rows that carry weight.
-    carried : Tensor, shape (B, M)
-        Sum of ``r_i phi_i``.
-    gram : Tensor, shape (B, M, M)
-        Sum of ``r_i phi_i phi_i'``.
-    """
-
-    carrying: Tables
-    carried: Float[Tensor, "B M"]
-    gram: Float[Tensor, "B M M"]
-
-    def __add__(self, other: Curvature) -> Curvature:
-        return _joined(torch.add, self, other)
-
-
-Parts = TypeVar("Parts", Sums, Curvature, "DualPoint")
-
-
-def _joined(join: Callable[[Tensor, Tensor], Tensor], one: Parts, two: Parts) -> Parts:
-    return type(one)(*map(join, vars(one).values(), vars(two).values()))
-
-
-def _chosen(chosen: Bool[Tensor, " B"], one: Parts, two: Parts) -> Parts:
-    return _joined(lambda mine, other: torch.where(chosen.view(-1, *[1] * (mine.ndim - 1)), mine, other), one, two)
-
-
-@dataclass(frozen=True)
-class DualPoint:
-    """Slope, shape (B, M), and level, shape (B,), of every table."""
-
-    slope: Float[Tensor, "B M"]
-    level: Tables
-
-    @classmethod
-    def start(cls, ridge: Tables, count: Tables, features: int) -> DualPoint:
-        """Uniform weights, of arms with this sum of sampling weights."""
-        return cls(ridge.new_zeros(len(ridge), features), ridge / count)
-
-    def margins(self, features: Features) -> Rows:
-        """``v - phi_i' u`` of every row."""
-        if isinstance(features, Tensor):
-            return torch.baddbmm(self.level[:, None, None], self.slope[:, None], features.mT, alpha=-1)[:, 0]
-        return self.level[:, None] - apply(features, self.slope)
-
-    def weights(self, problem: ArmProblem) -> Rows:
-        """Weights before they sum to one."""
-        return self.margins(problem.features).clamp_min(0) * problem.arm / problem.ridge[:, None]
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """A point of the dual, what the rows add up to there, and how their curvature is found, where it is asked for."""
-
-    point: DualPoint
-    sums: Sums
-    find: Callable[[], Curvature]
-
-    @cached_property
-    def curvature(self) -> Curvature:
-        """Of the rows that carry weight."""
-        return self.find()
-
-    def times(self, factor: Tables) -> Evaluated:
-        """Slope and level times a positive factor: the weights of a ridge as many times as large."""
-        column = factor[:, None]
-        point = DualPoint(self.point.slope * column, self.point.level * factor)
-        sums = Sums(self.sums.margins * factor, self.sums.squares * factor.square(), self.sums.moment * column)
-        return Evaluated(point, sums, lambda: self.curvature)
-
-    def where(self, chosen: Bool[Tensor, " B"], other: Evaluated) -> Evaluated:
-        """The chosen tables of this one, and the others of the other."""
-        point, sums = _chosen(chosen, self.point, other.point), _chosen(chosen, self.sums, other.sums)
-        return Evaluated(point, sums, lambda: _chosen(chosen, self.curvature, other.curvature))
-
-
-#: Evaluates a point of the dual, which takes one pass over the rows.
-Evaluate = Callable[[DualPoint], Evaluated]
-
-
 class ArmRows:
     """Rows of an arm in memory, and their curvature where it was last asked for.
 
@@ -197,20 +59,30 @@ class ArmRows:
     features : Tensor of shape (B, N, M), RowFeatures or JoinedFeatures
     arm : Tensor, shape (B, N)
         Sampling weights, 0 for rows that are not in it.
+    known : Curvature, optional
+        Of the whole arm.
     """
 
-    def __init__(self, features: Features, arm: Rows) -> None:
+    def __init__(self, features: Features, arm: Rows, known: Curvature | None = None) -> None:
         self._features, self._arm = features, arm
-        self._last: tuple[Rows, Curvature] | None = None
+        self._last = None if known is None else (arm, known)
+
+    def settle(self, point: DualPoint) -> bool:
+        """Whether a point was evaluated as it is."""
+        return True
+
+    def margins(self, point: DualPoint) -> Rows:
+        """``v - phi_i' u`` of every row."""
+        return point.margins(self._features)
 
     def evaluate(self, point: DualPoint) -> Evaluated:
         """Evaluate a point of the dual."""
         margins = point.margins(self._features)
         shares = margins.clamp_min(0) * self._arm
         sums = Sums(shares.sum(1), (shares * margins).sum(1), combine(self._features, shares))
-        return Evaluated(point, sums, lambda: self._curvature(self._arm * (margins > 0)))
+        return Evaluated(point, sums, lambda: self.curvature_of(self._arm * (margins > 0)))
 
-    def _curvature(self, carrying: Rows) -> Curvature:
+    def curvature_of(self, carrying: Rows) -> Curvature:
         """From the rows that carry weight, or from those that began and ceased to since the last time, if fewer."""
         if torch.is_grad_enabled():
             return self._of(carrying)
@@ -223,13 +95,15 @@ class ArmRows:
             if changed >= _most(carrying):
                 found = self._of(carrying)
             elif changed:
-                found = _joined(torch.add, found, _joined(torch.sub, self._of(begun), self._of(ceased)))
+                found = found + (self._of(begun) - self._of(ceased))
         self._last = carrying, replace(found, carrying=carrying.sum(1))
         return self._last[1]
 
     def _of(self, arm: Rows) -> Curvature:
-        places = places_of(arm)
         features = self._features
+        if not isinstance(features, Tensor) and features.is_streamed:
+            return Curvature(arm.sum(1), *weighted_moments(features, arm))
+        places = places_of(arm)
         if places.shape != arm.shape:
             features, arm = take_rows(features, places), arm.gather(1, places)
         return Curvature(arm.sum(1), combine(features, arm), features_gram(scale_rows(features, arm.sqrt())))

@@ -13,9 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.columns import RegressionFeatures
-from dowhy_cina.mathematics.dense import gram_of, lower_factor, solve_by_factor
-from dowhy_cina.mathematics.kernels import sum_blocks
+from dowhy_cina.mathematics.dense import gram_of, lower_factor, solve_by_factor, times_lower
+from dowhy_cina.mathematics.passes import sum_blocks, with_weight
 from dowhy_cina.mathematics.resolvent import resolvent_sums
+from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.mathematics.scaling import Array
 
 #: Candidate penalties of the generalised cross-validation, for kernels with a diagonal near one.
@@ -106,15 +107,18 @@ def gram_statistics(
 
     beside, all_alike = torch.stack([centred, rows], 1), bool((rows == 1).all())
 
-    def moments(part: slice, block: Float[Tensor, "B n M"]) -> tuple[Tensor, Tensor]:
-        """Second moments, and those with the response and the sums."""
-        scaled = block if all_alike else block * rows[:, part, None].sqrt()
-        return gram_of(scaled), torch.bmm(beside[:, :, part], block)
+    def moments(strip: slice, own: RegressionFeatures) -> Float[Tensor, "B k M"]:
+        """Second moments, and below them those with the response and the sums."""
+        weights, sides, parts = rows[:, strip], beside[:, :, strip], []
+        for part, block in own.blocks(weights):
+            scaled = block if all_alike else block * weights[:, part, None].sqrt()
+            parts.append(torch.cat([gram_of(scaled), torch.bmm(sides[:, :, part], block)], 1))
+        return sum_blocks(parts)
 
-    grams, sums = zip(*(moments(*part) for part in features.blocks()), strict=True)
-    cross, total_features = sum_blocks(sums).unbind(1)
+    sums = sum_blocks(features.in_strips(moments))
+    cross, total_features = sums[:, -2], sums[:, -1]
     mean_features = total_features / count[:, None]
-    gram = torch.baddbmm(sum_blocks(grams), total_features[..., None], mean_features[:, None], alpha=-1)
+    gram = torch.baddbmm(sums[:, :-2], total_features[..., None], mean_features[:, None], alpha=-1)
     total = (centred * (response - mean_response[:, None])).sum(1)
     return GramStatistics(count, mean_features, mean_response, gram, cross, total)
 
@@ -196,8 +200,12 @@ class RidgeFit:
 
     def predict(self, features: RegressionFeatures) -> Float[Tensor, "B N"]:
         """Fitted values of any rows."""
-        offset = self.intercept - (self.centre * self.coefficients).sum(1)
-        return offset[:, None] + features.times(self.coefficients)
+        return self.offset + features.times(self.coefficients)
+
+    @property
+    def offset(self) -> Float[Tensor, "B 1"]:
+        """Fitted value of a row whose features are all zero."""
+        return (self.intercept - (self.centre * self.coefficients).sum(1))[:, None]
 
     def leverage(self, features: RegressionFeatures, rows: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
         """Derivative of each row's fitted value in its own response, for rows with these weights; zero outside."""
@@ -206,6 +214,37 @@ class RidgeFit:
         for part, half in features.solved_blocks(self.factor):
             total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
         return rows * total
+
+    def predictions(
+        self, features: RegressionFeatures, rows: Float[Tensor, "B N"]
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
+        """:meth:`predict` and :meth:`leverage` of the same rows; by one pass where their features are streamed."""
+        if isinstance(features, RowFeatures) and features.is_streamed:
+            return self.streamed_predictions(features, rows, rows[:, None])[:2]
+        return self.predict(features), self.leverage(features, rows)
+
+    def streamed_predictions(
+        self, features: RowFeatures, rows: Float[Tensor, "B N"], weights: Float[Tensor, "B k N"]
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"], Float[Tensor, "B k M"]]:
+        """:meth:`predictions`, and weighted sums of features, by one pass."""
+        dual, solving = features.dual(self.coefficients[:, None]), features.solving(self.factor)
+        centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False).mT
+        fitted, leverage = torch.empty_like(rows), torch.zeros_like(rows)
+
+        def work(strip: slice, own: RowFeatures) -> Float[Tensor, "B k M"]:
+            inside, sums = rows[:, None, strip], []
+            for part in own.slices():
+                kernels = own.kernel.similarities(own.keys[:, part])
+                fitted[:, strip][:, part] = (dual @ kernels.mT)[:, 0]
+                sums.append(weights[:, :, strip][:, :, part] @ kernels)
+                places = with_weight(inside, part)
+                chosen = kernels if isinstance(places, slice) else kernels[:, places - part.start]
+                half = times_lower(chosen, solving).sub_(centre)
+                leverage[:, strip][:, places] = half.square_().sum(2) + 1 / self.count[:, None]
+            return sum_blocks(sums)
+
+        sums = features.kernel.whitened(sum_blocks(features.in_strips(work)))
+        return self.offset + fitted, rows * leverage, sums
 
     @property
     def fitted_variance(self) -> Float[Tensor, " B"]:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Features, Rows, Tables, apply, combine, features_gram, scale_rows
-from dowhy_cina.mathematics.kernels import row_products
+from dowhy_cina.mathematics.passes import row_products
 
 #: Iterations of the solver that gradients flow through.
 GRADIENT_ITERATIONS = 3

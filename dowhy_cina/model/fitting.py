@@ -15,31 +15,33 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.clusters import Clusters, clustered_ridge, left_out, mean_left_out
 from dowhy_cina.mathematics.columns import ColumnFeatures, RegressionFeatures
-from dowhy_cina.mathematics.kernels import RowFeatures, Storage, places_of
+from dowhy_cina.mathematics.passes import places_of
 from dowhy_cina.mathematics.ridge import (
     LEAST_UNEXPLAINED,
     RidgeFit,
     cross_validated_ridge,
     leave_one_out_residuals,
 )
-from dowhy_cina.model.agreement import Agreement
+from dowhy_cina.mathematics.rows import RowFeatures, Storage
 from dowhy_cina.model.links import LogLink, Powers
-from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegression, combined
+from dowhy_cina.model.outcome import ARMS, LogMember, Member, Moment, OutcomeRegression, combined
+from dowhy_cina.model.shares import borne_out, member_shares
 from dowhy_cina.model.sharing import ArmRegression, Borrowed, SharedRows
 from dowhy_cina.model.spaces import OutcomeRows, OutcomeSpace
 
 #: By how much predictions may leave the range of the arm's own, in such ranges: this times the ratio of the outcome's
 #: explained and unexplained variances. An arm whose outcome is explained may speak of rows beyond it.
 MARGIN = 0.1
-#: Least chance of either arm that a row is taken to have where it stands for rows of the other.
-LEAST_CHANCE = 0.02
+
+#: Moments of the control and of the treated arm.
+ByArm = tuple[Moment, Moment]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class FittedOutcome:
         Predictions by the arm's own regression that do not know the rows' outcomes, nor their clusters': left out in
         the arm, of the other arm's rows kept within the range. What is borrowed is left out: its source has seen the
         outcomes of the rows that it is asked about.
+    by_arm : tuple of Tensor, shape (B, K), optional
+        Moments of the control and of the treated arm with their sampling weights, where the fit has told them.
     """
 
     regression: ArmRegression
@@ -66,6 +70,7 @@ class FittedOutcome:
     means: Rows
     loo_residuals: Rows
     prognosis: Rows
+    by_arm: ByArm | None = None
 
     def moment(self, weights: Rows, everywhere: Rows | None = None) -> Moment:
         """Moment of a population of the table's rows, see :meth:`ArmRegression.moment`."""
@@ -75,7 +80,7 @@ class FittedOutcome:
         """The same without what belongs to the table's rows, given both arms' own regressions without it."""
         empty = self.means[:, :0].clone()  # a slice would keep all rows alive
         rows = SharedRows(self.rows.own.without_rows(), self.rows.other.without_rows())
-        return FittedOutcome(self.regression.of(own, other), rows, empty, empty, empty)
+        return FittedOutcome(self.regression.of(own, other), rows, empty, empty, empty, self.by_arm)
 
 
 @dataclass(frozen=True)
@@ -136,12 +141,15 @@ class OwnOutcome:
     fitted, clean : Tensor, shape (B, N)
         Predictions of all rows, and by other rows of the arm alone, or by its rows of other clusters; neither is kept
         within the range.
+    by_arm : tuple of Tensor, shape (B, K), optional
+        As in :class:`FittedOutcome`, of the arm's own regression.
     """
 
     data: _Arm
     regression: OutcomeRegression
     fitted: Rows
     clean: Rows
+    by_arm: ByArm | None = None
 
     @cached_property
     def clipped(self) -> tuple[Rows, Rows]:
@@ -160,6 +168,7 @@ def fit_own(
     storage: Storage,
     name: str,
     clusters: Clusters | None = None,
+    others: Rows | None = None,
 ) -> OwnOutcome:
     """Fit the regression of one arm by its own rows.
 
@@ -180,19 +189,31 @@ def fit_own(
     clusters : Clusters, optional
         Of the table's rows. An arm in a single one is fitted as if its rows were independent: without that
         cluster there is no fit that could be asked.
+    others : Tensor, shape (B, N), optional
+        Sampling weights of the other arm's rows; moments of both arms come with the fit, where it can tell them.
     """
     kernel = RowFeatures.build(space.kernel, keys, name in storage.kept, storage.block_entries, whiten=False)
-    rows, places = OutcomeRows(kernel, ColumnFeatures(columns, storage.block_entries)), places_of(arm)
-    # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
-    own = rows.take(places).with_features()
+    rows = OutcomeRows(kernel, ColumnFeatures(columns, storage.block_entries))
     clusters = None if clusters is None or bool((clusters.among(arm > 0) < 2).any()) else clusters
+    if kernel.is_streamed and clusters is None:
+        # Passes leave out rows without a weight.
+        own, places = rows, torch.arange(arm.shape[1], device=arm.device).expand_as(arm)
+    else:
+        # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
+        places = places_of(arm)
+        own = rows.take(places).with_features()
     data = _Arm(rows, places, arm, alike, clusters)
     by_kernel = data.fit(own.kernel, outcome, multiplier)
     by_columns = data.fit(own.columns, outcome, torch.ones_like(multiplier))
-    found = [
-        data.predictions(by_kernel, (rows.kernel, own.kernel), outcome),
-        data.predictions(by_columns, (rows.columns, own.columns), outcome),
-    ]
+    sums: list[Tensor] = []
+    if own is rows and others is not None:
+        arms = (arm, others) if name == ARMS[0] else (others, arm)
+        fitted, leverage, means = by_kernel.streamed_predictions(rows.kernel, arm, torch.stack(arms, 1))
+        found = [_left_out(outcome, fitted, leverage, arm)]
+        sums = [torch.cat([means[:, place], rows.columns.mean(arms[place])], 1) for place in (0, 1)]
+    else:
+        found = [data.predictions(by_kernel, (rows.kernel, own.kernel), outcome)]
+    found.append(data.predictions(by_columns, (rows.columns, own.columns), outcome))
     logarithms = _fit_logarithms(data, own, outcome, multiplier)
     found.extend(predictions for _, predictions in logarithms)
     by_fit, left_out_ones = ([pair[place] for pair in found] for place in (0, 1))
@@ -209,7 +230,8 @@ def fit_own(
     bounds = allowed_range(ends_of(fitted, arm), unexplained_share(outcome, mean, outcome - clean, arm))
     members = Member(by_kernel, shares[0]), Member(by_columns, shares[1])
     logs = tuple(replace(log, share=share) for (log, _), share in zip(logarithms, shares[2:], strict=True))
-    return OwnOutcome(data, OutcomeRegression(space, *members, logs, *bounds), fitted, clean)
+    by_arm = (sums[0], sums[1]) if sums and not logs else None
+    return OwnOutcome(data, OutcomeRegression(space, *members, logs, *bounds), fitted, clean, by_arm)
 
 
 @dataclass(frozen=True)
@@ -261,7 +283,15 @@ def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> Fitt
         borrowed = Borrowed(other.regression, found.effect, found.lower, found.upper, found.share)
     rows = SharedRows(own.data.rows, other.data.rows)
     regression = ArmRegression(own.regression, borrowed)
-    return FittedOutcome(regression, rows, found.means, found.loo_residuals, found.prognosis)
+    by_arm = own.by_arm if borrowed is None else _both(own.by_arm, other.by_arm)
+    return FittedOutcome(regression, rows, found.means, found.loo_residuals, found.prognosis, by_arm)
+
+
+def _both(own: ByArm | None, other: ByArm | None) -> ByArm | None:
+    """Moments in an arm's own regression and, after them, in the other's."""
+    if own is None or other is None:
+        return None
+    return torch.cat([own[0], other[0]], 1), torch.cat([own[1], other[1]], 1)
 
 
 def _fit_logarithms(
@@ -311,55 +341,18 @@ def leave_one_out(
     arm: Rows,
 ) -> tuple[Rows, Rows]:
     """Predictions of all rows by the fit itself, and of the arm's rows, which are ``own``, by their other rows."""
-    leverage = torch.zeros_like(arm).scatter(1, places, fit.leverage(own, arm.gather(1, places)))
-    fitted = fit.predict(rows)
+    if isinstance(rows, RowFeatures) and rows.is_streamed:
+        fitted, leverage = fit.predictions(rows, arm)
+    else:
+        leverage = torch.zeros_like(arm).scatter(1, places, fit.leverage(own, arm.gather(1, places)))
+        fitted = fit.predict(rows)
+    return _left_out(response, fitted, leverage, arm)
+
+
+def _left_out(response: Rows, fitted: Rows, leverage: Rows, arm: Rows) -> tuple[Rows, Rows]:
+    """Predictions of all rows, and of the arm's rows by their other rows."""
     left = response - leave_one_out_residuals(response, fitted, leverage)
     return fitted, torch.where(arm > 0, left, fitted)
-
-
-def member_shares(
-    outcome: Rows,
-    mean: Float[Tensor, "B 1"],
-    clean: list[Rows],
-    weights: tuple[Rows, Rows],
-    used: list[Bool[Tensor, " B"]],
-    cluster: Int[Tensor, "B N"] | None = None,
-) -> list[Tables]:
-    """Share of each member's departure from the arm's mean, given predictions of the arm's rows by the others.
-
-    ``weights`` are those of the arm's rows, and those with which they stand for the other arm's; ``used`` says which
-    tables have each of the logarithms.
-    """
-    found, shares = clean[0], [torch.ones_like(mean[:, 0])]
-    for place, other in enumerate(clean[1:]):
-        share = borne_out(outcome - found, other - found, weights, cluster)
-        shares = with_share(shares, share * used[place - 1] if place else share)
-        found = found + shares[-1][:, None] * (other - found)
-    trust = Agreement.of(outcome - mean, found - mean, weights[0], cluster).trust
-    return [trust * share for share in shares]
-
-
-def borne_out(
-    wanted: Rows, offered: Rows, weights: tuple[Rows, Rows], cluster: Int[Tensor, "B N"] | None = None
-) -> Tables:
-    """Share of what is offered that the arm's rows bear out, as they are and as they stand for the other arm's."""
-    wanted, offered = wanted.repeat(2, 1), offered.repeat(2, 1)
-    codes = None if cluster is None else cluster.repeat(2, 1)
-    return torch.minimum(*Agreement.of(wanted, offered, torch.cat(weights), codes).trust.chunk(2))
-
-
-def likeness(arm: Rows, propensity: Rows, treated: int) -> Rows:
-    """Weights with which an arm's rows stand for the other arm's: sampling weights times the odds of being there.
-
-    Propensities are kept :data:`LEAST_CHANCE` away from 0 and 1.
-    """
-    chance = propensity.clamp(LEAST_CHANCE, 1 - LEAST_CHANCE)
-    return arm * ((1 - chance) / chance if treated else chance / (1 - chance))
-
-
-def with_share(shares: list[Tables], share: Tables) -> list[Tables]:
-    """Shares of members, of which another one takes a share."""
-    return [*(own * (1 - share) for own in shares), share]
 
 
 def ends_of(values: Rows, arm: Rows) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:

@@ -21,15 +21,8 @@ from dowhy_cina.mathematics.clusters import (
     clustered_ridge,
     left_out,
 )
-from dowhy_cina.mathematics.kernels import (
-    LandmarkKernel,
-    RowFeatures,
-    gather_rows,
-    heads,
-    mixed,
-    places_of,
-    squared_distances,
-)
+from dowhy_cina.mathematics.kernels import LandmarkKernel, heads, mixed, squared_distances
+from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.ridge import (
     Gcv,
     GramStatistics,
@@ -39,10 +32,13 @@ from dowhy_cina.mathematics.ridge import (
     leave_one_out_residuals,
     ridge_coefficients,
 )
+from dowhy_cina.mathematics.rows import RowFeatures
+from dowhy_cina.mathematics.screening import ArmMoments
 from dowhy_cina.model.attention import BalancingValues, CinaLayer
 from dowhy_cina.model.encoder import ColumnEncoder, column_features, table_features, table_totals
-from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, borrow, fit_own, likeness, with_borrowing
+from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, borrow, fit_own, with_borrowing
 from dowhy_cina.model.outcome import ARMS
+from dowhy_cina.model.shares import likeness
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.spaces import OutcomeSpace, outcome_keys
 from dowhy_cina.model.state import (
@@ -90,6 +86,10 @@ class CinaModel(nn.Module):
         prognostic = control.prognosis, treated.prognosis
         pair = self.prognosis(*((score.mean(1), score.std(1, unbiased=False)) for score in prognostic))
         balance = self.balance_space(table, settings, coordinate, pair.coordinates(prognostic))
+        moments = None
+        if balance.is_streamed and len(own) == 1:
+            columns = self.balance_columns(table.covariates, coordinate)
+            moments = ArmMoments(balance, columns, (table.arm(0), table.arm(1)))
         return ZeroShot(
             settings=settings,
             scores=scores,
@@ -101,6 +101,7 @@ class CinaModel(nn.Module):
             balance_kernel=balance.kernel,
             balance_features=balance.together() if "balance" in table.storage.kept else balance,
             balance_ridge=self.balance_ridge(scores, settings),
+            arm_moments=moments,
         )
 
     @torch.no_grad()
@@ -189,7 +190,7 @@ class CinaModel(nn.Module):
         ones = torch.ones_like(table.treatment)
         if table.clusters is None:
             fit = cross_validated_ridge(features, table.treatment, ones, multiplier)
-            residuals = leave_one_out_residuals(table.treatment, fit.predict(features), fit.leverage(features, ones))
+            residuals = leave_one_out_residuals(table.treatment, *fit.predictions(features, ones))
             propensity = table.treatment - residuals
         else:
             rows, everyone = table.clusters.share * ones, (features, places_of(ones))
@@ -235,7 +236,8 @@ class CinaModel(nn.Module):
             control, treated = _own_halves(own)
         else:
             control, treated = (
-                fit_own(*part, table.storage, name, table.clusters) for part, name in zip(parts, ARMS, strict=True)
+                fit_own(*part, table.storage, ARMS[arm], table.clusters, table.arm(1 - arm))
+                for arm, part in enumerate(parts)
             )
             of_control = borrow(control, treated.clipped, table.outcome)
             borrowings = of_control, borrow(treated, control.clipped, table.outcome)

@@ -98,9 +98,12 @@ class Response:
         """With an addition that is linear in the columns."""
         return replace(self, level=self.level + level, linear=self.linear + slope)
 
-    def of(self, rows: OutcomeRows) -> Float[Tensor, "B n"]:
-        """Weights of the outcomes of rows of sampling weight one; those of the arm alone mean something."""
-        total = self.level + rows.kernel.times(self.kernel) + rows.columns.times(self.linear)
+    def of(self, rows: OutcomeRows, inside: Float[Tensor, "B n"] | None = None) -> Float[Tensor, "B n"]:
+        """Weights of the outcomes of rows of sampling weight one; those of the arm alone mean something.
+
+        With ``inside`` those of its zeros may be anything.
+        """
+        total = self.level + rows.kernel.times(self.kernel, inside) + rows.columns.times(self.linear)
         for log, level, slope in self.logarithms:
             total = total + (level + log.features(rows).times(slope)) * log.link.forward_slope(log.logarithms(rows))
         return total

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.columns import ColumnFeatures
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
+from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.rows import RowFeatures
 
 
 @dataclass(frozen=True)

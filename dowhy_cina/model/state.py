@@ -20,8 +20,10 @@ from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import Kernel, Rows, Tables
 from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.devices import THREADED_ROWS
-from dowhy_cina.mathematics.kernels import LandmarkKernel, Storage
+from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.ridge import RidgeFit
+from dowhy_cina.mathematics.rows import Storage
+from dowhy_cina.mathematics.screening import ArmMoments
 from dowhy_cina.model.fitting import FittedOutcome
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.variance import RowError
@@ -220,6 +222,7 @@ class ZeroShot:
     balance_kernel: LandmarkKernel
     balance_features: Kernel
     balance_ridge: Float[Tensor, " B"]
+    arm_moments: ArmMoments | None = None
 
     @property
     def means(self) -> tuple[Rows, Rows]:
@@ -320,6 +323,7 @@ def without_rows(state: ZeroShot) -> ZeroShot:
         scores=replace(state.scores, kernel=state.scores.kernel.compact(), fit=fit),
         outcomes=outcomes,
         balance_kernel=state.balance_kernel.compact(),
+        arm_moments=None,
         propensity=empty,
         residuals=empty,
         loo_residuals=empty,
@@ -328,4 +332,6 @@ def without_rows(state: ZeroShot) -> ZeroShot:
 
 
 def _stacked(parts: Arrays, dtype: Any) -> Tensor:
+    if len(parts) == 1:  # which need no copy
+        return torch.from_numpy(np.ascontiguousarray(parts[0], dtype=dtype))[None]
     return torch.from_numpy(np.stack([np.ascontiguousarray(part, dtype=dtype) for part in parts]))

@@ -26,6 +26,8 @@ EXTREME_FRACTION = 0.2
 COUNTERPARTS = 20
 COUNTERPART_SHARE = 0.3
 
+#: Entries of columns that are worked on at once.
+BLOCK_ENTRIES = 2**20
 #: Spread, as a share of a covariate's size, that rounding alone explains.
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
@@ -145,8 +147,12 @@ def balance_table(
         A row per covariate (index ``covariate``), columns ``before`` and ``after``.
     """
     values = covariates.to_numpy(dtype=np.float64)
-    values = values if order is None else values[order]
-    before, after = standardised_mean_differences(values, treatment, weights, sample_weight)
+    step, found = max(1, BLOCK_ENTRIES // max(len(values), 1)), []
+    for start in range(0, max(values.shape[1], 1), step):
+        block = values[:, start : start + step]
+        block = block if order is None else block[order]
+        found.append(standardised_mean_differences(block, treatment, weights, sample_weight))
+    before, after = (np.concatenate(parts) for parts in zip(*found, strict=True))
     index = pd.Index([str(name) for name in covariates.columns], name="covariate", dtype=object)
     return pd.DataFrame(np.column_stack([before, after]), index, ["before", "after"])
 

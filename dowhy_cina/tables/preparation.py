@@ -17,8 +17,8 @@ import torch
 from dowhy_cina._caching import cached_property
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.mathematics.devices import THREADED_ROWS, resolve_device
-from dowhy_cina.mathematics.kernels import KERNELS
 from dowhy_cina.mathematics.memory import MemoryPlan, plan_memory
+from dowhy_cina.mathematics.rows import KERNELS
 from dowhy_cina.mathematics.scaling import Array, standardise
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.tables.canonical import canonical_row_key, cluster_key, first_arm, turns_of

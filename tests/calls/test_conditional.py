@@ -17,7 +17,8 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import CinaError
 from dowhy_cina.mathematics.columns import ColumnFeatures
-from dowhy_cina.mathematics.kernels import HEAD_SCALES, RowFeatures
+from dowhy_cina.mathematics.kernels import HEAD_SCALES
+from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.sharing import ArmRegression, SharedRows
 from dowhy_cina.model.spaces import OutcomeRows
 from dowhy_cina.model.state import errors_at
@@ -159,7 +160,7 @@ def test_blocks_change_nothing(analysis, monkeypatch):
     keys = torch.from_numpy(rng.normal(size=(1, 30, model.space.kernel.landmarks.shape[2])))
     columns = ColumnFeatures(torch.from_numpy(rng.normal(size=(1, 30, 2))))
     whole = sum(model.posterior_parts(OutcomeRows(RowFeatures.build(model.space.kernel, keys, keep=True), columns)))
-    monkeypatch.setattr("dowhy_cina.mathematics.kernels.BLOCK_ENTRIES", 4 * N)
+    monkeypatch.setattr("dowhy_cina.mathematics.rows.BLOCK_ENTRIES", 4 * N)
     parts = sum(model.posterior_parts(OutcomeRows(RowFeatures(model.space.kernel, keys, None), columns)))
     torch.testing.assert_close(parts, whole)
 

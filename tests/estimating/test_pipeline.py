@@ -39,7 +39,7 @@ def test_an_effect_alone_pays_for_no_variance_and_no_certificate(case, monkeypat
 
     for name in ("augmented_contributions", "sampling_variance", "bias_parts", "worst_case"):
         monkeypatch.setattr(pipeline, name, refused)
-    monkeypatch.setattr("dowhy_cina.mathematics.newton.relative_target_gap", refused)
+    monkeypatch.setattr("dowhy_cina.mathematics.dual.certify_target", refused)
     found = estimation(case)
     assert torch.isfinite(found.effect.value).all()
     for step in ("contributions", "worst_case"):

@@ -13,8 +13,9 @@ import dowhy_cina
 from dowhy_cina.errors import InputError
 from dowhy_cina.estimating.weighting import Balancing, Weighting, arm_against_arm, arm_to_target, balance_arms, uniform
 from dowhy_cina.mathematics.balancing import imbalance
+from dowhy_cina.mathematics.dual import ArmProblem
 from dowhy_cina.mathematics.means import MeansTarget, balance_with_means
-from dowhy_cina.mathematics.newton import ArmProblem, balance_to_target
+from dowhy_cina.mathematics.newton import balance_to_target
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
 
@@ -98,7 +99,7 @@ class TestArms:
         found = arm_to_target(state, arm, columns, target, Balancing(1e-7, 1.0))
         problem = ArmProblem(state.balance_features, arm, target.features, state.balance_ridge)
         torch.testing.assert_close(found.weights, balance_to_target(problem)[0], atol=1e-5, rtol=0)
-        assert (problem.gap(found.weights) <= 1e-7).all()
+        assert (problem.certificate(found.weights).gap <= 1e-7).all()
         assert found.steps > 0
 
     def test_a_table_does_not_depend_on_its_company(self, model, case):

@@ -16,6 +16,7 @@ from dowhy_cina.mathematics.balancing import (
     alpha_from_values,
     apply,
     arms_imbalance,
+    certify_target,
     combine,
     dual_objective,
     exact_intercept,
@@ -28,9 +29,7 @@ from dowhy_cina.mathematics.balancing import (
     margin_scores,
     primal_objective,
     relative_duality_gap,
-    relative_target_gap,
     scale_rows,
-    target_imbalance,
     target_objective,
     values_from_alpha,
     weights_from_alpha,
@@ -286,7 +285,7 @@ def test_target_gap_bounds_the_distance_to_the_optimum(seed, power, weighted):
     best = target_objective(features, best, arm, target, RIDGE)
     weights = arm * double(np.random.default_rng(seed).random((2, N)) ** power)
     weights = weights / weights.sum(1, keepdim=True)
-    gap = relative_target_gap(features, weights, arm, target, RIDGE)
+    gap = certify_target(features, weights, arm, target, RIDGE).gap
     uniform = target_objective(features, arm / arm.sum(1, keepdim=True), arm, target, RIDGE)
     assert (gap >= 0).all()
     assert (target_objective(features, weights, arm, target, RIDGE) - best <= gap * uniform + 1e-7).all()
@@ -321,8 +320,8 @@ def test_bounds_are_tight_at_the_solution():
     torch.testing.assert_close(lowest, size, rtol=1e-3, atol=0)
     features, arm, target = arm_and_target()
     weights = target_weights(features, arm, target, RIDGE, 0.3 * RIDGE, 5000)
-    gap = relative_target_gap(features, weights, arm, target, RIDGE)
-    size, lowest = target_imbalance(features, weights, arm, target, RIDGE, gap)
+    found = certify_target(features, weights, arm, target, RIDGE)
+    size, lowest = found.imbalance, found.lowest
     torch.testing.assert_close(lowest, size, rtol=1e-3, atol=0)
 
 
@@ -331,8 +330,8 @@ def test_bounds_are_tight_at_the_solution():
 def test_no_weights_with_the_same_sample_size_come_closer_to_the_target(seed, iterations, weighted):
     features, arm, target = arm_and_target(seed, 16, weighted)
     weights = target_weights(features, arm, target, RIDGE, 0.3 * RIDGE, iterations)
-    gap = relative_target_gap(features, weights, arm, target, RIDGE)
-    size, lowest = target_imbalance(features, weights, arm, target, RIDGE, gap)
+    found = certify_target(features, weights, arm, target, RIDGE)
+    size, lowest = found.imbalance, found.lowest
     assert (lowest <= size).all()
     for table in range(2):
         inside = arm[table].numpy() > 0

@@ -22,7 +22,8 @@ from dowhy_cina.mathematics.clusters import (
     sums_by_cluster,
 )
 from dowhy_cina.mathematics.columns import ColumnFeatures
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, places_of
+from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.passes import places_of
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
     PENALTY_GRID,
@@ -32,6 +33,7 @@ from dowhy_cina.mathematics.ridge import (
     generalised_cross_validation,
     gram_statistics,
 )
+from dowhy_cina.mathematics.rows import RowFeatures
 
 M = 12
 

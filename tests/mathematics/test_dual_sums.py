@@ -10,17 +10,8 @@ import torch
 
 from dowhy_cina.mathematics import newton
 from dowhy_cina.mathematics.balancing import take_rows, target_objective
-from dowhy_cina.mathematics.newton import (
-    ArmProblem,
-    ArmRows,
-    Curvature,
-    Dual,
-    DualPoint,
-    Sums,
-    balance_to_target,
-    simplex,
-    solve_dual_of_target,
-)
+from dowhy_cina.mathematics.dual import ArmProblem, Curvature, DualPoint, Sums
+from dowhy_cina.mathematics.newton import ArmRows, Dual, balance_to_target, simplex, solve_dual_of_target
 
 N, M = 40, 6
 

@@ -7,21 +7,20 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 
-from dowhy_cina.mathematics import kernels
+from dowhy_cina.mathematics import rows as rows_module
 from dowhy_cina.mathematics.kernels import (
     HEAD_SCALES,
+    JITTER,
     LandmarkKernel,
-    RowFeatures,
-    gather_rows,
     gaussian_gram,
     heads,
     median_bandwidth,
     multihead_kernel,
-    places_of,
     slope_amplitudes,
     squared_distances,
-    sum_blocks,
 )
+from dowhy_cina.mathematics.passes import gather_rows, places_of, sum_blocks
+from dowhy_cina.mathematics.rows import RowFeatures
 
 AMPLITUDES = torch.tensor([[0.3, 1.0, 7.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
 
@@ -58,7 +57,7 @@ def test_features_are_exact_when_every_row_is_a_landmark():
         product = features[table] @ features[table].T
         expected = reference(x[table], x[table], AMPLITUDES[table])
         scale = float(AMPLITUDES[table].sum())
-        np.testing.assert_allclose(product, expected, atol=2 * kernels.JITTER * scale)
+        np.testing.assert_allclose(product, expected, atol=2 * JITTER * scale)
 
 
 def test_features_are_the_nystrom_approximation():
@@ -67,7 +66,7 @@ def test_features_are_the_nystrom_approximation():
     product = kernel.features(x) @ kernel.features(x).transpose(1, 2)
     for table in range(2):
         inner = reference(x[table, :15], x[table, :15], AMPLITUDES[table])
-        inner += kernels.JITTER * float(AMPLITUDES[table].sum()) * np.eye(15)
+        inner += JITTER * float(AMPLITUDES[table].sum()) * np.eye(15)
         outer = reference(x[table], x[table, :15], AMPLITUDES[table])
         np.testing.assert_allclose(product[table], outer @ np.linalg.solve(inner, outer.T), atol=1e-7)
     np.testing.assert_allclose(kernel.diagonal, AMPLITUDES.sum(1))
@@ -87,7 +86,7 @@ def row_features(keep, rows=33):
 @pytest.mark.parametrize("entries", [1, 100, 2**18])
 @pytest.mark.parametrize("keep", [False, True])
 def test_features_of_rows_are_the_kernels_in_any_blocks(monkeypatch, entries, keep):
-    monkeypatch.setattr(kernels, "BLOCK_ENTRIES", entries)
+    monkeypatch.setattr(rows_module, "BLOCK_ENTRIES", entries)
     features = row_features(keep)
     assert (features.kept is not None) == keep
     assert features.size == 10
@@ -106,7 +105,7 @@ def test_features_of_rows_are_the_kernels_in_any_blocks(monkeypatch, entries, ke
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_kernels_kept_instead_of_features_give_the_same(monkeypatch, keep):
-    monkeypatch.setattr(kernels, "BLOCK_ENTRIES", 70)
+    monkeypatch.setattr(rows_module, "BLOCK_ENTRIES", 70)
     built = row_features(keep)
     ours = RowFeatures.build(built.kernel, built.keys, keep, whiten=False)
     assert ours.kept is None
@@ -150,7 +149,7 @@ def test_places_hold_the_rows_with_a_weight_first(share):
 
 def test_many_features_are_not_kept(monkeypatch):
     assert row_features(None).kept is not None
-    monkeypatch.setattr(kernels, "KEPT_ENTRIES", 2 * 33 * 10 - 1)
+    monkeypatch.setattr(rows_module, "KEPT_ENTRIES", 2 * 33 * 10 - 1)
     assert row_features(None).kept is None
 
 
@@ -185,7 +184,7 @@ def test_bandwidth_is_the_median_distance_and_the_gram_scikit_learns(monkeypatch
     assert median_bandwidth(x[0]) == pytest.approx(np.median(distances), rel=0.02)  # torch takes the lower of two
     np.testing.assert_allclose(gaussian_gram(x, 1.7)[1], rbf_kernel(x[1], gamma=0.5 / 1.7**2), atol=1e-12)
     assert median_bandwidth(torch.zeros(5, 2)) == 1.0
-    monkeypatch.setattr(kernels, "BANDWIDTH_ROWS", 5)
+    monkeypatch.setattr("dowhy_cina.mathematics.kernels.BANDWIDTH_ROWS", 5)
     assert median_bandwidth(x[0]) == median_bandwidth(x[0, :5])
 
 

@@ -12,7 +12,6 @@ import torch
 import dowhy_cina
 from dowhy_cina.errors import InputError
 from dowhy_cina.mathematics import memory
-from dowhy_cina.mathematics.kernels import KERNELS, Storage
 from dowhy_cina.mathematics.memory import (
     CLUSTER_COPIES,
     format_memory,
@@ -21,6 +20,7 @@ from dowhy_cina.mathematics.memory import (
     plan_memory,
     with_smaller_blocks,
 )
+from dowhy_cina.mathematics.rows import KERNELS, Storage
 
 CPU = torch.device("cpu")
 
@@ -53,7 +53,7 @@ def test_a_written_size_suffices(size):
 
 
 def test_more_memory_keeps_more():
-    shape = 100_000, 10, 128
+    shape = 10_000, 10, 128
     choices = ((), ("balance",), ("balance", "control", "treated"))
     sizes = [memory_needed(*shape, len(kept)) for kept in choices]
     assert sizes == sorted(sizes)
@@ -74,7 +74,9 @@ def test_nobody_limited_the_memory(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
     assert plan_memory(10**6, 10, 128, CPU, None).storage.kept == ()
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**12)
-    assert plan_memory(10**6, 10, 128, CPU, None).storage.kept == KERNELS
+    for rows, kept in ((16_000, KERNELS), (17_000, ("balance",)), (131_000, ("balance",)), (132_000, ())):
+        assert plan_memory(rows, 10, 128, CPU, None).storage.kept == kept
+    assert plan_memory(10**6, 10, 128, torch.device("cuda"), "10TB").storage.kept == KERNELS
 
 
 @pytest.mark.parametrize(

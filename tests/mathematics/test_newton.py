@@ -11,18 +11,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dowhy_cina.mathematics.balancing import relative_target_gap, scale_rows, target_objective
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures
-from dowhy_cina.mathematics.newton import (
-    MOST_STEPS,
-    ArmProblem,
-    ArmRows,
-    Dual,
-    DualPoint,
-    balance_to_target,
-    simplex,
-    solve_dual_of_target,
-)
+from dowhy_cina.mathematics.balancing import certify_target, scale_rows, target_objective
+from dowhy_cina.mathematics.dual import ArmProblem, DualPoint
+from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.newton import MOST_STEPS, ArmRows, Dual, balance_to_target, simplex, solve_dual_of_target
+from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.mathematics.splitting import QuadraticProgram, Splitting
 
 N, M = 40, 6
@@ -57,7 +50,7 @@ def uniform_point(dual):
 
 
 def gap_of(problem, weights):
-    return relative_target_gap(problem.features, weights, problem.arm, problem.target, problem.ridge)
+    return certify_target(problem.features, weights, problem.arm, problem.target, problem.ridge).gap
 
 
 def solved(problem, gap=1e-8):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dowhy_cina.mathematics import kernels
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, places_of
+from dowhy_cina.mathematics import rows as rows_module
+from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.passes import places_of
 from dowhy_cina.mathematics.ridge import (
     GCV_FACTOR,
     LEAST_LEFT,
@@ -19,6 +20,7 @@ from dowhy_cina.mathematics.ridge import (
     gram_statistics,
     leave_one_out_residuals,
 )
+from dowhy_cina.mathematics.rows import RowFeatures
 
 N = 25
 PENALTY = torch.tensor([0.05, 3.0], dtype=torch.float64)
@@ -61,7 +63,7 @@ def hat_matrix(features, penalty):
 def test_statistics_by_hand(case, monkeypatch, entries, keep, weighted):
     response, rows, features = case
     rows = rows * (1 + torch.arange(N) % 3) if weighted else rows
-    monkeypatch.setattr(kernels, "BLOCK_ENTRIES", entries)
+    monkeypatch.setattr(rows_module, "BLOCK_ENTRIES", entries)
     features = RowFeatures.build(features.kernel, features.keys, keep=keep)
     statistics = gram_statistics(features, response, rows)
     for table in range(2):

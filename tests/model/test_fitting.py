@@ -13,9 +13,11 @@ import torch
 
 import dowhy_cina
 from dowhy_cina.mathematics.clusters import Clusters
-from dowhy_cina.mathematics.kernels import LandmarkKernel, Storage
+from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
-from dowhy_cina.model.fitting import MARGIN, allowed_range, fit_own, likeness, member_shares, with_share
+from dowhy_cina.mathematics.rows import Storage
+from dowhy_cina.model.fitting import MARGIN, allowed_range, fit_own
+from dowhy_cina.model.shares import likeness, member_shares, with_share
 from dowhy_cina.model.sharing import ArmRegression, SharedRows
 from dowhy_cina.model.spaces import OutcomeSpace
 

@@ -13,6 +13,7 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model import fitting
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.shares import likeness
 from dowhy_cina.model.state import TableBatch, one_table, without_rows
 
 N, D = 400, 5
@@ -81,7 +82,7 @@ def test_no_outcome_speaks_for_itself(case, arm):
             table.covariates,
             table.outcome,
             table.arm(which),
-            fitting.likeness(table.arm(which), state.propensity, which),
+            likeness(table.arm(which), state.propensity, which),
             torch.ones(1, dtype=torch.float64),
             table.storage,
             "",

@@ -24,7 +24,8 @@ from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
 from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
 from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sums, t_inference
-from dowhy_cina.mathematics.kernels import block_rows, places_of
+from dowhy_cina.mathematics.passes import places_of
+from dowhy_cina.mathematics.rows import block_rows
 from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.sharing import SharedRows

@@ -24,8 +24,10 @@ from dowhy_cina.calls.partitioned.outcomes import (
 )
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import fit_borrowing, with_borrowing
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows
+from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
+from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.fitting import ends_of, leave_one_out
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel

@@ -14,13 +14,16 @@ from torch import Tensor
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Smallest, Sums
 from dowhy_cina.mathematics.columns import ColumnFeatures
-from dowhy_cina.mathematics.kernels import LandmarkKernel, RowFeatures, gather_rows, places_of
+from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.ridge import cross_validated_fit, gram_statistics, leave_one_out_residuals
+from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.agreement import Agreement
-from dowhy_cina.model.fitting import allowed_range, ends_of, leave_one_out, likeness, with_share
+from dowhy_cina.model.fitting import allowed_range, ends_of, leave_one_out
 from dowhy_cina.model.links import LogLink
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import LogMember, Member, OutcomeRegression, combined
+from dowhy_cina.model.shares import likeness, with_share
 from dowhy_cina.model.sharing import ArmRegression
 from dowhy_cina.model.spaces import OutcomeRows, OutcomeSpace
 from dowhy_cina.model.state import ScoreModel, ScorePair, Settings

@@ -25,11 +25,12 @@ from dowhy_cina.calls.partitioned.outcomes import (
 from dowhy_cina.calls.partitioned.partitions import Partitions, Sums
 from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.mathematics.columns import ColumnFeatures
-from dowhy_cina.mathematics.kernels import places_of
+from dowhy_cina.mathematics.passes import places_of
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.model.agreement import Agreement
-from dowhy_cina.model.fitting import leave_one_out, likeness
+from dowhy_cina.model.fitting import leave_one_out
 from dowhy_cina.model.outcome import Moment, Response
+from dowhy_cina.model.shares import likeness
 from dowhy_cina.model.sharing import ArmRegression, Borrowed, EffectResponse, SharedRows
 
 Rows = Float[Tensor, "1 n"]
