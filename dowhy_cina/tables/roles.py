@@ -157,7 +157,8 @@ def as_series(values: Any, what: str) -> pd.Series[Any]:
             raise InputError(
                 f"{what}: expected one value per row, shape (N,), got shape {values.shape}. Pass a single column."
             )
-    series = pd.Series(values)
+    # Objects stay objects: in a whole number beyond the largest float pandas' own guess is an error of its own.
+    series = pd.Series(values, dtype=object if values.dtype == object else None)
     return inferred(series, what) if series.dtype == object else series
 
 

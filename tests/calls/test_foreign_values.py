@@ -226,3 +226,11 @@ def test_too_many_columns_are_refused_at_once():
     wide = np.random.default_rng(1).normal(size=(8, 2001))
     with pytest.raises(InputError, match="at most 2000 columns"):
         dowhy_cina.estimate_effect(wide, T[:8], Y[:8])
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_whole_number_beyond_floats_in_a_list(place):
+    table = [np.arange(8.0), [0, 1] * 4, [float(k) for k in range(8)]]
+    table[place] = [10**400, *table[place][1:]]
+    with pytest.raises(InputError, match="up to 1e308"):
+        dowhy_cina.estimate_effect(*table)
