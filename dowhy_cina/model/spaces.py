@@ -66,7 +66,7 @@ class OutcomeRows:
 
     def without_rows(self) -> OutcomeRows:
         """None of the rows, with nothing of them alive."""
-        kernel = RowFeatures(self.kernel.kernel, self.kernel.keys[:, :0].clone(), None)
+        kernel = RowFeatures(self.kernel.kernel.compact(), self.kernel.keys[:, :0].clone(), None)
         return OutcomeRows(kernel, ColumnFeatures(self.columns.values[:, :0].clone()))
 
     def with_features(self) -> OutcomeRows:

@@ -208,7 +208,8 @@ def test_weights_are_finite_and_on_the_simplex(seed, log_scale, log_ridge, apart
 def test_batch_is_one_by_one():
     """Tables of every difficulty: none moves on because another one does."""
     problems = [replace(case(draw(2, weighted=True)), ridge=RIDGE) for case in CASES.values()]
-    joined = {name: torch.cat([getattr(problem, name) for problem in problems]) for name in vars(problems[0])}
+    given = [name for name, value in vars(problems[0]).items() if value is not None]
+    joined = {name: torch.cat([getattr(problem, name) for problem in problems]) for name in given}
     together = solved(ArmProblem(**joined))
     for table in range(len(together)):
         alone = solved(ArmProblem(**{name: value[[table]] for name, value in joined.items()}))
