@@ -63,5 +63,7 @@ def test_sizes_that_are_none(rows, capsys):
 def test_info_shows_the_plan(capsys):
     assert main(["info"]) == 0
     assert re.search(
-        r"exact up to 128 rows.*memory_limit: \d\S+B on .*are kept, those of longer tables", capsys.readouterr().out, re.DOTALL
+        r"exact up to 128 rows.*memory_limit: \d\S+B on .*are kept, those of longer tables",
+        capsys.readouterr().out,
+        re.DOTALL,
     )
