@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dowhy_cina.learning.simulators import SimulatedTable
-from dowhy_cina.learning.training.tables import label, target_population
+from dowhy_cina.learning.training.tables import TARGETS, label, target_population
 
 #: Four rows, whose odds of treatment are 4, 1, 1/4 and 1/3.
 TABLE = SimulatedTable(
@@ -36,22 +36,14 @@ LABELS = {
 }
 
 
-def population(kind, table=TABLE):
-    """The target population of a generator whose choice falls on ``kind``."""
-
-    class Choice:
-        @staticmethod
-        def choice(names, p):
-            assert kind in names
-            assert sum(p) == pytest.approx(1)
-            return kind
-
-    return target_population(Choice, table)
+def test_chances_of_the_targets():
+    assert set(TARGETS) == set(EXPECTED)
+    assert sum(TARGETS.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_weights_by_hand(kind):
-    target, (control, treated) = population(kind)
+    target, (control, treated) = target_population(kind, TABLE)
     for found, expected in zip((target, control, treated), EXPECTED[kind], strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
 
@@ -59,7 +51,7 @@ def test_weights_by_hand(kind):
 @pytest.mark.parametrize("kind", LABELS)
 def test_labels_by_hand(kind):
     """The augmented inverse-propensity estimate; its unit is so large that the bounds of the noise do not bind."""
-    target, inverse = population(kind)
+    target, inverse = target_population(kind, TABLE)
     value, effect, _ = label(TABLE, target, inverse, 1e6)
     expected, noise = LABELS[kind]
     assert effect * 1e6 == pytest.approx(expected, rel=1e-12)
@@ -69,7 +61,7 @@ def test_labels_by_hand(kind):
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_the_oracle_balances_the_arms_to_the_target(kind):
     """Either arm's weight times the chance to be in that arm is the chance to be in the target, over its size."""
-    e, (control, treated) = TABLE.propensity, population(kind)[1]
+    e, (control, treated) = TABLE.propensity, target_population(kind, TABLE)[1]
     share = {"ate": np.ones(4) / 4, "att": e / 2, "atc": (1 - e) / 2}[kind]
     np.testing.assert_allclose((1 - e) * control, share, rtol=1e-12)
     np.testing.assert_allclose(e * treated, share, rtol=1e-12)
@@ -79,6 +71,6 @@ def test_the_oracle_balances_the_arms_to_the_target(kind):
 def test_arms_that_change_places(kind):
     """Treated and control rows, and their chances, exchanged: the mirror population has the mirrored weights."""
     mirror = dataclasses.replace(TABLE, treatment=1 - TABLE.treatment, propensity=1 - TABLE.propensity)
-    target, (control, treated) = population({"ate": "ate", "att": "atc", "atc": "att"}[kind], mirror)
+    target, (control, treated) = target_population({"ate": "ate", "att": "atc", "atc": "att"}[kind], mirror)
     for found, expected in zip((target, treated, control), EXPECTED[kind], strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
