@@ -88,6 +88,7 @@ def _by_trees(
     rng: np.random.Generator, others: FloatArray, treatment: FloatArray, covariates: FloatArray
 ) -> FloatArray:
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     trees = HistGradientBoostingClassifier(
         learning_rate=float(rng.uniform(0.08, 0.25)),
@@ -97,7 +98,9 @@ def _by_trees(
         early_stopping=False,
         random_state=int(rng.integers(2**31)),
     )
-    probability: FloatArray = trees.fit(others, treatment).predict_proba(covariates)[:, 1]
+    # A worker process would wait for the threads that OpenMP had before the fork.
+    with threadpool_limits(1, "openmp"):
+        probability: FloatArray = trees.fit(others, treatment).predict_proba(covariates)[:, 1]
     return probability
 
 

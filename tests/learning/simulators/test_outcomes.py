@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
+
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from dowhy_cina.learning.simulators import draw_table
 from dowhy_cina.learning.simulators.clinics import COLUMNS, draw_clinics
@@ -78,3 +82,20 @@ def test_clinics_record_the_same_and_select_alike():
     naive = [t.outcome[t.treatment > 0].mean() - t.outcome[t.treatment == 0].mean() for t in tables]
     bias = [(value - t.effect) / t.outcome.std() for value, t in zip(naive, tables, strict=True)]
     assert -0.9 < np.mean(bias) < -0.3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs os.fork")
+def test_a_forked_worker_does_not_wait_for_the_threads_of_openmp():
+    """As those of a data loader, in a process where trees have been grown on several threads."""
+    (x, t), left_out, _ = pair()
+    HistGradientBoostingClassifier(max_iter=5).fit(x, t)
+    worker = multiprocessing.get_context("fork").Process(target=_draw_ten, args=(x, t, left_out), daemon=True)
+    worker.start()
+    worker.join(60)
+    worker.kill()
+    assert worker.exitcode == 0
+
+
+def _draw_ten(x, t, left_out):
+    for seed in range(10):
+        random_outcome(np.random.default_rng(seed), x, t, left_out)
