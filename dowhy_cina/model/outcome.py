@@ -118,7 +118,7 @@ class OutcomeRegression:
     space : OutcomeSpace
     kernel, linear : Member
     logarithms : tuple of LogMember
-        None where no table of the batch has one.
+        Empty where no table of the batch has one.
     lower, upper : Tensor, shape (B, 1)
         Range of the predictions.
     """

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,15 @@ def read_settings(folder: Path) -> FolderConfig:
     return FolderConfig(**{**vars(settings), "effects": pairs})
 
 
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn what an engine raises for a damaged file, each an error of its own, into one of ours."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"it cannot be read as a table ({error}).") from error
+
+
 def column_names(path: Path) -> list[str]:
     """Names of the columns of a CSV or Parquet file, of which nothing else is read.
 
@@ -250,13 +260,11 @@ def column_names(path: Path) -> list[str]:
     InputError
         If it cannot be read as a table.
     """
-    try:
+    with _reading():
         if path.suffix.lower() == ".csv":
             return [str(name) for name in pd.read_csv(path, nrows=0).columns]
         schema = importlib.import_module("pyarrow.parquet").read_schema(path)
         return [str(name) for name in schema.names]
-    except Exception as error:  # each engine raises errors of its own for a damaged file
-        raise InputError(f"it cannot be read as a table ({error}).") from error
 
 
 def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -267,12 +275,10 @@ def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
     InputError
         If it cannot be read as a table.
     """
-    try:
+    with _reading():
         if path.suffix.lower() == ".csv":
             return pd.read_csv(path, usecols=list(names), low_memory=False)
         return pd.read_parquet(path, columns=list(names))
-    except Exception as error:  # as above
-        raise InputError(f"it cannot be read as a table ({error}).") from error
 
 
 def read_folder_table(
