@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry symmetries fuzz faults paper wheel release-check clean
+.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
@@ -128,6 +128,10 @@ bench-trust: $(STAMP)
 # a few tables of each kind with QUICK=1, which writes into paper-quick.
 paper: $(STAMP)
 	$(BIN)/dowhy-cina paper --output $(if $(QUICK),paper-quick --quick,docs/measured/paper) $(if $(DATA),--data "$(DATA)")
+
+# Checkpoints beside the untrained rule; on published tables too with DATA=FOLDER.
+bench-checkpoints: $(STAMP)
+	$(BIN)/python benchmarks/checkpoints.py --csv docs/measured/checkpoints.csv $(if $(DATA),--data "$(DATA)")
 
 # What pretraining on tables of one's own brings, on the true effects of a simulated registry: a quarter of an hour of a core.
 bench-registry: $(STAMP)
