@@ -34,6 +34,8 @@ OTHERS = {
     "AIPW, boosted trees": ("D", "#d62728"),
 }
 OURS, COLOUR = "dowhy-cina", "#1f77b4"
+#: The same estimator with other bundled checkpoints: trained without outcomes, and not at all.
+CHECKPOINTS = ("cina-selfsup", "rule")
 
 
 def errors(folder: Path) -> pd.DataFrame:
@@ -43,7 +45,7 @@ def errors(folder: Path) -> pd.DataFrame:
     both = pd.concat([tables, stronger.loc[stronger.index.difference(tables.index)]])
     trust = pd.read_csv(folder / "trust.csv").query("part == 'published'")
     own = {name: trust.loc[trust["label"].str.startswith(f"{name}: MAE"), "value"].item() for name in COLLECTIONS}
-    found = both.loc[list(OTHERS), list(COLLECTIONS)]
+    found = both.loc[[*OTHERS, *CHECKPOINTS], list(COLLECTIONS)]
     return pd.concat([found, pd.DataFrame(own, index=[OURS])])
 
 

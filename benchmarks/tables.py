@@ -11,7 +11,6 @@ tables are for measuring only and do not ship with the package.
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -26,12 +25,9 @@ from sklearn.svm import SVC
 from tqdm import tqdm
 
 import dowhy_cina
-from dowhy_cina.config import ModelConfig
 from dowhy_cina.learning.evaluation.published import COLLECTIONS, realisations
 from dowhy_cina.mathematics.balancing import weights_from_alpha
 from dowhy_cina.mathematics.scaling import standardise
-from dowhy_cina.model import checkpoint
-from dowhy_cina.model.network import CinaModel
 
 Method = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
@@ -74,39 +70,32 @@ def cina(**options: Any) -> Method:
     return lambda x, t, y: dowhy_cina.estimate_effect(x, t, y, **options).value
 
 
-def methods(start: str) -> dict[str, Method]:
-    """All methods, by the name of their row."""
-    return {
-        "difference in means": difference_in_means,
-        "DoWhy linear regression": dowhy_method("backdoor.linear_regression"),
-        "DoWhy IPW": dowhy_method("backdoor.propensity_score_weighting"),
-        "exact solver, weights alone": exact_weights,
-        "untrained start, weights alone": cina(checkpoint=start, augmentation="none"),
-        "untrained start": cina(checkpoint=start),
-        "cina-small, weights alone": cina(augmentation="none"),
-        "cina-small": cina(),
-    }
+#: All methods, by the name of their row.
+METHODS: dict[str, Method] = {
+    "difference in means": difference_in_means,
+    "DoWhy linear regression": dowhy_method("backdoor.linear_regression"),
+    "DoWhy IPW": dowhy_method("backdoor.propensity_score_weighting"),
+    "exact solver, weights alone": exact_weights,
+}
+for checkpoint in ("rule", "cina-selfsup", "cina-small"):
+    METHODS[f"{checkpoint}, weights alone"] = cina(checkpoint=checkpoint, augmentation="none")
+    METHODS[checkpoint] = cina(checkpoint=checkpoint)
 
 
 def measure(folder: Path, collections: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Errors and median seconds, a row per method and a column per collection."""
     errors: dict[str, dict[str, float]] = {}
     seconds: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        start = Path(scratch) / "start.safetensors"
-        untrained = CinaModel(ModelConfig())
-        checkpoint.write(start, untrained, {"model": vars(untrained.config)})
-        for collection in collections:
-            found: dict[str, list[tuple[float, float]]] = {}
-            for x, t, y, truth in tqdm(list(realisations(folder, collection)), desc=collection):
-                for name, method in methods(str(start)).items():
-                    began = time.perf_counter()
-                    value = method(x, t, y)
-                    error = abs(value - truth["ate"]) / y.std()
-                    found.setdefault(name, []).append((error, time.perf_counter() - began))
-            for name, pairs in found.items():
-                errors.setdefault(name, {})[collection] = float(np.mean([error for error, _ in pairs]))
-                seconds.setdefault(name, {})[collection] = float(np.median([took for _, took in pairs]))
+    for collection in collections:
+        found: dict[str, list[tuple[float, float]]] = {}
+        for x, t, y, truth in tqdm(list(realisations(folder, collection)), desc=collection):
+            for name, method in METHODS.items():
+                began = time.perf_counter()
+                error = abs(method(x, t, y) - truth["ate"]) / y.std()
+                found.setdefault(name, []).append((error, time.perf_counter() - began))
+        for name, pairs in found.items():
+            errors.setdefault(name, {})[collection] = float(np.mean([error for error, _ in pairs]))
+            seconds.setdefault(name, {})[collection] = float(np.median([took for _, took in pairs]))
     table = pd.DataFrame(errors).T
     table["geometric mean"] = np.exp(np.log(table).mean(axis=1))
     return table, pd.DataFrame(seconds).T

@@ -19,7 +19,9 @@ ROWS = {
     "DoWhy propensity weighting": "DoWhy IPW",
     "doubly robust (AIPW), boosted trees": "AIPW, boosted trees",
     "kernel regression in each group": "kernel ridge per arm",
-    "dowhy-cina": "dowhy-cina",
+    "dowhy-cina, untrained (`rule`)": "rule",
+    "dowhy-cina, trained without outcomes (`cina-selfsup`)": "cina-selfsup",
+    "dowhy-cina as it comes (`cina-small`)": "dowhy-cina",
 }
 
 

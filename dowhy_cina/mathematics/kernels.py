@@ -140,14 +140,18 @@ class LandmarkKernel:
 
     def similarities(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
         """``kappa(x, landmark)``."""
-        if len(keys) > 1 or keys.device.type != "cpu" or torch.is_grad_enabled():
+        if keys.device.type != "cpu" or torch.is_grad_enabled():
             return multihead_kernel(squared_distances(keys, self.landmarks), self.amplitudes)
         norms = (keys * keys).sum(2, keepdim=True)
-        wide = torch.bmm(torch.cat([keys, norms, torch.ones_like(norms)], 2), self._exponents).clamp_max_(0)
-        short = exponential_(wide * (HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2)
-        unit = exponential_(wide).square().square_().square_().mul_(wide)
-        first, second, third = self._amplitudes
-        return short.mul_(first).add_(unit, alpha=second).add_(wide, alpha=third)
+        keys = torch.cat([keys, norms, torch.ones_like(norms)], 2)
+        kernels = keys.new_empty(*keys.shape[:2], self.landmarks.shape[1])
+        # Table by table, which keeps what is worked on in the processor's cache.
+        for own, exponents, amplitudes, total in zip(keys, self._exponents, self._amplitudes, kernels, strict=True):
+            wide = torch.mm(own, exponents).clamp_max_(0)
+            short = exponential_(torch.mul(wide, (HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=total))
+            unit = exponential_(wide).square().square_().square_().mul_(wide)
+            short.mul_(amplitudes[0]).add_(unit, alpha=amplitudes[1]).add_(wide, alpha=amplitudes[2])
+        return kernels
 
     @cached_property
     def _exponents(self) -> Float[Tensor, "B K M"]:
@@ -157,9 +161,9 @@ class LandmarkKernel:
         return (columns * (-0.5 / HEAD_SCALES[2] ** 2)).mT.contiguous()
 
     @cached_property
-    def _amplitudes(self) -> list[float]:
-        """Of one table."""
-        amplitudes: list[float] = self.amplitudes[0].tolist()
+    def _amplitudes(self) -> list[list[float]]:
+        """Of each table."""
+        amplitudes: list[list[float]] = self.amplitudes.tolist()
         return amplitudes
 
     def features(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:

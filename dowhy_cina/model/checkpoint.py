@@ -19,7 +19,7 @@ from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.variance import START_COLUMNS, START_GROWTH, START_WEIGHTS, ConditionalHead
 
 #: Version of the header and of the tensors' names; a newer one is refused.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 #: Newest version whose hash covers the tensors alone.
 UNHASHED_HEADERS = 3
 FORMAT_NAME = "dowhy-cina"
@@ -162,23 +162,30 @@ def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple
 
     Version 1 counted iterations of target balancing, which is solved since; its variance head has no part for the
     adjustment and conditional effects have the posterior variance. Up to version 2 there is no part for what the
-    regressions' members disagree on. New parts get the weights of an uncalibrated head. Version 3 has all parts.
+    regressions' members disagree on. New parts get the weights of an uncalibrated head. Up to version 4 columns changed
+    the weight of the adjustment alone, of which the growth was always the same.
     """
     settings, version = header["model"], int(header["format_version"])
-    if version >= 3 or not isinstance(settings, dict):
+    if version >= FORMAT_VERSION or not isinstance(settings, dict):
         return settings, tensors
-    start = torch.tensor(START_WEIGHTS).log()
-    weights, growth = (tensors.get(f"variance.{name}", torch.zeros(0)) for name in ("log_weights", "growth"))
-    kept = len(START_WEIGHTS) - 2
-    adjustment = weights[kept:] if version > 1 else start[-1:]
-    added = {
-        "variance.log_weights": torch.cat([weights[:kept], start[kept : kept + 1], adjustment]),
-        "variance.growth": torch.cat([growth, torch.tensor(START_GROWTH[kept:])]),
-    }
+    start, kept = torch.tensor(START_WEIGHTS).log(), len(START_WEIGHTS) - 2
+    weights, growth, columns = (
+        tensors.get(f"variance.{name}", torch.zeros(0)) for name in ("log_weights", "growth", "columns")
+    )
+    added = {}
+    if version < 3:
+        adjustment = weights[kept:] if version > 1 else start[-1:]
+        weights = torch.cat([weights[:kept], start[kept : kept + 1], adjustment])
+        growth = torch.cat([growth, torch.tensor(START_GROWTH[kept:-1])])
     if version == 1:
-        added["variance.columns"] = torch.tensor(START_COLUMNS)
+        columns = torch.tensor(START_COLUMNS[-1:])
         added["conditional.coefficients"] = torch.zeros(len(ConditionalHead.TERMS))
-    return {name: value for name, value in settings.items() if name != "target_layers"}, {**tensors, **added}
+    added["variance.log_weights"] = weights
+    added["variance.growth"] = torch.cat([growth, torch.tensor(START_GROWTH[-1:])])
+    added["variance.columns"] = torch.cat([torch.tensor(START_COLUMNS[:-1]), columns.flatten()])
+    if version < 3:
+        settings = {name: value for name, value in settings.items() if name != "target_layers"}
+    return settings, {**tensors, **added}
 
 
 @lru_cache(maxsize=4)

@@ -19,22 +19,21 @@ BIAS_PARTS = ("regression", "balance", "correction", "withheld", "clipped", "mem
 REFERENCE_ROWS = 150.0
 #: Rows beyond which the weights grow no further: no calibration sample has a larger smaller arm.
 LARGEST_ARM = 1500.0
-#: Weights and growth of the parts before a calibration: those of a calibrated model, rounded.
+#: Weights of the parts, and powers of the rows and of the columns, before a calibration.
 START_WEIGHTS = (0.04, 0.4, 0.4, 3.0, 1.0, 1.0, 0.03)
-START_GROWTH = (-1.0, -0.1, 0.2, 0.7, 0.0, 0.0)
-#: Columns at which the adjustment's weight applies as it is, bounds between which it changes, and its power before a
-#: calibration.
-REFERENCE_COLUMNS, COLUMN_BOUNDS, START_COLUMNS = 10.0, (2.0, 60.0), 1.0
+START_GROWTH = (-1.0, -0.1, 0.2, 0.7, 0.0, 0.0, -1.0)
+START_COLUMNS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+#: Columns at which the weights apply as they are, and bounds between which they change.
+REFERENCE_COLUMNS, COLUMN_BOUNDS = 10.0, (2.0, 60.0)
 
 
 class VarianceHead(nn.Module):
-    """``variance = s * sampling + sum_k c_k (n / 150)^g_k part_k`` with n the rows of the smaller arm.
+    """``variance = s * sampling + sum_k c_k (n / 150)^g_k (D / 10)^d_k part_k``: n rows of the smaller arm, D columns.
 
-    A bias that is not learned does not shrink with the rows, while its signs do: hence the growth ``g``. The last part,
-    of the adjustment, has ``(D / 10)^d (n / 150)^-1`` instead, with D the columns: the more there are, the less of what
-    drives the treatment can be learned, and the more rows, the more of it. No weight changes beyond the rows that a
-    calibration has seen. The values are no part of a model's training: they are fitted after it, see
-    :mod:`dowhy_cina.training.calibration`.
+    A bias that is not learned does not shrink with the rows, while its signs do: hence the growth ``g``. The more
+    columns there are, the less of what drives treatment and outcome can be learned: hence the powers ``d``. No weight
+    changes beyond the rows and columns that a calibration has seen. The values are no part of a model's training: they
+    are fitted after it, see :mod:`dowhy_cina.training.calibration`.
     """
 
     def __init__(self) -> None:
@@ -55,10 +54,8 @@ class VarianceHead(nn.Module):
     ) -> Float[Tensor, " B"]:
         """Variance of the estimates: that of sampling, the parts of the bias, the rows of the smaller arm, columns."""
         size = torch.log(smaller_arm.clamp_max(LARGEST_ARM) / REFERENCE_ROWS)[:, None]
-        smoothing = self.log_weights[:-1] + self.growth * size
-        width = self.columns * torch.log(columns.clamp(*COLUMN_BOUNDS) / REFERENCE_COLUMNS)
-        adjustment = self.log_weights[-1] + width[:, None] - size
-        weights = torch.cat([smoothing, adjustment], 1).exp()
+        width = torch.log(columns.clamp(*COLUMN_BOUNDS) / REFERENCE_COLUMNS)[:, None]
+        weights = (self.log_weights + self.growth * size + self.columns * width).exp()
         total: Tensor = self.log_sampling.exp() * sampling + (weights * bias).sum(1)
         return total
 

@@ -145,23 +145,25 @@ def test_pickle_is_never_loaded(path):
 
 def test_newer_format(path):
     rewrite(path, lambda header: header | {"format_version": checkpoint.FORMAT_VERSION + 1})
-    with raises(path, "newer than 4.*upgrade"):
+    with raises(path, "newer than 5.*upgrade"):
         checkpoint.read(path)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_older_versions(path, model, version):
-    """No setting counts iterations any more; variance heads had one or two parts less, and single rows had none."""
+    """No setting counts iterations any more; variance heads had fewer parts and powers, and single rows had none."""
     added = ("variance.columns", "conditional.coefficients") if version == 1 else ()
+    kept = {1: [0, 1, 2, 3, 4], 2: [0, 1, 2, 3, 4, 6]}.get(version, [0, 1, 2, 3, 4, 5, 6])
 
     def older(header):
         settings = {"target_layers": 8} if version == 1 else {}
         return header | {"format_version": version, "model": header["model"] | settings}
 
     def shorter(tensors):
-        weights, growth = tensors["variance.log_weights"], tensors["variance.growth"]
-        kept = [0, 1, 2, 3, 4] if version == 1 else [0, 1, 2, 3, 4, 6]
-        cut = {"variance.log_weights": weights[kept].clone(), "variance.growth": growth[:-1].clone()}
+        weights, growth, columns = (tensors[f"variance.{name}"] for name in ("log_weights", "growth", "columns"))
+        grown = 6 if version > 2 else 5
+        cut = {"variance.log_weights": weights[kept], "variance.growth": growth[:grown], "variance.columns": columns[6]}
+        cut = {name: tensor.clone() for name, tensor in cut.items()}
         return {name: tensor for name, tensor in (tensors | cut).items() if name not in added}
 
     rewrite(path, older, shorter, hashed=False)
@@ -177,7 +179,8 @@ def test_older_versions(path, model, version):
     assert not any(
         parameter.requires_grad for parameter in (*read.variance.parameters(), *read.conditional.parameters())
     )
-    rewrite(path, lambda header: header | {"format_version": 3, "model": dataclasses.asdict(SMALL)})
+    newer = {"format_version": checkpoint.FORMAT_VERSION, "model": dataclasses.asdict(SMALL)}
+    rewrite(path, lambda header: header | newer)
     with pytest.raises(CheckpointError, match="do not fit"):
         checkpoint.read(path)
 

@@ -24,16 +24,15 @@ def test_variance_head_by_hand():
     values = {
         "log_sampling": rng.normal(),
         "log_weights": rng.normal(size=bias.shape[1]),
-        "growth": rng.normal(size=bias.shape[1] - 1),
-        "columns": 0.7,
+        "growth": rng.normal(size=bias.shape[1]),
+        "columns": rng.normal(size=bias.shape[1]),
     }
     for name, value in values.items():
         getattr(head, name).data.copy_(torch.as_tensor(value))
     columns = np.array([2.0, 30.0, 500.0])
     weights = np.exp(values["log_weights"]) * np.ones((3, 1))
-    weights[:, :-1] *= (np.minimum(rows, LARGEST_ARM)[:, None] / REFERENCE_ROWS) ** values["growth"]
-    assert BIAS_PARTS[-1] == "adjustment"
-    weights[:, -1] *= (np.array([2, 30, 60]) / 10) ** 0.7 * REFERENCE_ROWS / np.minimum(rows, LARGEST_ARM)
+    weights *= (np.minimum(rows, LARGEST_ARM)[:, None] / REFERENCE_ROWS) ** values["growth"]
+    weights *= (np.array([[2.0], [30.0], [60.0]]) / 10) ** values["columns"]
     expected = np.exp(values["log_sampling"]) * sampling + (weights * bias).sum(1)
     ours = head(*map(torch.from_numpy, (sampling, bias, rows, columns)))
     np.testing.assert_allclose(ours, expected)
