@@ -15,6 +15,7 @@ import pandas as pd
 from dowhy_cina.calls.analysis import Analysis
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.mathematics.devices import return_freed_memory
 from dowhy_cina.mathematics.scaling import unit_of, usual_arithmetic
 from dowhy_cina.results.effect import AverageEffect, EffectResult, PartitionedResult
 from dowhy_cina.tables import (
@@ -279,7 +280,10 @@ def estimate_effect(
     prepared = prepare_columns(
         X, (treatment, outcome, sample_weight, cluster), covariates, (treatment_value, control_value), options
     )
-    return Analysis(prepared).effect(target_units, confidence_level)
+    result, rows = Analysis(prepared).effect(target_units, confidence_level), len(prepared.treatment)
+    del prepared
+    return_freed_memory(rows)
+    return result
 
 
 def prepare_columns(

@@ -212,10 +212,24 @@ def arm_to_target(
         steps = 0
     else:
         weights, steps = _by_splitting(problem, how.refine or EXACT_GAP)
-    found = functools.cache(lambda: problem.certificate(weights))
-    converged = how.refine is None or bool((found().gap <= how.refine).all())
+    certify = _certified(problem, weights)
+    converged = how.refine is None or bool((certify().gap <= how.refine).all())
     solved = torch.zeros_like(arm).scatter(1, places, weights)
-    return Weighting(solved, lambda: Certificate(found().gap, found().imbalance, found().lowest), steps, converged)
+    return Weighting(solved, certify, steps, converged)
+
+
+def _certified(problem: ArmProblem, weights: Float[Tensor, "B n"]) -> Callable[[], Certificate]:
+    """Certificate of weights, worked out on first use, or at once where that takes no pass and frees the rows."""
+
+    @functools.cache
+    def certify() -> Certificate:
+        found = problem.certificate(weights)
+        return Certificate(found.gap, found.imbalance, found.lowest)
+
+    if problem.means is None:
+        return certify
+    known = certify()
+    return lambda: known
 
 
 def _by_splitting(problem: ArmProblem, goal: float) -> tuple[Float[Tensor, "B n"], int]:

@@ -168,21 +168,25 @@ def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple
     settings, version = header["model"], int(header["format_version"])
     if version >= FORMAT_VERSION or not isinstance(settings, dict):
         return settings, tensors
-    start, kept = torch.tensor(START_WEIGHTS).log(), len(START_WEIGHTS) - 2
+    kept = len(START_WEIGHTS) - 2
+    # Whatever torch's default device is: these are on the CPU.
+    start, growth_start, columns_start, nothing = (
+        torch.tensor(values, device="cpu") for values in (START_WEIGHTS, START_GROWTH, START_COLUMNS, ())
+    )
     weights, growth, columns = (
-        tensors.get(f"variance.{name}", torch.zeros(0)) for name in ("log_weights", "growth", "columns")
+        tensors.get(f"variance.{name}", nothing) for name in ("log_weights", "growth", "columns")
     )
     added = {}
     if version < 3:
-        adjustment = weights[kept:] if version > 1 else start[-1:]
-        weights = torch.cat([weights[:kept], start[kept : kept + 1], adjustment])
-        growth = torch.cat([growth, torch.tensor(START_GROWTH[kept:-1])])
+        adjustment = weights[kept:] if version > 1 else start[-1:].log()
+        weights = torch.cat([weights[:kept], start[kept : kept + 1].log(), adjustment])
+        growth = torch.cat([growth, growth_start[kept:-1]])
     if version == 1:
-        columns = torch.tensor(START_COLUMNS[-1:])
-        added["conditional.coefficients"] = torch.zeros(len(ConditionalHead.TERMS))
+        columns = columns_start[-1:]
+        added["conditional.coefficients"] = torch.zeros(len(ConditionalHead.TERMS), device="cpu")
     added["variance.log_weights"] = weights
-    added["variance.growth"] = torch.cat([growth, torch.tensor(START_GROWTH[-1:])])
-    added["variance.columns"] = torch.cat([torch.tensor(START_COLUMNS[:-1]), columns.flatten()])
+    added["variance.growth"] = torch.cat([growth, growth_start[-1:]])
+    added["variance.columns"] = torch.cat([columns_start[:-1], columns.flatten()])
     if version < 3:
         settings = {name: value for name, value in settings.items() if name != "target_layers"}
     return settings, {**tensors, **added}

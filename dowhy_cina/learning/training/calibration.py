@@ -26,6 +26,7 @@ from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import each_tensor
+from dowhy_cina.model.variance import VarianceHead
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
 
 #: Rows and columns of the samples, drawn log-uniformly between these.
@@ -129,11 +130,13 @@ def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landm
 def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -> None:
     """Fit the variance head by maximum likelihood, then scale it; changes the model in place.
 
+    It begins with an uncalibrated head, whatever the model has: what the samples do not say stays near that.
     The scale is that at which intervals hold the effect in :data:`COVERAGE` of the samples. Then the weights of what
     speaks of bias are raised until they hold it in :data:`FAMILY_COVERAGE` of the samples of each family: what makes a
     family hard is bias, and where there is little of it intervals stay as they are.
     """
     head = model.variance
+    head.load_state_dict(VarianceHead().state_dict())
     parameters = [head.log_sampling, head.log_weights, head.growth, head.columns]
     start = [parameter.detach().clone() for parameter in parameters]
     for parameter in parameters:
@@ -145,7 +148,6 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
         variance = head(ingredients.sampling, ingredients.bias, ingredients.smaller, ingredients.columns)
         law = torch.distributions.StudentT(freedom, scale=variance.sqrt())
         likelihood = law.log_prob(ingredients.error).mean()  # type: ignore[no-untyped-call]
-        # What the samples do not say stays near the start.
         prior = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
         optimiser.zero_grad()
         (0.001 * prior - likelihood).backward()
