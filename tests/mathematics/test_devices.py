@@ -231,3 +231,28 @@ def test_freed_memory_is_kept_for_the_next_block():
     code = "keep_freed_memory()\nprint(is_mapped())"
     assert run_with(code) == ["False"]
     assert run_with(code, MALLOC_MMAP_THRESHOLD_="131072") == ["True"]  # the caller's own setting stands
+
+
+HOLES = """
+from pathlib import Path
+from dowhy_cina.mathematics.devices import LONG_TABLE, return_freed_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+keep_freed_memory()
+blocks = [torch.ones(2**17, dtype=torch.float64) for _ in range(200)]
+last = torch.ones(2**17, dtype=torch.float64)  # which keeps the system from taking those before it back
+full = resident()
+del blocks
+kept = resident()
+return_freed_memory(LONG_TABLE - 1)
+print(full - resident() < 2**25, end=" ")
+return_freed_memory(LONG_TABLE)
+print(kept - resident() > 150 * 2**20)
+"""
+
+
+@needs_glibc
+def test_freed_memory_of_a_long_table_goes_back():
+    assert run_with(HOLES) == ["True", "True"]
