@@ -39,7 +39,7 @@ SMALLEST_ARM = 5
 #: tables are friendlier than the next user's.
 COVERAGE, LEVEL = 0.955, 0.95
 #: Share of each family's intervals that must hold the effect, of families with at least so many samples.
-FAMILY_COVERAGE, FAMILY_SAMPLES = 0.93, 60
+FAMILY_COVERAGE, FAMILY_SAMPLES = 0.935, 60
 
 #: Added to the seed of a run: calibration samples come from another stream than its tables and its validation.
 SEED_OFFSET = 2_000_003
