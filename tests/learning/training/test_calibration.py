@@ -71,6 +71,26 @@ def test_no_family_is_given_up_for_the_others(model):
     assert held.double().mean() > COVERAGE + 0.01
 
 
+def test_another_calibration_forgets_the_one_before(model):
+    ingredients = drawn(2.0, 1.5, np.random.default_rng(3), samples=300)
+    found = []
+    for _ in range(2):
+        fit_variance(model, ingredients, steps=20)
+        found.append([value.clone() for value in model.variance.state_dict().values()])
+    assert all(map(torch.equal, *found))
+
+
+def test_a_part_follows_the_rows_and_the_columns(model):
+    """Errors that are all of the first part, which matters as the root of the columns and not of the rows."""
+    rng = np.random.default_rng(4)
+    ingredients = drawn(2.0, 0.0, rng)
+    smaller, columns = (torch.from_numpy(rng.uniform(*ends, 4000)).exp() for ends in ((3, 7), (1, 4)))
+    wider = ingredients.error * (columns / 10) ** 0.25
+    fit_variance(model, dataclasses.replace(ingredients, error=wider, smaller=smaller, columns=columns))
+    assert model.variance.columns[0] == pytest.approx(0.5, abs=0.1)
+    assert model.variance.growth[0] == pytest.approx(0.0, abs=0.1)
+
+
 def test_weights_grow_no_further_than_the_samples(model):
     sampling, bias = torch.ones(2).double(), torch.ones(2, len(BIAS_PARTS)).double()
     variance = model.variance(
