@@ -41,6 +41,8 @@ COVERAGE, LEVEL = 0.955, 0.95
 #: Share of each family's intervals that must hold the effect, of families with at least so many samples.
 FAMILY_COVERAGE, FAMILY_SAMPLES = 0.935, 60
 
+#: Weight of the squared distance from an uncalibrated head beside a sample's mean log likelihood.
+PRIOR = 0.003
 #: Added to the seed of a run: calibration samples come from another stream than its tables and its validation.
 SEED_OFFSET = 2_000_003
 #: The untrained rule as a checkpoint: a small network, since its output layers are zero.
@@ -150,7 +152,7 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
         likelihood = law.log_prob(ingredients.error).mean()  # type: ignore[no-untyped-call]
         prior = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
         optimiser.zero_grad()
-        (0.001 * prior - likelihood).backward()
+        (PRIOR * prior - likelihood).backward()
         optimiser.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
