@@ -41,8 +41,9 @@ COVERAGE, LEVEL = 0.955, 0.95
 #: Share of each family's intervals that must hold the effect, of families with at least so many samples.
 FAMILY_COVERAGE, FAMILY_SAMPLES = 0.935, 60
 
-#: Weight of the squared distance from an uncalibrated head beside a sample's mean log likelihood.
-PRIOR = 0.003
+#: Weights of the squared distance from an uncalibrated head beside the mean log likelihood: of the weights' logarithms,
+#: and of the powers, which reach far where rows and columns are many.
+PRIOR, POWERS_PRIOR = 0.001, 0.003
 #: Added to the seed of a run: calibration samples come from another stream than its tables and its validation.
 SEED_OFFSET = 2_000_003
 #: The untrained rule as a checkpoint: a small network, since its output layers are zero.
@@ -140,6 +141,7 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
     head = model.variance
     head.load_state_dict(VarianceHead().state_dict())
     parameters = [head.log_sampling, head.log_weights, head.growth, head.columns]
+    pulls = PRIOR, PRIOR, POWERS_PRIOR, POWERS_PRIOR
     start = [parameter.detach().clone() for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -150,9 +152,9 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
         variance = head(ingredients.sampling, ingredients.bias, ingredients.smaller, ingredients.columns)
         law = torch.distributions.StudentT(freedom, scale=variance.sqrt())
         likelihood = law.log_prob(ingredients.error).mean()  # type: ignore[no-untyped-call]
-        prior = sum((p - s).square().sum() for p, s in zip(parameters, start, strict=True))
+        prior = sum(pull * (p - s).square().sum() for p, s, pull in zip(parameters, start, pulls, strict=True))
         optimiser.zero_grad()
-        (PRIOR * prior - likelihood).backward()
+        (prior - likelihood).backward()
         optimiser.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
