@@ -69,16 +69,51 @@ class CarryingRows:
 
 
 @dataclass(frozen=True)
-class _Reference:
-    """A point at which all rows have been looked at: far rows, with weight and without, and near ones."""
+class Reference:
+    """A point at which all rows have been looked at, by the far rows that carry weight there and by the near ones.
 
+    Attributes
+    ----------
+    far : CarryingRows
+    near : ArmRows, optional
+        None where no row is near.
+    """
+
+    far: CarryingRows
+    near: ArmRows | None = None
+
+    @classmethod
+    def build(cls, every: CarryingRows, near: ArmRows, arm: Rows, margins: Rows) -> Reference:
+        """Take near rows, of these sampling weights and margins, out of all rows that carry weight."""
+        shares = arm * margins.clamp_min(0)
+        total, squares = every.total - shares.sum(1), every.squares - (shares * margins).sum(1)
+        moments = every.moments - near.curvature_of(arm * (margins > 0))
+        return cls(CarryingRows(every.point, total, squares, moments), near)
+
+    def evaluate(self, point: DualPoint) -> Evaluated:
+        """Evaluate a point of the dual at which far rows carry weight if they do here."""
+        far = self.far.sums(point)
+        if self.near is None:
+            return Evaluated(point, far, lambda: self.far.moments)
+        near = self.near.evaluate(point)
+        return Evaluated(point, near.sums + far, lambda: near.curvature + self.far.moments)
+
+
+def most_near(rows: int, features: int) -> int:
+    """Rows of an arm that are near at most."""
+    return min(int(NEAR_SHARE * rows), NEAR_ENTRIES // features)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A reference, and its far rows with weight and without."""
+
+    reference: Reference
     sure: Bool[Tensor, "1 N"]
     idle: Bool[Tensor, "1 N"]
-    far: CarryingRows
-    near: ArmRows
 
     def holds(self, margins: Rows) -> bool:
-        """Whether far rows carry weight with these margins if they do here."""
+        """Whether far rows carry weight with these margins if they do at the reference."""
         return not bool(((self.sure & (margins <= 0)) | (self.idle & (margins > 0))).any())
 
 
@@ -100,26 +135,24 @@ class StreamedRows(ArmRows):
     def __init__(self, features: JoinedFeatures, kernel: RowFeatures, arm: Rows, known: Curvature | None) -> None:
         super().__init__(features, arm, known)
         self._kernel, self._columns, self._known, self._references = kernel, features.columns, known, 0
-        self._reference: _Reference | None = None
+        self._watched: _Watched | None = None
         self._seen: tuple[DualPoint, Rows] | None = None
 
     def evaluate(self, point: DualPoint) -> Evaluated:
         """Evaluate a point of the dual, if no far row has begun or ceased to carry weight."""
         if self._references > MOST_REFERENCES:
             return super().evaluate(point)
-        if self._reference is None:
-            self._reference = self._refer(point, self.margins(point))
-        reference = self._reference
-        near = reference.near.evaluate(point)
-        return Evaluated(point, near.sums + reference.far.sums(point), lambda: near.curvature + reference.far.moments)
+        if self._watched is None:
+            self._watched = self._refer(point, self.margins(point))
+        return self._watched.reference.evaluate(point)
 
     def settle(self, point: DualPoint) -> bool:
         """Whether :meth:`evaluate` was right at a point; if not, it is from now on."""
         margins = self.margins(point)
-        if self._references > MOST_REFERENCES or self._reference is None or self._reference.holds(margins):
+        if self._references > MOST_REFERENCES or self._watched is None or self._watched.holds(margins):
             return True
-        self._reference = None  # not two at a time
-        self._reference = self._refer(point, margins)
+        self._watched = None  # not two at a time
+        self._watched = self._refer(point, margins)
         return False
 
     def margins(self, point: DualPoint) -> Rows:
@@ -138,21 +171,18 @@ class StreamedRows(ArmRows):
         pairs = (at.sums.moment, at.sums.margins), (own.carried, own.carrying)
         return torch.stack([total / weight[:, None] for total, weight in pairs], 1)
 
-    def _refer(self, point: DualPoint, margins: Rows) -> _Reference:
+    def _refer(self, point: DualPoint, margins: Rows) -> _Watched:
         self._references += 1
-        carries = self._arm * (margins > 0)
         # Where all margins are the same none is near.
-        few = min(int(NEAR_SHARE * margins.shape[1]), NEAR_ENTRIES // point.slope.shape[1])
-        count = few if bool(point.slope.any()) else 0
+        count = most_near(margins.shape[1], point.slope.shape[1]) if bool(point.slope.any()) else 0
         places = margins.abs().topk(count, largest=False, sorted=False).indices.sort().values
-        columns = gather_rows(self._columns, places)
-        kept = JoinedFeatures(self._kernel.take(places).together(), columns, torch.ones_like(point.level))
-        near = ArmRows(kept, gather_rows(self._arm, places))
-        moments = self.curvature_of(carries) - near.curvature_of(gather_rows(carries, places))
+        columns, arm = gather_rows(self._columns, places), gather_rows(self._arm, places)
+        near = ArmRows(JoinedFeatures(self._kernel.take(places).together(), columns, torch.ones_like(point.level)), arm)
+        shares, carries = self._arm * margins.clamp_min(0), self._arm * (margins > 0)
+        every = CarryingRows(point, shares.sum(1), (shares * margins).sum(1), self.curvature_of(carries))
+        reference = Reference.build(every, near, arm, gather_rows(margins, places))
         far = torch.ones_like(margins, dtype=torch.bool).scatter(1, places, False)
-        shares = carries * margins * far
-        carrying = CarryingRows(point, shares.sum(1), (shares * margins).sum(1), moments)
-        return _Reference(far & (carries > 0), far & (carries <= 0), carrying, near)
+        return _Watched(reference, far & (carries > 0), far & (carries <= 0))
 
 
 def rows_of_arm(features: JoinedFeatures, arm: Rows, known: Curvature | None = None) -> ArmRows:
