@@ -14,10 +14,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dowhy_cina.calls.partitioned.balance import Balanced, Rows, arm_features, solve
+from dowhy_cina.calls.partitioned.arms import joined_features
+from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
 from dowhy_cina.calls.partitioned.model import forward
-from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, chance, is_empty, outcome_rows
+from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, chance, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
 from dowhy_cina.config import EstimatorOptions
@@ -25,10 +26,9 @@ from dowhy_cina.estimating.estimation import Effect, Moments, augmented
 from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
 from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sums, t_inference
 from dowhy_cina.mathematics.passes import places_of
-from dowhy_cina.mathematics.rows import block_rows
+from dowhy_cina.mathematics.rows import RowFeatures, block_rows
 from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
-from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import Arm, Arms, support_limit
 from dowhy_cina.results.effect import PartitionedResult, Plan
@@ -78,37 +78,55 @@ def residual_sums(
     return sums
 
 
+@dataclass(frozen=True)
+class Contributing:
+    """What is known of the estimate and its weights once the rows' contributions to its error are asked for.
+
+    Attributes
+    ----------
+    effect : Effect
+    responses : list of ArmResponse
+    loo : list of Tensor, shape (1,)
+        Weighted means of each arm's leave-one-out residuals.
+    balanced : Balanced
+    """
+
+    effect: Effect
+    responses: list[ArmResponse]
+    loo: list[Tensor]
+    balanced: Balanced
+
+
 def contribution_sums(
-    part: EncodedPart,
-    state: RowState,
-    balancing: Rows,
-    fitted: Fitted,
-    shares: TargetShares,
-    effect: Effect,
-    responses: list[ArmResponse],
-    loo: list[Tensor],
+    part: EncodedPart, state: RowState, balancing: Rows, fitted: Fitted, shares: TargetShares, given: Contributing
 ) -> Sums:
-    """Squares of each row's contribution to the error, and the features that the outcome weights reach."""
+    """Squares of each row's contribution to the error, the features that outcome weights reach, and the gradients.
+
+    The latter are here because the balancing layer's kernels are.
+    """
     if is_empty(part):
         return {}
-    sums: Sums = {}
-    balance = arm_features(part, state, fitted)
-    seen = [outcome_rows(part, state.propensity, fitted, arm) for arm in (0, 1)]
-    scatter = torch.zeros_like(balancing)
-    means = torch.where(part.treatment > 0, loo[1][:, None], loo[0][:, None])
-    for arm, response in enumerate(responses):
-        rows = arm_rows(part, arm)
-        weights = rows * (effect.shrinkage[:, None] * balancing + response.own.of(seen[arm]))
-        if response.lent is not None:
-            weights = weights + (1 - rows) * response.lent.of(seen[1 - arm])
-        by_arm = SharedRows(seen[arm], seen[1 - arm])
-        sums[f"outcome{arm}"] = fitted.arms[arm].moment(by_arm, rows * weights, weights)
-        sums[f"balance{arm}"] = balance.mean(weights)
-        scatter = scatter + (2 * arm - 1) * weights * (state.loo_residuals - means)
+    sums, weighed = {}, []
+    scatter, effect = torch.zeros_like(balancing), given.effect
+    means = torch.where(part.treatment > 0, given.loo[1][:, None], given.loo[0][:, None])
+    for arm, response in enumerate(given.responses):
+        # An arm that borrows weighs the other's rows, too.
+        inside = arm_rows(part, arm)
+        places = places_of(inside if response.lent is None else torch.ones_like(inside))
+        seen, rows = shared_rows(part, state.propensity, fitted, arm, places), inside.gather(1, places)
+        own = rows * (effect.shrinkage[:, None] * balancing.gather(1, places) + response.own.of(seen.own))
+        everywhere = own if response.lent is None else own + (1 - rows) * response.lent.of(seen.other)
+        sums[f"outcome{arm}"] = fitted.arms[arm].moment(seen, own, everywhere)
+        weighed.append(torch.zeros_like(balancing).scatter(1, places, everywhere))
+        scatter = scatter + (2 * arm - 1) * weighed[arm] * (state.loo_residuals - means)
+    features = joined_features(part, state, fitted)
+    assert isinstance(features.kernel, RowFeatures)
     deviation = shares.target(part) * (state.means[1] - state.means[0] - effect.plug_in[:, None])
     squares = scatter.square()
     return {
         **sums,
+        **given.balanced.gradients(part, features, balancing),
+        "balance": features.kernel.means(torch.stack(weighed, 1)),
         "total": (scatter + deviation).square().sum(1),
         "scatter": squares.sum(1),
         "fourth": squares.square().sum(1),
@@ -253,10 +271,11 @@ def _effect(
     weighted = [found[f"moment{arm}"] for arm in (0, 1)]
     responses = arm_responses(partitions, fitted, moments.outcomes, weighted, effect.shrinkage)
     loo = [found[f"loo{arm}"] for arm in (0, 1)]
-    shared = {"fitted": fitted, "shares": shares, "effect": effect, "responses": responses, "loo": loo}
-    noise = partitions.run(contribution_sums, names, None, **shared)
+    given = Contributing(effect, responses, loo, balanced)
+    noise = partitions.run(contribution_sums, names, fitted=fitted, shares=shares, given=given)
     reached = [
-        Reached(noise[f"outcome{arm}"], noise[f"balance{arm}"], found[f"squares{arm}"] / counts[arm]) for arm in (0, 1)
+        Reached(noise[f"outcome{arm}"], noise["balance"][:, arm], found[f"squares{arm}"] / counts[arm])
+        for arm in (0, 1)
     ]
     assert fitted.balance_kernel is not None
     regressions = (fitted.arms[0], fitted.arms[1])
@@ -276,21 +295,19 @@ def _effect(
         "outcome_scale": scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
-        **_certificate(balanced, scale),
+        **_certificate(balanced, noise, scale),
         **_overlap(_sum_arms(found, shares, counts), _balance(partitions, coding), width),
     }
 
 
-def _certificate(balanced: Balanced, scale: float) -> dict[str, float]:
+def _certificate(balanced: Balanced, gradients: Sums, scale: float) -> dict[str, float]:
     """How well the weights balance, in the outcome's unit."""
-    before, after = (
-        sum(float((mean - balanced.target.features).norm()) for mean in pair)
-        for pair in (balanced.uniform, balanced.means)
-    )
+    known, goal = balanced.certificate(gradients), balanced.target.features
+    before, after = (float((mean - goal).norm(dim=1).sum()) for mean in (balanced.uniform, balanced.means))
     return {
-        "duality_gap": balanced.gap,
-        "minimised_bias": balanced.size * scale,
-        "lowest_bias": balanced.lowest * scale,
+        "duality_gap": float(known.gap.max()),
+        "minimised_bias": float(known.imbalance.sum()) * scale,
+        "lowest_bias": float(known.lowest.sum()) * scale,
         "worst_case_bias": after * scale,
         "worst_case_bias_before": before * scale,
     }

@@ -22,7 +22,7 @@ from dowhy_cina.results.diagnostics import COUNTERPARTS
 #: Sums that one task joins; a tree of them keeps the partitions' sums off the client.
 FAN_IN = 8
 #: Rows of a partition that are worked on at once.
-CHUNK_ROWS = 1024
+CHUNK_ROWS = 2048
 
 Sums = dict[str, Any]
 
@@ -115,6 +115,10 @@ class Partitions:
         """Let the workers free states."""
         for name in names:
             self._states.pop(name, None)
+
+    def keep(self, name: str, other: str) -> None:
+        """Keep the states of a name under another one, too, in place of those that it had."""
+        self._states[other] = self._states[name]
 
     def run(self, function: Callable[..., Any], names: Sequence[str], result: str | None = None, **shared: Any) -> Sums:
         """Call a function on the named states of every partition and add its sums.
