@@ -23,9 +23,9 @@ from dowhy_cina.mathematics.newton import ArmRows
 from dowhy_cina.mathematics.passes import gather_rows, sum_blocks
 from dowhy_cina.mathematics.rows import RowFeatures
 
-#: Near rows as a share of all, and the most entries that their features have.
+#: Near rows as a share of all when a solution first fails, and the most entries that their features ever have.
 NEAR_SHARE, NEAR_ENTRIES = 0.1, 2**22
-#: References after which every point is looked at row by row.
+#: References in vain after which every point is looked at row by row.
 MOST_REFERENCES = 20
 
 
@@ -99,9 +99,27 @@ class Reference:
         return Evaluated(point, near.sums + far, lambda: near.curvature + self.far.moments)
 
 
-def most_near(rows: int, features: int) -> int:
-    """Rows of an arm that are near at most."""
-    return min(int(NEAR_SHARE * rows), NEAR_ENTRIES // features)
+@dataclass
+class Tries:
+    """References that a solution did not hold for: all of them, and since one last held."""
+
+    failed: int = 0
+    in_vain: int = 0
+
+    def count(self, holds: bool) -> bool:
+        """Count a solution, and return whether it held."""
+        self.failed, self.in_vain = self.failed + (not holds), 0 if holds else self.in_vain + 1
+        return holds
+
+    @property
+    def are_over(self) -> bool:
+        """Whether every point is looked at row by row from now on."""
+        return self.in_vain >= MOST_REFERENCES
+
+    def near_rows(self, rows: int, features: int) -> int:
+        """Rows of an arm that are near at the next reference: twice as many as at the last one."""
+        share = min(NEAR_SHARE * 2.0 ** (self.failed - 1), 1.0)
+        return min(int(share * rows), NEAR_ENTRIES // features)
 
 
 @dataclass(frozen=True)
@@ -134,13 +152,13 @@ class StreamedRows(ArmRows):
 
     def __init__(self, features: JoinedFeatures, kernel: RowFeatures, arm: Rows, known: Curvature | None) -> None:
         super().__init__(features, arm, known)
-        self._kernel, self._columns, self._known, self._references = kernel, features.columns, known, 0
+        self._kernel, self._columns, self._known, self._tries = kernel, features.columns, known, Tries()
         self._watched: _Watched | None = None
         self._seen: tuple[DualPoint, Rows] | None = None
 
     def evaluate(self, point: DualPoint) -> Evaluated:
         """Evaluate a point of the dual, if no far row has begun or ceased to carry weight."""
-        if self._references > MOST_REFERENCES:
+        if self._tries.are_over:
             return super().evaluate(point)
         if self._watched is None:
             self._watched = self._refer(point, self.margins(point))
@@ -148,8 +166,10 @@ class StreamedRows(ArmRows):
 
     def settle(self, point: DualPoint) -> bool:
         """Whether :meth:`evaluate` was right at a point; if not, it is from now on."""
+        if self._tries.are_over or self._watched is None:
+            return True
         margins = self.margins(point)
-        if self._references > MOST_REFERENCES or self._watched is None or self._watched.holds(margins):
+        if self._tries.count(self._watched.holds(margins)):
             return True
         self._watched = None  # not two at a time
         self._watched = self._refer(point, margins)
@@ -172,9 +192,8 @@ class StreamedRows(ArmRows):
         return torch.stack([total / weight[:, None] for total, weight in pairs], 1)
 
     def _refer(self, point: DualPoint, margins: Rows) -> _Watched:
-        self._references += 1
         # Where all margins are the same none is near.
-        count = most_near(margins.shape[1], point.slope.shape[1]) if bool(point.slope.any()) else 0
+        count = self._tries.near_rows(margins.shape[1], point.slope.shape[1]) if bool(point.slope.any()) else 0
         places = margins.abs().topk(count, largest=False, sorted=False).indices.sort().values
         columns, arm = gather_rows(self._columns, places), gather_rows(self._arm, places)
         near = ArmRows(JoinedFeatures(self._kernel.take(places).together(), columns, torch.ones_like(point.level)), arm)

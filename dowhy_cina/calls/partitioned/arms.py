@@ -29,7 +29,7 @@ from dowhy_cina.mathematics.dual import Sums as DualSums
 from dowhy_cina.mathematics.newton import ArmRows
 from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.rows import RowFeatures
-from dowhy_cina.mathematics.screening import MOST_REFERENCES, CarryingRows, Reference, most_near
+from dowhy_cina.mathematics.screening import CarryingRows, Reference, Tries
 from dowhy_cina.model.state import each_tensor
 
 Rows = Float[Tensor, "1 n"]
@@ -188,13 +188,13 @@ class PartitionedArms:
 
     def __init__(self, partitions: Partitions, fitted: Fitted, moments: Curvature, start: DualPoint) -> None:
         self._partitions, self._fitted, self._moments, self._unit = partitions, fitted, moments, start.level
-        self._limits, self._references = torch.zeros_like(start.level), 0
+        self._limits, self._tries = torch.zeros_like(start.level), Tries()
         self._known = [Reference(own) for own in _each_arm(CarryingRows.all_at(start, moments))]
         self._seen: tuple[Evaluated, Sums] | None = None
 
     def evaluate(self, point: DualPoint) -> Evaluated:
         """Evaluate a point of both duals, if no far row has begun or ceased to carry weight."""
-        if self._has_given_up:
+        if self._tries.are_over:
             return self.look(point)
         found = [known.evaluate(own) for known, own in zip(self._known, _each_arm(point), strict=True)]
         sums = each_tensor([own.sums for own in found], torch.cat)
@@ -202,11 +202,11 @@ class PartitionedArms:
 
     def settle(self, point: DualPoint) -> bool:
         """Whether :meth:`evaluate` was right at a point; if not, it is from now on."""
-        if self._has_given_up or bool(self._limits.isinf().all()):
+        if self._tries.are_over or bool(self._limits.isinf().all()):
             return True
         found = self.look(point)
         assert self._seen is not None
-        if not self._seen[1]["wrong"]:
+        if self._tries.count(not self._seen[1]["wrong"]):
             return True
         self._refer(found, self._seen[1]["sizes"])
         return False
@@ -218,13 +218,9 @@ class PartitionedArms:
             sums = self._partitions.run(margin_sums, names, "margins", fitted=self._fitted, look=given)
             moments = self._moments + sums["change"] if "change" in sums else self._moments
             self._seen = Evaluated(point, sums["at"], lambda: moments), sums
-            if self._has_given_up:
+            if self._tries.are_over:
                 self._remember(moments)
         return self._seen[0]
-
-    @property
-    def _has_given_up(self) -> bool:
-        return self._references > MOST_REFERENCES
 
     def _remember(self, moments: Curvature) -> None:
         self._moments = moments
@@ -232,11 +228,9 @@ class PartitionedArms:
 
     def _refer(self, at: Evaluated, sizes: Int[Tensor, "2 k"]) -> None:
         """Make a point that was looked at the reference."""
-        self._references += 1
         self._remember(at.curvature)
-        features = at.point.slope.shape[1]
-        most = sizes.new_tensor([most_near(int(rows), features) for rows in sizes.sum(1)])
-        self._limits = limits_of(sizes, most, self._unit)
+        most = [self._tries.near_rows(int(rows), at.point.slope.shape[1]) for rows in sizes.sum(1)]
+        self._limits = limits_of(sizes, sizes.new_tensor(most), self._unit)
         names, fitted = ["encoded", "state", "margins"], self._fitted
         near = self._partitions.run(near_rows, names, fitted=fitted, limits=self._limits)
         every = CarryingRows(at.point, at.sums.margins, at.sums.squares, at.curvature)
