@@ -28,6 +28,9 @@ BANDWIDTH_ROWS = 1000
 #: Median distance, as a share of the largest key, from which it is a bandwidth.
 SMALLEST_BANDWIDTH = 1e-3
 
+#: Rows whose kernels are worked on at once.
+STEP_ROWS = 512
+
 #: A term per head.
 Heads = tuple[Float[Tensor, "B N M"], Float[Tensor, "B N M"], Float[Tensor, "B N M"]]
 
@@ -145,12 +148,14 @@ class LandmarkKernel:
         norms = (keys * keys).sum(2, keepdim=True)
         keys = torch.cat([keys, norms, torch.ones_like(norms)], 2)
         kernels = keys.new_empty(*keys.shape[:2], self.landmarks.shape[1])
-        # Table by table, which keeps what is worked on in the processor's cache.
-        for own, exponents, amplitudes, total in zip(keys, self._exponents, self._amplitudes, kernels, strict=True):
-            wide = torch.mm(own, exponents).clamp_max_(0)
-            short = exponential_(torch.mul(wide, (HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=total))
-            unit = exponential_(wide).square().square_().square_().mul_(wide)
-            short.mul_(amplitudes[0]).add_(unit, alpha=amplitudes[1]).add_(wide, alpha=amplitudes[2])
+        # Table by table and step by step, which keeps what is worked on in the processor's cache.
+        steps = [slice(start, start + STEP_ROWS) for start in range(0, keys.shape[1], STEP_ROWS)]
+        for own, exponents, amplitudes, whole in zip(keys, self._exponents, self._amplitudes, kernels, strict=True):
+            for rows in steps:
+                wide = torch.mm(own[rows], exponents).clamp_max_(0)
+                short = exponential_(torch.mul(wide, (HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=whole[rows]))
+                unit = exponential_(wide).square().square_().square_().mul_(wide)
+                short.mul_(amplitudes[0]).add_(unit, alpha=amplitudes[1]).add_(wide, alpha=amplitudes[2])
         return kernels
 
     @cached_property
