@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -20,10 +19,9 @@ from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.model import balance_keys
-from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, is_empty
+from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, is_empty, kernels_of
 from dowhy_cina.calls.partitioned.partitions import Partitions, Sums
-from dowhy_cina.mathematics.balancing import JoinedFeatures
-from dowhy_cina.mathematics.dense import gram_of
+from dowhy_cina.mathematics.balancing import JoinedFeatures, weighted_moments
 from dowhy_cina.mathematics.dual import Curvature, DualPoint, Evaluated
 from dowhy_cina.mathematics.dual import Sums as DualSums
 from dowhy_cina.mathematics.newton import ArmRows
@@ -39,16 +37,6 @@ Part = TypeVar("Part")
 BINS, DOUBLINGS = 8, 40
 
 
-def of_arms(part: EncodedPart, values: Float[Tensor, " 2"]) -> Rows:
-    """A value of its arm for every row."""
-    return torch.where(part.treatment > 0, values[1], values[0])
-
-
-def both_arms(part: EncodedPart) -> Float[Tensor, "2 n"]:
-    """1 for the rows of each arm, 0 for the others."""
-    return torch.cat([1 - part.treatment, part.treatment])
-
-
 def balance_columns(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Tensor, "1 n L"]:
     """Columns that are balanced beside the kernel's features, as they are."""
     return fitted.model.balance_columns(part.covariates, fitted.scores.coordinate(state.propensity))
@@ -57,30 +45,27 @@ def balance_columns(part: EncodedPart, state: RowState, fitted: Fitted) -> Float
 def joined_features(part: EncodedPart, state: RowState, fitted: Fitted) -> JoinedFeatures:
     """Kernels of a partition's rows in the balancing layer and, beside them, the columns as they are."""
     assert fitted.balance_kernel is not None
-    kernel = RowFeatures.build(fitted.balance_kernel, balance_keys(part, state, fitted), whiten=False)
+    kernel = kernels_of(fitted.balance_kernel, balance_keys(part, state, fitted))
     columns = balance_columns(part, state, fitted)
     return JoinedFeatures(kernel, columns, columns.new_ones(1))
 
 
-def _moments(features: JoinedFeatures, signs: Float[Tensor, "1 n"]) -> Curvature:
-    """What some rows add up to whatever their margins, those of a negative sign taken off; no others count."""
-    places = (signs[0] != 0).nonzero().T
-    own = features.take(places)
-    assert isinstance(own.kernel, RowFeatures)
-    rows, sign = torch.cat([own.kernel.together(), own.columns], 2), signs.gather(1, places)
-    gram = gram_of(rows) if bool((sign > 0).all()) else (rows * sign[..., None]).mT @ rows
-    return Curvature(sign.sum(1), (sign[:, None] @ rows)[:, 0], gram)
+def _moments(features: JoinedFeatures) -> Curvature:
+    """What rows of an arm add up to whatever their margins."""
+    ones = torch.ones_like(features.columns[..., 0])
+    return Curvature(ones.sum(1), *weighted_moments(features, ones))
 
 
 def target_sums(part: EncodedPart, state: RowState, fitted: Fitted) -> tuple[Rows, Sums]:
     """Moments of both arms; the state says, as a positive margin does, that all rows carry weight."""
     if is_empty(part):
         return part.treatment, {}
-    features = joined_features(part, state, fitted)
-    assert isinstance(features.kernel, RowFeatures)
-    whole = JoinedFeatures(features.kernel.with_features(), features.columns, features.amplitude)
-    found = [_moments(whole, rows[None]) for rows in both_arms(part)]
-    return torch.ones_like(part.treatment), {"arms": each_tensor(found, torch.cat)}
+    return torch.ones_like(part.treatment), {f"moments{part.arm}": _moments(joined_features(part, state, fitted))}
+
+
+def of_both(sums: Sums, name: str) -> Any:
+    """Sums of this name of the control and of the treated arm, side by side."""
+    return each_tensor([sums[f"{name}{arm}"] for arm in (0, 1)], torch.cat)
 
 
 @dataclass(frozen=True)
@@ -104,28 +89,28 @@ class Look:
 def margin_sums(part: EncodedPart, state: RowState, reference: Rows, fitted: Fitted, look: Look) -> tuple[Rows, Sums]:
     """Margins of a partition's rows at a point of their own arm's dual, and what they add up to there.
 
-    The sums also hold what rows that carry weight, or no longer do, change in the moments since the reference, how many
-    of them were far from it there, and the margins' sizes.
+    The sums also hold the moments of rows that have begun and ceased to carry weight since the reference, how many of
+    them were far from it there, and the margins' sizes.
     """
     if is_empty(part):
         return part.treatment, {}
-    features, point, arms = joined_features(part, state, fitted), look.point, both_arms(part)
-    control, treated = (point.level[arm] - features.times(point.slope[arm : arm + 1]) for arm in (0, 1))
-    margins = torch.where(part.treatment > 0, treated, control)
-    shares = arms * margins.clamp_min(0)
-    sums: Sums = {"at": DualSums(shares.sum(1), (shares * margins).sum(1), features.means(shares[None])[0])}
-    change = (margins > 0).to(margins.dtype) - (reference > 0).to(margins.dtype)
-    if change.any():
-        sums["change"] = each_tensor([_moments(features, rows[None]) for rows in arms * change], torch.cat)
-    wrong = (change != 0) & (reference.abs() >= of_arms(part, look.limits))
-    return margins, sums | {"wrong": int(wrong.sum()), "sizes": _sizes(part, margins, look.unit)}
+    features, arm = joined_features(part, state, fitted), part.arm
+    margins = _one_of(arm, look.point).margins(features)
+    shares = margins.clamp_min(0)
+    sums: Sums = {f"at{arm}": DualSums(shares.sum(1), shares.square().sum(1), features.means(shares[:, None])[:, 0])}
+    begun, ceased = (margins > 0) & (reference <= 0), (margins <= 0) & (reference > 0)
+    for name, rows in (("begun", begun), ("ceased", ceased)):
+        if rows.any():
+            sums[f"{name}{arm}"] = _moments(features.take(rows[0].nonzero().T))
+    wrong = (begun | ceased) & (reference.abs() >= look.limits[arm])
+    return margins, sums | {"wrong": int(wrong.sum()), f"sizes{arm}": _sizes(margins, look.unit[arm])}
 
 
-def _sizes(part: EncodedPart, margins: Rows, unit: Float[Tensor, " 2"]) -> Int[Tensor, "2 k"]:
-    """How many margins of each arm are of each size."""
-    doublings = torch.log2(margins.abs() / of_arms(part, unit)).clamp(-DOUBLINGS, DOUBLINGS)
-    place, count = (BINS * (doublings + DOUBLINGS)).long(), 2 * BINS * DOUBLINGS + 1
-    return torch.bincount((place + count * (part.treatment > 0))[0], minlength=2 * count).view(2, count)
+def _sizes(margins: Rows, unit: Tensor) -> Int[Tensor, "1 k"]:
+    """How many margins are of each size."""
+    doublings = torch.log2(margins.abs() / unit).clamp(-DOUBLINGS, DOUBLINGS)
+    places = (BINS * (doublings[0] + DOUBLINGS)).long()
+    return torch.bincount(places, minlength=2 * BINS * DOUBLINGS + 1)[None]
 
 
 def limits_of(sizes: Int[Tensor, "2 k"], most: Int[Tensor, " 2"], unit: Float[Tensor, " 2"]) -> Float[Tensor, " 2"]:
@@ -147,27 +132,20 @@ class Gathered:
 
 def near_rows(part: EncodedPart, state: RowState, margins: Rows, fitted: Fitted, limits: Float[Tensor, " 2"]) -> Sums:
     """Keys, columns and margins of each arm's rows whose margins are smaller than its limit."""
-    near, sums = both_arms(part) * (margins.abs() < of_arms(part, limits)), {}
-    for arm, rows in enumerate(near):
-        if rows.any():
-            take = partial(_taken, rows.nonzero().T)
-            own, known = each_tensor([(part, state)], take)
-            keys, columns = balance_keys(own, known, fitted), balance_columns(own, known, fitted)
-            sums[f"near{arm}"] = Gathered(keys, columns, take([margins]))
-    return sums
+    if is_empty(part):
+        return {}
+    places = (margins.abs() < limits[part.arm])[0].nonzero().T
+    if not places.shape[1]:
+        return {}
+    part, state, margins = each_tensor([(part, state, margins)], lambda rows: gather_rows(rows[0], places))
+    return {
+        f"near{part.arm}": Gathered(balance_keys(part, state, fitted), balance_columns(part, state, fitted), margins)
+    }
 
 
-def _taken(places: Int[Tensor, "1 m"], tensors: list[Tensor]) -> Tensor:
-    return gather_rows(tensors[0], places)
-
-
-def _each_arm(both: Part) -> list[Part]:
-    """What belongs to each arm."""
-    return [each_tensor([both], partial(_one_of, arm)) for arm in (0, 1)]
-
-
-def _one_of(arm: int, tensors: list[Tensor]) -> Tensor:
-    return tensors[0][arm : arm + 1]
+def _one_of(arm: int, both: Part) -> Part:
+    """What belongs to an arm."""
+    return each_tensor([both], lambda tensors: tensors[0][arm : arm + 1])
 
 
 class PartitionedArms:
@@ -189,14 +167,15 @@ class PartitionedArms:
     def __init__(self, partitions: Partitions, fitted: Fitted, moments: Curvature, start: DualPoint) -> None:
         self._partitions, self._fitted, self._moments, self._unit = partitions, fitted, moments, start.level
         self._limits, self._tries = torch.zeros_like(start.level), Tries()
-        self._known = [Reference(own) for own in _each_arm(CarryingRows.all_at(start, moments))]
+        every = CarryingRows.all_at(start, moments)
+        self._known = [Reference(_one_of(arm, every)) for arm in (0, 1)]
         self._seen: tuple[Evaluated, Sums] | None = None
 
     def evaluate(self, point: DualPoint) -> Evaluated:
         """Evaluate a point of both duals, if no far row has begun or ceased to carry weight."""
         if self._tries.are_over:
             return self.look(point)
-        found = [known.evaluate(own) for known, own in zip(self._known, _each_arm(point), strict=True)]
+        found = [known.evaluate(_one_of(arm, point)) for arm, known in enumerate(self._known)]
         sums = each_tensor([own.sums for own in found], torch.cat)
         return Evaluated(point, sums, lambda: each_tensor([own.curvature for own in found], torch.cat))
 
@@ -208,7 +187,7 @@ class PartitionedArms:
         assert self._seen is not None
         if self._tries.count(not self._seen[1]["wrong"]):
             return True
-        self._refer(found, self._seen[1]["sizes"])
+        self._refer(found, of_both(self._seen[1], "sizes"))
         return False
 
     def look(self, point: DualPoint) -> Evaluated:
@@ -216,11 +195,16 @@ class PartitionedArms:
         if self._seen is None or not _are_equal(self._seen[0].point, point):
             names, given = ["encoded", "state", "reference"], Look(point, self._limits, self._unit)
             sums = self._partitions.run(margin_sums, names, "margins", fitted=self._fitted, look=given)
-            moments = self._moments + sums["change"] if "change" in sums else self._moments
-            self._seen = Evaluated(point, sums["at"], lambda: moments), sums
+            moments = each_tensor([self._moments_at(arm, sums) for arm in (0, 1)], torch.cat)
+            self._seen = Evaluated(point, of_both(sums, "at"), lambda: moments), sums
             if self._tries.are_over:
                 self._remember(moments)
         return self._seen[0]
+
+    def _moments_at(self, arm: int, sums: Sums) -> Curvature:
+        moments = _one_of(arm, self._moments)
+        moments = moments + sums[f"begun{arm}"] if f"begun{arm}" in sums else moments
+        return moments - sums[f"ceased{arm}"] if f"ceased{arm}" in sums else moments
 
     def _remember(self, moments: Curvature) -> None:
         self._moments = moments
@@ -234,7 +218,7 @@ class PartitionedArms:
         names, fitted = ["encoded", "state", "margins"], self._fitted
         near = self._partitions.run(near_rows, names, fitted=fitted, limits=self._limits)
         every = CarryingRows(at.point, at.sums.margins, at.sums.squares, at.curvature)
-        self._known = [self._reference(near.get(f"near{arm}"), own) for arm, own in enumerate(_each_arm(every))]
+        self._known = [self._reference(near.get(f"near{arm}"), _one_of(arm, every)) for arm in (0, 1)]
 
     def _reference(self, near: Gathered | None, every: CarryingRows) -> Reference:
         if near is None:

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.calls.partitioned.arms import PartitionedArms, of_arms, target_sums
+from dowhy_cina.calls.partitioned.arms import PartitionedArms, of_both, target_sums
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.outcomes import Fitted
+from dowhy_cina.calls.partitioned.outcomes import Fitted, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
 from dowhy_cina.mathematics.balancing import (
     JoinedFeatures,
@@ -23,7 +23,7 @@ from dowhy_cina.mathematics.balancing import (
     lowest_imbalance,
     objective_from_sums,
 )
-from dowhy_cina.mathematics.dual import Curvature, DualPoint
+from dowhy_cina.mathematics.dual import DualPoint
 from dowhy_cina.mathematics.means import MeansTarget, solve_with_means
 
 Rows = Float[Tensor, "1 n"]
@@ -56,12 +56,11 @@ class Balanced:
     size: Float[Tensor, " 2"]
 
     def gradients(self, part: EncodedPart, features: JoinedFeatures, weights: Rows) -> Sums:
-        """Extremes of the gradients of each arm's objective in the weights of a partition's rows."""
-        inside = part.treatment > 0
-        control, treated = (features.times(slope[None]) for slope in self.slope)
-        found = torch.where(inside, treated, control) + of_arms(part, self.ridge) * weights
-        both = ((arm, found[rows]) for arm, rows in enumerate((~inside, inside)))
-        return {f"gradient{arm}": Extremes(*own.aminmax()) for arm, own in both if len(own)}
+        """Extremes of the gradient of each arm's objective in the weights of its rows."""
+        arm = part.arm
+        return {
+            f"gradient{arm}": Extremes(*(features.times(self.slope[arm][None]) + self.ridge[arm] * weights).aminmax())
+        }
 
     def certificate(self, gradients: Sums) -> TargetCertificate:
         """Gap, imbalance and its lowest of both arms, from the sums of :meth:`gradients`."""
@@ -72,7 +71,7 @@ class Balanced:
 
 def weigh(part: EncodedPart, margins: Rows, totals: Float[Tensor, " 2"]) -> tuple[Rows, Sums]:
     """Weights of a partition's rows, given their margins at the solution and what those of each arm sum to."""
-    return margins.clamp_min(0) / of_arms(part, totals), {}
+    return margins if is_empty(part) else margins.clamp_min(0) / totals[part.arm], {}
 
 
 def solve(
@@ -94,7 +93,7 @@ def solve(
         The weights are the state ``weights``.
     """
     names = ["encoded", "state"]
-    moments: Curvature = partitions.run(target_sums, names, "reference", fitted=fitted)["arms"]
+    moments = of_both(partitions.run(target_sums, names, "reference", fitted=fitted), "moments")
     assert fitted.balance_kernel is not None
     size = fitted.balance_kernel.landmarks.shape[1]
     mean = share[0] * moments.carried[:1] + share[1] * moments.carried[1:]

@@ -15,6 +15,7 @@ import torch
 
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.scaling import CONSTANT_TOLERANCE, unit_of
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
 from dowhy_cina.tables.canonical import turns_of
@@ -218,18 +219,38 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
 
 @dataclass(frozen=True)
 class EncodedPart:
-    """Rows of a partition as the model takes them.
+    """Rows of a partition as the model takes them, those of the control arm first.
 
     Attributes
     ----------
     covariates : Tensor, shape (1, n, D)
     treatment, outcome : Tensor, shape (1, n)
         0 or 1; standardised.
+    places : Tensor of int, shape (1, n), optional
+        Where each row is among the partition's rows of the two arms.
     """
 
     covariates: torch.Tensor
     treatment: torch.Tensor
     outcome: torch.Tensor
+    places: torch.Tensor | None = None
+
+    @classmethod
+    def by_arms(cls, covariates: torch.Tensor, treatment: torch.Tensor, outcome: torch.Tensor) -> EncodedPart:
+        """Sort rows by their arms."""
+        places = treatment.argsort(dim=1, stable=True)
+        x, t, y = (gather_rows(values, places) for values in (covariates, treatment, outcome))
+        return cls(x, t, y, places)
+
+    def as_they_came(self, values: torch.Tensor) -> Array:
+        """Values (1, n) of rows in the order of the partition."""
+        assert self.places is not None
+        return torch.empty_like(values).scatter(1, self.places, values)[0].numpy()
+
+    @property
+    def arm(self) -> int:
+        """Arm of the rows; those that a pass looks at together are of one."""
+        return int(self.treatment[0, 0])
 
 
 class Leaders:
@@ -278,7 +299,7 @@ def encode(part: pd.DataFrame, coding: Coding) -> tuple[EncodedPart, Sums]:
     width = len(coding.preprocessor.names_out)
     x = coding.preprocessor.transform(rows[coding.roles.covariates]) if len(rows) else np.zeros((0, width))
     y = coding.outcomes(rows) / coding.scale if len(rows) else arm
-    encoded = EncodedPart(*(torch.from_numpy(values)[None] for values in (x, arm, y)))
+    encoded = EncodedPart.by_arms(*(torch.from_numpy(values)[None] for values in (x, arm, y)))
     leaders = Leaders(np.column_stack([x, arm, y, canonical_row_key(x)]))
     totals = torch.tensor([len(arm), arm.sum(), (y**4).sum(), np.abs(y).sum()], dtype=torch.float64, device="cpu")
     return encoded, {"totals": totals, "leaders": leaders, "aside": int((~keep).sum())}

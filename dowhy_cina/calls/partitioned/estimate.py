@@ -18,17 +18,17 @@ from dowhy_cina.calls.partitioned.arms import joined_features
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
 from dowhy_cina.calls.partitioned.model import forward
-from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, arm_rows, chance, is_empty
+from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, chance, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
 from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
 from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sums, t_inference
-from dowhy_cina.mathematics.passes import places_of
 from dowhy_cina.mathematics.rows import RowFeatures, block_rows
 from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
+from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import Arm, Arms, support_limit
 from dowhy_cina.results.effect import PartitionedResult, Plan
@@ -45,10 +45,6 @@ class TargetShares:
 
     share: tuple[float, float]
 
-    def target(self, part: EncodedPart) -> Tensor:
-        """Weights of a partition's rows (1, n) in the target."""
-        return self.share[0] + (self.share[1] - self.share[0]) * (part.treatment > 0).to(part.outcome.dtype)
-
 
 def residual_sums(
     part: EncodedPart, state: RowState, balancing: Rows, fitted: Fitted, shares: TargetShares, limits: list[float]
@@ -59,23 +55,19 @@ def residual_sums(
     """
     if is_empty(part):
         return {}
-    signs = 2 * part.treatment - 1
-    own_mean = torch.where(part.treatment > 0, state.means[1], state.means[0])
-    sums: Sums = {
-        "correction": (balancing * signs * (part.outcome - own_mean)).sum(1),
-        "noise": (balancing * state.loo_residuals).square().sum(1),
-        "plug_in": (shares.target(part) * (state.means[1] - state.means[0])).sum(1),
+    arm, loo = part.arm, balancing * state.loo_residuals
+    seen = shared_rows(part, state.propensity, fitted, arm)
+    return {
+        "correction": (2 * arm - 1) * (balancing * (part.outcome - state.means[arm])).sum(1),
+        "noise": loo.square().sum(1),
+        "plug_in": shares.share[arm] * (state.means[1] - state.means[0]).sum(1),
+        f"moment{arm}": fitted.arms[arm].moment(seen, balancing),
+        f"loo{arm}": loo.sum(1),
+        f"squares{arm}": state.loo_residuals.square().sum(1),
+        f"kish{arm}": balancing.square().sum(1),
+        f"weights{arm}": Extremes(balancing.amin(), balancing.amax()),
+        f"outside{arm}": (chance(state.propensity, 1 - arm) < limits[arm]).sum(1),
     }
-    for arm in (0, 1):
-        rows, own = arm_rows(part, arm), places_of(arm_rows(part, arm))
-        seen = shared_rows(part, state.propensity, fitted, arm, own)
-        sums[f"moment{arm}"] = fitted.arms[arm].moment(seen, balancing.gather(1, own))
-        sums[f"loo{arm}"] = (rows * balancing * state.loo_residuals).sum(1)
-        sums[f"squares{arm}"] = (rows * state.loo_residuals.square()).sum(1)
-        sums[f"kish{arm}"] = (rows * balancing.square()).sum(1)
-        sums[f"weights{arm}"] = Extremes((rows * balancing).amin(), (rows * balancing).amax())
-        sums[f"outside{arm}"] = (rows * (chance(state.propensity, 1 - arm) < limits[arm])).sum(1)
-    return sums
 
 
 @dataclass(frozen=True)
@@ -106,27 +98,25 @@ def contribution_sums(
     """
     if is_empty(part):
         return {}
-    sums, weighed = {}, []
-    scatter, effect = torch.zeros_like(balancing), given.effect
-    means = torch.where(part.treatment > 0, given.loo[1][:, None], given.loo[0][:, None])
-    for arm, response in enumerate(given.responses):
-        # An arm that borrows weighs the other's rows, too.
-        inside = arm_rows(part, arm)
-        places = places_of(inside if response.lent is None else torch.ones_like(inside))
-        seen, rows = shared_rows(part, state.propensity, fitted, arm, places), inside.gather(1, places)
-        own = rows * (effect.shrinkage[:, None] * balancing.gather(1, places) + response.own.of(seen.own))
-        everywhere = own if response.lent is None else own + (1 - rows) * response.lent.of(seen.other)
-        sums[f"outcome{arm}"] = fitted.arms[arm].moment(seen, own, everywhere)
-        weighed.append(torch.zeros_like(balancing).scatter(1, places, everywhere))
-        scatter = scatter + (2 * arm - 1) * weighed[arm] * (state.loo_residuals - means)
+    arm, other, effect = part.arm, 1 - part.arm, given.effect
+    seen = shared_rows(part, state.propensity, fitted, arm)
+    own = effect.shrinkage[:, None] * balancing + given.responses[arm].own.of(seen.own)
+    sums: Sums = {f"outcome{arm}": fitted.arms[arm].moment(seen, own)}
+    lent, lending = torch.zeros_like(own), given.responses[other].lent
+    if lending is not None:
+        # The other arm borrows, and weighs these rows, too.
+        lent, nothing = lending.of(seen.own), own.new_zeros(1, fitted.arms[other].own.moment_size)
+        moment = fitted.arms[other].lent_moment(SharedRows(seen.own, seen.own), lent)
+        sums[f"outcome{other}"] = torch.cat([nothing, moment], 1)
     features = joined_features(part, state, fitted)
     assert isinstance(features.kernel, RowFeatures)
-    deviation = shares.target(part) * (state.means[1] - state.means[0] - effect.plug_in[:, None])
-    squares = scatter.square()
+    scatter = (2 * arm - 1) * (own - lent) * (state.loo_residuals - given.loo[arm][:, None])
+    deviation = shares.share[arm] * (state.means[1] - state.means[0] - effect.plug_in[:, None])
+    squares, weights = scatter.square(), (lent, own) if arm else (own, lent)
     return {
         **sums,
         **given.balanced.gradients(part, features, balancing),
-        "balance": features.kernel.means(torch.stack(weighed, 1)),
+        "balance": features.kernel.means(torch.stack(weights, 1)),
         "total": (scatter + deviation).square().sum(1),
         "scatter": squares.sum(1),
         "fourth": squares.square().sum(1),
@@ -139,7 +129,7 @@ def column_sums(raw: pd.DataFrame, part: EncodedPart, balancing: Rows, coding: C
     if not len(rows):
         return {}
     values = torch.from_numpy(coding.preprocessor.readable_deviations(rows[coding.roles.covariates]))
-    own, treated = balancing[0], torch.from_numpy(treatment > 0)
+    own, treated = torch.from_numpy(part.as_they_came(balancing)), torch.from_numpy(treatment > 0)
     sums: Sums = {f"arm{arm}": Spread.of(values[treated == bool(arm)]) for arm in (0, 1)}
     sums |= {f"mean{arm}": (own * (treated == bool(arm))) @ values for arm in (0, 1)}
     return sums
@@ -150,8 +140,7 @@ def row_values(raw: pd.DataFrame, part: EncodedPart, state: RowState, balancing:
     coding, name = how
     keep = arms_only(raw, coding)[1]
     values = np.full(len(raw), 0.0 if name == "weight" else np.nan)
-    found = balancing if name == "weight" else state.propensity.clamp(0, 1)
-    values[keep] = found[0].numpy()
+    values[keep] = part.as_they_came(balancing if name == "weight" else state.propensity.clamp(0, 1))
     return pd.Series(values, index=raw.index, name=name)
 
 

@@ -17,18 +17,18 @@ from dowhy_cina.calls.partitioned.outcomes import (
     Fitted,
     OwnState,
     RowState,
-    arm_rows,
+    by_others,
     combinations,
     fit_outcomes,
     is_empty,
+    kernels_of,
 )
-from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
+from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums, state_here
 from dowhy_cina.calls.partitioned.sharing import fit_borrowing, with_borrowing
 from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
-from dowhy_cina.model.fitting import ends_of, leave_one_out
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ScoreModel, Settings, TableBatch
@@ -40,20 +40,19 @@ Links = tuple[list[LogLink], list[LogLink]]
 
 def score_features(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> RowFeatures:
     """Kernels of a partition's rows in the propensity regression."""
-    return RowFeatures.build(kernel, part.covariates * settings.treatment_scales[:, None], whiten=False)
+    return kernels_of(kernel, part.covariates * settings.treatment_scales[:, None])
 
 
 def score_sums(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> Sums:
     """Statistics of the propensity regression, and the shape of each arm's outcomes."""
     if is_empty(part):
         return {}
-    features = score_features(part, settings, kernel)
-    sums: Sums = {"fit": gram_statistics(features, part.treatment, torch.ones_like(part.treatment))}
-    for arm in (0, 1):
-        rows = arm_rows(part, arm)
-        sums[f"powers{arm}"] = Powers.of(part.outcome, rows)
-        sums[f"ends{arm}"] = Extremes(*ends_of(part.outcome, rows))
-    return sums
+    features, ones = score_features(part, settings, kernel), torch.ones_like(part.treatment)
+    return {
+        "fit": gram_statistics(features, part.treatment, ones),
+        f"powers{part.arm}": Powers.of(part.outcome, ones),
+        f"ends{part.arm}": Extremes(part.outcome.amin(1), part.outcome.amax(1)),
+    }
 
 
 def scores_of(
@@ -62,14 +61,11 @@ def scores_of(
     """Leave-one-out propensity scores of a partition, their spread, and the shape of the outcomes' logarithms."""
     if is_empty(part):
         return part.treatment, {}
-    features, ones = score_features(part, settings, kernel), torch.ones_like(part.treatment)
-    places = torch.arange(ones.shape[1], device=ones.device)[None]
-    propensity = leave_one_out(fit, features, features, places, part.treatment, ones)[1]
+    propensity = by_others(fit, score_features(part, settings, kernel), part.treatment)[1]
     sums: Sums = {"scores": Spread.of(propensity[0, :, None])}
-    for arm, candidates in enumerate(links):
-        rows = arm_rows(part, arm)
-        for place, link in enumerate(candidates):
-            sums[f"logs{arm}{place}"] = Powers.of(link.forward(part.outcome, rows), rows)
+    ones = torch.ones_like(part.treatment)
+    for place, link in enumerate(links[part.arm]):
+        sums[f"logs{part.arm}{place}"] = Powers.of(link.forward(part.outcome, ones), ones)
     return propensity, sums
 
 
@@ -111,7 +107,7 @@ def forward(
     found = partitions.run(score_sums, ["encoded"], settings=settings, kernel=kernel)
     fit = cross_validated_fit(found["fit"], settings.log_multipliers["treatment_penalty"].exp())
     powers = [found[f"powers{arm}"] for arm in (0, 1)]
-    ends = [(found[f"ends{arm}"].lower[:, 0], found[f"ends{arm}"].upper[:, 0]) for arm in (0, 1)]
+    ends = [(found[f"ends{arm}"].lower, found[f"ends{arm}"].upper) for arm in (0, 1)]
     control, treated = (LogLink.candidates(*pair) for pair in zip(powers, ends, strict=True))
     scored: dict[str, Any] = {"settings": settings, "kernel": kernel, "fit": fit, "links": (control, treated)}
     shape = partitions.run(scores_of, ["encoded"], "propensity", **scored)
@@ -119,7 +115,7 @@ def forward(
     floor = model.config.propensity_floor * (share * (1 - share)).sqrt()
     scores = ScoreModel.of(kernel, fit, spread.mean[None], spread.sd[None], floor)
     # The landmarks' own states are computed here: they are few, and the next kernels are made of them.
-    mark_propensity = scores_of(marks, **scored)[0]
+    mark_propensity = state_here(scores_of, marks, **scored)
     coordinate = scores.coordinate(mark_propensity)
     spaces = [model.outcome_space(marks.covariates, coordinate, settings, arm) for arm in (0, 1)]
     least = [
@@ -129,12 +125,12 @@ def forward(
     links = [None if link is None else (link, own) for link, own in zip(least, (control, treated), strict=True)]
     fitted = Fitted(model, settings, scores, (spaces[0], spaces[1]), (links[0], links[1]))
     fitted, found, raw = fit_outcomes(partitions, fitted, (marks, mark_propensity))
-    mark_own = combinations(marks, raw, fitted)[0]
+    mark_own = state_here(combinations, marks, raw, fitted=fitted)
     fitted = fit_borrowing(partitions, fitted)
     spread = partitions.run(finish, ["encoded", "own"], "state", fitted=fitted)["prognosis"]
     partitions.forget("own")
     moments = list(zip(spread.mean[:, None], spread.sd[:, None], strict=True))
     fitted = replace(fitted, pair=model.prognosis(moments[0], moments[1]))
-    mark_state = finish(marks, mark_own, fitted)[0]
+    mark_state = state_here(finish, marks, mark_own, fitted=fitted)
     balance = LandmarkKernel(balance_keys(marks, mark_state, fitted), settings.treatment_amplitudes)
     return replace(fitted, balance_kernel=balance), found

@@ -8,18 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Smallest, Sums
-from dowhy_cina.mathematics.columns import ColumnFeatures
+from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Smallest, Sums, state_here
+from dowhy_cina.mathematics.columns import ColumnFeatures, RegressionFeatures
 from dowhy_cina.mathematics.kernels import LandmarkKernel
-from dowhy_cina.mathematics.passes import gather_rows, places_of
-from dowhy_cina.mathematics.ridge import cross_validated_fit, gram_statistics, leave_one_out_residuals
+from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics, leave_one_out_residuals
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.agreement import Agreement
-from dowhy_cina.model.fitting import allowed_range, ends_of, leave_one_out
+from dowhy_cina.model.fitting import allowed_range
 from dowhy_cina.model.links import LogLink
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import LogMember, Member, OutcomeRegression, combined
@@ -144,21 +143,23 @@ def is_empty(part: EncodedPart) -> bool:
     return part.treatment.shape[1] == 0
 
 
-def outcome_rows(
-    part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int, places: Int[Tensor, "1 n"] | None = None
-) -> OutcomeRows:
-    """A partition's rows, or some of them, as an outcome regression sees them."""
-    covariates, coordinate = part.covariates, fitted.scores.coordinate(propensity)
-    if places is not None:
-        covariates, coordinate = gather_rows(covariates, places), coordinate.gather(1, places)
+def kernels_of(kernel: LandmarkKernel, keys: Float[Tensor, "1 n K"]) -> RowFeatures:
+    """Kernels of rows that a pass looks at together, which are one block."""
+    return RowFeatures.build(kernel, keys, whiten=False, block_entries=keys.shape[1] * kernel.landmarks.shape[1])
+
+
+def outcome_rows(part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int) -> OutcomeRows:
+    """A partition's rows as the outcome regression of an arm sees them."""
     space = fitted.spaces[arm]
-    kernel = RowFeatures.build(space.kernel, space.keys(covariates, coordinate), whiten=False)
-    return OutcomeRows(kernel, ColumnFeatures(covariates))
+    keys = space.keys(part.covariates, fitted.scores.coordinate(propensity))
+    return OutcomeRows(kernels_of(space.kernel, keys), ColumnFeatures(part.covariates))
 
 
-def arm_rows(part: EncodedPart, arm: int) -> Rows:
-    """1 for the rows of an arm, 0 for the others."""
-    return part.treatment if arm else 1 - part.treatment
+def by_others(fit: RidgeFit, rows: RegressionFeatures, response: Rows) -> tuple[Rows, Rows]:
+    """Predictions of rows, all of which are in the fit: by itself, and by all others."""
+    fitted = fit.predict(rows)
+    leverage = fit.leverage(rows, torch.ones_like(response))
+    return fitted, response - leave_one_out_residuals(response, fitted, leverage)
 
 
 def chance(propensity: Rows, arm: int) -> Rows:
@@ -173,19 +174,18 @@ def tried(links: Links | None) -> list[tuple[LogLink, bool]]:
 
 
 def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
-    """Statistics of both arms' regressions by kernel, columns and logarithm; none of an arm that has no row here."""
-    sums: Sums = {}
-    for arm, links in enumerate(fitted.links):
-        own = places_of(arm_rows(part, arm))
-        if not own.shape[1]:
-            continue
-        rows, outcome = outcome_rows(part, propensity, fitted, arm, own).with_features(), part.outcome.gather(1, own)
-        ones = torch.ones_like(outcome)
-        sums[f"kernel{arm}"] = gram_statistics(rows.kernel, outcome, ones)
-        sums[f"linear{arm}"] = gram_statistics(rows.columns, outcome, ones)
-        for place, (link, straight) in enumerate(tried(links)):
-            features = rows.columns if straight else rows.kernel
-            sums[f"log{arm}{place}"] = gram_statistics(features, link.forward(outcome, ones), ones)
+    """Statistics of the regression of the rows' arm by kernel, columns and logarithm."""
+    if is_empty(part):
+        return {}
+    arm, outcome, ones = part.arm, part.outcome, torch.ones_like(part.outcome)
+    rows = outcome_rows(part, propensity, fitted, arm).with_features()
+    sums: Sums = {
+        f"kernel{arm}": gram_statistics(rows.kernel, outcome, ones),
+        f"linear{arm}": gram_statistics(rows.columns, outcome, ones),
+    }
+    for place, (link, straight) in enumerate(tried(fitted.links[arm])):
+        features = rows.columns if straight else rows.kernel
+        sums[f"log{arm}{place}"] = gram_statistics(features, link.forward(outcome, ones), ones)
     return sums
 
 
@@ -195,16 +195,14 @@ def log_errors(part: EncodedPart, regressions: tuple[OutcomeRegression, ...]) ->
     With the outcomes m above the logarithm's zero and the exponentials e of predictions, the sums of m, e, m^2, m e and
     e^2, from which the squared error follows whatever the factor of the way back.
     """
+    if is_empty(part):
+        return {}
     sums: Sums = {}
-    for arm, regression in enumerate(regressions):
-        weights, columns = arm_rows(part, arm), ColumnFeatures(part.covariates)
-        places = places_of(weights)
-        for place, log in enumerate(regression.logarithms):
-            if not log.straight or not places.shape[1]:
-                continue
-            response = log.link.forward(part.outcome, weights)
-            clean = leave_one_out(log.fit, columns, columns.take(places), places, response, weights)[1]
-            above, grown = weights * response.exp(), weights * log.link.grown(clean)
+    arm, columns = part.arm, ColumnFeatures(part.covariates)
+    for place, log in enumerate(regressions[arm].logarithms):
+        if log.straight:
+            response = log.link.forward(part.outcome, torch.ones_like(part.outcome))
+            above, grown = response.exp(), log.link.grown(by_others(log.fit, columns, response)[1])
             parts = [above, grown, above.square(), above * grown, grown.square()]
             sums[f"errors{arm}{place}"] = torch.stack([part.sum(1) for part in parts])
     return sums
@@ -219,59 +217,65 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ra
     """
     if is_empty(part):
         return RawState(propensity, ((), ()), ()), {}
+    arm, ones = part.arm, torch.ones_like(propensity)
+    sums: Sums = {f"chances{arm}": Smallest(chance(propensity, arm)[0])}
+    fits, clean = [], [torch.zeros_like(propensity) for _ in range(fitted.most_members)]
+    for place, regression in enumerate(fitted.regressions):
+        rows = outcome_rows(part, propensity, fitted, place)
+        sums[f"moments{place}{arm}"] = regression.moment(rows, ones)
+        if place != arm:
+            members = (regression.kernel.fit, rows.kernel), (regression.linear.fit, rows.columns)
+            logs = [log.logarithms(rows) for log in regression.logarithms]
+            fits.append((*(fit.predict(features) for fit, features in members), *logs))
+            continue
+        found, of_logs = _by_members(part, regression, rows)
+        fits.append(tuple(pair[0] for pair in found))
+        clean[: len(found)] = [pair[1] for pair in found]
+        sums |= of_logs
+    return RawState(propensity, (fits[0], fits[1]), tuple(clean)), sums
+
+
+def _by_members(
+    part: EncodedPart, regression: OutcomeRegression, rows: OutcomeRows
+) -> tuple[list[tuple[Rows, Rows]], Sums]:
+    """What each member of the regression of the rows' own arm says of them, and what ways back rest on."""
     sums: Sums = {}
-    by_fit, own = [], [torch.zeros_like(propensity) for _ in range(fitted.most_members)]
-    for arm, regression in enumerate(fitted.regressions):
-        rows, weights = outcome_rows(part, propensity, fitted, arm), arm_rows(part, arm)
-        places, logs = places_of(weights), regression.logarithms
-        inside = rows.take(places)
-        members = [
-            (m.fit, r, i, part.outcome)
-            for m, r, i in (
-                (regression.kernel, rows.kernel, inside.kernel),
-                (regression.linear, rows.columns, inside.columns),
-            )
-        ]
-        for log in logs:
-            response = log.link.forward(part.outcome, weights)
-            members.append((log.fit, log.features(rows), log.features(inside), response))
-        found = [leave_one_out(fit, r, i, places, response, weights) for fit, r, i, response in members]
-        for place, (_, clean) in enumerate(found):
-            own[place] = torch.where(weights > 0, clean, own[place])
-        by_fit.append(tuple(pair[0] for pair in found))
-        for place, (log, (_, clean)) in enumerate(zip(logs, found[2:], strict=True)):
-            grown = weights * log.link.grown(clean)
-            sums[f"grown{arm}{place}"], sums[f"centre{arm}{place}"] = grown.sum(1), log.features(rows).mean(grown)
-        for other in (0, 1):
-            sums[f"moments{arm}{other}"] = regression.moment(rows, arm_rows(part, other))
-        if weights.any():
-            sums[f"chances{arm}"] = Smallest(chance(propensity, arm)[weights > 0])
-    return RawState(propensity, (by_fit[0], by_fit[1]), tuple(own)), sums
+    found = [
+        by_others(regression.kernel.fit, rows.kernel, part.outcome),
+        by_others(regression.linear.fit, rows.columns, part.outcome),
+    ]
+    for place, log in enumerate(regression.logarithms):
+        response = log.link.forward(part.outcome, torch.ones_like(part.outcome))
+        found.append(by_others(log.fit, log.features(rows), response))
+        grown, name = log.link.grown(found[-1][1]), f"{part.arm}{place}"
+        sums |= {f"grown{name}": grown.sum(1), f"centre{name}": log.features(rows).mean(grown)}
+    return found, sums
 
 
 def agreements(part: EncodedPart, raw: RawState, fitted: Fitted, shares: Shares, last: bool) -> Sums:
     """How each arm's outcomes agree with its next member, given the shares of those before, or in the end with all."""
     if is_empty(part):
         return {}
-    sums: Sums = {}
-    for arm, regression in enumerate(fitted.regressions):
-        rows, mean, clean = arm_rows(part, arm), regression.intercept, raw.clean_of(regression)
-        found, place = combined(mean, clean[: len(shares[arm])], shares[arm]), len(shares[arm])
-        if last:
-            sums[f"agreement{arm}"] = Agreement.of(part.outcome - mean, found - mean, rows)
-        elif place < len(clean):
-            alike = likeness(rows, raw.propensity, arm)
-            for name, weights in (("agreement", rows), ("alike", alike)):
-                sums[f"{name}{arm}"] = Agreement.of(part.outcome - found, clean[place] - found, weights)
-    return sums
-
-
-def range_sums(arm: int, rows: Rows, fitted: Rows, response: Rows, mean: Tensor, clean: Rows) -> Sums:
-    """What :func:`range_of` needs of an arm's fitted values, given predictions of its rows by the others."""
+    arm, ones = part.arm, torch.ones_like(part.outcome)
+    regression, known = fitted.regressions[arm], shares[arm]
+    mean, clean = regression.intercept, raw.clean_of(regression)
+    found, place = combined(mean, clean[: len(known)], known), len(known)
+    if last:
+        return {f"agreement{arm}": Agreement.of(part.outcome - mean, found - mean, ones)}
+    if place == len(clean):
+        return {}
     return {
-        f"ends{arm}": Extremes(*ends_of(fitted, rows)),
-        f"left{arm}": (rows * (response - clean).square()).sum(1),
-        f"total{arm}": (rows * (response - mean).square()).sum(1),
+        f"{name}{arm}": Agreement.of(part.outcome - found, clean[place] - found, weights)
+        for name, weights in (("agreement", ones), ("alike", likeness(ones, raw.propensity, arm)))
+    }
+
+
+def range_sums(arm: int, fitted: Rows, response: Rows, mean: Tensor, clean: Rows) -> Sums:
+    """What :func:`range_of` needs of fitted values of an arm's rows, given predictions of them by the others."""
+    return {
+        f"ends{arm}": Extremes(fitted.amin(1, keepdim=True), fitted.amax(1, keepdim=True)),
+        f"left{arm}": (response - clean).square().sum(1),
+        f"total{arm}": (response - mean).square().sum(1),
     }
 
 
@@ -286,17 +290,13 @@ def combinations(part: EncodedPart, raw: RawState, fitted: Fitted) -> tuple[OwnS
     """Predictions by all members, what they span in their arms, and what those by the other rows leave."""
     if is_empty(part):
         return OwnState(raw.propensity, (raw.propensity, raw.propensity), raw.propensity), {}
-    sums: Sums = {}
-    found, clean = [], torch.zeros_like(part.outcome)
-    for arm, regression in enumerate(fitted.regressions):
-        rows, mean = arm_rows(part, arm), regression.intercept
-        found.append(regression.combined(raw.fitted_of(regression, arm)))
-        without = part.outcome - leave_one_out_residuals(
-            part.outcome, mean, rows / regression.kernel.fit.count[:, None]
-        )
-        clean = torch.where(rows > 0, combined(without, raw.clean_of(regression), regression.shares), clean)
-        sums |= range_sums(arm, rows, found[arm], part.outcome, mean, clean)
-    return OwnState(raw.propensity, (found[0], found[1]), clean), sums
+    control, treated = (one.combined(raw.fitted_of(one, arm)) for arm, one in enumerate(fitted.regressions))
+    arm = part.arm
+    regression, own = fitted.regressions[arm], treated if arm else control
+    mean, share = regression.intercept, 1 / regression.kernel.fit.count[:, None]
+    without = part.outcome - leave_one_out_residuals(part.outcome, mean, share.expand_as(part.outcome))
+    clean = combined(without, raw.clean_of(regression), regression.shares)
+    return OwnState(raw.propensity, (control, treated), clean), range_sums(arm, own, part.outcome, mean, clean)
 
 
 def fit_outcomes(
@@ -311,7 +311,7 @@ def fit_outcomes(
         regressions = _best(regressions, partitions.run(log_errors, ["encoded"], regressions=regressions))
     fitted = replace(fitted, regressions=regressions)
     found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
-    raw = predictions(*marks, fitted)[0]
+    raw = state_here(predictions, *marks, fitted=fitted)
     fitted = replace(fitted, regressions=tuple(_scaled(r, found, arm) for arm, r in enumerate(fitted.regressions)))
     shares: Shares = tuple([torch.ones(1, dtype=torch.float64, device="cpu")] for _ in fitted.regressions)
     for _ in range(1, fitted.most_members):

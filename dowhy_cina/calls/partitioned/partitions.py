@@ -8,23 +8,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import dask
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.state import each_tensor
 from dowhy_cina.results.diagnostics import COUNTERPARTS
 
 #: Sums that one task joins; a tree of them keeps the partitions' sums off the client.
 FAN_IN = 8
-#: Rows of a partition that are worked on at once.
-CHUNK_ROWS = 2048
+#: Most rows of a partition that are worked on at once.
+CHUNK_ROWS = 4096
 
 Sums = dict[str, Any]
+State = TypeVar("State")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +125,8 @@ class Partitions:
     def run(self, function: Callable[..., Any], names: Sequence[str], result: str | None = None, **shared: Any) -> Sums:
         """Call a function on the named states of every partition and add its sums.
 
-        Encoded partitions are taken :data:`CHUNK_ROWS` rows at a time, so that what is made of them stays in the
-        processor's cache; the rows as they came (``"part"``) are taken as a whole.
+        Encoded partitions are taken at most :data:`CHUNK_ROWS` rows of one arm at a time, so that what is made of them
+        stays in the processor's cache; the rows as they came (``"part"``) are taken as a whole.
 
         Parameters
         ----------
@@ -179,17 +181,34 @@ def _call(
     return _joined([state for state, _ in outputs]), add_sums([sums for _, sums in outputs])
 
 
-def _chunks(states: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """States of consecutive rows; of a partition without rows a single, empty one."""
-    count = states[0].treatment.shape[1]
-    for start in range(0, max(count, 1), CHUNK_ROWS):
-        cut = partial(_rows_from, start)
-        yield tuple(each_tensor([state], cut) for state in states)
+def _chunks(states: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """States of consecutive rows of one arm; of a partition without rows the states as they are."""
+    rows = states[0].treatment.shape[1]
+    controls = int((states[0].treatment <= 0).sum())
+    if not rows:
+        yield states
+    for first, count in ((0, controls), (controls, rows - controls)):
+        pieces = -(-count // CHUNK_ROWS)
+        for piece in range(pieces):
+            cut = slice(first + piece * count // pieces, first + (piece + 1) * count // pieces)
+            yield [each_tensor([state], partial(_rows_of, cut)) for state in states]
 
 
-def _rows_from(start: int, parts: list[Tensor]) -> Tensor:
-    return parts[0][:, start : start + CHUNK_ROWS]
+def _rows_of(cut: slice, parts: list[Tensor]) -> Tensor:
+    return parts[0][:, cut]
 
 
-def _joined(states: Sequence[Any]) -> Any:
+def state_here(function: Callable[..., tuple[State, Sums]], *states: Any, **shared: Any) -> State:
+    """State that a pass would leave of rows that are here, in any order."""
+    order = states[0].treatment.argsort(dim=1, stable=True)
+    by_arms = each_tensor([states], partial(_rows_at, order))
+    found = _joined([function(*part, **shared)[0] for part in _chunks(by_arms)])
+    return each_tensor([found], partial(_rows_at, order.argsort(dim=1)))
+
+
+def _rows_at(places: Int[Tensor, "1 n"], parts: list[Tensor]) -> Tensor:
+    return gather_rows(parts[0], places)
+
+
+def _joined(states: Sequence[State]) -> State:
     return states[0] if len(states) == 1 else each_tensor(states, lambda parts: torch.cat(parts, 1))

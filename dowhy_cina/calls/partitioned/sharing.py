@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
@@ -16,7 +16,7 @@ from dowhy_cina.calls.partitioned.outcomes import (
     Fitted,
     OwnState,
     RowState,
-    arm_rows,
+    by_others,
     is_empty,
     outcome_rows,
     range_of,
@@ -25,10 +25,8 @@ from dowhy_cina.calls.partitioned.outcomes import (
 from dowhy_cina.calls.partitioned.partitions import Partitions, Sums
 from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.mathematics.columns import ColumnFeatures
-from dowhy_cina.mathematics.passes import places_of
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.model.agreement import Agreement
-from dowhy_cina.model.fitting import leave_one_out
 from dowhy_cina.model.outcome import Moment, Response
 from dowhy_cina.model.shares import likeness
 from dowhy_cina.model.sharing import ArmRegression, Borrowed, EffectResponse, SharedRows
@@ -44,14 +42,12 @@ class ArmResponse:
     lent: Response | None
 
 
-def shared_rows(
-    part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int, places: Int[Tensor, "1 n"]
-) -> SharedRows:
-    """Some of a partition's rows as an arm's regression sees them."""
-    own = outcome_rows(part, propensity, fitted, arm, places)
+def shared_rows(part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int) -> SharedRows:
+    """A partition's rows as an arm's regression sees them."""
+    own = outcome_rows(part, propensity, fitted, arm)
     if fitted.arms[arm].borrowed is None:
         return SharedRows(own, own)  # nobody asks for the other's
-    return SharedRows(own, outcome_rows(part, propensity, fitted, 1 - arm, places))
+    return SharedRows(own, outcome_rows(part, propensity, fitted, 1 - arm))
 
 
 def _lent(own: OwnState, fitted: Fitted, arm: int) -> Rows:
@@ -59,40 +55,28 @@ def _lent(own: OwnState, fitted: Fitted, arm: int) -> Rows:
     return fitted.regressions[1 - arm].clip(own.fitted[1 - arm])
 
 
-def _effect_of(
-    part: EncodedPart, own: OwnState, fitted: Fitted, effect: RidgeFit, arm: int
-) -> tuple[Rows, tuple[Rows, Rows]]:
-    """What an arm's effect was fitted to, and its predictions: by the fit, and of the arm's rows by the others."""
-    rows, columns = arm_rows(part, arm), ColumnFeatures(part.covariates)
-    places, response = places_of(rows), part.outcome - _lent(own, fitted, arm)
-    return response, leave_one_out(effect, columns, columns.take(places), places, response, rows)
-
-
 def effect_sums(part: EncodedPart, own: OwnState, fitted: Fitted) -> Sums:
-    """Statistics of both arms' effects, in the columns; none of an arm that has no row here."""
-    sums: Sums = {}
-    for arm in (0, 1):
-        places = places_of(arm_rows(part, arm))
-        if places.shape[1]:
-            response = (part.outcome - _lent(own, fitted, arm)).gather(1, places)
-            columns = ColumnFeatures(part.covariates).take(places)
-            sums[f"effect{arm}"] = gram_statistics(columns, response, torch.ones_like(response))
-    return sums
+    """Statistics of the effect of the rows' arm, in the columns."""
+    if is_empty(part):
+        return {}
+    response, columns = part.outcome - _lent(own, fitted, part.arm), ColumnFeatures(part.covariates)
+    return {f"effect{part.arm}": gram_statistics(columns, response, torch.ones_like(response))}
 
 
 def lending_sums(part: EncodedPart, own: OwnState, fitted: Fitted, effects: list[RidgeFit]) -> Sums:
     """How each arm's outcomes agree with what it may borrow, and what its effect spans and leaves."""
     if is_empty(part):
         return {}
-    sums: Sums = {}
-    for arm, effect in enumerate(effects):
-        response, (by_fit, clean) = _effect_of(part, own, fitted, effect, arm)
-        wanted, offered = part.outcome - own.clean, _lent(own, fitted, arm) + clean - own.clean
-        rows = arm_rows(part, arm)
-        for name, weights in (("agreement", rows), ("alike", likeness(rows, own.propensity, arm))):
-            sums[f"{name}{arm}"] = Agreement.of(wanted, offered, weights)
-        sums |= range_sums(arm, rows, by_fit, response, effect.intercept[:, None], clean)
-    return sums
+    arm, ones = part.arm, torch.ones_like(part.outcome)
+    effect, lent = effects[arm], _lent(own, fitted, arm)
+    response = part.outcome - lent
+    by_fit, clean = by_others(effect, ColumnFeatures(part.covariates), response)
+    wanted, offered = part.outcome - own.clean, lent + clean - own.clean
+    return {
+        f"agreement{arm}": Agreement.of(wanted, offered, ones),
+        f"alike{arm}": Agreement.of(wanted, offered, likeness(ones, own.propensity, arm)),
+        **range_sums(arm, by_fit, response, effect.intercept[:, None], clean),
+    }
 
 
 def fit_borrowing(partitions: Partitions, fitted: Fitted) -> Fitted:
@@ -113,15 +97,17 @@ def with_borrowing(part: EncodedPart, own: OwnState, fitted: Fitted) -> RowState
     """Mean outcomes of a partition's rows, and what those say that have not seen them."""
     means, loo, prognosis = [], part.outcome - own.clean, []
     for arm, regression in enumerate(fitted.arms):
-        inside = arm_rows(part, arm) > 0
-        mean = regression.own.clip(own.fitted[arm])
-        prognosis.append(torch.where(inside, own.clean, mean))
-        borrowed = regression.borrowed
+        mean, borrowed, inside = regression.own.clip(own.fitted[arm]), regression.borrowed, arm == part.arm
+        prognosis.append(own.clean if inside else mean)
         if borrowed is not None:
-            share, (by_fit, clean) = borrowed.share[:, None], _effect_of(part, own, fitted, borrowed.effect, arm)[1]
-            lent = _lent(own, fitted, arm)
+            share, lent = borrowed.share[:, None], _lent(own, fitted, arm)
+            columns = ColumnFeatures(part.covariates)
+            if inside:
+                by_fit, clean = by_others(borrowed.effect, columns, part.outcome - lent)
+                loo = loo - share * (lent + clean - own.clean)
+            else:
+                by_fit = borrowed.effect.predict(columns)
             mean = mean + share * (lent + borrowed.clip(by_fit) - mean)
-            loo = torch.where(inside, loo - share * (lent + clean - own.clean), loo)
         means.append(mean)
     return RowState(own.propensity, (means[0], means[1]), loo, (prognosis[0], prognosis[1]))
 
@@ -140,12 +126,11 @@ def lent_sums(part: EncodedPart, state: RowState, fitted: Fitted, effects: list[
     """Moments of each borrowing arm's rows in its source, weighted as its effect weighs them."""
     if is_empty(part):
         return {}
-    sums: Sums = {}
-    for arm, effect in enumerate(effects):
-        if effect is not None:
-            rows = shared_rows(part, state.propensity, fitted, arm, places_of(arm_rows(part, arm)))
-            sums[f"lent{arm}"] = fitted.arms[arm].lent_moment(rows, effect.of(rows.own.columns))
-    return sums
+    arm, effect = part.arm, effects[part.arm]
+    if effect is None:
+        return {}
+    rows = outcome_rows(part, state.propensity, fitted, 1 - arm)
+    return {f"lent{arm}": fitted.arms[arm].lent_moment(SharedRows(rows, rows), effect.of(rows.columns))}
 
 
 def arm_responses(
