@@ -212,7 +212,9 @@ class RidgeFit:
         centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False)
         total = torch.zeros_like(rows)
         for part, half in features.solved_blocks(self.factor):
-            total[:, part] = (half - centre).square().sum(1) + 1 / self.count[:, None]
+            # In place where nobody looks back: fresh memory would cost more than the arithmetic.
+            squares = (half - centre).square() if torch.is_grad_enabled() else half.sub_(centre).square_()
+            total[:, part] = squares.sum(1) + 1 / self.count[:, None]
         return rows * total
 
     def predictions(
