@@ -140,7 +140,8 @@ def arms_only(part: pd.DataFrame, coding: Coding) -> tuple[pd.DataFrame, npt.NDA
     values = part[coding.roles.treatment]
     treated = np.asarray(values == coding.treated, dtype=np.bool_)
     keep = treated | np.asarray(values == coding.control, dtype=np.bool_)
-    return part.loc[keep], keep, treated[keep].astype(np.float64)
+    # A selection of all rows would be a copy.
+    return part if keep.all() else part.loc[keep], keep, treated[keep].astype(np.float64)
 
 
 def sample(part: pd.DataFrame, coding: Coding, share: float) -> Sums:
@@ -162,17 +163,18 @@ def choose_rows(rows: pd.DataFrame, roles: Roles, share: float) -> pd.DataFrame:
         return rows
     hashes = pd.util.hash_pandas_object(rows, index=False).to_numpy()
     order = np.argsort(hashes, kind="stable")
-    rows, chosen = rows.iloc[order], hashes[order] < np.uint64(share * float(2**64 - 2**12))
+    turns = np.argsort(order)
+    chosen = hashes < np.uint64(share * float(2**64 - 2**12))
     for name in roles.covariates:
         column = rows[name]
-        places = np.flatnonzero(column.isna())[:1].tolist()
+        sets = [np.flatnonzero(column.isna())]
         if not pd.api.types.is_numeric_dtype(column):
-            places += np.flatnonzero(~column.duplicated()).tolist()
+            chosen[order[~column.iloc[order].duplicated()]] = True
         elif column.notna().any():
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-            places += [int(np.nanargmin(values)), int(np.nanargmax(values))]
-        chosen[places] = True
-    return rows.loc[chosen]
+            sets += [np.flatnonzero(values == end) for end in (np.nanmin(values), np.nanmax(values))]
+        chosen[[places[turns[places].argmin()] for places in sets if len(places)]] = True
+    return rows.iloc[order[chosen[order]]]
 
 
 def moments(part: pd.DataFrame, coding: Coding) -> Sums:
