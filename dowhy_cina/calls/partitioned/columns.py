@@ -267,9 +267,11 @@ class Leaders:
     def __init__(self, columns: Array) -> None:
         arms = []
         for arm in (0, 1):
-            own = columns[columns[:, -3] == arm]
-            own = own[np.lexsort([own[:, -2], own[:, -1]])]
-            arms.append(own[np.argsort(turns_of(own[:, -1], own[:, -3], own[:, -2]), kind="stable")[:PILOT_ROWS]])
+            places = np.flatnonzero(columns[:, -3] == arm)
+            treatment, outcome, key = columns[places, -3:].T
+            order = np.lexsort([outcome, key])
+            turns = turns_of(key[order], treatment, outcome[order])
+            arms.append(columns[places[order[np.argsort(turns, kind="stable")[:PILOT_ROWS]]]])
         self.columns = np.concatenate(arms)
 
     def __add__(self, other: Leaders) -> Leaders:
