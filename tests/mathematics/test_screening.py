@@ -13,7 +13,7 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.means import balance_with_means
 from dowhy_cina.mathematics.newton import ArmRows
 from dowhy_cina.mathematics.rows import RowFeatures
-from dowhy_cina.mathematics.screening import ArmMoments, CarryingRows, StreamedRows, rows_of_arm
+from dowhy_cina.mathematics.screening import ArmMoments, CarryingRows, Reference, StreamedRows, Tries, rows_of_arm
 
 
 def double(values):
@@ -72,6 +72,38 @@ def test_a_row_that_ceases_unseen_is_found(monkeypatch):
         monkeypatch.setattr(screening, "MOST_REFERENCES", most)
         weights = balance_with_means(streamed, columns, goal)[1]
         torch.testing.assert_close(weights, expected, atol=1e-8 * float(expected.max()), rtol=0)
+
+
+def test_near_rows_double_with_every_failure_and_only_failures_in_a_row_are_in_vain(monkeypatch):
+    monkeypatch.setattr(screening, "MOST_REFERENCES", 3)
+    tries, near = Tries(), []
+    for holds in (False, False, True, False, False):
+        assert tries.count(holds) == holds
+        assert not tries.are_over
+        near.append(tries.near_rows(1000, 20))
+    assert near == [100, 200, 200, 400, 800]
+    tries.count(False)
+    assert tries.are_over
+    assert (tries.near_rows(1000, 20), tries.near_rows(10**6, 20)) == (1000, screening.NEAR_ENTRIES // 20)
+
+
+def test_a_reference_knows_what_rows_add_up_to():
+    """Near ones may begin and cease to carry weight, far ones are as they were."""
+    (kept, _), columns, _ = draw(0.4, weighted=True)
+    features = JoinedFeatures(kept.features, columns, double([1.0]))
+    rows = ArmRows(features, kept.arm)
+    slope = 1e-4 * double(np.random.default_rng(0).normal(size=(1, 23)))
+    point, other = (DualPoint(slope * size, double([1e-4])) for size in (1.0, 1.1))
+    margins, moved = rows.margins(point), rows.margins(other)
+    assert bool(((margins > 0) != (moved > 0)).any())
+    places = (((margins > 0) != (moved > 0)) | (margins.abs() < 1e-5))[0].nonzero().T
+    at = rows.evaluate(point)
+    every = CarryingRows(point, at.sums.margins, at.sums.squares, at.curvature)
+    near, arm = ArmRows(features.take(places), kept.arm.gather(1, places)), kept.arm.gather(1, places)
+    found, expected = Reference.build(every, near, arm, margins.gather(1, places)).evaluate(other), rows.evaluate(other)
+    for ours, theirs in ((found.sums, expected.sums), (found.curvature, expected.curvature)):
+        for one, two in zip(vars(ours).values(), vars(theirs).values(), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-12 * float(two.abs().max()))
 
 
 def test_sums_where_all_rows_carry_weight():
