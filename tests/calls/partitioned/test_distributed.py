@@ -89,6 +89,13 @@ def test_number_of_landmarks():
         assert (ours.plan.route, ours.plan.landmarks) == (whole.plan.route, whole.plan.landmarks)
 
 
+def test_more_landmarks_where_both_arms_are_long():
+    table = frame(rows=3000)
+    ours, whole = (dowhy_cina.estimate_effect(X, "t", "y") for X in (split(table, 1700), table))
+    assert ours.plan.landmarks == whole.plan.landmarks == 144
+    same(ours, whole)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_an_odd_number_of_landmarks_of_equal_arms(seed):
     """As of the whole table, and by no rule that knows the arms' names."""
