@@ -243,8 +243,8 @@ def estimate_effect(
     landmarks : int, optional
         Rows that span the kernels, at least 2: a table with no more of them is computed exactly, a longer one the
         closer to it, and the slower, the more there are. There an odd number counts as one fewer, for half from each
-        arm. At most 4,096 of a Dask DataFrame. By default 128 of up to 2,048 rows, then as many more as the square root
-        of the rows (or clusters) grows, and from 17,000 on fewer again, for time: 128 of 49,000 and more.
+        arm. At most 8,192 of a Dask DataFrame. By default 128 where an arm has at most 1,024 rows (or clusters), up to
+        256 where both have more, and from 49,000 rows to 98,000 down to 128 again, for time.
 
     Returns
     -------

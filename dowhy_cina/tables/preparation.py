@@ -25,7 +25,7 @@ from dowhy_cina.tables.canonical import canonical_row_key, cluster_key, first_ar
 from dowhy_cina.tables.covariates import Preprocessor
 
 #: Rows from which the pilot learns column scales.
-PILOT_ROWS = 4096
+PILOT_ROWS = 8192
 
 
 @dataclass(frozen=True)
