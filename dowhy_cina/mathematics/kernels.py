@@ -23,6 +23,9 @@ from dowhy_cina.mathematics.dense import exponential_, is_quick, lower_factor, l
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
 #: Added to the diagonal of the landmark Gram, relative to its mean diagonal, before the Cholesky factorisation.
 JITTER = 1e-6
+#: Entries of kernels that are computed at once: three arrays of them fit a core's own cache, which the ten passes
+#: over them wait for.
+CACHE_ENTRIES = 2**16
 #: Rows whose pairwise distances give the median bandwidth.
 BANDWIDTH_ROWS = 1000
 #: Median distance, as a share of the largest key, from which it is a bandwidth.
@@ -145,12 +148,15 @@ class LandmarkKernel:
         norms = (keys * keys).sum(2, keepdim=True)
         keys = torch.cat([keys, norms, torch.ones_like(norms)], 2)
         kernels = keys.new_empty(*keys.shape[:2], self.landmarks.shape[1])
-        # Table by table, which keeps what is worked on in the processor's cache.
-        for own, exponents, amplitudes, total in zip(keys, self._exponents, self._amplitudes, kernels, strict=True):
-            wide = torch.mm(own, exponents).clamp_max_(0)
-            short = exponential_(torch.mul(wide, (HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=total))
-            unit = exponential_(wide).square().square_().square_().mul_(wide)
-            short.mul_(amplitudes[0]).add_(unit, alpha=amplitudes[1]).add_(wide, alpha=amplitudes[2])
+        step = max(1, CACHE_ENTRIES // self.landmarks.shape[1])
+        for own, exponents, (log_short, unit, wide), total in zip(
+            keys, self._exponents, self._amplitudes, kernels, strict=True
+        ):
+            for part, block in zip(own.split(step), total.split(step), strict=True):
+                widest = torch.mm(part, exponents).clamp_max_(0)
+                exponential_(torch.add(log_short, widest, alpha=(HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=block))
+                eighth = exponential_(widest).square().square_().square_()
+                block.addcmul_(eighth, widest, value=unit).add_(widest, alpha=wide)
         return kernels
 
     @cached_property
@@ -161,10 +167,10 @@ class LandmarkKernel:
         return (columns * (-0.5 / HEAD_SCALES[2] ** 2)).mT.contiguous()
 
     @cached_property
-    def _amplitudes(self) -> list[list[float]]:
-        """Of each table."""
-        amplitudes: list[list[float]] = self.amplitudes.tolist()
-        return amplitudes
+    def _amplitudes(self) -> list[tuple[Tensor, float, float]]:
+        """Of each table: that of the short head as a logarithm, those of the others."""
+        rest: list[list[float]] = self.amplitudes[:, 1:].tolist()
+        return [(log, unit, wide) for log, (unit, wide) in zip(self.amplitudes[:, 0].log(), rest, strict=True)]
 
     def features(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
         """Rows ``phi(x)`` whose inner products are the landmark kernel."""
