@@ -106,7 +106,7 @@ def measure(problems: Iterator[Problem], label: str, count: int | None = None) -
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=int, default=100, help="of each kind and class of rows")
+    parser.add_argument("--tables", type=int, default=40, help="of each kind and class of rows")
     parser.add_argument("--data", type=Path, help="folder with load.py and the collections")
     parser.add_argument("--csv", type=Path, help="write the table here too")
     arguments = parser.parse_args()
