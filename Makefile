@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints symmetries fuzz faults paper wheel release-check clean
+.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
@@ -132,6 +132,10 @@ paper: $(STAMP)
 # Checkpoints beside the untrained rule; on published tables too with DATA=FOLDER.
 bench-checkpoints: $(STAMP)
 	$(BIN)/python benchmarks/checkpoints.py --csv docs/measured/checkpoints.csv $(if $(DATA),--data "$(DATA)")
+
+# How many landmarks a long table needs; on published tables too with DATA=FOLDER: half an hour of a core.
+bench-landmarks: $(STAMP)
+	$(BIN)/python benchmarks/landmarks.py --csv docs/measured/landmarks.csv $(if $(DATA),--data "$(DATA)")
 
 # What pretraining on tables of one's own brings, on the true effects of a simulated registry: a quarter of an hour of a core.
 bench-registry: $(STAMP)

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.learning.simulators import draw_table
+from dowhy_cina.learning.simulators.outcomes import random_outcome
 from dowhy_cina.model import fitting, network
 
 #: Members that a variant keeps, in their order: kernel, columns, and the logarithm by each of them; and whether arms
@@ -90,12 +91,24 @@ def linear(count: int) -> Iterator[Problem]:
         yield Problem(x, t, y, data["ate"], None)
 
 
+def on_real_treatments(folder: Path, count: int) -> Iterator[Problem]:
+    """Random outcomes on samples of the trained men and of the controls from the PSID survey, who hardly overlap."""
+    x, t, _, _ = next(iter(realisations(folder, "nsw_psid_observational")))
+    for index in range(count):
+        rng = np.random.default_rng([16, index])
+        chosen = np.unique(rng.integers(len(t), size=len(t)))
+        table = random_outcome(rng, x[chosen], t[chosen], (x, t))
+        yield Problem(table.covariates, table.treatment, table.outcome, table.effect, table.mu1 - table.mu0)
+
+
 def problems(count: int, folder: Path | None) -> dict[str, list[Problem]]:
     """Tables by the name of their row."""
     found = {"simulated": list(simulated(count)), "DoWhy's linear": list(linear(count // 5))}
     for name, draw in (("foreign", foreign_table), ("real covariates", real_table)):
         tables = [draw(index, 16) for index in range(count)]
         found[name] = [Problem(table.x, table.t, table.y, table.effect, None) for table in tables]
+    if folder is not None:
+        found["NSW and PSID, random outcomes"] = list(on_real_treatments(folder, count))
     for name in COLLECTIONS if folder else ():
         assert folder is not None
         found[name] = [

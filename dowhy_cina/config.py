@@ -24,6 +24,11 @@ else:
 
 Config = TypeVar("Config")
 
+#: Landmarks of a table whose smaller arm has at most so many rows; they grow with its square root from there on.
+LANDMARKS, FEW_ROWS = 128, 1024
+#: Most landmarks, which are a multiple of the last number, and rows times landmarks: beyond, time would grow with both.
+MOST_LANDMARKS, MOST_ENTRIES, LANDMARK_STEP = 256, 12 * 2**20, 16
+
 
 def from_mapping(cls: type[Config], values: Mapping[str, Any], what: str) -> Config:
     """Build a config from a mapping; unknown keys raise and name the nearest known one.
@@ -153,7 +158,7 @@ class EstimatorOptions:
     checkpoint: str = "cina-small"  #: bundled name, path, or "exact"
     device: str = "auto"  #: "auto", "cpu", "cuda" or "cuda:1"
     augmentation: str = "kernel"  #: "kernel" or "none"
-    landmarks: int = 128  #: rows that span the kernels; a table with no more of them is computed exactly
+    landmarks: int | None = None  #: rows that span the kernels; None: as many as :meth:`landmarks_for` says
     refine: float | None = None  #: relative duality gap to refine the weights to, in (0, 1)
     memory_limit: str | None = None  #: for example "4GB"
 
@@ -169,10 +174,21 @@ class EstimatorOptions:
                 raise InputTypeError(f"{name} must be {expected} as text, got {value!r}.")
         if self.augmentation not in ("kernel", "none"):
             raise InputError(f"augmentation must be 'kernel' or 'none', got {self.augmentation!r}.")
-        if not (isinstance(self.landmarks, int) and self.landmarks >= 2):
+        if self.landmarks is not None and not (isinstance(self.landmarks, int) and self.landmarks >= 2):
             raise InputError(f"landmarks must be a whole number of at least 2, got {self.landmarks!r}.")
         if self.refine is not None and not (isinstance(self.refine, float) and 0 < self.refine < 1):
             raise InputError(f"refine must be a relative duality gap in (0, 1) such as 1e-3, got {self.refine!r}.")
+
+    def landmarks_for(self, control: int, treated: int) -> int:
+        """Landmarks of a table whose arms have so many rows, or clusters.
+
+        What can be learned of a table grows with its smaller arm, and so do its landmarks; on long tables they are
+        fewer again, or these would be slow.
+        """
+        if self.landmarks is not None:
+            return self.landmarks
+        grown = min(LANDMARKS * math.sqrt(min(control, treated) / FEW_ROWS), MOST_ENTRIES / (control + treated))
+        return max(LANDMARKS, int(min(grown, MOST_LANDMARKS)) // LANDMARK_STEP * LANDMARK_STEP)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,9 +112,9 @@ def test_impossible_values(cls, values, message):
         cls(**values)
 
 
-@pytest.mark.parametrize("cls", [*CONFIGS, CollectionConfig])
+@pytest.mark.parametrize("cls", [*(config for config in CONFIGS if config is not EstimatorOptions), CollectionConfig])
 def test_numpys_numbers_are_pythons(cls):
-    """In every field that holds a number, so that a new one cannot be forgotten."""
+    """In every field that holds a number, so that a new one cannot be forgotten; those of options are None."""
     kinds = {int: np.int64, float: np.float64}
     filled = {"simulators": ("scm",)} if cls is CollectionConfig else {}
     plain = cls(**filled)
@@ -136,7 +136,7 @@ def test_options_that_are_none_take_numpys_numbers_too():
     assert repr(options) == repr(EstimatorOptions(landmarks=64, refine=float(np.float32(1e-3))))
 
 
-@pytest.mark.parametrize("value", [True, np.True_, np.float64(64), "64", None])
+@pytest.mark.parametrize("value", [True, np.True_, np.float64(64), "64"])
 def test_landmarks_are_whole_numbers(value):
     with pytest.raises(InputError, match="landmarks must be a whole number of at least 2"):
         EstimatorOptions(landmarks=value)
@@ -146,3 +146,18 @@ def test_landmarks_are_whole_numbers(value):
 def test_a_gap_is_a_share(value):
     with pytest.raises(InputError, match="refine must be a relative duality gap"):
         EstimatorOptions(refine=value)
+
+
+class TestLandmarks:
+    def test_grow_with_the_smaller_arm_and_not_beyond_what_time_allows(self):
+        numbers = [EstimatorOptions().landmarks_for(arm, arm) for arm in (10, 1024, 1300, 2048, 4096, 20_000, 30_000)]
+        assert numbers == [128, 128, 144, 176, 256, 256, 208]
+        assert EstimatorOptions().landmarks_for(50_000, 50_000) == 128
+
+    def test_are_the_same_with_the_arms_exchanged_and_few_where_an_arm_is_small(self):
+        options = EstimatorOptions()
+        assert options.landmarks_for(10_000, 2000) == options.landmarks_for(2000, 10_000) == 176
+        assert options.landmarks_for(16_000, 160) == 128
+
+    def test_are_those_that_were_asked_for(self):
+        assert EstimatorOptions(landmarks=40).landmarks_for(4096, 4096) == 40

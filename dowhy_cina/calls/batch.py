@@ -76,7 +76,7 @@ class HeldSettings:
         device = resolve_device(options.device)
         model = load_model(options.checkpoint, device)
         rows = CanonicalTable.of(table.covariates, table.treatment, table.outcome)
-        batch = table_batch([rows], options.landmarks, device)
+        batch = table_batch([rows], options.landmarks_for(*rows.arms), device)
         return cls(table.names, model.settings(batch, model.pilot(batch)))
 
     def fits(self, names: tuple[str, ...]) -> bool:
@@ -91,7 +91,10 @@ class HeldSettings:
 
 @torch.no_grad()
 def values_encoded(
-    tables: Sequence[EncodedTable], options: EstimatorOptions, held: HeldSettings | None = None
+    tables: Sequence[EncodedTable],
+    options: EstimatorOptions,
+    held: HeldSettings | None = None,
+    most_landmarks: int | None = None,
 ) -> list[float]:
     """Effects of many tables in the outcome's unit; one by one :class:`~dowhy_cina.calls.analysis.Analysis` gives them.
 
@@ -104,6 +107,8 @@ def values_encoded(
     held : HeldSettings, optional
         Settings of the table that these are refits of. Those with the same columns use them, and save the prediction;
         a refit with other columns (one more, or one that became constant) is predicted anew.
+    most_landmarks : int, optional
+        Bound on the landmarks that the options ask for.
 
     Returns
     -------
@@ -120,8 +125,8 @@ def values_encoded(
     device = resolve_device(options.device)
     model, alone = load_model(options.checkpoint, device), options.augmentation == "none"
     results: dict[int, float] = {}
-    for places, rows, settings in _passes(tables, options, held):
-        batch = table_batch(rows, options.landmarks, device)
+    for places, rows, settings, landmarks in _passes(tables, options, held, most_landmarks):
+        batch = table_batch(rows, landmarks, device)
         with threads_for(len(rows[0].treatment)):
             state = model(batch, settings)
             target = _target([tables[place] for place in places], rows, batch, state)
@@ -141,7 +146,7 @@ def forward_together(tables: Sequence[PreparedTable]) -> tuple[TableBatch, ZeroS
         With the same :attr:`PreparedTable.company`, which is not None.
     """
     first = tables[0]
-    batch = table_batch([table.rows for table in tables], first.options.landmarks, first.device)
+    batch = table_batch([table.rows for table in tables], first.landmarks, first.device)
     with threads_for(first.threaded_rows):
         return batch, load_model(first.options.checkpoint, first.device)(batch)
 
@@ -188,22 +193,25 @@ def _companies(found: Mapping[int, PreparedTable]) -> list[list[int]]:
 
 
 def _passes(
-    tables: Sequence[EncodedTable], options: EstimatorOptions, held: HeldSettings | None
-) -> Iterator[tuple[list[int], list[CanonicalTable], Settings | None]]:
-    """Tables of one shape and one kind of target: their places, themselves, and the settings that they hold."""
-    groups: dict[tuple[Hashable, str, bool], list[int]] = {}
+    tables: Sequence[EncodedTable], options: EstimatorOptions, held: HeldSettings | None, most_landmarks: int | None
+) -> Iterator[tuple[list[int], list[CanonicalTable], Settings | None, int]]:
+    """Tables of one shape and kind of target: their places, themselves, the settings that they hold, landmarks."""
+    groups: dict[tuple[Hashable, str, bool, int], list[int]] = {}
     for place, table in enumerate(tables):
         name = table.population
         is_held = held is not None and held.fits(table.names)
-        groups.setdefault((table.covariates.shape, name, is_held), []).append(place)
-    for (_, _, is_held), places in groups.items():
+        treated = int(table.treatment.sum())
+        landmarks = options.landmarks_for(len(table.treatment) - treated, treated)
+        landmarks = landmarks if most_landmarks is None else min(landmarks, most_landmarks)
+        groups.setdefault((table.covariates.shape, name, is_held, landmarks), []).append(place)
+    for (_, _, is_held, landmarks), places in groups.items():
         rows = len(tables[places[0]].treatment)
-        size = max(1, BATCH_ENTRIES // (rows * min(options.landmarks, rows)))
+        size = max(1, BATCH_ENTRIES // (rows * min(landmarks, rows)))
         for start in range(0, len(places), size):
             chunk = places[start : start + size]
             company = [tables[place] for place in chunk]
             canonical = [CanonicalTable.of(table.covariates, table.treatment, table.outcome) for table in company]
-            yield chunk, canonical, held.stacked(company) if held is not None and is_held else None
+            yield chunk, canonical, held.stacked(company) if held is not None and is_held else None, landmarks
 
 
 def _target(

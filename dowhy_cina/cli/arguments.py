@@ -74,7 +74,7 @@ def add_estimate(parser: argparse.ArgumentParser) -> None:
         type=whole(2),
         default=DEFAULTS["landmarks"],
         metavar="N",
-        help="rows that longer tables are computed through (default: %(default)s)",
+        help="rows that longer tables are computed through (default: 128, and more of those of some thousand rows)",
     )
     parser.add_argument("--memory-limit", metavar="SIZE", help="for example 4GB")
     parser.add_argument(

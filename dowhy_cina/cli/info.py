@@ -11,6 +11,7 @@ from typing import Any
 
 import dowhy_cina
 from dowhy_cina.cli.arguments import DEFAULTS
+from dowhy_cina.config import LANDMARKS
 
 _PACKAGES = ("dowhy", "torch", "numpy", "pandas", "scipy", "scikit-learn", "networkx", "matplotlib", "dask")
 
@@ -101,10 +102,10 @@ def _plan() -> list[str]:
     from dowhy_cina.mathematics.memory import DEFAULT_SHARE, format_memory, free_memory, longest_kept
 
     device = resolve_device(str(DEFAULTS["device"]))
-    landmarks, limit = int(str(DEFAULTS["landmarks"])), int(DEFAULT_SHARE * free_memory(device))
-    rows = longest_kept(20, landmarks, limit, device)
+    limit = int(DEFAULT_SHARE * free_memory(device))
+    rows = longest_kept(20, LANDMARKS, limit, device)
     return [
-        f"exact up to {landmarks} rows, {landmarks} landmarks beyond",
+        f"exact up to {LANDMARKS} rows, that many landmarks beyond, and more for some thousand rows",
         f"memory_limit: {format_memory(limit)} on {device} ({100 * DEFAULT_SHARE:.0f} % of what is free)",
         f"{torch.float64}; features of up to about {rows:,} rows of 20 columns are kept, "
         "those of longer tables computed again in blocks",

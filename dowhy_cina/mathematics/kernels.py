@@ -23,13 +23,13 @@ from dowhy_cina.mathematics.dense import exponential_, is_quick, lower_factor, l
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
 #: Added to the diagonal of the landmark Gram, relative to its mean diagonal, before the Cholesky factorisation.
 JITTER = 1e-6
+#: Entries of kernels that are computed at once: three arrays of them fit a core's own cache, which the ten passes
+#: over them wait for.
+CACHE_ENTRIES = 2**16
 #: Rows whose pairwise distances give the median bandwidth.
 BANDWIDTH_ROWS = 1000
 #: Median distance, as a share of the largest key, from which it is a bandwidth.
 SMALLEST_BANDWIDTH = 1e-3
-
-#: Rows whose kernels are worked on at once.
-STEP_ROWS = 512
 
 #: A term per head.
 Heads = tuple[Float[Tensor, "B N M"], Float[Tensor, "B N M"], Float[Tensor, "B N M"]]
@@ -148,16 +148,15 @@ class LandmarkKernel:
         norms = (keys * keys).sum(2, keepdim=True)
         keys = torch.cat([keys, norms, torch.ones_like(norms)], 2)
         kernels = keys.new_empty(*keys.shape[:2], self.landmarks.shape[1])
-        # Table by table and step by step, which keeps what is worked on in the processor's cache, where a sum with a
-        # factor costs as much as either.
-        steps = [slice(start, start + STEP_ROWS) for start in range(0, keys.shape[1], STEP_ROWS)]
-        for own, exponents, amplitudes, whole in zip(keys, self._exponents, self._amplitudes, kernels, strict=True):
-            short, unit, wide = amplitudes
-            for rows in steps:
-                term = torch.mm(own[rows], exponents).clamp_max_(0)
-                total = torch.add(short, term, alpha=(HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=whole[rows])
-                eighth = exponential_(term).square().square_().square_()
-                exponential_(total).addcmul_(torch.add(wide, eighth, alpha=unit, out=eighth), term)
+        step = max(1, CACHE_ENTRIES // self.landmarks.shape[1])
+        for own, exponents, (log_short, unit, wide), total in zip(
+            keys, self._exponents, self._amplitudes, kernels, strict=True
+        ):
+            for part, block in zip(own.split(step), total.split(step), strict=True):
+                widest = torch.mm(part, exponents).clamp_max_(0)
+                exponential_(torch.add(log_short, widest, alpha=(HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=block))
+                eighth = exponential_(widest).square().square_().square_()
+                block.addcmul_(eighth, widest, value=unit).add_(widest, alpha=wide)
         return kernels
 
     @cached_property
@@ -168,9 +167,10 @@ class LandmarkKernel:
         return (columns * (-0.5 / HEAD_SCALES[2] ** 2)).mT.contiguous()
 
     @cached_property
-    def _amplitudes(self) -> list[tuple[Tensor, float, Tensor]]:
-        """Of each table; that of the short head as a logarithm."""
-        return [(one[0].log(), float(one[1]), one[2]) for one in self.amplitudes]
+    def _amplitudes(self) -> list[tuple[Tensor, float, float]]:
+        """Of each table: that of the short head as a logarithm, those of the others."""
+        rest: list[list[float]] = self.amplitudes[:, 1:].tolist()
+        return [(log, unit, wide) for log, (unit, wide) in zip(self.amplitudes[:, 0].log(), rest, strict=True)]
 
     def features(self, keys: Float[Tensor, "B N D"]) -> Float[Tensor, "B N M"]:
         """Rows ``phi(x)`` whose inner products are the landmark kernel."""

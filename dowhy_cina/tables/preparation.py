@@ -25,7 +25,7 @@ from dowhy_cina.tables.canonical import canonical_row_key, cluster_key, first_ar
 from dowhy_cina.tables.covariates import Preprocessor
 
 #: Rows from which the pilot learns column scales.
-PILOT_ROWS = 4096
+PILOT_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ class CanonicalTable:
         return cls(
             columns, treatment[order], scaled, weights, sample_weight is not None, order, turns, scale, blank, codes
         )
+
+    @property
+    def arms(self) -> tuple[int, int]:
+        """Rows, or clusters where there are any, of controls and treated."""
+        return clusters_of_arms(self.treatment, self.cluster, np.ones_like(self.weights))
 
     @property
     def counts(self) -> Array:
@@ -169,15 +174,20 @@ class PreparedTable:
         return resolve_device(self.options.device)
 
     @cached_property
+    def landmarks(self) -> int:
+        """Rows that span the kernels, if there are so many."""
+        return self.options.landmarks_for(*self.rows.arms)
+
+    @cached_property
     def batch(self) -> TableBatch:
         """What the model takes, with the storage that the memory allows."""
-        batch = table_batch([self.rows], self.options.landmarks, self.device)
+        batch = table_batch([self.rows], self.landmarks, self.device)
         return replace(batch, storage=self.memory.storage)
 
     @cached_property
     def memory(self) -> MemoryPlan:
         """What may be kept of the rows' features."""
-        landmarks = leading_count(len(self.treatment), self.options.landmarks)
+        landmarks = leading_count(len(self.treatment), self.landmarks)
         clusters = 0 if self.cluster is None else int(self.cluster.max()) + 1
         shape = (len(self.treatment), self.encoded.shape[1], landmarks)
         return plan_memory(*shape, self.device, self.options.memory_limit, clusters)
@@ -198,7 +208,7 @@ class PreparedTable:
         """What tables must have in common to go through the model together; None for one that goes alone."""
         if self.is_exact or self.rows.cluster is not None or self.memory.storage.kept != KERNELS:
             return None
-        return (self.encoded.shape, self.sample_weight is None, self.options)
+        return (self.encoded.shape, self.landmarks, self.sample_weight is None, self.options)
 
 
 def table_batch(tables: Sequence[CanonicalTable], landmarks: int, device: torch.device) -> TableBatch:

@@ -103,6 +103,14 @@ def test_tables_of_one_shape_share_a_pass(monkeypatch):
     assert together == pytest.approx(parted, rel=1e-9)
 
 
+def test_a_bound_on_the_landmarks():
+    table = encode(*draw(200, 3, 1, "ate"))
+    few, own = EstimatorOptions(landmarks=40), EstimatorOptions()
+    assert values_encoded([table], own, most_landmarks=40) == values_encoded([table], few)
+    assert values_encoded([table], few, most_landmarks=60) == values_encoded([table], few)
+    assert values_encoded([table], own, most_landmarks=40) != values_encoded([table], own)
+
+
 def test_order_of_tables_and_of_rows(tables):
     encoded = [encode(*table) for table in tables]
     first = values_encoded(encoded, EstimatorOptions())

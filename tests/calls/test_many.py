@@ -43,6 +43,17 @@ def test_the_same_numbers_as_one_by_one(options):
         assert ours.target == options.get("target_units", "ate")
 
 
+def test_tables_of_one_shape_whose_arms_ask_for_other_landmarks():
+    x, t, y = table(0, rows=2800)
+    few = np.where(np.arange(2800) < 900, 0, t)
+    together = dowhy_cina.estimate_effects([(x, t, y), (x, few, y), (x, 1 - t, y)])
+    assert [ours.plan.landmarks for ours in together] == [144, 128, 144]
+    for ours, arm in zip(together, (t, few, 1 - t), strict=True):
+        alone = dowhy_cina.estimate_effect(x, arm, y)
+        assert ours.value == pytest.approx(alone.value, rel=1e-6)
+        assert ours.standard_error == pytest.approx(alone.standard_error, rel=1e-6)
+
+
 def counting(shared):
     return lambda tables: shared.append(len(tables)) or forward_together(tables)
 

@@ -119,7 +119,7 @@ def test_what_is_kept_changes_no_number(options):
     data = table()
     free = dowhy_cina.estimate_effect(*data, **options)
     for kept in (0, 1):
-        limit = str(memory_needed(len(data[0]), 4, 128, kept))
+        limit = str(memory_needed(len(data[0]), 4, free.plan.landmarks, kept))
         limited = dowhy_cina.estimate_effect(*data, **options, memory_limit=limit)
         assert (free.plan.kept_kernels, limited.plan.kept_kernels) == (3, kept)
         assert limited.plan.memory < free.plan.memory

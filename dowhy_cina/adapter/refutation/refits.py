@@ -125,7 +125,8 @@ def _run_batch(setting: RefitSetting, batch: Batch, entropy: int) -> Outcome:
 def _in_one_pass(
     setting: RefitSetting, tables: dict[int, RefitTable], failures: dict[int, str], refits: Refits
 ) -> dict[int, float]:
-    held, options = setting.held if refits.held else None, refits.options(setting.options, len(setting.table.rows))
+    held, options = setting.held if refits.held else None, setting.options
+    most = refits.most_landmarks(options, len(setting.table.rows))
     encoded = {}
     for number, table in tables.items():
         try:
@@ -135,9 +136,9 @@ def _in_one_pass(
     if not encoded:
         return {}
     try:
-        return dict(zip(encoded, values_encoded(list(encoded.values()), options, held), strict=True))
+        return dict(zip(encoded, values_encoded(list(encoded.values()), options, held, most), strict=True))
     except Exception:  # a single table can break the pass of all: find out which
-        return _each(lambda table: values_encoded([table], options, held)[0], encoded, failures)
+        return _each(lambda table: values_encoded([table], options, held, most)[0], encoded, failures)
 
 
 def _each(estimate: Callable[[Any], float], tables: Mapping[int, Any], failures: dict[int, str]) -> dict[int, float]:

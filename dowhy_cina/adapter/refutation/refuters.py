@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,12 +39,11 @@ class Refits:
     held: bool = True
     landmarks: int | None = None
 
-    def options(self, options: EstimatorOptions, rows: int) -> EstimatorOptions:
-        """Options of a refit, from those of the estimate and the rows of its table."""
+    def most_landmarks(self, options: EstimatorOptions, rows: int) -> int | None:
+        """Bound on the landmarks of a refit, from the options of the estimate and the rows of its table."""
         if self.landmarks is None or options.augmentation == "none":
-            return options
-        enough = math.ceil(self.landmarks * max(1.0, rows / 1000))
-        return replace(options, landmarks=min(enough, options.landmarks))
+            return None
+        return math.ceil(self.landmarks * max(1.0, rows / 1000))
 
 
 @dataclass(frozen=True)

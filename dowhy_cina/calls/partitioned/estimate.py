@@ -185,15 +185,15 @@ def estimate_partitioned(
     totals = found["totals"][None]
     counts = (float(totals[0, 0] - totals[0, 1]), float(totals[0, 1]))
     model = load_model(options.checkpoint, _CPU)
-    pilot = _pilot(found["leaders"].chosen((int(counts[0]), int(counts[1])), options.landmarks))
+    arms = int(counts[0]), int(counts[1])
+    pilot = _pilot(found["leaders"].chosen(arms, options.landmarks_for(*arms)))
     with torch.no_grad():
         fitted, moments = forward(partitions, model, pilot, totals)
         share = arm_shares(target, counts)
         balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
         shares = TargetShares(share)
         result = _effect(partitions, fitted, balanced, shares, moments, counts, coding, float(confidence_level))
-    landmarks = pilot.landmarks.shape[1]
-    rows = int(sum(counts))
+    rows, landmarks = sum(arms), pilot.landmarks.shape[1]
     route = "exact" if landmarks == rows else "landmarks"
     columns = len(coding.preprocessor.names_out)
     return PartitionedResult(
@@ -218,7 +218,7 @@ def _refuse(target: Any, options: EstimatorOptions, confidence_level: float) -> 
             raise NotImplementedError(f"{name}={getattr(options, name)!r} is not available for a Dask DataFrame.")
     if options.checkpoint == "exact" or options.device not in ("auto", "cpu"):
         raise NotImplementedError("checkpoint='exact' and GPUs are not available for a Dask DataFrame.")
-    if options.landmarks > PILOT_ROWS:
+    if options.landmarks is not None and options.landmarks > PILOT_ROWS:
         raise NotImplementedError(
             f"landmarks of a Dask DataFrame must be at most {PILOT_ROWS}, the rows that lead, got {options.landmarks}."
         )

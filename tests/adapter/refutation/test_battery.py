@@ -219,10 +219,9 @@ def test_a_constant_outcome_says_why(make_frame, make_estimate):
 
 def test_long_tables_and_weights_alone_keep_their_landmarks():
     plan, default = Refits(100, simulations.dummy_outcome, landmarks=48), EstimatorOptions()
-    assert [plan.options(default, rows).landmarks for rows in (100, 1000, 2000, 2667, 10**6)] == [48, 48, 96, 128, 128]
-    assert plan.options(EstimatorOptions(landmarks=20), 1000).landmarks == 20
-    assert plan.options(EstimatorOptions(augmentation="none"), 1000).landmarks == 128
-    assert Refits(100, simulations.dummy_outcome).options(default, 1000) == default
+    assert [plan.most_landmarks(default, rows) for rows in (100, 1000, 2000, 8000)] == [48, 48, 96, 384]
+    assert plan.most_landmarks(EstimatorOptions(augmentation="none"), 1000) is None
+    assert Refits(100, simulations.dummy_outcome).most_landmarks(default, 1000) is None
 
 
 def test_a_small_arm_may_vanish_and_is_counted(make_frame, make_estimate):
@@ -237,10 +236,10 @@ def test_a_small_arm_may_vanish_and_is_counted(make_frame, make_estimate):
 def test_a_failing_pass_is_found_out_table_by_table(problem, monkeypatch):
     sound = refits.values_encoded
 
-    def brittle(tables, options, held):
+    def brittle(tables, *others):
         if len(tables) > 1 or tables[0].outcome[0] > 0:
             raise RuntimeError("the factor is not positive definite")
-        return sound(tables, options, held)
+        return sound(tables, *others)
 
     monkeypatch.setattr(refits, "values_encoded", brittle)
     (row,) = quiet(problem, refuters="dummy_outcome_refuter", simulations=12).refutations
@@ -250,7 +249,7 @@ def test_a_failing_pass_is_found_out_table_by_table(problem, monkeypatch):
 
 
 def test_an_effect_that_is_no_number_is_a_failure(problem, monkeypatch):
-    def odd(tables, options, held):
+    def odd(tables, *others):
         return [np.nan if place == 2 else 0.1 * place for place in range(len(tables))]
 
     monkeypatch.setattr(refits, "values_encoded", odd)

@@ -16,7 +16,7 @@ from dowhy_cina.calls.partitioned.columns import Leaders
 from dowhy_cina.calls.partitioned.partitions import Spread
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.tables.canonical import turns_of
-from dowhy_cina.tables.preparation import stratified_rows
+from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
 
 dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
@@ -87,6 +87,13 @@ def test_number_of_landmarks():
         ours, whole = (dowhy_cina.estimate_effect(X, "t", "y", landmarks=landmarks) for X in (split(table, 200), table))
         same(ours, whole)
         assert (ours.plan.route, ours.plan.landmarks) == (whole.plan.route, whole.plan.landmarks)
+
+
+def test_more_landmarks_where_both_arms_are_long():
+    table = frame(rows=3000)
+    ours, whole = (dowhy_cina.estimate_effect(X, "t", "y") for X in (split(table, 1700), table))
+    assert ours.plan.landmarks == whole.plan.landmarks == 144
+    same(ours, whole)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -169,7 +176,7 @@ def test_what_allows_no_estimate():
     )
     refused(InputError, "at least one covariate that varies", split(frame().assign(a=1.0), 300), covariates=["a"])
     options = {"target_units": "overlap", "augmentation": "none", "refine": 1e-3, "cluster": "a", "sample_weight": "a"}
-    options |= {"landmarks": 4097, "memory_limit": "4GB", "checkpoint": "exact", "device": "cuda"}
+    options |= {"landmarks": 8193, "memory_limit": "4GB", "checkpoint": "exact", "device": "cuda"}
     for name, value in options.items():
         refused(NotImplementedError, "Dask", **{name: value})
 
@@ -183,17 +190,17 @@ def test_a_column_that_one_partition_lacks():
 
 def test_leading_rows_are_those_of_the_whole_table():
     rng = np.random.default_rng(0)
-    for rows, treated in ((6000, 0.5), (6000, 0.01), (6000, 0.99), (300, 0.3), (90, 0.5)):
+    for rows, treated in ((12_000, 0.5), (12_000, 0.01), (12_000, 0.99), (300, 0.3), (90, 0.5)):
         t = (rng.random(rows) < treated).astype(float)
         t[:2] = 0, 1
-        table = np.column_stack([rng.normal(size=rows), t, rng.normal(size=rows), np.round(rng.random(rows), 3)])
+        table = np.column_stack([rng.normal(size=rows), t, rng.normal(size=rows), np.round(rng.random(rows), 2)])
         whole = table[np.lexsort([table[:, 2], table[:, 1], table[:, 3]])]
         turns = turns_of(whole[:, 3], whole[:, 1], whole[:, 2])
-        assert turns.any()  # rows of an arm share one of a thousand keys
+        assert turns.any()  # rows of an arm share one of a hundred keys
         joined = sum((Leaders(part) for part in np.array_split(table, 5)[1:]), Leaders(np.array_split(table, 5)[0]))
         counts = (int((1 - t).sum()), int(t.sum()))
         pilot = joined.chosen(counts, 128)[0]
-        np.testing.assert_array_equal(pilot, whole[stratified_rows(whole[:, 1], 4096, turns=turns)][:, :-1])
+        np.testing.assert_array_equal(pilot, whole[stratified_rows(whole[:, 1], PILOT_ROWS, turns=turns)][:, :-1])
         for size in (128, 51):
             marks = joined.chosen(counts, size)[1]
             expected = whole[stratified_rows(whole[:, 1], size, turns=turns)][:, :-1]
