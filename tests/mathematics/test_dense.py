@@ -7,6 +7,13 @@ from dowhy_cina.mathematics import dense
 from dowhy_cina.mathematics.devices import one_thread_each
 
 
+@pytest.fixture(autouse=True)
+def other_makers_processor(monkeypatch):
+    """What is asked of scipy and numpy on any processor."""
+    for name in ("_ASK_SCIPY", "_ASK_NUMPY"):
+        monkeypatch.setattr(dense, name, True)
+
+
 @pytest.fixture(params=[dense.LEAST_SIZE - 1, dense.LEAST_SIZE, 128])
 def parts(request):
     """Rows, positive definite matrices and their factors; the second of two is as it comes from a transposition."""
