@@ -50,12 +50,13 @@ def compared(setting: RefitSetting, simulations: int) -> Iterator[dict[str, obje
     """Both ways of each refuter whose refits have fewer landmarks."""
     for refuter in REFUTERS:
         refits = refuter.plan(setting, simulations)
-        fewer = refits.options(setting.options, len(setting.table.rows))
-        if fewer == setting.options:
+        most = refits.most_landmarks(setting.options, len(setting.table.rows))
+        treated = int(setting.table.treatment.sum())
+        if most is None or most >= setting.options.landmarks_for(len(setting.table.rows) - treated, treated):
             continue
         drawn = [setting.encode(refits.draw(k, np.random.default_rng(k))) for k in range(refits.count)]
         held = setting.held if refits.held else None
-        full, few = (np.array(values_encoded(drawn, options, held)) for options in (setting.options, fewer))
+        full, few = (np.array(values_encoded(drawn, setting.options, held, bound)) for bound in (None, most))
         yield {
             "refits": refuter.name,
             "apart": abs(few.mean() - full.mean()) / full.std(),

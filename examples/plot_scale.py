@@ -21,7 +21,7 @@ ROWS, LANDMARKS = 800, (16, 32, 64, 128, 256, 512, 800)
 
 
 def estimate(table, landmarks):
-    """Estimate with so many landmarks."""
+    """Estimate with so many landmarks; with None by default, which depends on the rows of the smaller arm."""
     options = EstimatorOptions(landmarks=landmarks)
     return analyse(table.covariates, table.treatment, table.outcome, options=options).effect()
 
@@ -42,7 +42,7 @@ for landmarks, column in zip(LANDMARKS, distances.T, strict=False):
 figure, axis = plt.subplots(layout="constrained")
 axis.loglog(LANDMARKS[:-1], distances.T, color="0.8", linewidth=1)
 axis.loglog(LANDMARKS[:-1], np.median(distances, 0), "o-", label="median")
-axis.axvline(EstimatorOptions().landmarks, color="C1", linestyle="--", label="default")
+axis.axvline(estimate(table, None).plan.landmarks, color="C1", linestyle="--", label="default")
 axis.set_xticks(LANDMARKS[:-1], LANDMARKS[:-1])
 axis.minorticks_off()
 axis.set_xlabel("landmarks")
