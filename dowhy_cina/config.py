@@ -203,7 +203,7 @@ class TrainingConfig:
     tables_per_batch: int = 4  #: tables of one shape in a batch
     batches_per_step: int = 4  #: batches of different shapes in a step
     average_decay: float = 0.98  #: decay per step of the weights' moving average, which is what is validated and kept
-    landmarks: int = 128  #: landmarks of a training table
+    landmarks: int = LANDMARKS  #: landmarks of a training table
     min_rows: int = 100  #: fewest rows
     max_rows: int = 4000  #: most rows
     max_columns: int = 80  #: most columns

@@ -44,9 +44,10 @@ def _makes_mkl() -> bool:
     return "GenuineIntel" in named
 
 
+_AT_HOME = _makes_mkl()
 #: Whether scipy's routines are sooner done than those of torch's BLAS, and numpy's exponential than torch's.
-_ASK_SCIPY = bool(torch._C.has_mkl) and not _makes_mkl()
-_ASK_NUMPY = torch.backends.cpu.get_cpu_capability() == "AVX512" and not _makes_mkl()
+_ASK_SCIPY = bool(torch._C.has_mkl) and not _AT_HOME
+_ASK_NUMPY = torch.backends.cpu.get_cpu_capability() == "AVX512" and not _AT_HOME
 
 
 @functools.cache
