@@ -25,7 +25,7 @@ from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import ZeroShot, errors_at, without_rows
+from dowhy_cina.model.state import TableBatch, ZeroShot, errors_at, without_rows
 from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
 from dowhy_cina.results.copies import copies_warning
@@ -85,15 +85,18 @@ class ConditionalEffects:
         """
         encoded = self.preprocessor.transform(covariates)
         keys = torch.from_numpy(encoded if self.columns else np.zeros((len(encoded), 1)))[None]
-        rows = self.model.foreign_rows(self.state, keys.to(self.state.propensity.device))
+        keys = self.state.extended(keys.to(self.state.propensity.device))
+        rows = self.model.foreign_rows(self.state, keys)
         effects = rows.means[1] - rows.means[0]
         variance = self.model.conditional(errors_at(self.state, rows))
         return self.scale * effects[0].cpu().numpy(), self.scale * variance.sqrt()[0].cpu().numpy()
 
 
 @torch.no_grad()
-def _forward(prepared: PreparedTable) -> tuple[ZeroShot, Storage]:
-    """One forward pass of one table, and what it kept.
+def _forward(prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
+    """One forward pass of one table, and the table with its steps and with what was kept.
+
+    An exact solution balances the covariates alone, and has none.
 
     Raises
     ------
@@ -101,13 +104,16 @@ def _forward(prepared: PreparedTable) -> tuple[ZeroShot, Storage]:
         If a GPU lacks memory with the smallest blocks too.
     """
 
-    def run(storage: Storage) -> ZeroShot:
-        state: ZeroShot = model(replace(prepared.batch, storage=storage))
-        return state
+    def run(storage: Storage) -> tuple[ZeroShot, TableBatch]:
+        table, pilot = replace(prepared.batch, storage=storage), None
+        if not prepared.is_exact:
+            ((_, table, pilot),) = model.with_steps(table)
+        return model(table, pilot=pilot), table
 
     model = load_model(prepared.options.checkpoint, prepared.device)
     with threads_for(prepared.threaded_rows):
-        return with_smaller_blocks(run, prepared.memory.storage)
+        (state, table), storage = with_smaller_blocks(run, prepared.memory.storage)
+    return state, replace(table, storage=storage)
 
 
 class Analysis:
@@ -133,8 +139,9 @@ class Analysis:
         self._rows, table = prepared.rows, prepared.batch
         state = state if known is None else known.state
         if state is None:
-            state, storage = _forward(prepared)
-            table = replace(table, storage=storage)
+            state, table = _forward(prepared)
+        else:
+            table = table.with_steps(state.steps)
         balancing = Balancing(self.options.refine)
         if prepared.is_exact:
             with torch.no_grad(), threads_for(prepared.threaded_rows):

@@ -19,7 +19,8 @@ from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import Balancing
 from dowhy_cina.mathematics.devices import resolve_device, threads_for
 from dowhy_cina.model.checkpoint import load_model
-from dowhy_cina.model.state import Settings, TableBatch, ZeroShot, one_table
+from dowhy_cina.model.state import Settings, TableBatch, ZeroShot, each_tensor, one_table
+from dowhy_cina.model.steps import Steps
 from dowhy_cina.tables.matching import name_of
 from dowhy_cina.tables.preparation import CanonicalTable, PreparedTable, table_batch
 
@@ -64,10 +65,21 @@ class EncodedTable:
 
 @dataclass(frozen=True)
 class HeldSettings:
-    """Settings that the network predicted for one table, by the names of its columns, for refits of that table."""
+    """What was found of one table, by the names of its columns, for refits of that table.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Columns of the table.
+    settings : Settings
+        Predicted by the network for them and, after them, for the steps.
+    steps : Steps, optional
+        Of the table.
+    """
 
     names: tuple[str, ...]
     settings: Settings
+    steps: Steps | None
 
     @classmethod
     @torch.no_grad()
@@ -77,16 +89,23 @@ class HeldSettings:
         model = load_model(options.checkpoint, device)
         rows = CanonicalTable.of(table.covariates, table.treatment, table.outcome)
         batch = table_batch([rows], options.landmarks_for(*rows.arms), device)
-        return cls(table.names, model.settings(batch, model.pilot(batch)))
+        ((_, batch, pilot),) = model.with_steps(batch)
+        return cls(table.names, model.settings(batch, pilot or model.pilot(batch)), batch.steps)
 
     def fits(self, names: tuple[str, ...]) -> bool:
         """Whether these are the same columns, in any order."""
         return bool(names) and sorted(names) == sorted(self.names)
 
-    def stacked(self, tables: Sequence[EncodedTable]) -> Settings:
-        """Settings for each of some tables with the same columns, in the order that each has them in."""
-        parts = [self.settings.take([self.names.index(name) for name in table.names]) for table in tables]
-        return Settings.joined(parts)
+    def stacked(self, tables: Sequence[EncodedTable]) -> tuple[Settings, Steps | None]:
+        """Settings and steps for each of some tables with the same columns, in the order that each has them in."""
+        count = 0 if self.steps is None else self.steps.count
+        after = [*range(len(self.names), len(self.names) + count)]
+        settings = [self.settings.take([*map(self.names.index, table.names), *after]) for table in tables]
+        if self.steps is None:
+            return Settings.joined(settings), None
+        places = [torch.tensor([*map(table.names.index, self.names)], device="cpu") for table in tables]
+        steps = [self.steps.reordered(own.to(self.steps.columns.device)) for own in places]
+        return Settings.joined(settings), each_tensor(steps, torch.cat)
 
 
 @torch.no_grad()
@@ -125,20 +144,25 @@ def values_encoded(
     device = resolve_device(options.device)
     model, alone = load_model(options.checkpoint, device), options.augmentation == "none"
     results: dict[int, float] = {}
-    for places, rows, settings, landmarks in _passes(tables, options, held, most_landmarks):
-        batch = table_batch(rows, landmarks, device)
+    for places, rows, like, landmarks in _passes(tables, options, held, most_landmarks):
+        whole = table_batch(rows, landmarks, device)
         with threads_for(len(rows[0].treatment)):
-            state = model(batch, settings)
-            target = _target([tables[place] for place in places], rows, batch, state)
-            effect = Estimation(model, batch, state, target, Balancing(options.refine), alone).effect
-        scaled = effect.value.cpu().numpy() * np.array([row.scale for row in rows])
-        results.update(zip(places, scaled.tolist(), strict=True))
+            settings, steps = (None, None) if like is None else like
+            everyone = [(list(range(len(rows))), whole.with_steps(steps), None)]
+            for some, batch, pilot in model.with_steps(whole) if like is None else everyone:
+                state, own = model(batch, settings, pilot), [rows[number] for number in some]
+                target = _target([tables[places[number]] for number in some], own, batch, state)
+                effect = Estimation(model, batch, state, target, Balancing(options.refine), alone).effect
+                scaled = effect.value.cpu().numpy() * np.array([row.scale for row in own])
+                results.update(zip([places[number] for number in some], scaled.tolist(), strict=True))
     return [results[place] for place in range(len(tables))]
 
 
 @torch.no_grad()
-def forward_together(tables: Sequence[PreparedTable]) -> tuple[TableBatch, ZeroShot]:
-    """One forward pass of several tables, and the batch that they are in it.
+def forward_together(tables: Sequence[PreparedTable]) -> list[tuple[list[int], TableBatch, ZeroShot]]:
+    """Forward passes of several tables: places of those in each, the batch that they are in it, what it finds.
+
+    Those with as many steps are together.
 
     Parameters
     ----------
@@ -147,8 +171,9 @@ def forward_together(tables: Sequence[PreparedTable]) -> tuple[TableBatch, ZeroS
     """
     first = tables[0]
     batch = table_batch([table.rows for table in tables], first.landmarks, first.device)
+    model = load_model(first.options.checkpoint, first.device)
     with threads_for(first.threaded_rows):
-        return batch, load_model(first.options.checkpoint, first.device)(batch)
+        return [(places, own, model(own, pilot=pilot)) for places, own, pilot in model.with_steps(batch)]
 
 
 def shared_states(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
@@ -156,10 +181,11 @@ def shared_states(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
     states: dict[int, ZeroShot] = {}
     for places in _companies(found):
         try:
-            _, state = forward_together([found[place] for place in places])
+            passes = forward_together([found[place] for place in places])
         except Exception:  # each of them will say by itself what is wrong with it
             continue
-        states |= {place: one_table(state, number) for number, place in enumerate(places)}
+        for some, _, state in passes:
+            states |= {places[own]: one_table(state, number) for number, own in enumerate(some)}
     return states
 
 
@@ -172,13 +198,14 @@ def shared_estimations(found: Mapping[int, PreparedTable], target: str) -> dict[
         first = company[0]
         alone = first.options.augmentation == "none"
         try:
-            batch, state = forward_together(company)
-            with threads_for(first.threaded_rows):
-                population = Target.named(target, batch, state)
-                model = load_model(first.options.checkpoint, first.device)
-                whole = Estimation(model, batch, state, population, Balancing(first.options.refine), alone)
-                for number, (place, table) in enumerate(zip(places, company, strict=True)):
-                    estimations[place] = whole.of_one(number, table.batch)
+            model = load_model(first.options.checkpoint, first.device)
+            for some, batch, state in forward_together(company):
+                with threads_for(first.threaded_rows):
+                    population = Target.named(target, batch, state)
+                    whole = Estimation(model, batch, state, population, Balancing(first.options.refine), alone)
+                    for number, own in enumerate(some):
+                        table = company[own].batch.with_steps(one_table(state.steps, number))
+                        estimations[places[own]] = whole.of_one(number, table)
         except Exception:  # each of them will say by itself what is wrong with it
             continue
     return estimations
@@ -194,8 +221,8 @@ def _companies(found: Mapping[int, PreparedTable]) -> list[list[int]]:
 
 def _passes(
     tables: Sequence[EncodedTable], options: EstimatorOptions, held: HeldSettings | None, most_landmarks: int | None
-) -> Iterator[tuple[list[int], list[CanonicalTable], Settings | None, int]]:
-    """Tables of one shape and kind of target: their places, themselves, the settings that they hold, landmarks."""
+) -> Iterator[tuple[list[int], list[CanonicalTable], tuple[Settings, Steps | None] | None, int]]:
+    """Tables of one shape and kind of target: their places, themselves, what they hold, and landmarks."""
     groups: dict[tuple[Hashable, str, bool, int], list[int]] = {}
     for place, table in enumerate(tables):
         name = table.population

@@ -55,14 +55,15 @@ def moments_of(
         control, treated = (_outcome_moment(fitted, target, shares) for fitted in state.outcomes)
         balance = _balance_target(model, table, state, target, shares)
         return Moments(balance, (control, treated), state.means[1] - state.means[0], target.weights)
-    rows = model.foreign_rows(state, target.foreign)
-    weights = torch.full_like(rows.means[0], 1 / target.foreign.shape[1])
+    covariates = state.extended(target.foreign)
+    rows = model.foreign_rows(state, covariates)
+    weights = torch.full_like(rows.means[0], 1 / covariates.shape[1])
     control, treated = (
         fitted.regression.moment(own, weights) for fitted, own in zip(state.outcomes, rows.outcome_rows, strict=True)
     )
-    keys = rows.balance_keys if bandwidth is None else target.foreign / bandwidth
+    keys = rows.balance_keys if bandwidth is None else covariates / bandwidth
     features = RowFeatures(state.balance_kernel, keys, None).mean(weights)
-    columns = model.balance_columns(target.foreign, state.scores.coordinate(rows.propensity))
+    columns = model.balance_columns(covariates, state.scores.coordinate(rows.propensity))
     return Moments(
         MeansTarget(features, combine(columns, weights)), (control, treated), rows.means[1] - rows.means[0], weights
     )

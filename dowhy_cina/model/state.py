@@ -26,6 +26,7 @@ from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.screening import ArmMoments
 from dowhy_cina.model.fitting import FittedOutcome
 from dowhy_cina.model.sharing import SharedRows
+from dowhy_cina.model.steps import Steps
 from dowhy_cina.model.variance import RowError
 
 #: Largest share of a table's rows in one arm with which both arms are computed with together: the smaller one is filled
@@ -58,6 +59,8 @@ class TableBatch:
         What is kept of the rows' features.
     blank : bool
         Whether the tables have no covariate, for which a column of zeros stands.
+    steps : Steps, optional
+        What the last of the columns are, see :meth:`with_steps`.
     """
 
     covariates: Float[Tensor, "B N D"]
@@ -69,6 +72,7 @@ class TableBatch:
     cluster: Int[Tensor, "B N"] | None = None
     storage: Storage = field(default_factory=Storage)
     blank: bool = False
+    steps: Steps | None = None
 
     @classmethod
     def stack(
@@ -94,6 +98,12 @@ class TableBatch:
         if self.covariates.device == device:
             return self
         return each_tensor([self], lambda tensors: tensors[0].to(device))
+
+    def with_steps(self, steps: Steps | None) -> TableBatch:
+        """Return the batch with steps as further columns."""
+        if steps is None:
+            return self
+        return replace(self, covariates=steps.extended(self.covariates), steps=steps)
 
     def arm(self, treated: int) -> Rows:
         """Sampling weights of the rows of one arm, zero for the others."""
@@ -137,12 +147,14 @@ class TableBatch:
 class Pilot:
     """What isotropic fits of T, Y in controls and Y in treated say.
 
-    That is the share of each column in the squared gradient, explained variance and degrees of freedom.
+    That is the share of each column in the squared gradient, explained variance and degrees of freedom, and what the
+    fit of a row's arm leaves of its outcome.
     """
 
     shares: Float[Tensor, "B D 3"]
     explained: Float[Tensor, "B 3"]
     freedom: Float[Tensor, "B 3"]
+    residual: Float[Tensor, "B P"]
 
 
 @dataclass(frozen=True)
@@ -210,6 +222,10 @@ class ZeroShot:
     balance_kernel : LandmarkKernel
     balance_features : Tensor of shape (B, N, M), or RowFeatures where they are not kept
     balance_ridge : Tensor, shape (B,)
+    arm_moments : ArmMoments, optional
+        Of the balancing layer, where its features are streamed.
+    steps : Steps, optional
+        Those of the table, which other rows need, too.
     """
 
     settings: Settings
@@ -223,6 +239,11 @@ class ZeroShot:
     balance_features: Kernel
     balance_ridge: Float[Tensor, " B"]
     arm_moments: ArmMoments | None = None
+    steps: Steps | None = None
+
+    def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n K"]:
+        """Covariates of rows that are not in the table, with its steps."""
+        return covariates if self.steps is None else self.steps.extended(covariates)
 
     @property
     def means(self) -> tuple[Rows, Rows]:

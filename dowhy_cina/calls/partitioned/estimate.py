@@ -17,7 +17,7 @@ from torch import Tensor
 from dowhy_cina.calls.partitioned.arms import joined_features
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
-from dowhy_cina.calls.partitioned.model import forward
+from dowhy_cina.calls.partitioned.model import forward, with_steps
 from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, chance, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
@@ -188,7 +188,10 @@ def estimate_partitioned(
     arms = int(counts[0]), int(counts[1])
     pilot = _pilot(found["leaders"].chosen(arms, options.landmarks_for(*arms)))
     with torch.no_grad():
-        fitted, moments = forward(partitions, model, pilot, totals)
+        ((_, pilot, known),) = model.with_steps(pilot)
+        if pilot.steps is not None:
+            partitions.run(with_steps, ["encoded"], "encoded", steps=pilot.steps)
+        fitted, moments = forward(partitions, model, pilot, totals, known)
         share = arm_shares(target, counts)
         balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
         shares = TargetShares(share)
@@ -269,7 +272,8 @@ def _effect(
     assert fitted.balance_kernel is not None
     regressions = (fitted.arms[0], fitted.arms[1])
     bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
-    sizes = torch.tensor([[min(counts)], [len(coding.preprocessor.names_out)]], dtype=torch.float64, device="cpu")
+    columns = fitted.settings.treatment_scales.shape[1]
+    sizes = torch.tensor([[min(counts)], [columns]], dtype=torch.float64, device="cpu")
     variance = fitted.model.variance(noise["total"], bias, *sizes)
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))
     scale = coding.outcome_scale

@@ -31,11 +31,17 @@ from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_sta
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import ScoreModel, Settings, TableBatch
+from dowhy_cina.model.state import Pilot, ScoreModel, Settings, TableBatch
+from dowhy_cina.model.steps import Steps
 
 Rows = Float[Tensor, "1 n"]
 #: Candidates for the logarithms of the control and of the treated arm.
 Links = tuple[list[LogLink], list[LogLink]]
+
+
+def with_steps(part: EncodedPart, steps: Steps) -> tuple[EncodedPart, Sums]:
+    """A partition's rows with steps as further columns."""
+    return replace(part, covariates=steps.extended(part.covariates)), {}
 
 
 def score_features(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> RowFeatures:
@@ -94,14 +100,14 @@ def _landmark_part(pilot: TableBatch) -> EncodedPart:
 
 @torch.no_grad()
 def forward(
-    partitions: Partitions, model: CinaModel, pilot: TableBatch, totals: Float[Tensor, "1 4"]
+    partitions: Partitions, model: CinaModel, pilot: TableBatch, totals: Float[Tensor, "1 4"], known: Pilot | None
 ) -> tuple[Fitted, Sums]:
     """Fit scores, outcome models and the balancing space by passes over the partitions.
 
-    They keep the states ``propensity`` and ``state``. The numbers are those of :meth:`CinaModel.forward`; the sums
-    beside them are those of :func:`predictions`.
+    ``known`` is what the pilot says, where that is known. The partitions keep the states ``propensity`` and ``state``.
+    The numbers are those of :meth:`CinaModel.forward`; the sums beside them are those of :func:`predictions`.
     """
-    settings = model.settings(pilot, model.pilot(pilot), totals)
+    settings = model.settings(pilot, known or model.pilot(pilot), totals)
     marks = _landmark_part(pilot)
     kernel = LandmarkKernel(marks.covariates * settings.treatment_scales[:, None], settings.treatment_amplitudes)
     found = partitions.run(score_sums, ["encoded"], settings=settings, kernel=kernel)
