@@ -25,6 +25,7 @@ from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.search import with_own_steps
 from dowhy_cina.model.state import TableBatch, ZeroShot, errors_at, without_rows
 from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
@@ -107,7 +108,7 @@ def _forward(prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
     def run(storage: Storage) -> tuple[ZeroShot, TableBatch]:
         table, pilot = replace(prepared.batch, storage=storage), None
         if not prepared.is_exact:
-            ((_, table, pilot),) = model.with_steps(table)
+            table, pilot = with_own_steps(model, table)
         return model(table, pilot=pilot), table
 
     model = load_model(prepared.options.checkpoint, prepared.device)

@@ -19,6 +19,7 @@ from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import Balancing
 from dowhy_cina.mathematics.devices import resolve_device, threads_for
 from dowhy_cina.model.checkpoint import load_model
+from dowhy_cina.model.search import Searched, with_own_steps, with_steps
 from dowhy_cina.model.state import Settings, TableBatch, ZeroShot, each_tensor, one_table
 from dowhy_cina.model.steps import Steps
 from dowhy_cina.tables.matching import name_of
@@ -89,7 +90,7 @@ class HeldSettings:
         model = load_model(options.checkpoint, device)
         rows = CanonicalTable.of(table.covariates, table.treatment, table.outcome)
         batch = table_batch([rows], options.landmarks_for(*rows.arms), device)
-        ((_, batch, pilot),) = model.with_steps(batch)
+        batch, pilot = with_own_steps(model, batch)
         return cls(table.names, model.settings(batch, pilot or model.pilot(batch)), batch.steps)
 
     def fits(self, names: tuple[str, ...]) -> bool:
@@ -148,13 +149,14 @@ def values_encoded(
         whole = table_batch(rows, landmarks, device)
         with threads_for(len(rows[0].treatment)):
             settings, steps = (None, None) if like is None else like
-            everyone = [(list(range(len(rows))), whole.with_steps(steps), None)]
-            for some, batch, pilot in model.with_steps(whole) if like is None else everyone:
-                state, own = model(batch, settings, pilot), [rows[number] for number in some]
-                target = _target([tables[places[number]] for number in some], own, batch, state)
+            alike = [Searched(list(range(len(rows))), whole.with_steps(steps), None)]
+            for found in with_steps(model, whole) if like is None else alike:
+                batch, own = found.table, [rows[number] for number in found.places]
+                state = model(batch, settings, found.pilot)
+                target = _target([tables[places[number]] for number in found.places], own, batch, state)
                 effect = Estimation(model, batch, state, target, Balancing(options.refine), alone).effect
                 scaled = effect.value.cpu().numpy() * np.array([row.scale for row in own])
-                results.update(zip([places[number] for number in some], scaled.tolist(), strict=True))
+                results.update(zip([places[number] for number in found.places], scaled.tolist(), strict=True))
     return [results[place] for place in range(len(tables))]
 
 
@@ -173,7 +175,7 @@ def forward_together(tables: Sequence[PreparedTable]) -> list[tuple[list[int], T
     batch = table_batch([table.rows for table in tables], first.landmarks, first.device)
     model = load_model(first.options.checkpoint, first.device)
     with threads_for(first.threaded_rows):
-        return [(places, own, model(own, pilot=pilot)) for places, own, pilot in model.with_steps(batch)]
+        return [(own.places, own.table, model(own.table, pilot=own.pilot)) for own in with_steps(model, batch)]
 
 
 def shared_states(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:

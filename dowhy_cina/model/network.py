@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -53,7 +52,6 @@ from dowhy_cina.model.state import (
     ZeroShot,
     each_tensor,
 )
-from dowhy_cina.model.steps import Steps, find_steps
 from dowhy_cina.model.variance import ConditionalHead, VarianceHead
 
 
@@ -132,36 +130,6 @@ class CinaModel(nn.Module):
         fitted = features.times_several(by_table(coefficients).mT) + by_table(departures)[..., None]
         residual = y - torch.where(t > 0, fitted[:, 2], fitted[:, 1])
         return Pilot(shares, by_table(chosen.explained), 1 + by_table(chosen.degrees_of_freedom), residual)
-
-    @torch.no_grad()
-    def steps(self, table: TableBatch, pilot: Pilot) -> list[Steps | None]:
-        """Steps of each table of a batch, given its pilot; None where there is none."""
-        x, t = (gather_rows(part, table.pilot).cpu().numpy() for part in (table.covariates, table.treatment))
-        residual, shares = pilot.residual.cpu().numpy(), pilot.shares[..., 1:].amax(2).cpu().numpy()
-        codes = None if table.clusters is None else table.clusters.take(table.pilot).codes.cpu().numpy()
-        found = []
-        for place in range(len(x)):
-            own = None if codes is None else np.unique(codes[place], return_inverse=True)[1]
-            steps = find_steps(x[place], t[place], residual[place], shares[place], own)
-            found.append(steps and each_tensor([steps], lambda parts: parts[0].to(table.covariates.device)))
-        return found
-
-    @torch.no_grad()
-    def with_steps(self, table: TableBatch) -> list[tuple[list[int], TableBatch, Pilot | None]]:
-        """Tables of a batch with their steps: places of those with as many, themselves, their pilot if it is known."""
-        pilot = self.pilot(table)
-        found, groups = self.steps(table, pilot), dict[int, list[int]]()
-        for place, steps in enumerate(found):
-            groups.setdefault(0 if steps is None else steps.count, []).append(place)
-        parts: list[tuple[list[int], TableBatch, Pilot | None]] = []
-        for places in groups.values():
-            own, known = _some((table, pilot), places) if len(groups) > 1 else (table, pilot)
-            chosen = [steps for place in places if (steps := found[place]) is not None]
-            if chosen:
-                parts.append((places, own.with_steps(each_tensor(chosen, torch.cat)), None))
-            else:
-                parts.append((places, own, known))
-        return parts
 
     def settings(self, table: TableBatch, pilot: Pilot, totals: Float[Tensor, "B 4"] | None = None) -> Settings:
         """Column scales, amplitudes and multipliers: the fixed rule times the network's bounded corrections.
@@ -339,11 +307,6 @@ class CinaModel(nn.Module):
         prognosis = regressions[0].own.predict(control), regressions[1].own.predict(treated)
         balance_keys = self.balance_keys(covariates, coordinate, state.prognosis.coordinates(prognosis), settings)
         return ForeignRows(propensity, means, outcome_rows, balance_keys)
-
-
-def _some(batch: Part, places: list[int]) -> Part:
-    """A structure of some of the tables."""
-    return each_tensor([batch], lambda parts: parts[0][places])
 
 
 def _halves(whole: Part) -> tuple[Part, Part]:

@@ -22,18 +22,18 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.scaling import Array
 
-#: Levels of a covariate at which it may have a step: these shares of the rows, in eighths, lie below.
-LEVELS = 8
-#: Rows that are looked at: a step that takes more to be seen is small beside an estimate's error.
-SEARCHED_ROWS = 4096
+#: Levels of a covariate at which it may have a step: these shares of the rows, in sixteenths, lie below.
+LEVELS = 16
 #: Fewest rows, or clusters, on either side of a step.
 LEAST_ROWS = 20
 #: Most covariates that are looked at, those first along which the pilot's outcome regressions change most, most of them
 #: of which two are looked at together, and most steps.
-MOST_COLUMNS, MOST_PAIRED, MOST_STEPS = 24, 16, 8
+MOST_COLUMNS, MOST_PAIRED, MOST_STEPS = 16, 12, 8
 #: A step is beyond doubt if its squared t statistic is at least this times the logarithm of the number of candidates;
 #: two would be what the largest of as many comes to by chance.
 DOUBT = 3.0
+#: Values of a standardised covariate that are no further apart are the same: no threshold divides almost copies.
+ALIKE = 1e-5
 #: Least share of a candidate's squares that the covariates and the steps before it must leave.
 LEAST_OWN = 0.01
 #: Rows for each coefficient from which the search takes what is linear in the covariates for given.
@@ -100,7 +100,7 @@ def _thresholds(column: Array, least: float) -> list[tuple[float, float]]:
     their places alone when the column is negated, and none does when rows are repeated.
     """
     ascending = np.sort(column)
-    ends = np.flatnonzero(ascending[1:] > ascending[:-1])  # the last rows of all values but the largest
+    ends = np.flatnonzero(np.diff(ascending) > ALIKE)  # the last rows of all values but the largest
     if not len(ends):
         return []
     below, found = (ends + 1) / len(column), []
@@ -190,7 +190,7 @@ def find_steps(
     Parameters
     ----------
     covariates : ndarray, shape (P, D)
-        Standardised; the first :data:`SEARCHED_ROWS` rows are looked at.
+        Standardised.
     treatment, residual : ndarray, shape (P,)
         0 or 1, and what the regression of the row's arm leaves of its outcome.
     shares : ndarray, shape (D,)
@@ -207,8 +207,6 @@ def find_steps(
     Belloni, Chernozhukov and Hansen (2014), Inference on treatment effects after selection among high-dimensional
     controls; Tropp (2004), Greed is good, for orthogonal matching pursuit.
     """
-    covariates, treatment, residual = (part[:SEARCHED_ROWS] for part in (covariates, treatment, residual))
-    cluster = None if cluster is None else cluster[:SEARCHED_ROWS]
     share = 1.0 if cluster is None else len(np.unique(cluster)) / len(cluster)
     places = np.argsort(-shares, kind="stable")[:MOST_COLUMNS]
     candidates = _candidates(covariates, places, LEAST_ROWS / share)

@@ -66,7 +66,9 @@ def test_held_settings_follow_the_columns_by_name(monkeypatch):
     monkeypatch.setattr(
         CinaModel,
         "forward",
-        lambda model, table, held=None: passes.append(len(table.outcome)) or forward(model, table, held),
+        lambda model, table, held=None, pilot=None: (
+            passes.append(len(table.outcome)) or forward(model, table, held, pilot)
+        ),
     )
     x, t, y, _ = draw(120, 3, 0, "ate")  # all rows are landmarks, whatever their order
     x[:, 1] *= np.linspace(0.2, 2, 120)  # columns that differ in what they are to the kernels

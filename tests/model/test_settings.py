@@ -35,7 +35,7 @@ def table(controls, treated):
 
 def pilot():
     explained, freedom = torch.full((1, 3), 0.5).double(), torch.full((1, 3), 4.0).double()
-    return Pilot(torch.tensor([SHARES], dtype=torch.float64), explained, freedom)
+    return Pilot(torch.tensor([SHARES], dtype=torch.float64), explained, freedom, torch.zeros(1, 1).double())
 
 
 def first_shares(settings):

@@ -28,6 +28,7 @@ from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sum
 from dowhy_cina.mathematics.rows import RowFeatures, block_rows
 from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
+from dowhy_cina.model.search import with_own_steps
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import Arm, Arms, support_limit
@@ -188,7 +189,7 @@ def estimate_partitioned(
     arms = int(counts[0]), int(counts[1])
     pilot = _pilot(found["leaders"].chosen(arms, options.landmarks_for(*arms)))
     with torch.no_grad():
-        ((_, pilot, known),) = model.with_steps(pilot)
+        pilot, known = with_own_steps(model, pilot)
         if pilot.steps is not None:
             partitions.run(with_steps, ["encoded"], "encoded", steps=pilot.steps)
         fitted, moments = forward(partitions, model, pilot, totals, known)

@@ -1,0 +1,173 @@
+"""Steps: found where they are and nowhere else, the same whichever way a table is turned, and on every route."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import dowhy_cina
+from dowhy_cina.calls.batch import EncodedTable, HeldSettings, values_encoded
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.model import search
+from dowhy_cina.model.steps import LEAST_ROWS, MOST_STEPS, Steps, find_steps
+from dowhy_cina.tables import Preprocessor
+
+
+def jumps(seed, rows=800, columns=6):
+    """Treatment and outcome jump at a threshold and where two covariates lie on the same side of zero; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    drive = 1.5 * (x[:, 0] > 0.6) + np.sign(x[:, 1] * x[:, 2]) + 0.3 * x[:, -1]
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive + drive.mean()))).astype(int)
+    return x, t, drive + 0.5 * t + rng.normal(size=rows)
+
+
+def searched(x, t, y, **options):
+    """Steps in what the arms' lines leave of outcomes."""
+    shares = options.pop("shares", np.ones(x.shape[1]))
+    residual = y.astype(float).copy()
+    for arm in (0, 1):
+        basis = np.column_stack([np.ones(len(x)), x])[t == arm]
+        residual[t == arm] -= basis @ np.linalg.lstsq(basis, y[t == arm], rcond=None)[0]
+    return find_steps(x, t.astype(float), residual, shares, **options)
+
+
+def as_functions(steps, x):
+    """Values of steps, whatever their order."""
+    values = steps.extended(torch.from_numpy(x)[None])[0, :, x.shape[1] :].numpy()
+    return values[:, np.lexsort(np.abs(values[:3]).round(6))]
+
+
+def test_finds_what_is_there():
+    x, t, y = jumps(0)
+    steps = searched(x, t, y)
+    assert {(0, -1), (1, 2)} <= {tuple(pair) for pair in steps.columns[0].tolist()}
+    assert steps.count <= MOST_STEPS
+    place = steps.columns[0].tolist().index([0, -1])
+    assert 0.3 < float(steps.lower[0, place, 0]) < 0.9
+    values = as_functions(steps, x)
+    np.testing.assert_allclose(values.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(values.std(0), 1, atol=1e-12)
+
+
+def test_finds_nothing_where_nothing_is():
+    """Of 300 tables of noise, a few have a step by chance; heavy tails and rare outcomes give no more."""
+    laws = {
+        "normal": lambda rng: rng.normal(size=300),
+        "heavy": lambda rng: rng.standard_t(2, size=300),
+        "rare": lambda rng: (rng.random(300) < 0.05).astype(float),
+    }
+    for place, law in enumerate(laws.values()):
+        found = 0
+        for seed in range(100):
+            rng = np.random.default_rng([place, seed])
+            found += searched(rng.normal(size=(300, 8)), rng.integers(0, 2, 300), law(rng)) is not None
+        assert found <= 12
+
+
+def test_by_hand():
+    columns = torch.tensor([[[0, -1], [1, 0]]])
+    lower, upper = torch.tensor([[[0.5, 0.5], [0.0, 0.5]]]).double(), torch.tensor([[[0.5, 0.5], [1.0, 0.5]]]).double()
+    steps = Steps(columns, lower, upper, torch.tensor([[0.2, 0.0]]).double(), torch.tensor([[2.0, -1.0]]).double())
+    x = torch.tensor([[[0.6, 2.0], [0.4, 0.5], [0.4, -1.0]]]).double()
+    expected = [[0.4, -1.0], [-0.6, 0.0], [-0.6, -1.0]]
+    torch.testing.assert_close(steps.extended(x)[0, :, 2:], torch.tensor(expected).double())
+    assert steps.reordered(torch.tensor([1, 0])).columns.tolist() == [[[1, -1], [0, 1]]]
+
+
+def test_is_the_same_when_columns_are_negated_or_put_in_another_order():
+    x, t, y = jumps(1)
+    found = as_functions(searched(x, t, y), x)
+    signs = np.array([-1.0, 1, -1, -1, 1, -1])
+    np.testing.assert_allclose(np.abs(as_functions(searched(x * signs, t, y), x * signs)), np.abs(found), atol=1e-9)
+    order = [3, 1, 5, 0, 2, 4]
+    np.testing.assert_allclose(np.abs(as_functions(searched(x[:, order], t, y), x[:, order])), np.abs(found), atol=1e-9)
+    swapped = as_functions(searched(x, 1 - t, -y), x)
+    np.testing.assert_allclose(np.abs(swapped), np.abs(found), atol=1e-9)
+
+
+def test_repeated_rows_that_belong_together_change_nothing():
+    x, t, y = jumps(2, 301)
+    pair = np.repeat(np.arange(301), 2)
+    once, again = searched(x, t, y), searched(x[pair], t[pair], y[pair], cluster=pair)
+    for name in ("columns", "lower", "upper", "centre", "unit"):
+        torch.testing.assert_close(getattr(again, name), getattr(once, name), rtol=1e-9, atol=1e-9)
+    jitter = 1e-6 * np.random.default_rng(0).normal(size=(602, 6))
+    almost = searched(x[pair] + jitter, t[pair], y[pair], cluster=pair)
+    torch.testing.assert_close(almost.columns, once.columns)
+    torch.testing.assert_close(almost.lower, once.lower, rtol=0, atol=1e-5)
+
+
+def test_a_step_has_rows_on_both_sides():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([(rng.random(400) < (LEAST_ROWS - 5) / 400).astype(float), np.zeros(400)])
+    assert searched(x, rng.integers(0, 2, 400), 50 * x[:, 0] + rng.normal(size=400)) is None
+
+
+def test_what_jumps_is_adjusted_for(monkeypatch):
+    """Errors of fifteen tables with the steps and without, and how many intervals hold the effect."""
+    tables = [jumps(seed) for seed in range(15)]
+    ours = [dowhy_cina.estimate_effect(*table) for table in tables]
+    monkeypatch.setattr(search, "find_steps", lambda *_: None)
+    without = [dowhy_cina.estimate_effect(*table) for table in tables]
+    errors, others = (np.mean([abs(result.value - 0.5) for result in results]) for results in (ours, without))
+    assert errors < 0.5 * others
+    held = [low <= 0.5 <= high for low, high in (result.confidence_interval for result in ours)]
+    assert sum(held) >= 12
+    assert sum(low <= 0.5 <= high for low, high in (result.confidence_interval for result in without)) < sum(held)
+
+
+def test_other_rows_have_the_steps_too():
+    x, t, y = jumps(3)
+    analysis = analyse(x, t, y)
+    assert analysis._state.steps is not None
+    result = analysis.effect()
+    own = (analysis._state.means[1] - analysis._state.means[0])[0].numpy() * result.outcome_scale
+    effects = result.conditional_effects(x)["effect"].to_numpy()
+    np.testing.assert_allclose(effects[analysis._rows.order], own, atol=0.35 * result.outcome_scale)
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    whole = dowhy_cina.estimate_effect(frame, t, y)
+    elsewhere = dowhy_cina.estimate_effect(frame, t, y, target_units=frame.iloc[:300] + 1e-9)
+    mask = np.arange(800) < 300
+    inside = dowhy_cina.estimate_effect(frame, t, y, target_units=mask)
+    assert whole.value == pytest.approx(result.value, rel=1e-9)
+    assert elsewhere.value == pytest.approx(inside.value, abs=0.05 * inside.standard_error)
+
+
+def test_many_tables_are_what_each_is_by_itself():
+    """Tables of one shape with as many steps, with others and with none go through the model as they should."""
+    rng = np.random.default_rng(0)
+    plain = [(rng.normal(size=(400, 4)), rng.integers(0, 2, 400), rng.normal(size=400)) for _ in range(2)]
+    tables = [*plain, *(jumps(seed, 400, 4) for seed in range(4))]
+    counts = {None if (s := analyse(*table)._state.steps) is None else s.count for table in tables}
+    assert None in counts
+    assert len(counts) > 1
+    for ours, table in zip(dowhy_cina.estimate_effects(tables), tables, strict=True):
+        alone = dowhy_cina.estimate_effect(*table)
+        assert ours.value == pytest.approx(alone.value, rel=1e-9)
+        assert ours.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
+        np.testing.assert_allclose(
+            ours.conditional_effects(table[0][:9]), alone.conditional_effects(table[0][:9]), rtol=1e-6
+        )
+
+
+def test_refits_hold_the_steps_of_their_table():
+    x, t, y = jumps(4, 120, 3)  # all rows are landmarks, whatever their order
+    y = y + 4 * np.sign(x[:, 0] * x[:, 2])
+    names, order = ("a", "b", "c"), (2, 0, 1)
+    encoded = Preprocessor().fit_transform(x)
+    table = EncodedTable(encoded, t, y, "ate", names)
+    held = HeldSettings.of(table, EstimatorOptions())
+    assert held.steps is not None
+    turned = EncodedTable(encoded[:, order], t, y, "ate", tuple(names[k] for k in order))
+    found = values_encoded([table, turned], EstimatorOptions(), held)
+    assert found[0] == pytest.approx(values_encoded([table], EstimatorOptions())[0], rel=1e-9)
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+def test_an_exact_solution_has_none():
+    x, t, y = jumps(5, 150, 3)
+    assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.steps is None
