@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks symmetries fuzz faults paper wheel release-check clean
+.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-steps symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
@@ -136,6 +136,10 @@ bench-checkpoints: $(STAMP)
 # How many landmarks a long table needs; on published tables too with DATA=FOLDER: half an hour of a core.
 bench-landmarks: $(STAMP)
 	$(BIN)/python benchmarks/landmarks.py --csv docs/measured/landmarks.csv $(if $(DATA),--data "$(DATA)")
+
+# What the search for steps brings, on textbook designs and others; on published tables too with DATA=FOLDER: a quarter of an hour of a core.
+bench-steps: $(STAMP)
+	$(BIN)/python benchmarks/steps.py --csv docs/measured/steps.csv $(if $(DATA),--data "$(DATA)")
 
 # What pretraining on tables of one's own brings, on the true effects of a simulated registry: a quarter of an hour of a core.
 bench-registry: $(STAMP)

@@ -25,6 +25,7 @@ from dowhy_cina.learning.training.state import new_run
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.search import with_own_steps
 from dowhy_cina.model.state import each_tensor
 from dowhy_cina.model.variance import VarianceHead
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
@@ -120,7 +121,8 @@ def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landm
     effect = float(np.average(population.mu1 - population.mu0, weights=members)) / scale
     sample = CanonicalTable.of(standardise(population.covariates[chosen].T)[0].T, t, y)
     table = table_batch([sample], landmarks, torch.device("cpu"))
-    state = model(table)
+    table, pilot = with_own_steps(model, table)
+    state = model(table, pilot=pilot)
     found = Estimation(model, table, state, Target.named("att" if of_treated else "ate", table, state))
     error = found.effect.value - effect
     effects = torch.from_numpy((population.mu1 - population.mu0)[chosen][sample.order] / scale)

@@ -76,6 +76,16 @@ def test_the_numbers_of_the_whole_table(target):
     assert (ours.plan.rows, ours.plan.landmarks) == (whole.plan.rows, whole.plan.landmarks)
 
 
+@pytest.mark.parametrize("rows", [900, 9000])
+def test_the_steps_of_the_whole_table(rows):
+    """Of 9,000 rows the search sees some, and the same ones."""
+    table = frame(rows)
+    table["y"] += 20 * ((table["a"] > 0.5) + np.sign(table["b"].fillna(0) * table["c"]))
+    whole = dowhy_cina.estimate_effect(table, "t", "y")
+    assert whole.function.state.steps.count >= 2
+    same(dowhy_cina.estimate_effect(split(table, 200, rows // 2), treatment="t", outcome="y"), whole)
+
+
 def test_a_table_whose_rows_are_all_landmarks():
     table = frame(rows=100)
     same(dowhy_cina.estimate_effect(split(table, 30), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
