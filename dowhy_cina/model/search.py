@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.model.network import CinaModel
@@ -70,13 +72,16 @@ def with_own_steps(model: CinaModel, table: TableBatch) -> tuple[TableBatch, Pil
 
 def _searched_part(table: TableBatch) -> TableBatch:
     """Tables with the pilot rows and the landmarks that a search takes; all of few."""
-    rows, marks = (
-        -(-part.shape[1] // most)
-        for part, most in ((table.pilot, SEARCHED_ROWS), (table.landmarks, SEARCHED_LANDMARKS))
-    )
-    if rows == marks == 1:
+    if table.pilot.shape[1] <= SEARCHED_ROWS and table.landmarks.shape[1] <= SEARCHED_LANDMARKS:
         return table
-    return replace(table, pilot=table.pilot[:, ::rows], landmarks=table.landmarks[:, ::marks])
+    pilot, landmarks = _spread(table.pilot, SEARCHED_ROWS), _spread(table.landmarks, SEARCHED_LANDMARKS)
+    return replace(table, pilot=pilot, landmarks=landmarks)
+
+
+def _spread(rows: Int[Tensor, "B n"], most: int) -> Int[Tensor, "B n"]:
+    """So many of some rows at most, evenly spread over them."""
+    count = rows.shape[1]
+    return rows if count <= most else rows[:, torch.arange(most, device=rows.device) * count // most]
 
 
 def _steps(table: TableBatch, pilot: Pilot) -> list[Steps | None]:

@@ -159,7 +159,9 @@ def test_one_forward_pass_serves_all_targets(table, monkeypatch):
 
     passes = []
     original = CinaModel.forward
-    monkeypatch.setattr(CinaModel, "forward", lambda self, *rest: passes.append(1) or original(self, *rest))
+    monkeypatch.setattr(
+        CinaModel, "forward", lambda self, *rest, **named: passes.append(1) or original(self, *rest, **named)
+    )
     analysis = analyse(*table)
     for units in ("ate", "att", table[0][:, 0] > 0):
         analysis.effect(units)
