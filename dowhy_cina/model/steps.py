@@ -34,6 +34,8 @@ MOST_COLUMNS, MOST_PAIRED, MOST_STEPS = 16, 12, 8
 DOUBT = 3.0
 #: Values of a standardised covariate that are no further apart are the same: no threshold divides almost copies.
 ALIKE = 1e-5
+#: Squared lengths of directions, relative to the largest, up to which lines are taken to depend on each other.
+DEPENDENT = 1e-9
 #: Least share of a candidate's squares that the covariates and the steps before it must leave.
 LEAST_OWN = 0.01
 #: Rows for each coefficient from which the search takes what is linear in the covariates for given.
@@ -118,7 +120,7 @@ def _thresholds(column: Array, least: float) -> list[tuple[float, float]]:
 def _candidates(covariates: Array, places: npt.NDArray[np.int64], least: float) -> _Candidates | None:
     """Steps of some of the covariates, the first of which may make pairs; None if there is no step.
 
-    A pair is the product of two signs, each at the threshold that divides the rows most evenly.
+    A pair is the product of two signs, each at the threshold that divides the rows most evenly, or at both of two.
     """
     ends = [(place, pair) for place in places for pair in _thresholds(covariates[:, place], least)]
     if not ends:
@@ -127,16 +129,20 @@ def _candidates(covariates: Array, places: npt.NDArray[np.int64], least: float) 
     lower, upper = np.array([pair for _, pair in ends]).T
     taken = covariates.T[columns]
     signs = (taken > lower[:, None]).astype(np.float64) + (taken > upper[:, None]) - 1
-    balance = np.abs(signs.mean(1))
-    halves = [np.flatnonzero(columns == place) for place in places[:MOST_PAIRED]]
-    halves = [own[balance[own].argmin()] for own in halves if len(own)]
-    first, second = (np.array(halves, dtype=np.int64)[side] for side in np.triu_indices(len(halves), 1))
-    alone = np.full(len(columns), -1)
+    balance, halves = np.abs(signs.mean(1)), []
+    for place in places[:MOST_PAIRED]:
+        own = np.flatnonzero(columns == place)
+        even = own[balance[own] <= balance[own].min() + 1e-9] if len(own) else own
+        halves += [(even[0], even[-1])] if len(even) else []
+    low, high = np.array(halves).T
+    halved = (signs[low] + signs[high]) / 2
+    first, second = np.triu_indices(len(halves), 1)
+    alone, pairs = np.full(len(columns), -1), np.stack([first, second], 1)
     return _Candidates(
-        np.concatenate([signs, signs[first] * signs[second]]),
-        np.concatenate([np.stack([columns, alone], 1), np.stack([columns[first], columns[second]], 1)]),
-        np.concatenate([np.stack([lower, lower], 1), np.stack([lower[first], lower[second]], 1)]),
-        np.concatenate([np.stack([upper, upper], 1), np.stack([upper[first], upper[second]], 1)]),
+        np.concatenate([signs, halved[first] * halved[second]]),
+        np.concatenate([np.stack([columns, alone], 1), columns[low][pairs]]),
+        np.concatenate([np.stack([lower, lower], 1), lower[low][pairs]]),
+        np.concatenate([np.stack([upper, upper], 1), upper[high][pairs]]),
     )
 
 
@@ -146,7 +152,11 @@ def _given(covariates: Array, treatment: Array, share: float) -> Array:
     parts = [arms]
     if share * len(treatment) >= 2 * ROWS_OF_A_COLUMN * covariates.shape[1]:
         parts += [covariates * arm[:, None] for arm in arms.T]
-    basis: Array = np.linalg.qr(np.concatenate(parts, 1))[0]
+    lines = np.concatenate(parts, 1)
+    # Indicators of all levels add up to their arm: of lines that depend on each other rounding would make directions.
+    lengths, directions = np.linalg.eigh(lines.T @ lines)
+    kept = lengths > DEPENDENT * lengths[-1]
+    basis: Array = lines @ (directions[:, kept] / np.sqrt(lengths[kept]))
     return basis
 
 
