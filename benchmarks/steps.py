@@ -207,7 +207,7 @@ def measure(problems: Iterator[Problem], label: str, count: int | None) -> dict[
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=int, default=60, help="of each kind")
+    parser.add_argument("--tables", type=int, default=30, help="of each design; twice as many of other kinds")
     parser.add_argument("--data", type=Path, help="folder with load.py and the collections")
     parser.add_argument("--csv", type=Path, help="write the table here too")
     arguments = parser.parse_args()
