@@ -71,13 +71,19 @@ class Steps:
 
     def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n D+S"]:
         """Covariates with the steps as further columns."""
-        rows = covariates.shape[1]
-        chosen = self.columns.clamp_min(0).flatten(1)[:, None].expand(-1, rows, -1)
-        values = covariates.gather(2, chosen).reshape(-1, rows, self.count, 2)
-        signs = (values > self.lower[:, None]).to(values.dtype) + (values > self.upper[:, None]) - 1
-        signs = torch.where(self.columns[:, None] < 0, 1, signs)
-        steps = (signs.prod(3) - self.centre[:, None]) / self.unit[:, None]
-        return torch.cat([covariates, steps], 2)
+        steps = [
+            (self._signs(covariates, place, 0) * self._signs(covariates, place, 1) - self.centre[:, place, None])
+            / self.unit[:, place, None]
+            for place in range(self.count)
+        ]
+        return torch.cat([covariates, torch.stack(steps, 2)], 2)
+
+    def _signs(self, covariates: Float[Tensor, "B n D"], place: int, side: int) -> Float[Tensor, "B n"]:
+        """Signs of the first or of the second covariate of a step; of none they are one."""
+        column, ends = self.columns[:, place, side, None], (self.lower, self.upper)
+        values = covariates.gather(2, column[..., None].clamp_min(0).expand(-1, covariates.shape[1], -1))[..., 0]
+        lower, upper = ((values > end[:, place, side, None]).to(values.dtype) for end in ends)
+        return torch.where(column < 0, 1, lower + upper - 1)
 
     def reordered(self, places: Int[Tensor, " D"]) -> Steps:
         """The same where each covariate is in another place."""
@@ -130,10 +136,10 @@ def _candidates(covariates: Array, places: npt.NDArray[np.int64], least: float) 
     taken = covariates.T[columns]
     signs = (taken > lower[:, None]).astype(np.float64) + (taken > upper[:, None]) - 1
     balance, halves = np.abs(signs.mean(1)), []
-    for place in places[:MOST_PAIRED]:
+    for place in [place for place in places if place in columns][:MOST_PAIRED]:
         own = np.flatnonzero(columns == place)
-        even = own[balance[own] <= balance[own].min() + 1e-9] if len(own) else own
-        halves += [(even[0], even[-1])] if len(even) else []
+        even = own[balance[own] <= balance[own].min() + 1e-9]
+        halves.append((even[0], even[-1]))
     low, high = np.array(halves).T
     halved = (signs[low] + signs[high]) / 2
     first, second = np.triu_indices(len(halves), 1)

@@ -107,6 +107,17 @@ def test_a_step_has_rows_on_both_sides():
     assert searched(x, rng.integers(0, 2, 400), 50 * x[:, 0] + rng.normal(size=400)) is None
 
 
+def test_covariates_without_a_threshold_are_passed_over():
+    """The first twelve are of a few rows each; the last one has a step, and there is no pair."""
+    rng = np.random.default_rng(1)
+    x = np.zeros((400, 14))
+    x[np.arange(13), np.arange(13)] = 1
+    x[:, 13] = rng.normal(size=400)
+    shares = np.arange(14, 0, -1.0)
+    steps = searched(x, rng.integers(0, 2, 400), 3 * (x[:, 13] > 0.3) + rng.normal(size=400), shares=shares)
+    assert {tuple(pair) for pair in steps.columns[0].tolist()} == {(13, -1)}
+
+
 def test_what_jumps_is_adjusted_for(monkeypatch):
     """Errors of fifteen tables with the steps and without, and how many intervals hold the effect."""
     tables = [jumps(seed) for seed in range(15)]
