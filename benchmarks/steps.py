@@ -19,7 +19,9 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 from foreign import foreign_table
+from members import Problem
 from real_surfaces import real_table
+from scipy.special import expit
 from tables import COLLECTIONS, realisations
 from tqdm import tqdm
 
@@ -34,15 +36,6 @@ POPULATION = 40_000
 SEED = 7
 
 
-class Problem(NamedTuple):
-    """A table and its effect."""
-
-    x: Array
-    t: Array
-    y: Array
-    effect: float
-
-
 class Design(NamedTuple):
     """Propensities and mean outcomes of both arms in a population, and how outcomes are drawn about a mean."""
 
@@ -51,11 +44,6 @@ class Design(NamedTuple):
     control: Array
     treated: Array
     draw: Callable[[Array], Array] | None = None
-
-
-def sigmoid(values: Array) -> Array:
-    """Logistic function."""
-    return np.asarray(1 / (1 + np.exp(-values)))
 
 
 def correlated(rng: np.random.Generator, columns: int) -> Array:
@@ -75,28 +63,28 @@ def index_of(rng: np.random.Generator, x: Array, most: int = 4) -> Array:
 def thresholds(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Steps of three covariates, one of them where two are positive; an effect above a median alone."""
     jumps = 1.5 * (x[:, 0] > 0.7) - 1.0 * (x[:, 1] < -0.5) + 1.0 * ((x[:, 2] > 0) & (x[:, 3] > 0))
-    return Design(x, sigmoid(1.2 * (jumps - jumps.mean())), 1.2 * jumps, 1.2 * jumps + 2 * effect * (x[:, 0] > 0))
+    return Design(x, expit(1.2 * (jumps - jumps.mean())), 1.2 * jumps, 1.2 * jumps + 2 * effect * (x[:, 0] > 0))
 
 
 def same_side(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Two covariates on the same side of zero."""
     drive = np.sign(x[:, 0] * x[:, 1])
     mean = drive + 0.3 * x[:, 2]
-    return Design(x, sigmoid(drive), mean, mean + effect)
+    return Design(x, expit(drive), mean, mean + effect)
 
 
 def square(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Square of an index, which is smooth."""
     index = index_of(rng, x)
     mean = 0.8 * index**2 + 0.4 * index
-    return Design(x, sigmoid(0.7 * (index**2 - 1) + 0.4 * index), mean, mean + effect)
+    return Design(x, expit(0.7 * (index**2 - 1) + 0.4 * index), mean, mean + effect)
 
 
 def instruments(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Covariates that drive the treatment alone."""
     index = index_of(rng, x[:, 3:], 20)
     mean = index + 0.3 * index**2
-    return Design(x, sigmoid(1.8 * x[:, :3].sum(1) / np.sqrt(3) + 0.8 * index), mean, mean + effect)
+    return Design(x, expit(1.8 * x[:, :3].sum(1) / np.sqrt(3) + 0.8 * index), mean, mean + effect)
 
 
 def unequal(rng: np.random.Generator, x: Array, effect: float) -> Design:
@@ -105,41 +93,41 @@ def unequal(rng: np.random.Generator, x: Array, effect: float) -> Design:
     mean = index + 0.5 * np.abs(x[:, 0])
     noise = np.exp(0.7 * index)
     draw = lambda means: means + noise * rng.normal(size=POPULATION)  # noqa: E731
-    return Design(x, sigmoid(index), mean, mean + effect * (1 + x[:, 1]), draw)
+    return Design(x, expit(index), mean, mean + effect * (1 + x[:, 1]), draw)
 
 
 def heavy(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Noise by Student's law with two degrees of freedom."""
     index = index_of(rng, x)
     draw = lambda means: means + rng.standard_t(2, size=POPULATION)  # noqa: E731
-    return Design(x, sigmoid(index), index, index + effect, draw)
+    return Design(x, expit(index), index, index + effect, draw)
 
 
 def skewed(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Log-normal covariates."""
     index = x[:, :3].sum(1) / np.sqrt(3)
-    return Design(np.exp(x), sigmoid(index), index, index + effect)
+    return Design(np.exp(x), expit(index), index, index + effect)
 
 
 def events(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Events with odds that are linear in the logarithm, rare in half of the tables."""
     index, level = index_of(rng, x), float(rng.choice([-0.3, -3.5]))
     draw = lambda means: (rng.random(POPULATION) < means).astype(np.float64)  # noqa: E731
-    return Design(x, sigmoid(index), sigmoid(level + 1.3 * index), sigmoid(level + 1.3 * index + 2 * effect), draw)
+    return Design(x, expit(index), expit(level + 1.3 * index), expit(level + 1.3 * index + 2 * effect), draw)
 
 
 def counts(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Poisson counts."""
     index = index_of(rng, x)
     draw = lambda means: rng.poisson(means).astype(np.float64)  # noqa: E731
-    return Design(x, sigmoid(index), np.exp(0.3 + 0.7 * index), np.exp(0.3 + 0.7 * index + effect), draw)
+    return Design(x, expit(index), np.exp(0.3 + 0.7 * index), np.exp(0.3 + 0.7 * index + effect), draw)
 
 
 def rare(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """A few treated in a hundred."""
     index = index_of(rng, x)
     mean = index + 0.5 * np.sin(2 * x[:, 0])
-    return Design(x, sigmoid(index - 3.6), mean, mean + effect + 0.3 * x[:, 1])
+    return Design(x, expit(index - 3.6), mean, mean + effect + 0.3 * x[:, 1])
 
 
 DESIGNS = (thresholds, same_side, square, instruments, unequal, heavy, skewed, events, counts, rare)
@@ -155,7 +143,7 @@ def designed(design: Callable[..., Design], count: int) -> Iterator[Problem]:
         t = (rng.random(POPULATION) < found.propensity).astype(np.int64)
         means = np.where(t > 0, found.treated, found.control)
         y = means + rng.normal(size=POPULATION) if found.draw is None else found.draw(means)
-        yield Problem(found.x[:rows], t[:rows], y[:rows], float(np.mean(found.treated - found.control)))
+        yield Problem(found.x[:rows], t[:rows], y[:rows], float(np.mean(found.treated - found.control)), None)
 
 
 def others(kind: str, count: int) -> Iterator[Problem]:
@@ -165,10 +153,10 @@ def others(kind: str, count: int) -> Iterator[Problem]:
             rng = np.random.default_rng([SEED, index])
             rows, columns = (int(np.exp(rng.uniform(*np.log(ends)))) for ends in ((150, 3000), (2, 60)))
             table = draw_table(rng, rows, columns)
-            yield Problem(table.covariates, table.treatment, table.outcome, table.effect)
+            yield Problem(table.covariates, table.treatment, table.outcome, table.effect, None)
         else:
             found = (foreign_table if kind == "foreign" else real_table)(index, SEED)
-            yield Problem(found.x, found.t, found.y, found.effect)
+            yield Problem(found.x, found.t, found.y, found.effect, None)
 
 
 def estimated(problem: Problem, label: str) -> dict[str, float]:
@@ -215,7 +203,7 @@ def main() -> None:
     rows = [measure(designed(design, count), design.__name__, count) for design in DESIGNS]
     rows += [measure(others(kind, 2 * count), kind, 2 * count) for kind in ("foreign", "real covariates", "simulated")]
     for name in COLLECTIONS if arguments.data else ():
-        problems = (Problem(x, t, y, truth["ate"]) for x, t, y, truth in realisations(arguments.data, name))
+        problems = (Problem(x, t, y, truth["ate"], None) for x, t, y, truth in realisations(arguments.data, name))
         rows.append(measure(problems, name, None))
     order = ["tables", "count", "steps", "error", "error without", "difference", "standard error", "error of AIPW"]
     order += [f"{what}{whose}" for what in ("coverage", "width") for whose in ("", " without", " of AIPW")]

@@ -148,9 +148,11 @@ def values_encoded(
     for places, rows, like, landmarks in _passes(tables, options, held, most_landmarks):
         whole = table_batch(rows, landmarks, device)
         with threads_for(len(rows[0].treatment)):
-            settings, steps = (None, None) if like is None else like
-            alike = [Searched(list(range(len(rows))), whole.with_steps(steps), None)]
-            for found in with_steps(model, whole) if like is None else alike:
+            if like is None:
+                settings, parts = None, with_steps(model, whole)
+            else:
+                settings, parts = like[0], [Searched(list(range(len(rows))), whole.with_steps(like[1]), None)]
+            for found in parts:
                 batch, own = found.table, [rows[number] for number in found.places]
                 state = model(batch, settings, found.pilot)
                 target = _target([tables[places[number]] for number in found.places], own, batch, state)

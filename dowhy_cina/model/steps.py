@@ -220,8 +220,7 @@ def find_steps(
 
     References
     ----------
-    Belloni, Chernozhukov and Hansen (2014), Inference on treatment effects after selection among high-dimensional
-    controls; Tropp (2004), Greed is good, for orthogonal matching pursuit.
+    Tropp (2004), Greed is good: algorithmic results for sparse approximation, for orthogonal matching pursuit.
     """
     share = 1.0 if cluster is None else len(np.unique(cluster)) / len(cluster)
     places = np.argsort(-shares, kind="stable")[:MOST_COLUMNS]

@@ -17,7 +17,7 @@ from torch import Tensor
 from dowhy_cina.calls.partitioned.arms import joined_features
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
-from dowhy_cina.calls.partitioned.model import forward, with_steps
+from dowhy_cina.calls.partitioned.model import add_steps, forward
 from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, chance, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
@@ -191,7 +191,7 @@ def estimate_partitioned(
     with torch.no_grad():
         pilot, known = with_own_steps(model, pilot)
         if pilot.steps is not None:
-            partitions.run(with_steps, ["encoded"], "encoded", steps=pilot.steps)
+            partitions.run(add_steps, ["encoded"], "encoded", steps=pilot.steps)
         fitted, moments = forward(partitions, model, pilot, totals, known)
         share = arm_shares(target, counts)
         balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))

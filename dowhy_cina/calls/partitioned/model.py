@@ -39,7 +39,7 @@ Rows = Float[Tensor, "1 n"]
 Links = tuple[list[LogLink], list[LogLink]]
 
 
-def with_steps(part: EncodedPart, steps: Steps) -> tuple[EncodedPart, Sums]:
+def add_steps(part: EncodedPart, steps: Steps) -> tuple[EncodedPart, Sums]:
     """A partition's rows with steps as further columns."""
     return replace(part, covariates=steps.extended(part.covariates)), {}
 
