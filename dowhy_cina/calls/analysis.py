@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from dowhy_cina._caching import cached_property
+from dowhy_cina.calls.steps import readable_steps
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import NAMED, Target
@@ -316,6 +317,7 @@ class Analysis:
             degrees_of_freedom=freedom,
             pseudo_outcomes=self._pseudo_outcomes(found),
             overlap=verdict,
+            steps=readable_steps(self._state.steps, prepared.preprocessor),
             covariates=prepared.given[0],
             cluster=prepared.given[1],
             function=self.function,

@@ -112,6 +112,11 @@ class AverageEffect:
         Of the t distribution behind interval and p-value: the effective number of rows that carry the noise, less one.
     overlap : OverlapVerdict
         Whether the table can answer for the target population.
+    steps : DataFrame
+        Where outcomes jump by more than smooth regressions leave to chance, in the covariates' units; each is adjusted for
+        and balanced like a covariate. Indexed by what it says; columns ``covariate``, ``threshold``, ``other`` and
+        ``other_threshold`` (of steps of two covariates), ``share`` (of the rows that lie above, or on the same side of
+        both). Mostly empty.
     """
 
     #: Fields that :meth:`to_dict` leaves out.
@@ -140,6 +145,7 @@ class AverageEffect:
     correction_share: float
     degrees_of_freedom: float
     overlap: OverlapVerdict
+    steps: pd.DataFrame
 
     def __repr__(self) -> str:
         return one_line(self)

@@ -224,6 +224,25 @@ class Preprocessor:
         assert self._readable_scaling is not None
         return np.ascontiguousarray(self._readable_scaling.apply(self._encode(covariates)[self._varying], np.inf).T)
 
+    def in_own_units(self, columns: npt.NDArray[np.int64], values: Array) -> tuple[Array, Array]:
+        """Values of columns of `transform` as the covariates have them, and where each column points.
+
+        Parameters
+        ----------
+        columns : ndarray of int, shape (n,)
+            Places in `names_out`.
+        values : ndarray, shape (n,)
+            One of each, as `transform` gives them.
+
+        Returns
+        -------
+        values, signs : ndarray, shape (n,)
+            Signs are -1 where a column falls as its covariate rises.
+        """
+        assert self._scaling is not None
+        signs, own = self._signs[columns], self._scaling.take(columns)
+        return (values * signs * own.sd + own.mean + own.centre) / own.unit, signs
+
     def rescaled(self, mean: Array, sd: Array) -> Preprocessor:
         """Return a copy that standardises by other moments, for a table of which only a sample was fitted.
 

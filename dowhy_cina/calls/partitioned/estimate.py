@@ -21,6 +21,7 @@ from dowhy_cina.calls.partitioned.model import add_steps, forward
 from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, chance, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
+from dowhy_cina.calls.steps import readable_steps
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
 from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
@@ -206,6 +207,7 @@ def estimate_partitioned(
         target=target,
         plan=Plan(route, landmarks, rows, columns, "dask", "float64", block_rows(landmarks), 0, 0),
         refinement_steps=0,
+        steps=readable_steps(pilot.steps, coding.preprocessor),
         rows_set_aside=found["aside"],
         checkpoint=options.checkpoint,
         augmentation=options.augmentation,

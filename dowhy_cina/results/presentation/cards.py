@@ -18,6 +18,7 @@ from dowhy_cina.results.presentation.words import (
     interval_text,
     number,
     shown,
+    steps_text,
 )
 
 if TYPE_CHECKING:
@@ -178,6 +179,8 @@ def _figures(result: AverageEffect, spell: Spelling) -> list[tuple[str, str]]:
             bar = f'<span class="cina-bar"><span style="width:{100 * met / len(sizes):.1f}%"></span></span>'
             text = f"{met:,} of {len(sizes):,} covariates within {BALANCED:g} sd; largest {sizes.max():.2f}"
             figures.append((label, f"{bar}{text} ({escaped(shown(sizes.idxmax()))})"))
+    if len(result.steps):
+        figures.append(("steps", escaped(steps_text(result))))
     hidden = result.sensitivity()
     if hidden is not None:
         figures.append(("to overturn it", escaped(hidden.in_short())))

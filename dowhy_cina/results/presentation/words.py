@@ -15,6 +15,8 @@ _ROUNDING = 1e-7
 SOLVED = 1e-6
 #: Characters of a name that are shown.
 LONGEST_NAME = 60
+#: Steps that are named.
+SHOWN_STEPS = 4
 #: Target populations in words.
 POPULATIONS = {
     "ate": "all rows (ATE)",
@@ -79,6 +81,8 @@ def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
     if result.rows_set_aside:
         yield "set aside", f"{result.rows_set_aside:,} rows with another treatment value"
     yield balance_line(result)
+    if len(result.steps):
+        yield "steps", steps_text(result)
     yield "overlap", result.overlap.grade
     hidden = result.sensitivity()
     if hidden is not None:
@@ -95,6 +99,13 @@ def balance_line(result: AverageEffect) -> tuple[str, str]:
     sizes = result.balance.abs()
     told = [f"{sizes[when].max():.3f} {when} ({shown(sizes[when].idxmax())})" for when in ("before", "after")]
     return "largest imbalance", f"{', '.join(told)} weighting, in standard deviations"
+
+
+def steps_text(result: AverageEffect) -> str:
+    """Where outcomes jump, the first few by name."""
+    told = [shown(step, 2 * LONGEST_NAME) for step in result.steps.index[:SHOWN_STEPS]]
+    rest = len(result.steps) - len(told)
+    return "; ".join([*told, f"and {rest} more"] if rest else told) + " (outcomes jump there; adjusted for)"
 
 
 def gap_text(result: AverageEffect) -> str:

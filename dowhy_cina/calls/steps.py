@@ -1,0 +1,50 @@
+"""Steps of an analysed table in words and in the covariates' own units.
+
+Letters: D covariates, S steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dowhy_cina.model.steps import Steps
+from dowhy_cina.tables import Preprocessor
+
+
+def readable_steps(steps: Steps | None, preprocessor: Preprocessor) -> pd.DataFrame:
+    """Steps of one table as a result shows them.
+
+    Parameters
+    ----------
+    steps : Steps, optional
+        Of one table; None where none was found.
+    preprocessor : Preprocessor
+        What encoded the table's D covariates.
+
+    Returns
+    -------
+    DataFrame, S rows
+        Indexed by what each step says; ``covariate`` and ``threshold``, ``other`` and ``other_threshold`` (None and NaN
+        of a step of one covariate), and ``share``: of the rows that lie above, or on the same side of both.
+    """
+    rows = [] if steps is None else [_readable(steps, place, preprocessor) for place in range(steps.count)]
+    names = ["step", "covariate", "threshold", "other", "other_threshold", "share"]
+    table = pd.DataFrame(rows, columns=names).astype({"threshold": float, "other_threshold": float, "share": float})
+    return table.astype({"step": object, "covariate": object, "other": object}).set_index("step")
+
+
+def _readable(steps: Steps, place: int, preprocessor: Preprocessor) -> tuple[str, str, float, str | None, float, float]:
+    """A step's words, its covariates with their thresholds, and a share of the rows."""
+    used = steps.columns[0, place].cpu().numpy()
+    used = used[used >= 0]
+    middle = ((steps.lower + steps.upper)[0, place, : len(used)] / 2).cpu().numpy()
+    thresholds, signs = preprocessor.in_own_units(used, middle)
+    names = [preprocessor.names_out[column] for column in used]
+    # The mean of a sign, or of a product of two, is how much more rows lie above than below.
+    share = (1 + float(steps.centre[0, place]) * float(np.prod(signs))) / 2
+    if len(names) == 1:
+        return f"{names[0]} above {thresholds[0]:.5g}", names[0], float(thresholds[0]), None, np.nan, share
+    sides = " and ".join(f"{threshold:.5g}" for threshold in thresholds)
+    text = f"{names[0]} and {names[1]} on the same side of {sides}"
+    return text, names[0], float(thresholds[0]), names[1], float(thresholds[1]), share
