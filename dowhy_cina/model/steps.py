@@ -11,7 +11,7 @@ Letters: B tables, P pilot rows, n of any rows, D covariates, S steps, C candida
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,16 @@ from dowhy_cina.mathematics.scaling import Array
 
 #: Levels of a covariate at which it may have a step: these shares of the rows, in sixteenths, lie below.
 LEVELS = 16
+SHARES, MEDIAN = np.arange(1, LEVELS) / LEVELS, np.array([0.5])
+#: Places between two levels at which a step that was found may lie.
+FINER = 8
 #: Fewest rows, or clusters, on either side of a step.
 LEAST_ROWS = 20
-#: Most covariates that are looked at, those first along which the pilot's outcome regressions change most, most of them
-#: of which two are looked at together, and most steps.
-MOST_COLUMNS, MOST_PAIRED, MOST_STEPS = 16, 12, 8
-#: A step is beyond doubt if its squared t statistic is at least this times the logarithm of the number of candidates;
-#: two would be what the largest of as many comes to by chance.
+#: Most covariates that are looked at, those first along which the pilot's outcome regressions change most, and most of
+#: which two are looked at together; most pairs that are kept, those that go most with the residual; and most steps.
+MOST_COLUMNS, MOST_PAIRED, KEPT_PAIRS, MOST_STEPS = 32, 100, 60, 8
+#: A step is beyond doubt if its squared t statistic is at least this times the logarithm of the number of candidates of
+#: its kind, single or paired; two would be what the largest of as many comes to by chance.
 DOUBT = 3.0
 #: Values of a standardised covariate that are no further apart are the same: no threshold divides almost copies.
 ALIKE = 1e-5
@@ -93,63 +96,98 @@ class Steps:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Signs and products of two, and how they are made: arrays of shape (C, P), (C, 2), (C, 2) and (C, 2)."""
+    """Signs and products of two, and how they are made.
+
+    Attributes
+    ----------
+    signs : ndarray, shape (C, P)
+    columns : ndarray of int, shape (C, 2)
+    lower, upper : ndarray, shape (C, 2)
+    doubt : ndarray, shape (C,)
+        Squared t statistics from which each is beyond doubt.
+    """
 
     signs: Array
     columns: npt.NDArray[np.int64]
     lower: Array
     upper: Array
+    doubt: Array
+
+    def take(self, chosen: list[int]) -> _Candidates:
+        """Some of them."""
+        return _Candidates(
+            self.signs[chosen], self.columns[chosen], self.lower[chosen], self.upper[chosen], self.doubt[chosen]
+        )
+
+    def moved(self, covariates: Array, side: int, pairs: Array) -> _Candidates:
+        """The one candidate, and copies with other thresholds of one of its covariates (P, D)."""
+        copies = self.take([0] * (1 + len(pairs)))
+        lower, upper = copies.lower, copies.upper
+        lower[1:, side], upper[1:, side] = pairs.T
+        signs = np.ones((1, len(covariates)))
+        for place, column in enumerate(self.columns[0]):
+            if column >= 0:
+                signs = signs * _signs(covariates[:, column], lower[:, place], upper[:, place])
+        return replace(copies, signs=signs)
 
 
-def _thresholds(column: Array, least: float) -> list[tuple[float, float]]:
-    """Pairs of thresholds of a column (P,), one for each level; of a level that lies in the middle of two they differ.
+def _signs(columns: Array, lower: Array, upper: Array) -> Array:
+    """Signs (C, P) of columns, one for each pair of thresholds or the same one for all."""
+    return np.asarray((columns > lower[:, None]).astype(np.float64) + (columns > upper[:, None]) - 1)
 
-    They lie between neighbouring values, at the share of the rows that is nearest to the level. All of them change
-    their places alone when the column is negated, and none does when rows are repeated.
+
+def _thresholds(column: Array, least: float, shares: Array) -> Array:
+    """Pairs of thresholds (T, 2) of a column (P,), one for each share of the rows; where two are as near they differ.
+
+    They lie between neighbouring values, where the share of the rows below is nearest to the one asked for. All of them
+    change their places alone when the column is negated, and none does when rows are repeated.
     """
     ascending = np.sort(column)
     ends = np.flatnonzero(np.diff(ascending) > ALIKE)  # the last rows of all values but the largest
     if not len(ends):
-        return []
-    below, found = (ends + 1) / len(column), []
-    for level in range(1, LEVELS):
-        place = int(np.searchsorted(below, level / LEVELS))
-        around = [near for near in (place - 1, place) if 0 <= near < len(ends)]
-        distance = [abs(below[near] - level / LEVELS) for near in around]
-        nearest = [near for near, far in zip(around, distance, strict=True) if far <= min(distance) + 1e-9]
-        if min(below[nearest[0]], 1 - below[nearest[-1]]) * len(column) >= least:
-            lower, upper = (ends[near] for near in (nearest[0], nearest[-1]))
-            found.append(tuple((ascending[end] + ascending[end + 1]) / 2 for end in (lower, upper)))
-    return list(dict.fromkeys(found))
+        return np.empty((0, 2))
+    below = (ends + 1) / len(column)
+    after = np.searchsorted(below, shares)
+    near = np.stack([after - 1, after], 1).clip(0, len(ends) - 1)
+    distance = np.abs(below[near] - shares[:, None])
+    nearest = distance <= distance.min(1, keepdims=True) + 1e-9
+    pairs = np.where(nearest, near, near[:, ::-1])
+    kept = np.minimum(below[pairs[:, 0]], 1 - below[pairs[:, 1]]) * len(column) >= least
+    pairs = ends[np.unique(pairs[kept], axis=0)]
+    return np.asarray((ascending[pairs] + ascending[pairs + 1]) / 2)
 
 
-def _candidates(covariates: Array, places: npt.NDArray[np.int64], least: float) -> _Candidates | None:
-    """Steps of some of the covariates, the first of which may make pairs; None if there is no step.
+def _single(covariates: Array, places: npt.NDArray[np.int64], least: float) -> _Candidates:
+    """Steps of some of the covariates."""
+    pairs = [_thresholds(covariates[:, place], least, SHARES) for place in places]
+    (lower, upper), columns = np.concatenate(pairs).T, np.repeat(places, list(map(len, pairs)))
+    signs, doubt = _signs(covariates.T[columns], lower, upper), np.full(len(columns), _doubt(len(columns)))
+    columns = np.stack([columns, np.full_like(columns, -1)], 1)
+    return _Candidates(signs, columns, np.stack([lower] * 2, 1), np.stack([upper] * 2, 1), doubt)
 
-    A pair is the product of two signs, each at the threshold that divides the rows most evenly, or at both of two.
-    """
-    ends = [(place, pair) for place in places for pair in _thresholds(covariates[:, place], least)]
-    if not ends:
-        return None
-    columns = np.array([place for place, _ in ends])
-    lower, upper = np.array([pair for _, pair in ends]).T
-    taken = covariates.T[columns]
-    signs = (taken > lower[:, None]).astype(np.float64) + (taken > upper[:, None]) - 1
-    balance, halves = np.abs(signs.mean(1)), []
-    for place in [place for place in places if place in columns][:MOST_PAIRED]:
-        own = np.flatnonzero(columns == place)
-        even = own[balance[own] <= balance[own].min() + 1e-9]
-        halves.append((even[0], even[-1]))
-    low, high = np.array(halves).T
-    halved = (signs[low] + signs[high]) / 2
-    first, second = np.triu_indices(len(halves), 1)
-    alone, pairs = np.full(len(columns), -1), np.stack([first, second], 1)
-    return _Candidates(
-        np.concatenate([signs, halved[first] * halved[second]]),
-        np.concatenate([np.stack([columns, alone], 1), columns[low][pairs]]),
-        np.concatenate([np.stack([lower, lower], 1), lower[low][pairs]]),
-        np.concatenate([np.stack([upper, upper], 1), upper[high][pairs]]),
-    )
+
+def _paired(covariates: Array, places: npt.NDArray[np.int64], least: float, residual: Array) -> _Candidates:
+    """Products of the signs of two covariates at their medians, those that go most with a residual."""
+    pairs = [_thresholds(covariates[:, place], least, MEDIAN) for place in places]
+    (lower, upper), columns = np.concatenate(pairs).T, np.repeat(places, list(map(len, pairs)))
+    signs = _signs(covariates.T[columns], lower, upper)
+    first, second = np.triu_indices(len(columns), 1)
+    strength = np.abs((signs * residual) @ signs.T)[first, second]
+    kept = np.sort(np.argsort(-strength, kind="stable")[:KEPT_PAIRS])
+    chosen, doubt = np.stack([first, second], 1)[kept], np.full(len(kept), _doubt(len(strength)))
+    products = signs[chosen[:, 0]] * signs[chosen[:, 1]]
+    return _Candidates(products, columns[chosen], lower[chosen], upper[chosen], doubt)
+
+
+def _doubt(candidates: int) -> float:
+    """Squared t statistic up to which the best of so many is in doubt."""
+    return DOUBT * math.log(max(candidates, 2))
+
+
+def _joined(parts: list[_Candidates]) -> _Candidates:
+    """All of several candidates."""
+    names = [field.name for field in fields(_Candidates)]
+    return _Candidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _given(covariates: Array, treatment: Array, share: float) -> Array:
@@ -166,32 +204,89 @@ def _given(covariates: Array, treatment: Array, share: float) -> Array:
     return basis
 
 
-def _chosen(signs: Array, residual: Array, given: Array, cluster: npt.NDArray[np.int64] | None) -> list[int]:
-    """Candidates (C, P) that explain a residual (P,) beyond doubt, one after the other, each beside those before it.
+@dataclass
+class _Search:
+    """What candidates are measured against, which grows with the steps that are taken.
 
-    The statistic is robust to unequal variances, or some rare outcome would vouch for a rare step, and to clusters.
+    Attributes
+    ----------
+    residual : ndarray, shape (P,)
+        Without its part along the basis.
+    basis : ndarray, shape (P, G)
+        Orthonormal: what is given, and the steps so far.
+    cluster : ndarray of int, shape (P,), optional
     """
-    whole = signs.shape[1] * signs.var(1)
-    left, own = residual - given @ (given.T @ residual), signs - (signs @ given) @ given.T
-    found: list[int] = []
-    for _ in range(MOST_STEPS):
-        if cluster is None:
-            square = np.square(own)
-            squares, noise = square.sum(1), square @ np.square(left)
+
+    residual: Array
+    basis: Array
+    cluster: npt.NDArray[np.int64] | None
+
+    def own(self, signs: Array) -> Array:
+        """Candidates (C, P) without their parts along the basis."""
+        apart: Array = signs - (signs @ self.basis) @ self.basis.T
+        return apart
+
+    def gains(self, signs: Array, own: Array) -> Array:
+        """Squared t statistics (C,) of candidates; zero where the basis leaves next to nothing of one.
+
+        They are robust to unequal variances, or some rare outcome would vouch for a rare step, and to clusters.
+        """
+        square = np.square(own)
+        if self.cluster is None:
+            noise = square @ np.square(self.residual)
         else:
-            squares, scores = np.square(own).sum(1), pd.DataFrame((own * left).T).groupby(cluster).sum().to_numpy()
+            scores = pd.DataFrame((own * self.residual).T).groupby(self.cluster).sum().to_numpy()
             noise = np.square(scores).sum(0)
-        usable = (squares > LEAST_OWN * whole) & (noise > 0)
-        gain = np.where(usable, np.square(own @ left) / np.where(usable, noise, 1), 0)
-        # Of candidates that are the same but for rounding, the first.
-        best = int(np.argmax(gain >= gain.max() * (1 - 1e-9)))
-        if gain[best] < DOUBT * math.log(max(len(gain), 2)):
+        usable = (square.sum(1) > LEAST_OWN * signs.shape[1] * signs.var(1)) & (noise > 0)
+        gains: Array = np.where(usable, np.square(own @ self.residual) / np.where(usable, noise, 1), 0)
+        return gains
+
+    def take(self, own: Array) -> Array:
+        """Add a step (P,) that is apart from the basis to it; returns its direction."""
+        direction: Array = own / np.linalg.norm(own)
+        self.residual = self.residual - direction * (direction @ self.residual)
+        self.basis = np.column_stack([self.basis, direction])
+        return direction
+
+
+def _first_best(sizes: Array) -> int:
+    """The largest; of those that are the same but for rounding, the first."""
+    return int(np.argmax(sizes >= sizes.max() * (1 - 1e-9)))
+
+
+def _chosen(candidates: _Candidates, covariates: Array, search: _Search, least: float) -> list[_Candidates]:
+    """Candidates that explain a residual beyond doubt, one after the other, each beside those before it."""
+    own = search.own(candidates.signs)
+    found: list[tuple[int, _Candidates]] = []
+    for _ in range(MOST_STEPS if len(own) else 0):
+        evidence = search.gains(candidates.signs, own) / candidates.doubt
+        best = _first_best(evidence)
+        if evidence[best] < 1:
             break
-        found.append(best)
-        direction = own[best] / math.sqrt(squares[best])
-        left = left - direction * (direction @ left)
+        step = _refined(candidates.take([best]), covariates, search, least)
+        found.append((best, step))
+        direction = search.take(search.own(step.signs)[0])
         own = own - np.outer(own @ direction, direction)
-    return sorted(found)
+    return [step for _, step in sorted(found, key=lambda pair: pair[0])]
+
+
+def _refined(step: _Candidates, covariates: Array, search: _Search, least: float) -> _Candidates:
+    """A step at the places near its own, of either covariate in turn, that explain most; a pair's anywhere at first."""
+    sides = [side for side in (0, 1) if step.columns[0, side] >= 0]
+    for anywhere in (True, False)[2 - len(sides) :]:
+        for side in sides:
+            column = covariates[:, step.columns[0, side]]
+            shares = SHARES if anywhere else _near(column, step.lower[0, side], step.upper[0, side])
+            others = step.moved(covariates, side, _thresholds(column, least, shares))
+            step = others.take([_first_best(search.gains(others.signs, search.own(others.signs)))])
+    return step
+
+
+def _near(column: Array, lower: float, upper: float) -> Array:
+    """Shares of the rows between those of the neighbouring levels of a threshold."""
+    middle = ((column <= lower).mean() + (column <= upper).mean()) / 2
+    shares: Array = middle + np.arange(1 - FINER, FINER) / (LEVELS * FINER)
+    return shares
 
 
 def find_steps(
@@ -223,17 +318,17 @@ def find_steps(
     Tropp (2004), Greed is good: algorithmic results for sparse approximation, for orthogonal matching pursuit.
     """
     share = 1.0 if cluster is None else len(np.unique(cluster)) / len(cluster)
-    places = np.argsort(-shares, kind="stable")[:MOST_COLUMNS]
-    candidates = _candidates(covariates, places, LEAST_ROWS / share)
-    if candidates is None:
+    places, least = np.argsort(-shares, kind="stable"), LEAST_ROWS / share
+    given = _given(covariates[:, places[:MOST_COLUMNS]], treatment, share)
+    search = _Search(residual - given @ (given.T @ residual), given, cluster)
+    single = _single(covariates, places[:MOST_COLUMNS], least)
+    paired = _paired(covariates, places[:MOST_PAIRED], least, search.residual)
+    found = _chosen(_joined([single, paired]), covariates, search, least)
+    if not found:
         return None
-    given = _given(covariates[:, places], treatment, share)
-    chosen = _chosen(candidates.signs, residual, given, cluster)
-    if not chosen:
-        return None
-    signs = candidates.signs[chosen].T
+    steps = _joined(found)
+    signs = steps.signs.T
     centre, unit = signs.mean(0), signs.std(0)
     unit = np.where(((signs - centre) ** 3).mean(0) < -1e-9 * unit**3, -unit, unit)
-    parts = (candidates.columns, candidates.lower, candidates.upper)
-    columns, lower, upper = (torch.from_numpy(np.ascontiguousarray(part[chosen]))[None] for part in parts)
+    columns, lower, upper = (torch.from_numpy(part)[None] for part in (steps.columns, steps.lower, steps.upper))
     return Steps(columns, lower, upper, torch.from_numpy(centre)[None], torch.from_numpy(unit)[None])
