@@ -91,7 +91,7 @@ def _balance_target(
     if state.arm_moments is not None and shares is not None:
         mean, size = state.arm_moments.mean(shares), state.balance_kernel.landmarks.shape[1]
         return MeansTarget(mean[:, :size], mean[:, size:])
-    columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+    columns = model.balance_columns(table.covariates, state.coordinate)
     return MeansTarget(combine(state.balance_features, target.weights), combine(columns, target.weights))
 
 

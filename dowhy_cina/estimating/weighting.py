@@ -271,7 +271,7 @@ def balance_arms(
     untouched : str, optional
         "att" or "atc" for the arm that keeps its own weights.
     """
-    columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+    columns = model.balance_columns(table.covariates, state.coordinate)
     how = how or Balancing()
     zero_shot = untouched is None and how.bandwidth is None
     if zero_shot and table.arms_are_alike and isinstance(state.balance_features, Tensor):

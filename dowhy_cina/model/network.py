@@ -78,9 +78,9 @@ class CinaModel(nn.Module):
         it is known.
         """
         settings = self.settings(table, pilot or self.pilot(table)) if held is None else held
-        scores, propensity = self.fit_scores(table, settings)
-        coordinate = scores.coordinate(propensity)
-        control, treated = self.fit_outcomes(table, settings, scores, propensity)
+        scores, fitted, propensity = self.fit_scores(table, settings)
+        coordinate = scores.coordinate(fitted)
+        control, treated = self.fit_outcomes(table, settings, coordinate, propensity)
         means = (control.means, treated.means)
         own = table.treatment > 0
         loo = torch.where(own, treated.loo_residuals, control.loo_residuals)
@@ -96,6 +96,7 @@ class CinaModel(nn.Module):
             scores=scores,
             outcomes=(control, treated),
             propensity=propensity,
+            coordinate=coordinate,
             residuals=table.outcome - torch.where(own, means[1], means[0]),
             loo_residuals=loo,
             prognosis=pair,
@@ -184,8 +185,12 @@ class CinaModel(nn.Module):
             [self.config.short_amplitude * short, torch.ones_like(short), self.config.wide_amplitude * wide], -1
         )
 
-    def fit_scores(self, table: TableBatch, settings: Settings) -> tuple[ScoreModel, Rows]:
-        """Propensity score of every row by kernel ridge, leave-one-out."""
+    def fit_scores(self, table: TableBatch, settings: Settings) -> tuple[ScoreModel, Rows, Rows]:
+        """Propensity scores of all rows by kernel ridge: as fitted, a function of the covariates, and leave-one-out.
+
+        Where few rows are alike, their scores left out tell the treated from the controls: in a cell of n rows, k of
+        them treated, a treated row's is (k - 1) / (n - 1), a control's k / (n - 1). So keys are made of fitted ones.
+        """
         keys = table.covariates * settings.treatment_scales[:, None]
         # These are gone before the balancing layer's are there: they need no memory of their own.
         features = self._balancing_rows(table, settings, keys)
@@ -195,15 +200,15 @@ class CinaModel(nn.Module):
         ones = torch.ones_like(table.treatment)
         if table.clusters is None:
             fit = cross_validated_ridge(features, table.treatment, ones, multiplier)
-            residuals = leave_one_out_residuals(table.treatment, *fit.predictions(features, ones))
-            propensity = table.treatment - residuals
+            fitted, leverage = fit.predictions(features, ones)
+            propensity = table.treatment - leave_one_out_residuals(table.treatment, fitted, leverage)
         else:
             rows, everyone = table.clusters.share * ones, (features, places_of(ones))
             fit = clustered_ridge(features, table.treatment, rows, multiplier, table.clusters)
-            propensity = left_out(fit, features, everyone, table.treatment, rows, table.clusters)[1]
+            fitted, propensity = left_out(fit, features, everyone, table.treatment, rows, table.clusters)
         floor = self.config.propensity_floor * table.treatment.std(1, unbiased=False, keepdim=True)
-        mean, sd = propensity.mean(1, keepdim=True), propensity.std(1, unbiased=False, keepdim=True)
-        return ScoreModel.of(features.kernel, fit, mean, sd, floor), propensity
+        mean, sd = fitted.mean(1, keepdim=True), fitted.std(1, unbiased=False, keepdim=True)
+        return ScoreModel.of(features.kernel, fit, mean, sd, floor), fitted, propensity
 
     def outcome_space(
         self, covariates: Float[Tensor, "B M D"], coordinate: Float[Tensor, "B M"], settings: Settings, arm: int
@@ -220,10 +225,9 @@ class CinaModel(nn.Module):
         return settings.log_multipliers[f"{ARMS[arm]}_penalty"].exp()
 
     def fit_outcomes(
-        self, table: TableBatch, settings: Settings, scores: ScoreModel, propensity: Rows
+        self, table: TableBatch, settings: Settings, coordinate: Rows, propensity: Rows
     ) -> tuple[FittedOutcome, FittedOutcome]:
         """Outcome regressions of both arms and what they say of every row."""
-        coordinate = scores.coordinate(propensity)
         marks, at_marks = (gather_rows(part, table.landmarks) for part in (table.covariates, coordinate))
 
         def of_arm(arm: int) -> tuple[OutcomeSpace, Tensor, Tensor, Rows, Rows, Rows, Tables]:

@@ -195,7 +195,7 @@ class ScoreModel:
     def of(cls, kernel: LandmarkKernel, fit: RidgeFit, mean: Tensor, sd: Tensor, floor: Tensor) -> ScoreModel:
         """Model of scores with these means and standard deviations (B, 1).
 
-        Without the floor a score of a randomised treatment would be its own leave-one-out noise, which encodes T.
+        Without the floor a score of a randomised treatment would be its own noise.
         """
         return cls(kernel, fit, mean, torch.maximum(sd, floor))
 
@@ -216,6 +216,8 @@ class ZeroShot:
         Control, treated; so are all pairs here.
     propensity : Tensor, shape (B, N)
         Leave-one-out, neither clipped nor a share: a regression's prediction of T.
+    coordinate : Tensor, shape (B, N)
+        The propensity score as fitted, standardised: a function of the covariates, of which keys are made.
     residuals, loo_residuals : Tensor, shape (B, N)
         Errors of each row's own arm's prediction, in-sample and leave-one-out.
     prognosis : ScorePair
@@ -232,6 +234,7 @@ class ZeroShot:
     scores: ScoreModel
     outcomes: tuple[FittedOutcome, FittedOutcome]
     propensity: Rows
+    coordinate: Rows
     residuals: Rows
     loo_residuals: Rows
     prognosis: ScorePair
@@ -346,6 +349,7 @@ def without_rows(state: ZeroShot) -> ZeroShot:
         balance_kernel=state.balance_kernel.compact(),
         arm_moments=None,
         propensity=empty,
+        coordinate=empty,
         residuals=empty,
         loo_residuals=empty,
         balance_features=empty.new_empty(len(empty), 0, state.balance_kernel.landmarks.shape[1]),
