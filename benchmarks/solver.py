@@ -128,7 +128,7 @@ def balancing_errors(batch: TrainingBatch) -> dict[tuple[str, str], float]:
     with torch.no_grad():
         gaussian, bandwidth = with_kernel_of_all_rows(table, analysis._state)
         for kernel, state in (("predicted kernel", analysis._state), ("Gaussian, median", gaussian)):
-            columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+            columns = model.balance_columns(table.covariates, state.coordinate)
             target = MeansTarget(state.balance_features.mean(1), columns.mean(1))
             how = Balancing(1e-6, bandwidth if state is gaussian else None)
             modelled = float((state.means[1] - state.means[0]).mean())

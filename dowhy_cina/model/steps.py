@@ -11,7 +11,7 @@ Letters: B tables, P pilot rows, n of any rows, D covariates, S steps, C candida
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,8 @@ LEAST_ROWS = 20
 #: Most covariates that are looked at, those first along which the pilot's outcome regressions change most, and most of
 #: which two are looked at together; most pairs that are kept, those that go most with the residual; and most steps.
 MOST_COLUMNS, MOST_PAIRED, KEPT_PAIRS, MOST_STEPS = 32, 100, 60, 8
-#: A step is beyond doubt if its squared t statistic is at least this times the logarithm of the number of candidates of
-#: its kind, single or paired; two would be what the largest of as many comes to by chance.
+#: A step is beyond doubt if its squared t statistic is at least this times the logarithm of the number of candidates;
+#: two would be what the largest of as many comes to by chance.
 DOUBT = 3.0
 #: Values of a standardised covariate that are no further apart are the same: no threshold divides almost copies.
 ALIKE = 1e-5
@@ -103,21 +103,20 @@ class _Candidates:
     signs : ndarray, shape (C, P)
     columns : ndarray of int, shape (C, 2)
     lower, upper : ndarray, shape (C, 2)
-    doubt : ndarray, shape (C,)
-        Squared t statistics from which each is beyond doubt.
+    count : int
+        How many there were, of which some may be left.
     """
 
     signs: Array
     columns: npt.NDArray[np.int64]
     lower: Array
     upper: Array
-    doubt: Array
+    count: int
 
     def take(self, chosen: list[int]) -> _Candidates:
         """Some of them."""
-        return _Candidates(
-            self.signs[chosen], self.columns[chosen], self.lower[chosen], self.upper[chosen], self.doubt[chosen]
-        )
+        lower, upper = self.lower[chosen], self.upper[chosen]
+        return _Candidates(self.signs[chosen], self.columns[chosen], lower, upper, self.count)
 
     def moved(self, covariates: Array, side: int, pairs: Array) -> _Candidates:
         """The one candidate, and copies with other thresholds of one of its covariates (P, D)."""
@@ -161,9 +160,8 @@ def _single(covariates: Array, places: npt.NDArray[np.int64], least: float) -> _
     """Steps of some of the covariates."""
     pairs = [_thresholds(covariates[:, place], least, SHARES) for place in places]
     (lower, upper), columns = np.concatenate(pairs).T, np.repeat(places, list(map(len, pairs)))
-    signs, doubt = _signs(covariates.T[columns], lower, upper), np.full(len(columns), _doubt(len(columns)))
-    columns = np.stack([columns, np.full_like(columns, -1)], 1)
-    return _Candidates(signs, columns, np.stack([lower] * 2, 1), np.stack([upper] * 2, 1), doubt)
+    signs, columns = _signs(covariates.T[columns], lower, upper), np.stack([columns, np.full_like(columns, -1)], 1)
+    return _Candidates(signs, columns, np.stack([lower] * 2, 1), np.stack([upper] * 2, 1), len(signs))
 
 
 def _paired(covariates: Array, places: npt.NDArray[np.int64], least: float, residual: Array) -> _Candidates:
@@ -174,20 +172,17 @@ def _paired(covariates: Array, places: npt.NDArray[np.int64], least: float, resi
     first, second = np.triu_indices(len(columns), 1)
     strength = np.abs((signs * residual) @ signs.T)[first, second]
     kept = np.sort(np.argsort(-strength, kind="stable")[:KEPT_PAIRS])
-    chosen, doubt = np.stack([first, second], 1)[kept], np.full(len(kept), _doubt(len(strength)))
+    chosen = np.stack([first, second], 1)[kept]
     products = signs[chosen[:, 0]] * signs[chosen[:, 1]]
-    return _Candidates(products, columns[chosen], lower[chosen], upper[chosen], doubt)
-
-
-def _doubt(candidates: int) -> float:
-    """Squared t statistic up to which the best of so many is in doubt."""
-    return DOUBT * math.log(max(candidates, 2))
+    return _Candidates(products, columns[chosen], lower[chosen], upper[chosen], len(strength))
 
 
 def _joined(parts: list[_Candidates]) -> _Candidates:
     """All of several candidates."""
-    names = [field.name for field in fields(_Candidates)]
-    return _Candidates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    signs, columns, lower, upper = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("signs", "columns", "lower", "upper")
+    )
+    return _Candidates(signs, columns, lower, upper, sum(part.count for part in parts))
 
 
 def _given(covariates: Array, treatment: Array, share: float) -> Array:
@@ -256,12 +251,12 @@ def _first_best(sizes: Array) -> int:
 
 def _chosen(candidates: _Candidates, covariates: Array, search: _Search, least: float) -> list[_Candidates]:
     """Candidates that explain a residual beyond doubt, one after the other, each beside those before it."""
-    own = search.own(candidates.signs)
+    own, doubt = search.own(candidates.signs), DOUBT * math.log(max(candidates.count, 2))
     found: list[tuple[int, _Candidates]] = []
     for _ in range(MOST_STEPS if len(own) else 0):
-        evidence = search.gains(candidates.signs, own) / candidates.doubt
-        best = _first_best(evidence)
-        if evidence[best] < 1:
+        gains = search.gains(candidates.signs, own)
+        best = _first_best(gains)
+        if gains[best] < doubt:
             break
         step = _refined(candidates.take([best]), covariates, search, least)
         found.append((best, step))

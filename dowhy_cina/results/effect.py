@@ -113,8 +113,8 @@ class AverageEffect:
     overlap : OverlapVerdict
         Whether the table can answer for the target population.
     steps : DataFrame
-        Where outcomes jump by more than smooth regressions leave to chance, in the covariates' units; each is adjusted for
-        and balanced like a covariate. Indexed by what it says; columns ``covariate``, ``threshold``, ``other`` and
+        Where outcomes jump by more than smooth regressions leave to chance, in the covariates' units; each is adjusted
+        for and balanced like a covariate. Indexed by what it says; columns ``covariate``, ``threshold``, ``other`` and
         ``other_threshold`` (of steps of two covariates), ``share`` (of the rows that lie above, or on the same side of
         both). Mostly empty.
     """

@@ -152,7 +152,7 @@ def test_what_is_said_of_an_error(analysis):
 def key_coordinate(analysis):
     """Key coordinate of the table's own propensities, left out as in the fit."""
     state = analysis._state
-    return state.scores.coordinate(state.propensity)
+    return state.coordinate
 
 
 def test_blocks_change_nothing(analysis, monkeypatch):

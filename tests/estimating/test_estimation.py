@@ -32,7 +32,7 @@ from dowhy_cina.model.state import TableBatch
 N, D = 60, 3
 
 
-def draw(tables=2, weighted=False, skewed=False, seed=26):
+def draw(tables=2, weighted=False, skewed=False, seed=507):
     """Confounded tables in standard units; half of the rows are landmarks. The second treated arm may be skewed."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(tables, N, D))

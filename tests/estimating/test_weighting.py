@@ -46,7 +46,7 @@ def case(model, linear_table):
 
 
 def columns_of(model, table, state):
-    return model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+    return model.balance_columns(table.covariates, state.coordinate)
 
 
 class TestArms:

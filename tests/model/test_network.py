@@ -54,7 +54,7 @@ def answers(model, table):
 
 def average_row(model, table, state):
     """What each arm is balanced to, if the target is all rows alike."""
-    columns = model.balance_columns(table.covariates, state.scores.coordinate(state.propensity))
+    columns = model.balance_columns(table.covariates, state.coordinate)
     return MeansTarget(state.balance_features.mean(1), columns.mean(1))
 
 
@@ -194,8 +194,8 @@ def test_own_treatment_does_not_enter_own_propensity(model, fixed_penalty, row):
     flipped = table.treatment.clone()
     flipped[:, row] = 1 - flipped[:, row]
     with torch.no_grad():
-        before = model.fit_scores(table, settings)[1]
-        after = model.fit_scores(dataclasses.replace(table, treatment=flipped), settings)[1]
+        before = model.fit_scores(table, settings)[2]
+        after = model.fit_scores(dataclasses.replace(table, treatment=flipped), settings)[2]
     assert float(after[0, row]) == pytest.approx(float(before[0, row]), abs=1e-9)
     assert (after - before).abs().max() > 1e-3  # it does enter the others'
 
@@ -204,7 +204,26 @@ def test_outcomes_do_not_enter_propensities(model):
     table = batch()
     settings = model.settings(table, model.pilot(table))
     other = dataclasses.replace(table, outcome=table.outcome.flip(1))
-    assert torch.equal(model.fit_scores(other, settings)[1], model.fit_scores(table, settings)[1])
+    for before, after in zip(model.fit_scores(table, settings)[1:], model.fit_scores(other, settings)[1:], strict=True):
+        assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_keys_do_not_tell_the_treated_from_controls_who_are_alike(model, clustered):
+    """Scores left out do: in a cell of few rows they are lower for its treated."""
+    rng = np.random.default_rng(0)
+    cells = np.repeat(np.arange(12), 5)
+    x, t = rng.normal(size=(12, 3))[cells], (rng.random(60) < 0.2 + 0.6 * (cells % 2)).astype(float)
+    table = TableBatch.stack([x], [t], [rng.normal(size=60)], [np.arange(60)])
+    table = dataclasses.replace(table, cluster=torch.arange(60)[None]) if clustered else table
+    with torch.no_grad():
+        state = model(table)
+    mixed = [cell for cell in range(12) if 0 < t[cells == cell].sum() < 5]
+    assert len(mixed) > 5
+    for cell in mixed:
+        own, treated = torch.from_numpy(cells == cell), torch.from_numpy(t > 0)
+        assert float(state.coordinate[0, own].std()) < 1e-9
+        assert float(state.propensity[0, own & treated].max()) < float(state.propensity[0, own & ~treated].min())
 
 
 @pytest.mark.parametrize("row", [0, 1, 17])
@@ -283,7 +302,7 @@ def test_own_rows_as_foreign_rows_are_plain_predictions(model):
         inside = table.treatment[0].numpy() == arm
         with torch.no_grad():
             space = outcome.regression.own.space
-            fit_keys = space.keys(table.covariates, state.scores.coordinate(state.propensity))
+            fit_keys = space.keys(table.covariates, state.coordinate)
             at = space.keys(table.covariates, coordinate)
         assert torch.equal(rows.outcome_rows[arm].own.kernel.keys, at)
         regression, y = outcome.regression.own, table.outcome[0].numpy()[inside]
@@ -397,4 +416,4 @@ def test_randomised_treatment_has_a_quiet_propensity_coordinate(model):
         state = model(dataclasses.replace(table, treatment=random))
     floor = model.config.propensity_floor * float(random.std(unbiased=False))
     assert float(state.scores.divisor) >= floor
-    assert float(state.scores.coordinate(state.propensity).abs().max()) <= 4
+    assert float(state.coordinate.abs().max()) <= 4

@@ -39,7 +39,7 @@ BINS, DOUBLINGS = 8, 40
 
 def balance_columns(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Tensor, "1 n L"]:
     """Columns that are balanced beside the kernel's features, as they are."""
-    return fitted.model.balance_columns(part.covariates, fitted.scores.coordinate(state.propensity))
+    return fitted.model.balance_columns(part.covariates, fitted.scores.coordinate(state.scores.fitted))
 
 
 def joined_features(part: EncodedPart, state: RowState, fitted: Fitted) -> JoinedFeatures:

@@ -58,7 +58,7 @@ def residual_sums(
     if is_empty(part):
         return {}
     arm, loo = part.arm, balancing * state.loo_residuals
-    seen = shared_rows(part, state.propensity, fitted, arm)
+    seen = shared_rows(part, state.scores, fitted, arm)
     return {
         "correction": (2 * arm - 1) * (balancing * (part.outcome - state.means[arm])).sum(1),
         "noise": loo.square().sum(1),
@@ -68,7 +68,7 @@ def residual_sums(
         f"squares{arm}": state.loo_residuals.square().sum(1),
         f"kish{arm}": balancing.square().sum(1),
         f"weights{arm}": Extremes(balancing.amin(), balancing.amax()),
-        f"outside{arm}": (chance(state.propensity, 1 - arm) < limits[arm]).sum(1),
+        f"outside{arm}": (chance(state.scores.propensity, 1 - arm) < limits[arm]).sum(1),
     }
 
 
@@ -101,7 +101,7 @@ def contribution_sums(
     if is_empty(part):
         return {}
     arm, other, effect = part.arm, 1 - part.arm, given.effect
-    seen = shared_rows(part, state.propensity, fitted, arm)
+    seen = shared_rows(part, state.scores, fitted, arm)
     own = effect.shrinkage[:, None] * balancing + given.responses[arm].own.of(seen.own)
     sums: Sums = {f"outcome{arm}": fitted.arms[arm].moment(seen, own)}
     lent, lending = torch.zeros_like(own), given.responses[other].lent
@@ -142,7 +142,7 @@ def row_values(raw: pd.DataFrame, part: EncodedPart, state: RowState, balancing:
     coding, name = how
     keep = arms_only(raw, coding)[1]
     values = np.full(len(raw), 0.0 if name == "weight" else np.nan)
-    values[keep] = part.as_they_came(balancing if name == "weight" else state.propensity.clamp(0, 1))
+    values[keep] = part.as_they_came(balancing if name == "weight" else state.scores.propensity.clamp(0, 1))
     return pd.Series(values, index=raw.index, name=name)
 
 

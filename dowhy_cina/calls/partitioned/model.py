@@ -16,6 +16,7 @@ from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.outcomes import (
     Fitted,
     OwnState,
+    RowScores,
     RowState,
     by_others,
     combinations,
@@ -63,23 +64,23 @@ def score_sums(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) ->
 
 def scores_of(
     part: EncodedPart, settings: Settings, kernel: LandmarkKernel, fit: RidgeFit, links: Links
-) -> tuple[Rows, Sums]:
-    """Leave-one-out propensity scores of a partition, their spread, and the shape of the outcomes' logarithms."""
+) -> tuple[RowScores, Sums]:
+    """Propensity scores of a partition, the spread of the fitted ones, and the shape of the outcomes' logarithms."""
     if is_empty(part):
-        return part.treatment, {}
-    propensity = by_others(fit, score_features(part, settings, kernel), part.treatment)[1]
-    sums: Sums = {"scores": Spread.of(propensity[0, :, None])}
+        return RowScores(part.treatment, part.treatment), {}
+    scores = RowScores(*by_others(fit, score_features(part, settings, kernel), part.treatment))
+    sums: Sums = {"scores": Spread.of(scores.fitted[0, :, None])}
     ones = torch.ones_like(part.treatment)
     for place, link in enumerate(links[part.arm]):
         sums[f"logs{part.arm}{place}"] = Powers.of(link.forward(part.outcome, ones), ones)
-    return propensity, sums
+    return scores, sums
 
 
 def finish(part: EncodedPart, own: OwnState, fitted: Fitted) -> tuple[RowState, Sums]:
     """What is known of rows in the end, and the spread of prognostic scores."""
     if is_empty(part):
-        nothing = own.propensity
-        return RowState(nothing, (nothing, nothing), nothing, (nothing, nothing)), {}
+        nothing = own.clean
+        return RowState(own.scores, (nothing, nothing), nothing, (nothing, nothing)), {}
     state = with_borrowing(part, own, fitted)
     return state, {"prognosis": Spread.of(torch.cat(state.prognosis).T)}
 
@@ -88,7 +89,7 @@ def balance_keys(part: EncodedPart, state: RowState, fitted: Fitted) -> Float[Te
     """Keys of a partition's rows in the balancing layer."""
     assert fitted.pair is not None
     coordinates = fitted.pair.coordinates(state.prognosis)
-    coordinate = fitted.scores.coordinate(state.propensity)
+    coordinate = fitted.scores.coordinate(state.scores.fitted)
     return fitted.model.balance_keys(part.covariates, coordinate, coordinates, fitted.settings)
 
 
@@ -104,7 +105,7 @@ def forward(
 ) -> tuple[Fitted, Sums]:
     """Fit scores, outcome models and the balancing space by passes over the partitions.
 
-    ``known`` is what the pilot says, where that is known. The partitions keep the states ``propensity`` and ``state``.
+    ``known`` is what the pilot says, where that is known. The partitions keep the states ``scores`` and ``state``.
     The numbers are those of :meth:`CinaModel.forward`; the sums beside them are those of :func:`predictions`.
     """
     settings = model.settings(pilot, known or model.pilot(pilot), totals)
@@ -116,13 +117,13 @@ def forward(
     ends = [(found[f"ends{arm}"].lower, found[f"ends{arm}"].upper) for arm in (0, 1)]
     control, treated = (LogLink.candidates(*pair) for pair in zip(powers, ends, strict=True))
     scored: dict[str, Any] = {"settings": settings, "kernel": kernel, "fit": fit, "links": (control, treated)}
-    shape = partitions.run(scores_of, ["encoded"], "propensity", **scored)
+    shape = partitions.run(scores_of, ["encoded"], "scores", **scored)
     spread, share = shape["scores"], totals[:, 1:2] / totals[:, :1]
     floor = model.config.propensity_floor * (share * (1 - share)).sqrt()
     scores = ScoreModel.of(kernel, fit, spread.mean[None], spread.sd[None], floor)
     # The landmarks' own states are computed here: they are few, and the next kernels are made of them.
-    mark_propensity = state_here(scores_of, marks, **scored)
-    coordinate = scores.coordinate(mark_propensity)
+    mark_scores = state_here(scores_of, marks, **scored)
+    coordinate = scores.coordinate(mark_scores.fitted)
     spaces = [model.outcome_space(marks.covariates, coordinate, settings, arm) for arm in (0, 1)]
     least = [
         LogLink.least_skewed(own, powers[arm], [shape[f"logs{arm}{place}"] for place in range(len(own))])
@@ -130,7 +131,7 @@ def forward(
     ]
     links = [None if link is None else (link, own) for link, own in zip(least, (control, treated), strict=True)]
     fitted = Fitted(model, settings, scores, (spaces[0], spaces[1]), (links[0], links[1]))
-    fitted, found, raw = fit_outcomes(partitions, fitted, (marks, mark_propensity))
+    fitted, found, raw = fit_outcomes(partitions, fitted, (marks, mark_scores))
     mark_own = state_here(combinations, marks, raw, fitted=fitted)
     fitted = fit_borrowing(partitions, fitted)
     spread = partitions.run(finish, ["encoded", "own"], "state", fitted=fitted)["prognosis"]

@@ -71,20 +71,35 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class RowScores:
+    """Propensity scores of a partition's rows.
+
+    Attributes
+    ----------
+    fitted : Tensor, shape (1, n)
+        A function of the covariates, of which keys are made.
+    propensity : Tensor, shape (1, n)
+        Leave-one-out.
+    """
+
+    fitted: Rows
+    propensity: Rows
+
+
+@dataclass(frozen=True)
 class RawState:
     """What members say of a partition's rows; logarithms as they are, before their way back.
 
     Attributes
     ----------
-    propensity : Tensor, shape (1, n)
-        Leave-one-out.
+    scores : RowScores
     fitted : tuple of tuple of Tensor, shape (1, n)
         By the fits of the control and of the treated arm.
     clean : tuple of Tensor, shape (1, n)
         By the other rows of each row's own arm.
     """
 
-    propensity: Rows
+    scores: RowScores
     fitted: tuple[tuple[Rows, ...], tuple[Rows, ...]]
     clean: tuple[Rows, ...]
 
@@ -103,15 +118,14 @@ class OwnState:
 
     Attributes
     ----------
-    propensity : Tensor, shape (1, n)
-        Leave-one-out.
+    scores : RowScores
     fitted : tuple of Tensor, shape (1, n)
         Predictions by the fits of the control and of the treated arm.
     clean : Tensor, shape (1, n)
         By the other rows of each row's own arm.
     """
 
-    propensity: Rows
+    scores: RowScores
     fitted: tuple[Rows, Rows]
     clean: Rows
 
@@ -122,8 +136,7 @@ class RowState:
 
     Attributes
     ----------
-    propensity : Tensor, shape (1, n)
-        Leave-one-out.
+    scores : RowScores
     means : tuple of Tensor, shape (1, n)
         Predicted mean outcomes of both arms.
     loo_residuals : Tensor, shape (1, n)
@@ -132,7 +145,7 @@ class RowState:
         As in :class:`~dowhy_cina.model.fitting.FittedOutcome`, of both arms.
     """
 
-    propensity: Rows
+    scores: RowScores
     means: tuple[Rows, Rows]
     loo_residuals: Rows
     prognosis: tuple[Rows, Rows]
@@ -148,10 +161,10 @@ def kernels_of(kernel: LandmarkKernel, keys: Float[Tensor, "1 n K"]) -> RowFeatu
     return RowFeatures.build(kernel, keys, whiten=False, block_entries=keys.shape[1] * kernel.landmarks.shape[1])
 
 
-def outcome_rows(part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int) -> OutcomeRows:
+def outcome_rows(part: EncodedPart, scores: RowScores, fitted: Fitted, arm: int) -> OutcomeRows:
     """A partition's rows as the outcome regression of an arm sees them."""
     space = fitted.spaces[arm]
-    keys = space.keys(part.covariates, fitted.scores.coordinate(propensity))
+    keys = space.keys(part.covariates, fitted.scores.coordinate(scores.fitted))
     return OutcomeRows(kernels_of(space.kernel, keys), ColumnFeatures(part.covariates))
 
 
@@ -173,12 +186,12 @@ def tried(links: Links | None) -> list[tuple[LogLink, bool]]:
     return [] if links is None else [(links[0], False), *((link, True) for link in links[1])]
 
 
-def outcome_sums(part: EncodedPart, propensity: Rows, fitted: Fitted) -> Sums:
+def outcome_sums(part: EncodedPart, scores: RowScores, fitted: Fitted) -> Sums:
     """Statistics of the regression of the rows' arm by kernel, columns and logarithm."""
     if is_empty(part):
         return {}
     arm, outcome, ones = part.arm, part.outcome, torch.ones_like(part.outcome)
-    rows = outcome_rows(part, propensity, fitted, arm).with_features()
+    rows = outcome_rows(part, scores, fitted, arm).with_features()
     sums: Sums = {
         f"kernel{arm}": gram_statistics(rows.kernel, outcome, ones),
         f"linear{arm}": gram_statistics(rows.columns, outcome, ones),
@@ -208,7 +221,7 @@ def log_errors(part: EncodedPart, regressions: tuple[OutcomeRegression, ...]) ->
     return sums
 
 
-def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[RawState, Sums]:
+def predictions(part: EncodedPart, scores: RowScores, fitted: Fitted) -> tuple[RawState, Sums]:
     """What each member says of both arms, and of each row's own arm by the other rows.
 
     The sums hold the moments of each regression over the rows of both arms, ``moments[regression][arm]``, the smallest
@@ -216,12 +229,12 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ra
     and the latter with a factor of one.
     """
     if is_empty(part):
-        return RawState(propensity, ((), ()), ()), {}
-    arm, ones = part.arm, torch.ones_like(propensity)
-    sums: Sums = {f"chances{arm}": Smallest(chance(propensity, arm)[0])}
-    fits, clean = [], [torch.zeros_like(propensity) for _ in range(fitted.most_members)]
+        return RawState(scores, ((), ()), ()), {}
+    arm, ones = part.arm, torch.ones_like(part.treatment)
+    sums: Sums = {f"chances{arm}": Smallest(chance(scores.propensity, arm)[0])}
+    fits, clean = [], [torch.zeros_like(ones) for _ in range(fitted.most_members)]
     for place, regression in enumerate(fitted.regressions):
-        rows = outcome_rows(part, propensity, fitted, place)
+        rows = outcome_rows(part, scores, fitted, place)
         sums[f"moments{place}{arm}"] = regression.moment(rows, ones)
         if place != arm:
             members = (regression.kernel.fit, rows.kernel), (regression.linear.fit, rows.columns)
@@ -232,7 +245,7 @@ def predictions(part: EncodedPart, propensity: Rows, fitted: Fitted) -> tuple[Ra
         fits.append(tuple(pair[0] for pair in found))
         clean[: len(found)] = [pair[1] for pair in found]
         sums |= of_logs
-    return RawState(propensity, (fits[0], fits[1]), tuple(clean)), sums
+    return RawState(scores, (fits[0], fits[1]), tuple(clean)), sums
 
 
 def _by_members(
@@ -266,7 +279,7 @@ def agreements(part: EncodedPart, raw: RawState, fitted: Fitted, shares: Shares,
         return {}
     return {
         f"{name}{arm}": Agreement.of(part.outcome - found, clean[place] - found, weights)
-        for name, weights in (("agreement", ones), ("alike", likeness(ones, raw.propensity, arm)))
+        for name, weights in (("agreement", ones), ("alike", likeness(ones, raw.scores.propensity, arm)))
     }
 
 
@@ -289,28 +302,29 @@ def range_of(sums: Sums, arm: int) -> tuple[Float[Tensor, "1 1"], Float[Tensor, 
 def combinations(part: EncodedPart, raw: RawState, fitted: Fitted) -> tuple[OwnState, Sums]:
     """Predictions by all members, what they span in their arms, and what those by the other rows leave."""
     if is_empty(part):
-        return OwnState(raw.propensity, (raw.propensity, raw.propensity), raw.propensity), {}
+        nothing = part.treatment
+        return OwnState(raw.scores, (nothing, nothing), nothing), {}
     control, treated = (one.combined(raw.fitted_of(one, arm)) for arm, one in enumerate(fitted.regressions))
     arm = part.arm
     regression, own = fitted.regressions[arm], treated if arm else control
     mean, share = regression.intercept, 1 / regression.kernel.fit.count[:, None]
     without = part.outcome - leave_one_out_residuals(part.outcome, mean, share.expand_as(part.outcome))
     clean = combined(without, raw.clean_of(regression), regression.shares)
-    return OwnState(raw.propensity, (control, treated), clean), range_sums(arm, own, part.outcome, mean, clean)
+    return OwnState(raw.scores, (control, treated), clean), range_sums(arm, own, part.outcome, mean, clean)
 
 
 def fit_outcomes(
-    partitions: Partitions, fitted: Fitted, marks: tuple[EncodedPart, Rows]
+    partitions: Partitions, fitted: Fitted, marks: tuple[EncodedPart, RowScores]
 ) -> tuple[Fitted, Sums, RawState]:
     """Both regressions by the arms' own rows, the sums of :func:`predictions`, and what members say of the landmarks.
 
     The state ``own`` is kept.
     """
-    regressions = _members(fitted, partitions.run(outcome_sums, ["encoded", "propensity"], fitted=fitted))
+    regressions = _members(fitted, partitions.run(outcome_sums, ["encoded", "scores"], fitted=fitted))
     if any(fitted.links):
         regressions = _best(regressions, partitions.run(log_errors, ["encoded"], regressions=regressions))
     fitted = replace(fitted, regressions=regressions)
-    found = partitions.run(predictions, ["encoded", "propensity"], "raw", fitted=fitted)
+    found = partitions.run(predictions, ["encoded", "scores"], "raw", fitted=fitted)
     raw = state_here(predictions, *marks, fitted=fitted)
     fitted = replace(fitted, regressions=tuple(_scaled(r, found, arm) for arm, r in enumerate(fitted.regressions)))
     shares: Shares = tuple([torch.ones(1, dtype=torch.float64, device="cpu")] for _ in fitted.regressions)

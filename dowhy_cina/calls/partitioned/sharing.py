@@ -15,6 +15,7 @@ from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.outcomes import (
     Fitted,
     OwnState,
+    RowScores,
     RowState,
     by_others,
     is_empty,
@@ -42,12 +43,12 @@ class ArmResponse:
     lent: Response | None
 
 
-def shared_rows(part: EncodedPart, propensity: Rows, fitted: Fitted, arm: int) -> SharedRows:
+def shared_rows(part: EncodedPart, scores: RowScores, fitted: Fitted, arm: int) -> SharedRows:
     """A partition's rows as an arm's regression sees them."""
-    own = outcome_rows(part, propensity, fitted, arm)
+    own = outcome_rows(part, scores, fitted, arm)
     if fitted.arms[arm].borrowed is None:
         return SharedRows(own, own)  # nobody asks for the other's
-    return SharedRows(own, outcome_rows(part, propensity, fitted, 1 - arm))
+    return SharedRows(own, outcome_rows(part, scores, fitted, 1 - arm))
 
 
 def _lent(own: OwnState, fitted: Fitted, arm: int) -> Rows:
@@ -74,7 +75,7 @@ def lending_sums(part: EncodedPart, own: OwnState, fitted: Fitted, effects: list
     wanted, offered = part.outcome - own.clean, lent + clean - own.clean
     return {
         f"agreement{arm}": Agreement.of(wanted, offered, ones),
-        f"alike{arm}": Agreement.of(wanted, offered, likeness(ones, own.propensity, arm)),
+        f"alike{arm}": Agreement.of(wanted, offered, likeness(ones, own.scores.propensity, arm)),
         **range_sums(arm, by_fit, response, effect.intercept[:, None], clean),
     }
 
@@ -109,7 +110,7 @@ def with_borrowing(part: EncodedPart, own: OwnState, fitted: Fitted) -> RowState
                 by_fit = borrowed.effect.predict(columns)
             mean = mean + share * (lent + borrowed.clip(by_fit) - mean)
         means.append(mean)
-    return RowState(own.propensity, (means[0], means[1]), loo, (prognosis[0], prognosis[1]))
+    return RowState(own.scores, (means[0], means[1]), loo, (prognosis[0], prognosis[1]))
 
 
 def moments_of(found: Sums, fitted: Fitted, share: tuple[float, float]) -> tuple[Moment, Moment]:
@@ -129,7 +130,7 @@ def lent_sums(part: EncodedPart, state: RowState, fitted: Fitted, effects: list[
     arm, effect = part.arm, effects[part.arm]
     if effect is None:
         return {}
-    rows = outcome_rows(part, state.propensity, fitted, 1 - arm)
+    rows = outcome_rows(part, state.scores, fitted, 1 - arm)
     return {f"lent{arm}": fitted.arms[arm].lent_moment(SharedRows(rows, rows), effect.of(rows.columns))}
 
 

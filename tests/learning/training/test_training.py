@@ -205,7 +205,7 @@ def test_estimates_by_hand(model):
     with torch.no_grad():
         result = estimates(model, batch)
         state = model(batch.table)
-        columns = model.balance_columns(batch.table.covariates, state.scores.coordinate(state.propensity))
+        columns = model.balance_columns(batch.table.covariates, state.coordinate)
         features, means = ((batch.target[..., None] * part).sum(1) for part in (state.balance_features, columns))
         target = MeansTarget(features, means)
         weights = balance_arms(model, batch.table, state, target).weights.numpy()
