@@ -58,9 +58,9 @@ class FittedOutcome:
     loo_residuals : Tensor, shape (B, N)
         Errors of predictions by all other rows, or by those of other clusters; meant for the arm's rows.
     prognosis : Tensor, shape (B, N)
-        Predictions by the arm's own regression that do not know the rows' outcomes, nor their clusters': left out in
-        the arm, of the other arm's rows kept within the range. What is borrowed is left out: its source has seen the
-        outcomes of the rows that it is asked about.
+        Scores for the balancing layer, by the arm's own regression: of its rows see :func:`halfway`, of the other arm's
+        predictions kept within the range. Nothing is borrowed: its source has seen the outcomes of the rows that it is
+        asked about.
     by_arm : tuple of Tensor, shape (B, K), optional
         Moments of the control and of the treated arm with their sampling weights, where the fit has told them.
     """
@@ -272,8 +272,18 @@ def borrow(own: OwnOutcome, lent: tuple[Rows, Rows], outcome: Rows) -> Borrowing
     bounds, kept = allowed_range(ends_of(by_fit, arm), left), share[:, None]
     means = own.clipped[0]
     means = means + kept * (lent[0] + by_fit.clamp(*bounds) - means)
-    prognosis = torch.where(arm > 0, own.clean, own.clipped[1])
+    prognosis = torch.where(arm > 0, halfway(own.clean, own.clipped[0]), own.clipped[1])
     return Borrowing(effect, *bounds, share, means, wanted - kept * offered, prognosis)
+
+
+def halfway(clean: Rows, fitted: Rows) -> Rows:
+    """Prognostic scores of an arm's own rows, from predictions by its other rows and by all of them.
+
+    Left out, a score falls with the row's own outcome beside those of rows that are alike, and weights that may tell
+    these apart prefer high outcomes where they look for low scores. Fitted, it rises with it, and weights shun regions
+    whose outcomes are high by chance. Halfway the two nearly make up for each other.
+    """
+    return (clean + fitted) / 2
 
 
 def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> FittedOutcome:

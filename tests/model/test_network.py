@@ -227,8 +227,8 @@ def test_keys_do_not_tell_the_treated_from_controls_who_are_alike(model, cluster
 
 
 @pytest.mark.parametrize("row", [0, 1, 17])
-def test_own_outcome_does_not_enter_own_prognostic_scores(model, fixed_penalty, monkeypatch, row):
-    """The scores as the balancing layer gets them: leave-one-out in the row's own arm, plain in the other."""
+def test_own_outcome_enters_own_prognostic_scores_halfway(model, fixed_penalty, monkeypatch, row):
+    """By half of what it moves the fit, in the row's own arm; the other's knows nothing of it."""
     table = batch()
     settings = model.settings(table, model.pilot(table))
     monkeypatch.setattr(model, "settings", lambda table, pilot: settings)
@@ -241,12 +241,14 @@ def test_own_outcome_does_not_enter_own_prognostic_scores(model, fixed_penalty, 
         with torch.no_grad():
             state = model(dataclasses.replace(table, outcome=outcome))
         assert all(float(fitted.regression.borrowed.share[0]) == 0.7 for fitted in state.outcomes)
-        seen.append([fitted.prognosis for fitted in state.outcomes])
+        own = [fitted.regression.own.predict(fitted.rows.own)[0, row] for fitted in state.outcomes]
+        seen.append([(fitted.prognosis[0, row], mean) for fitted, mean in zip(state.outcomes, own, strict=True)])
     before, after = seen
-    for arm in (0, 1):
-        assert float(after[arm][0, row]) == pytest.approx(float(before[arm][0, row]), abs=1e-8)
-    own = int(table.treatment[0, row])
-    assert (after[own] - before[own]).abs().max() > 1e-3
+    arm = int(table.treatment[0, row])
+    score, mean = (float(late - early) for early, late in zip(before[arm], after[arm], strict=True))
+    assert mean > 1e-3
+    assert score == pytest.approx(mean / 2, abs=1e-8)
+    assert float(after[1 - arm][0]) == pytest.approx(float(before[1 - arm][0]), abs=1e-8)
 
 
 # The regressions against dense solves
