@@ -275,22 +275,20 @@ class Analysis:
 
     def _result(self, found: Estimation, level: float) -> EffectResult:
         prepared, scale, treatment = self._prepared, self._rows.scale, self._rows.treatment
-        weights, target = (part[0].cpu().numpy() for part in (found.weighting.weights, found.target.weights))
-        propensity = self._state.propensity[0].cpu().numpy().clip(0, 1)
+        parts = found.weighting.weights, found.target.weights, self._state.propensity.clamp(0, 1)
+        weights, target, propensity = (part[0].cpu().numpy() for part in parts)
         given = self._rows.weights if self._rows.weighted else None
         balance = balance_table(prepared.readable, treatment, weights, given, self._rows.order)
         arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
+        error = float(found.variance.sqrt()) * scale if min(self._units) > 1 else None
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
-        interval = p_value = standard_error = None
-        if min(self._units) > 1:
-            standard_error = float(found.variance.sqrt()) * scale
-            interval, p_value = t_inference(value, standard_error, freedom, level)
+        interval, p_value = (None, None) if error is None else t_inference(value, error, freedom, level)
         verdict = grade_overlap(arms, balance, relative_width(interval, float(np.ptp(self._rows.outcome)) * scale))
         in_order, treated = self._in_table_order(weights, 0.0), self._in_table_order(treatment, -1.0).astype(np.int8)
         return EffectResult(
             value=value,
-            standard_error=standard_error,
+            standard_error=error,
             confidence_interval=interval,
             p_value=p_value,
             confidence_level=level,

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.model import balance_keys
-from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, is_empty, kernels_of
+from dowhy_cina.calls.partitioned.outcomes import is_empty, kernels_of
 from dowhy_cina.calls.partitioned.partitions import Partitions, Sums
+from dowhy_cina.calls.partitioned.states import Fitted, RowState
 from dowhy_cina.mathematics.balancing import JoinedFeatures, weighted_moments
 from dowhy_cina.mathematics.dual import Curvature, DualPoint, Evaluated
 from dowhy_cina.mathematics.dual import Sums as DualSums

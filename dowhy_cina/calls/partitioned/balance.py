@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dowhy_cina.calls.partitioned.arms import PartitionedArms, of_both, target_sums
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.outcomes import Fitted, is_empty
+from dowhy_cina.calls.partitioned.outcomes import is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
+from dowhy_cina.calls.partitioned.states import Fitted
 from dowhy_cina.mathematics.balancing import (
     JoinedFeatures,
     TargetCertificate,

@@ -18,9 +18,10 @@ from dowhy_cina.calls.partitioned.arms import joined_features
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
 from dowhy_cina.calls.partitioned.model import add_steps, forward
-from dowhy_cina.calls.partitioned.outcomes import Fitted, RowState, chance, is_empty
+from dowhy_cina.calls.partitioned.outcomes import chance, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
+from dowhy_cina.calls.partitioned.states import Fitted, RowState
 from dowhy_cina.calls.steps import readable_steps
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented

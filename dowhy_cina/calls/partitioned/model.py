@@ -13,19 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.outcomes import (
-    Fitted,
-    OwnState,
-    RowScores,
-    RowState,
-    by_others,
-    combinations,
-    fit_outcomes,
-    is_empty,
-    kernels_of,
-)
+from dowhy_cina.calls.partitioned.outcomes import by_others, combinations, fit_outcomes, is_empty, kernels_of
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums, state_here
 from dowhy_cina.calls.partitioned.sharing import fit_borrowing, with_borrowing
+from dowhy_cina.calls.partitioned.states import Fitted, OwnState, RowScores, RowState
 from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics

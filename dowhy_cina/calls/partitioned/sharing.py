@@ -12,18 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
-from dowhy_cina.calls.partitioned.outcomes import (
-    Fitted,
-    OwnState,
-    RowScores,
-    RowState,
-    by_others,
-    is_empty,
-    outcome_rows,
-    range_of,
-    range_sums,
-)
+from dowhy_cina.calls.partitioned.outcomes import by_others, is_empty, outcome_rows, range_of, range_sums
 from dowhy_cina.calls.partitioned.partitions import Partitions, Sums
+from dowhy_cina.calls.partitioned.states import Fitted, OwnState, RowScores, RowState
 from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
