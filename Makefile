@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-steps symmetries fuzz faults paper wheel release-check clean
+.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-steps bench-keys symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
@@ -140,6 +140,10 @@ bench-landmarks: $(STAMP)
 # What the search for steps brings, on textbook designs and others; on published tables too with DATA=FOLDER: a quarter of an hour of a core.
 bench-steps: $(STAMP)
 	$(BIN)/python benchmarks/steps.py --csv docs/measured/steps.csv $(if $(DATA),--data "$(DATA)")
+
+# What scores the keys should be made of, on the same tables; on published tables too with DATA=FOLDER: ten minutes of a core.
+bench-keys: $(STAMP)
+	$(BIN)/python benchmarks/keys.py --csv docs/measured/keys.csv $(if $(DATA),--data "$(DATA)")
 
 # What pretraining on tables of one's own brings, on the true effects of a simulated registry: a quarter of an hour of a core.
 bench-registry: $(STAMP)

@@ -40,7 +40,7 @@ SMALLEST_ARM = 5
 #: tables are friendlier than the next user's.
 COVERAGE, LEVEL = 0.955, 0.95
 #: Share of each family's intervals that must hold the effect, of families with at least so many samples.
-FAMILY_COVERAGE, FAMILY_SAMPLES = 0.935, 60
+FAMILY_COVERAGE, FAMILY_SAMPLES = 0.95, 60
 
 #: Weights of the squared distance from an uncalibrated head beside the mean log likelihood: of the weights' logarithms,
 #: and of the powers, which reach far where rows and columns are many.
