@@ -27,7 +27,7 @@ from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.search import with_own_steps
 from dowhy_cina.model.state import each_tensor
-from dowhy_cina.model.variance import VarianceHead
+from dowhy_cina.model.variance import REFERENCE_COLUMNS, VarianceHead
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
 
 #: Rows and columns of the samples, drawn log-uniformly between these.
@@ -39,8 +39,10 @@ SMALLEST_ARM = 5
 #: Share of the calibration samples whose intervals must hold the effect, a little above the nominal level: simulated
 #: tables are friendlier than the next user's.
 COVERAGE, LEVEL = 0.955, 0.95
-#: Share of each family's intervals that must hold the effect, of families with at least so many samples.
-FAMILY_COVERAGE, FAMILY_SAMPLES = 0.95, 60
+#: Share of each family's intervals that must hold the effect, among its samples with few columns and with many, where
+#: there are at least so many of these; and what the powers of the columns are raised by to that end, one of these.
+FAMILY_COVERAGE, FAMILY_SAMPLES = 0.94, 100
+SLOPES = tuple(0.1 * step for step in range(16))
 
 #: Weights of the squared distance from an uncalibrated head beside the mean log likelihood: of the weights' logarithms,
 #: and of the powers, which reach far where rows and columns are many.
@@ -136,9 +138,8 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
     """Fit the variance head by maximum likelihood, then scale it; changes the model in place.
 
     It begins with an uncalibrated head, whatever the model has: what the samples do not say stays near that.
-    The scale is that at which intervals hold the effect in :data:`COVERAGE` of the samples. Then the weights of what
-    speaks of bias are raised until they hold it in :data:`FAMILY_COVERAGE` of the samples of each family: what makes a
-    family hard is bias, and where there is little of it intervals stay as they are.
+    The scale is that at which intervals hold the effect in :data:`COVERAGE` of the samples. Then what speaks of bias is
+    raised, see :func:`_raise_bias`.
     """
     head = model.variance
     head.load_state_dict(VarianceHead().state_dict())
@@ -163,11 +164,32 @@ def fit_variance(model: CinaModel, ingredients: Ingredients, steps: int = 400) -
     factor = 2 * float(torch.quantile(ingredients._multiple(model), COVERAGE).log())
     head.log_sampling.data.add_(factor)
     head.log_weights.data.add_(factor)
-    raised = ingredients._needed(model)
-    families = [raised[ingredients.family == family] for family in range(int(ingredients.family.max()) + 1)]
-    needed = [torch.quantile(own, FAMILY_COVERAGE) for own in families if len(own) >= FAMILY_SAMPLES]
-    if needed:
-        head.log_weights.data.add_(torch.stack(needed).max().clamp_min(1).log())
+    _raise_bias(model, ingredients)
+
+
+def _raise_bias(model: CinaModel, ingredients: Ingredients) -> None:
+    """Raise the weights of what speaks of bias, and their powers of the columns, until every family's intervals hold.
+
+    That is in :data:`FAMILY_COVERAGE` of its samples with at most :data:`REFERENCE_COLUMNS` columns and of those with
+    more. What makes a family hard is bias, most of all that of many columns; where there is little of it intervals stay
+    as they are. Of the ways to do so it is the one with the narrowest intervals on the average.
+    """
+    head, wide = model.variance, ingredients.columns > REFERENCE_COLUMNS
+    families = [ingredients.family == family for family in range(int(ingredients.family.max()) + 1)]
+    strata = [own & side for own in families for side in (wide, ~wide)]
+    strata = [stratum for stratum in strata if int(stratum.sum()) >= FAMILY_SAMPLES]
+    weights, powers = head.log_weights.detach().clone(), head.columns.detach().clone()
+    if not strata:
+        return
+    ways = []
+    for slope in SLOPES:
+        head.log_weights.data, head.columns.data = weights.clone(), powers + slope
+        needed = ingredients._needed(model)
+        level = torch.stack([torch.quantile(needed[stratum], FAMILY_COVERAGE) for stratum in strata]).max()
+        head.log_weights.data.add_(level.clamp_min(1).log())
+        parts = (ingredients.sampling, ingredients.bias, ingredients.smaller, ingredients.columns)
+        ways.append((float(head(*parts).log().mean()), head.log_weights.data, head.columns.data))
+    _, head.log_weights.data, head.columns.data = min(ways, key=lambda way: way[0])
 
 
 def calibrate(model: CinaModel, families: Sequence[str], samples: int, landmarks: int, seed: int) -> dict[str, float]:

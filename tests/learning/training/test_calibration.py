@@ -53,6 +53,7 @@ def test_a_known_law_is_found_again(model):
 
 def test_a_head_that_is_too_narrow_is_widened(model):
     ingredients = drawn(2.0, 40.0, np.random.default_rng(1))
+    ingredients = dataclasses.replace(ingredients, family=torch.zeros_like(ingredients.family))  # no family apart
     before = ingredients.coverage(model)
     fit_variance(model, ingredients, steps=50)
     assert before < 0.8
@@ -69,6 +70,21 @@ def test_no_family_is_given_up_for_the_others(model):
     held = mixed._multiple(model) < 1
     assert held[family == 3].double().mean() == pytest.approx(FAMILY_COVERAGE, abs=0.01)
     assert held.double().mean() > COVERAGE + 0.01
+
+
+def test_many_columns_are_not_given_up_for_few(model):
+    """Where there are many columns, errors are three times what their ingredients say: few columns pay less for it."""
+    rng = np.random.default_rng(5)
+    ingredients = drawn(2.0, 1.0, rng)
+    columns = torch.from_numpy(np.where(rng.random(4000) < 0.1, 40.0, 5.0))
+    error = torch.where(columns > 10, 3 * ingredients.error, ingredients.error)
+    mixed = dataclasses.replace(ingredients, error=error, columns=columns, family=torch.zeros_like(ingredients.family))
+    fit_variance(model, mixed, steps=20)
+    held = mixed._multiple(model) < 1
+    assert held[columns > 10].double().mean() >= FAMILY_COVERAGE - 1e-9
+    wide = model.variance(mixed.sampling, mixed.bias, mixed.smaller, torch.full((4000,), 40.0).double())
+    few = model.variance(mixed.sampling, mixed.bias, mixed.smaller, torch.full((4000,), 5.0).double())
+    assert (wide / few).median() > 3
 
 
 def test_another_calibration_forgets_the_one_before(model):
