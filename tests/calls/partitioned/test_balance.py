@@ -68,7 +68,7 @@ def test_weights_are_those_of_a_pass_for_every_point(pull, rare, target, passes,
 
 
 @pytest.mark.parametrize(
-    ("share", "entries", "most"), [(0.0, 2**22, 20), (0.01, 2**22, 20), (1.0, 2**12, 20), (0.01, 0, 2)]
+    ("share", "entries", "most"), [(0.0, 2**22, 20), (0.01, 2**22, 20), (1.0, 2**10, 20), (0.01, 0, 2)]
 )
 def test_however_few_rows_are_near(share, entries, most, passes, monkeypatch):
     """Also where references end before the solution is found."""
