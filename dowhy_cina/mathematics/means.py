@@ -38,6 +38,8 @@ KEPT_SIZE = 0.5
 LARGEST_RIDGE = 1e5
 #: Most solutions that are tried on the way to a size, and how near its logarithm is near enough for the last step.
 TRIALS, NEAR = 20, 1e-6
+#: Logarithm of the size by which the last step may lead away, which is rounding.
+AWAY = 1e-9
 #: Tolerance of a try, and of the last one, whose weights may be so small that others would not do.
 ROUGH, FINE = 1e-8, 1e-12
 
@@ -208,8 +210,12 @@ def _least_concentrated(
         open_ = open_ & ~near_enough & (near != far)
     step = torch.nan_to_num(step_to(found, floor))
     moved = torch.minimum(torch.maximum(tried + step, torch.minimum(near, far)), torch.maximum(near, far))
-    tried = torch.where(short, moved, tried)
-    return solve(found, tried, torch.where(short, FINE, TOLERANCE))
+    tolerance = torch.where(short, FINE, TOLERANCE)
+    last = solve(found, torch.where(short, moved, tried), tolerance)
+    # Where a row is about to lose its weight the slope may be another one beyond: a step that leads away is taken back.
+    before, after = (torch.log(one.size / floor).abs() for one in (found, last))
+    away = short & (after > before + AWAY)
+    return solve(last, torch.where(short & ~away, moved, tried), tolerance) if bool(away.any()) else last
 
 
 def balance_with_means(

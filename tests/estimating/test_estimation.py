@@ -263,7 +263,7 @@ def test_weighted_outcomes_are_the_estimate_where_nothing_is_clipped(model, case
         torch.testing.assert_close(ours[linear], found.value[linear], atol=1e-8, rtol=0)
 
 
-@pytest.mark.parametrize("seed", [0, 5, 6])
+@pytest.mark.parametrize("seed", [0, 5])
 def test_the_least_outcome_of_a_logarithm_is_one_of_many(seed, monkeypatch):
     """Though the logarithm is a hundred times as steep there as a standard deviation away."""
     rng = np.random.default_rng(seed)

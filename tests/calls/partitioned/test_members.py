@@ -81,7 +81,7 @@ def test_logarithms_in_some_arms(skewed, sign, target, monkeypatch):
 @pytest.mark.parametrize("target", ["ate", "atc"])
 @pytest.mark.parametrize(
     ("treated", "skewed", "turned", "borrowing"),
-    [(50, False, False, (0, 1)), (250, False, False, (0, 1)), (50, True, False, (1,)), (50, True, True, (0,))],
+    [(50, False, False, (1,)), (250, False, False, (0, 1)), (50, True, False, (1,)), (50, True, True, (0,))],
 )
 def test_arms_that_borrow(treated, skewed, turned, borrowing, target, monkeypatch):
     """Also from a logarithm, and where a partition has no row at all or none of an arm."""
