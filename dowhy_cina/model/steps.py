@@ -147,7 +147,7 @@ def _thresholds(column: Array, least: float, shares: Array) -> Array:
         return np.empty((0, 2))
     below = (ends + 1) / len(column)
     after = np.searchsorted(below, shares)
-    near = np.stack([after - 1, after], 1).clip(0, len(ends) - 1)
+    near = np.stack([np.maximum(after - 1, 0), np.minimum(after, len(ends) - 1)], 1)
     distance = np.abs(below[near] - shares[:, None])
     nearest = distance <= distance.min(1, keepdims=True) + 1e-9
     pairs = np.where(nearest, near, near[:, ::-1])
