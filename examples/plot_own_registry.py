@@ -60,7 +60,7 @@ for name in ("cina-small", report.output):
 # %%
 # What five minutes bring
 # -----------------------
-# One clinic says nothing. ``benchmarks/registry.py`` trains for 95 steps, five minutes of an idle core, and scores what
+# One clinic says nothing. ``benchmarks/registry.py`` trains for five minutes of a core and scores what
 # it wrote on the true effects in 200 new clinics, in standard deviations of the outcome, with the outcome regressions
 # ("kernel") and by the weights alone ("none"). It does the same with tables of that shape in which nothing is alike.
 
