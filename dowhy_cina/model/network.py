@@ -1,4 +1,4 @@
-"""The zero-shot model: pilot fits, settings in context, leave-one-out scores, outcome models and the balancing layer.
+"""The zero-shot model: pilot fits, settings in context, scores, outcome models and the balancing layer.
 
 Letters: B tables, N rows, D covariates, M landmarks, K key coordinates.
 """
@@ -58,7 +58,7 @@ from dowhy_cina.model.variance import ConditionalHead, VarianceHead
 class CinaModel(nn.Module):
     """Two attention layers whose settings a column-token transformer predicts in context.
 
-    Layer one is three leave-one-out kernel regressions, which give every row a propensity and two prognostic scores.
+    Layer one is three kernel regressions, which give every row a propensity and two prognostic scores.
     Layer two is the CInA layer on keys made of scaled covariates and those scores. An untrained model is the fixed rule
     of :class:`ModelConfig`.
     """
