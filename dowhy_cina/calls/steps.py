@@ -11,6 +11,15 @@ import pandas as pd
 from dowhy_cina.model.steps import Steps
 from dowhy_cina.tables import Preprocessor
 
+#: Columns of the table of steps.
+_COLUMNS: dict[str, type] = {
+    "covariate": object,
+    "threshold": float,
+    "other": object,
+    "other_threshold": float,
+    "share": float,
+}
+
 
 def readable_steps(steps: Steps | None, preprocessor: Preprocessor) -> pd.DataFrame:
     """Steps of one table as a result shows them.
@@ -29,9 +38,12 @@ def readable_steps(steps: Steps | None, preprocessor: Preprocessor) -> pd.DataFr
         of a step of one covariate), and ``share``: of the rows that lie above, or on the same side of both.
     """
     rows = [] if steps is None else [_readable(steps, place, preprocessor) for place in range(steps.count)]
-    names = ["step", "covariate", "threshold", "other", "other_threshold", "share"]
-    table = pd.DataFrame(rows, columns=names).astype({"threshold": float, "other_threshold": float, "share": float})
-    return table.astype({"step": object, "covariate": object, "other": object}).set_index("step")
+    # Each column with its type at once: frames that change types take longer than the search itself.
+    columns = {
+        name: np.array([row[place] for row in rows], dtype=kind)
+        for place, (name, kind) in enumerate(_COLUMNS.items(), start=1)
+    }
+    return pd.DataFrame(columns, index=pd.Index([row[0] for row in rows], dtype=object, name="step"))
 
 
 def _readable(steps: Steps, place: int, preprocessor: Preprocessor) -> tuple[str, str, float, str | None, float, float]:
