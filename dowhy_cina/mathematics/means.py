@@ -6,10 +6,10 @@ amplitude. Its square is the ridge times a *stress*. At a stress of one, a diffe
 column costs as much as an effective sample size of ``1 / d^2`` rows: what is right where a column moves the outcome by
 its noise.
 
-Weights are no more concentrated than two bounds allow. Those of the kernel alone are worth :func:`least_size` rows at
-least: where they would be worth fewer, the ridge is the smallest at which they are not. With the columns they are worth
-that many and half of what the kernel's balance alone leaves: where they would not be, the stress is the largest at
-which they are.
+Weights are no more concentrated than two bounds allow. With the columns they are worth :func:`least_size` rows and half
+of what the kernel's balance alone leaves: where they would not be, the stress is the largest at which they are. The
+kernel alone leaves twice the least size, or there would be nothing to spend on the columns: where it would not, the
+ridge is the smallest at which it does.
 
 Letters: B tables, N rows, M features, L columns.
 """
@@ -159,7 +159,8 @@ def solve_with_means(
     uniform = evaluate(DualPoint.start(ridge, count, target.features.shape[1] + columns))
     start, floor = Solved(target.dual(ridge, zero, count), uniform, zero, 0), least_size(count)
     most = zero + math.log(LARGEST_RIDGE)
-    alone = _least_concentrated(kernel_alone, step_in_ridge, start, floor, zero, most)
+    room = torch.minimum(floor / KEPT_SIZE, LARGEST_SHARE * count)
+    alone = _least_concentrated(kernel_alone, step_in_ridge, start, room, zero, most)
 
     def step_in_stress(found: Solved, floor: Tables) -> Tables:
         slope = found.slope_in_stress(columns)
@@ -187,7 +188,7 @@ def _least_concentrated(
     ``solve`` takes the solution so far, the parameter (B,) and a tolerance; ``step_to`` gives the Newton step in the
     parameter to a size. Steps are kept between the ends of a bracket. So is the last one, which hits the floor. The
     solution jumps only where the size does not rise all the way to the safe end, and one of the parameters that have
-    the floor's size ceases to: with columns that bring size, if the kernel's balance alone is at the floor. A table's
+    the floor's size ceases to: with columns that bring size, if the kernel's balance alone is near the floor. A table's
     search does not depend on its company in the batch.
     """
     found, tried = solve(start, wanted, TOLERANCE), wanted
