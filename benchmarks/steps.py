@@ -42,7 +42,8 @@ def estimated(problem: Problem, label: str) -> dict[str, float]:
         found[f"error{name}"] = abs(result.value - problem.effect) / scale
         found[f"coverage{name}"] = float(low <= problem.effect <= high)
         found[f"width{name}"] = (high - low) / scale
-        steps = analysis._state.steps
+        added = analysis._state.added
+        steps = None if added is None else added.steps
         found.setdefault("steps", 0 if steps is None else steps.count)
     if label in {design.__name__ for design in DESIGNS}:
         value, error = aipw(problem.x, problem.t.astype(np.float64), problem.y)

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from dowhy_cina._caching import cached_property
-from dowhy_cina.calls.steps import readable_steps
+from dowhy_cina.calls.additions import readable_steps, readable_waves
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import NAMED, Target
@@ -26,7 +26,7 @@ from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.search import with_own_steps
+from dowhy_cina.model.search import with_own_additions
 from dowhy_cina.model.state import TableBatch, ZeroShot, errors_at, without_rows
 from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
@@ -96,7 +96,7 @@ class ConditionalEffects:
 
 @torch.no_grad()
 def _forward(prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
-    """One forward pass of one table, and the table with its steps and with what was kept.
+    """One forward pass of one table, and the table with what a search has added to it and with what was kept.
 
     An exact solution balances the covariates alone, and has none.
 
@@ -109,7 +109,7 @@ def _forward(prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
     def run(storage: Storage) -> tuple[ZeroShot, TableBatch]:
         table, pilot = replace(prepared.batch, storage=storage), None
         if not prepared.is_exact:
-            table, pilot = with_own_steps(model, table)
+            table, pilot = with_own_additions(model, table)
         return model(table, pilot=pilot), table
 
     model = load_model(prepared.options.checkpoint, prepared.device)
@@ -143,7 +143,7 @@ class Analysis:
         if state is None:
             state, table = _forward(prepared)
         else:
-            table = table.with_steps(state.steps)
+            table = table.with_added(state.added)
         balancing = Balancing(self.options.refine)
         if prepared.is_exact:
             with torch.no_grad(), threads_for(prepared.threaded_rows):
@@ -315,7 +315,8 @@ class Analysis:
             degrees_of_freedom=freedom,
             pseudo_outcomes=self._pseudo_outcomes(found),
             overlap=verdict,
-            steps=readable_steps(self._state.steps, prepared.preprocessor),
+            steps=readable_steps(self._state.added, prepared.preprocessor),
+            waves=readable_waves(self._state.added, prepared.preprocessor),
             covariates=prepared.given[0],
             cluster=prepared.given[1],
             function=self.function,

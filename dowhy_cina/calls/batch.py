@@ -19,9 +19,8 @@ from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import Balancing
 from dowhy_cina.mathematics.devices import resolve_device, threads_for
 from dowhy_cina.model.checkpoint import load_model
-from dowhy_cina.model.search import Searched, with_own_steps, with_steps
+from dowhy_cina.model.search import Searched, with_additions, with_own_additions
 from dowhy_cina.model.state import Settings, TableBatch, ZeroShot, each_tensor, one_table
-from dowhy_cina.model.steps import Steps
 from dowhy_cina.tables.matching import name_of
 from dowhy_cina.tables.preparation import CanonicalTable, PreparedTable, table_batch
 
@@ -74,13 +73,13 @@ class HeldSettings:
         Columns of the table.
     settings : Settings
         Predicted by the network for them and, after them, for the steps.
-    steps : Steps, optional
-        Of the table.
+    added : Additions, optional
+        To the table.
     """
 
     names: tuple[str, ...]
     settings: Settings
-    steps: Steps | None
+    added: Additions | None
 
     @classmethod
     @torch.no_grad()
@@ -90,23 +89,23 @@ class HeldSettings:
         model = load_model(options.checkpoint, device)
         rows = CanonicalTable.of(table.covariates, table.treatment, table.outcome)
         batch = table_batch([rows], options.landmarks_for(*rows.arms), device)
-        batch, pilot = with_own_steps(model, batch)
-        return cls(table.names, model.settings(batch, pilot or model.pilot(batch)), batch.steps)
+        batch, pilot = with_own_additions(model, batch)
+        return cls(table.names, model.settings(batch, pilot or model.pilot(batch)), batch.added)
 
     def fits(self, names: tuple[str, ...]) -> bool:
         """Whether these are the same columns, in any order."""
         return bool(names) and sorted(names) == sorted(self.names)
 
-    def stacked(self, tables: Sequence[EncodedTable]) -> tuple[Settings, Steps | None]:
-        """Settings and steps for each of some tables with the same columns, in the order that each has them in."""
-        count = 0 if self.steps is None else self.steps.count
-        after = [*range(len(self.names), len(self.names) + count)]
+    def stacked(self, tables: Sequence[EncodedTable]) -> tuple[Settings, Additions | None]:
+        """Settings and additions for each of some tables with the same columns, in the order that each has them in."""
+        after = [*range(len(self.names), self.settings.treatment_scales.shape[1])]
         settings = [self.settings.take([*map(self.names.index, table.names), *after]) for table in tables]
-        if self.steps is None:
+        if self.added is None:
             return Settings.joined(settings), None
         places = [torch.tensor([*map(table.names.index, self.names)], device="cpu") for table in tables]
-        steps = [self.steps.reordered(own.to(self.steps.columns.device)) for own in places]
-        return Settings.joined(settings), each_tensor(steps, torch.cat)
+        device = self.settings.treatment_scales.device
+        added = [self.added.reordered(own.to(device)) for own in places]
+        return Settings.joined(settings), each_tensor(added, torch.cat)
 
 
 @torch.no_grad()
@@ -149,9 +148,9 @@ def values_encoded(
         whole = table_batch(rows, landmarks, device)
         with threads_for(len(rows[0].treatment)):
             if like is None:
-                settings, parts = None, with_steps(model, whole)
+                settings, parts = None, with_additions(model, whole)
             else:
-                settings, parts = like[0], [Searched(list(range(len(rows))), whole.with_steps(like[1]), None)]
+                settings, parts = like[0], [Searched(list(range(len(rows))), whole.with_added(like[1]), None)]
             for found in parts:
                 batch, own = found.table, [rows[number] for number in found.places]
                 state = model(batch, settings, found.pilot)
@@ -166,7 +165,7 @@ def values_encoded(
 def forward_together(tables: Sequence[PreparedTable]) -> list[tuple[list[int], TableBatch, ZeroShot]]:
     """Forward passes of several tables: places of those in each, the batch that they are in it, what it finds.
 
-    Those with as many steps are together.
+    Those with additions of one shape are together.
 
     Parameters
     ----------
@@ -177,7 +176,7 @@ def forward_together(tables: Sequence[PreparedTable]) -> list[tuple[list[int], T
     batch = table_batch([table.rows for table in tables], first.landmarks, first.device)
     model = load_model(first.options.checkpoint, first.device)
     with threads_for(first.threaded_rows):
-        return [(own.places, own.table, model(own.table, pilot=own.pilot)) for own in with_steps(model, batch)]
+        return [(own.places, own.table, model(own.table, pilot=own.pilot)) for own in with_additions(model, batch)]
 
 
 def shared_states(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
@@ -208,7 +207,7 @@ def shared_estimations(found: Mapping[int, PreparedTable], target: str) -> dict[
                     population = Target.named(target, batch, state)
                     whole = Estimation(model, batch, state, population, Balancing(first.options.refine), alone)
                     for number, own in enumerate(some):
-                        table = company[own].batch.with_steps(one_table(state.steps, number))
+                        table = company[own].batch.with_added(one_table(state.added, number))
                         estimations[places[own]] = whole.of_one(number, table)
         except Exception:  # each of them will say by itself what is wrong with it
             continue
@@ -225,7 +224,7 @@ def _companies(found: Mapping[int, PreparedTable]) -> list[list[int]]:
 
 def _passes(
     tables: Sequence[EncodedTable], options: EstimatorOptions, held: HeldSettings | None, most_landmarks: int | None
-) -> Iterator[tuple[list[int], list[CanonicalTable], tuple[Settings, Steps | None] | None, int]]:
+) -> Iterator[tuple[list[int], list[CanonicalTable], tuple[Settings, Additions | None] | None, int]]:
     """Tables of one shape and kind of target: their places, themselves, what they hold, and landmarks."""
     groups: dict[tuple[Hashable, str, bool, int], list[int]] = {}
     for place, table in enumerate(tables):

@@ -124,8 +124,8 @@ class Estimation:
 
     @property
     def columns(self) -> Tables:
-        """Columns of the tables."""
-        return torch.full_like(self.sampling, self.table.covariates.shape[2])
+        """Columns that the kernels of the tables see."""
+        return torch.full_like(self.sampling, self.table.in_kernels.shape[2])
 
     @cached_property
     def variance(self) -> Tables:

@@ -129,13 +129,14 @@ class Gcv:
 
     Attributes
     ----------
-    penalty, degrees_of_freedom, explained : Tensor, shape (B,)
-        Degrees of freedom without the intercept; share of the response's squares that the fit explains.
+    penalty, degrees_of_freedom, explained, score : Tensor, shape (B,)
+        Degrees of freedom without the intercept; share of the response's squares that the fit explains; the criterion.
     """
 
     penalty: Float[Tensor, " B"]
     degrees_of_freedom: Float[Tensor, " B"]
     explained: Float[Tensor, " B"]
+    score: Float[Tensor, " B"]
 
 
 def inverse_share_left(used: Array, of: Array | int) -> Array:
@@ -159,7 +160,7 @@ def best_penalty(score: Array, freedom: Array, explained: Array, statistics: Gra
     told = statistics.varies.cpu().numpy() | np.isinf(score[:, even])
     best = np.where(told, score.argmin(1), even)
     share = explained[tables, best] / np.maximum(statistics.total.cpu().numpy(), LEAST_UNEXPLAINED)
-    parts = _GRID[best], freedom[tables, best], share
+    parts = _GRID[best], freedom[tables, best], share, score[tables, best]
     return Gcv(*(torch.from_numpy(part).to(statistics.gram) for part in parts))
 
 

@@ -1,36 +1,48 @@
-"""Tables with their steps: what a pilot's smooth regressions leave is searched before a forward pass.
+"""Tables with what a search adds to them: what a pilot's smooth regressions leave is searched before a forward pass.
 
-Letters: B tables.
+Letters: B tables, D covariates, S steps, T trials.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.passes import gather_rows
+from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.passes import gather_rows, places_of
+from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
+from dowhy_cina.mathematics.rows import RowFeatures
+from dowhy_cina.model.additions import Additions
+from dowhy_cina.model.encoder import table_totals
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.spaces import scaled
 from dowhy_cina.model.state import Part, Pilot, TableBatch, each_tensor
 from dowhy_cina.model.steps import Steps, find_steps
+from dowhy_cina.model.waves import Group, Waves, find_waves
 
 #: Rows, and landmarks of the smooth regressions, that a search takes: what needs more to be seen is small.
 SEARCHED_ROWS, SEARCHED_LANDMARKS = 4096, 128
+#: Least scales of a covariate in kernels that are tried where waves are made of it.
+TRIED_SCALES = (1.5, 3.0, 6.0)
+#: By how much narrower kernels must predict better, in units of the generalised cross-validation's log likelihood.
+LEAST_GAIN = 2.0
 
 
 @dataclass(frozen=True)
 class Searched:
-    """Tables of a batch that have as many steps.
+    """Tables of a batch with additions of one shape.
 
     Attributes
     ----------
     places : list of int
         Where they are in the batch.
     table : TableBatch
-        With their steps.
+        With its additions.
     pilot : Pilot, optional
         Where the search has told it.
     """
@@ -41,32 +53,29 @@ class Searched:
 
 
 @torch.no_grad()
-def with_steps(model: CinaModel, table: TableBatch) -> list[Searched]:
-    """Search the tables of a batch for steps, and put those with as many together."""
-    part = _searched_part(table)
+def with_additions(model: CinaModel, table: TableBatch) -> list[Searched]:
+    """Search the tables of a batch for steps and for waves, and put those with additions of one shape together."""
+    part, result = _searched_part(table), []
     pilot = model.pilot(part)
-    found, known = _steps(part, pilot), pilot if part is table else None
-    groups: dict[int, list[int]] = {}
-    for place, steps in enumerate(found):
-        groups.setdefault(0 if steps is None else steps.count, []).append(place)
-    result = []
-    for places in groups.values():
-        own = (table, known) if len(groups) == 1 else _some((table, known), places)
-        chosen = [steps for place in places if (steps := found[place]) is not None]
-        if chosen:
-            own = own[0].with_steps(each_tensor(chosen, torch.cat)), None
-        result.append(Searched(places, *own))
+    steps = _steps(part, pilot)
+    for places in _alike([0 if one is None else one.count for one in steps]):
+        own, known = _some(part, places), _some(pilot, places)
+        chosen = _joined([steps[place] for place in places])
+        if chosen is not None:
+            own = own.with_added(Additions(chosen))
+            known = model.pilot(own)
+        waves = _waves(model, own, known)
+        for some in _alike([None if one is None else one.shape for one in waves]):
+            company, found = [places[place] for place in some], _joined([waves[place] for place in some])
+            added = None if chosen is None and found is None else Additions(_some(chosen, some), found)
+            extended = _some(table, company).with_added(added)
+            result.append(Searched(company, extended, _some(known, some) if part is table else None))
     return result
 
 
-def _some(batch: Part, places: list[int]) -> Part:
-    """A structure of some of the tables."""
-    return each_tensor([batch], lambda parts: parts[0][places])
-
-
-def with_own_steps(model: CinaModel, table: TableBatch) -> tuple[TableBatch, Pilot | None]:
-    """A batch of one table with its steps, and its pilot where the search has told it."""
-    (found,) = with_steps(model, table)
+def with_own_additions(model: CinaModel, table: TableBatch) -> tuple[TableBatch, Pilot | None]:
+    """A batch of one table with its additions, and its pilot where the search has told it."""
+    (found,) = with_additions(model, table)
     return found.table, found.pilot
 
 
@@ -84,6 +93,25 @@ def _spread(rows: Int[Tensor, "B n"], most: int) -> Int[Tensor, "B n"]:
     return rows if count <= most else rows[:, torch.arange(most, device=rows.device) * count // most]
 
 
+def _alike(shapes: Sequence[Hashable]) -> list[list[int]]:
+    """Places of tables by their shapes."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, shape in enumerate(shapes):
+        groups.setdefault(shape, []).append(place)
+    return list(groups.values())
+
+
+def _some(batch: Part, places: list[int]) -> Part:
+    """A structure of some of the tables; of all of them, itself."""
+    return each_tensor([batch], lambda parts: parts[0] if len(parts[0]) == len(places) else parts[0][places])
+
+
+def _joined(parts: Sequence[Part | None]) -> Part | None:
+    """One structure of some of one shape; of None where that is what they are."""
+    known = [part for part in parts if part is not None]
+    return each_tensor(known, torch.cat) if known else None
+
+
 def _steps(table: TableBatch, pilot: Pilot) -> list[Steps | None]:
     """Steps of each table of a batch; None where there is none."""
     x, t = (gather_rows(part, table.pilot).cpu().numpy() for part in (table.covariates, table.treatment))
@@ -95,3 +123,54 @@ def _steps(table: TableBatch, pilot: Pilot) -> list[Steps | None]:
         steps = find_steps(x[place], t[place], residual[place], shares[place], own)
         found.append(steps and each_tensor([steps], lambda parts: parts[0].to(table.covariates.device)))
     return found
+
+
+def _waves(model: CinaModel, table: TableBatch, pilot: Pilot) -> list[Waves | None]:
+    """Waves of each table of a batch, whose steps are known; None where there is none.
+
+    Clusters have none: what is common to the rows of one is the same at each of its places, and any map would do.
+    """
+    if table.clusters is not None:
+        return [None] * len(table.treatment)
+    count = table.covariates.shape[2] - (0 if table.added is None else table.added.shape[0])
+    x = gather_rows(table.covariates[..., :count], table.pilot)
+    shares, found = pilot.shares[:, :count, 1:].amax(2), []
+    for place in range(len(x)):
+        groups, waves = find_waves(x[place], pilot.residual[place], shares[place]), None
+        if groups:
+            scales = _narrowed(model, _some(table, [place]), _some(pilot, [place]), groups)
+            waves = replace(Waves.of(x[place : place + 1], groups), scales=scales[:, :count])
+        found.append(waves)
+    return found
+
+
+def _narrowed(model: CinaModel, table: TableBatch, pilot: Pilot, groups: list[Group]) -> Float[Tensor, "1 K"]:
+    """Least scales of one table's columns with which kernels predict outcomes better, from one group to the next."""
+    x, t, y = (gather_rows(part, table.pilot) for part in (table.in_kernels, table.treatment, table.outcome))
+    marks = gather_rows(table.in_kernels, table.landmarks)
+    # By the pilot rows alone: all that is known of a table in partitions.
+    settings = model.settings(table, pilot, table_totals(t, y))
+
+    def losses(least: Float[Tensor, "T K"]) -> Float[Tensor, " T"]:
+        """Minus twice the log likelihood of both arms' outcomes, as generalised cross-validation has it."""
+        total = torch.zeros_like(least[:, 0])
+        for arm, scales in enumerate(settings.outcome_scales):
+            own = places_of(t if arm else 1 - t)
+            tried = torch.maximum(scales, least)
+            kernel = LandmarkKernel(scaled(marks, tried), settings.outcome_amplitudes.expand(len(least), -1))
+            features = RowFeatures.build(kernel, scaled(gather_rows(x, own), tried))
+            response = y.gather(1, own).expand(len(least), -1)
+            statistics = gram_statistics(features, response, torch.ones_like(response))
+            total = total + statistics.count * generalised_cross_validation(statistics).score.log()
+        return total
+
+    least = torch.zeros_like(settings.treatment_scales)
+    lowest = losses(least)[0]
+    for group in groups:
+        new = [column for column in group.columns if least[0, column] == 0]
+        trials = least.repeat(len(TRIED_SCALES), 1)
+        trials[:, new] = least.new_tensor(TRIED_SCALES)[:, None]
+        found = losses(trials) if new else lowest[None]
+        if lowest - found.min() > 2 * LEAST_GAIN:
+            least, lowest = trials[found.argmin()][None], found.min()
+    return least

@@ -24,9 +24,9 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.screening import ArmMoments
+from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.fitting import FittedOutcome
 from dowhy_cina.model.sharing import SharedRows
-from dowhy_cina.model.steps import Steps
 from dowhy_cina.model.variance import RowError
 
 #: Largest share of a table's rows in one arm with which both arms are computed with together: the smaller one is filled
@@ -59,8 +59,8 @@ class TableBatch:
         What is kept of the rows' features.
     blank : bool
         Whether the tables have no covariate, for which a column of zeros stands.
-    steps : Steps, optional
-        What the last of the columns are, see :meth:`with_steps`.
+    added : Additions, optional
+        What the last of the columns are, see :meth:`with_added`.
     """
 
     covariates: Float[Tensor, "B N D"]
@@ -72,7 +72,7 @@ class TableBatch:
     cluster: Int[Tensor, "B N"] | None = None
     storage: Storage = field(default_factory=Storage)
     blank: bool = False
-    steps: Steps | None = None
+    added: Additions | None = None
 
     @classmethod
     def stack(
@@ -99,11 +99,17 @@ class TableBatch:
             return self
         return each_tensor([self], lambda tensors: tensors[0].to(device))
 
-    def with_steps(self, steps: Steps | None) -> TableBatch:
-        """Return the batch with steps as further columns."""
-        if steps is None:
+    def with_added(self, added: Additions | None) -> TableBatch:
+        """Return the batch with further columns."""
+        if added is None:
             return self
-        return replace(self, covariates=steps.extended(self.covariates), steps=steps)
+        return replace(self, covariates=added.extended(self.covariates), added=added)
+
+    @property
+    def in_kernels(self) -> Float[Tensor, "B N K"]:
+        """The columns that kernels see."""
+        outside = 0 if self.added is None else self.added.outside_kernels
+        return self.covariates[..., : self.covariates.shape[2] - outside]
 
     def arm(self, treated: int) -> Rows:
         """Sampling weights of the rows of one arm, zero for the others."""
@@ -161,7 +167,8 @@ class Pilot:
 class Settings:
     """Everything the closed forms need, predicted from the table.
 
-    Scales multiply standardised columns; the two outcome scales belong to the control and to the treated arm.
+    Scales multiply standardised columns, the first ones: the others are none of the kernels'. The two outcome scales
+    belong to the control and to the treated arm.
     """
 
     treatment_scales: Float[Tensor, "B D"]
@@ -226,8 +233,8 @@ class ZeroShot:
     balance_ridge : Tensor, shape (B,)
     arm_moments : ArmMoments, optional
         Of the balancing layer, where its features are streamed.
-    steps : Steps, optional
-        Those of the table, which other rows need, too.
+    added : Additions, optional
+        Columns that a search has added to the table, which other rows need, too.
     """
 
     settings: Settings
@@ -242,11 +249,11 @@ class ZeroShot:
     balance_features: Kernel
     balance_ridge: Float[Tensor, " B"]
     arm_moments: ArmMoments | None = None
-    steps: Steps | None = None
+    added: Additions | None = None
 
     def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n K"]:
-        """Covariates of rows that are not in the table, with its steps."""
-        return covariates if self.steps is None else self.steps.extended(covariates)
+        """Covariates of rows that are not in the table, with what a search has added to it."""
+        return covariates if self.added is None else self.added.extended(covariates)
 
     @property
     def means(self) -> tuple[Rows, Rows]:

@@ -72,14 +72,14 @@ class Steps:
         """Number S of steps."""
         return self.columns.shape[1]
 
-    def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n D+S"]:
-        """Covariates with the steps as further columns."""
+    def columns_of(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n S"]:
+        """Steps of rows."""
         steps = [
             (self._signs(covariates, place, 0) * self._signs(covariates, place, 1) - self.centre[:, place, None])
             / self.unit[:, place, None]
             for place in range(self.count)
         ]
-        return torch.cat([covariates, torch.stack(steps, 2)], 2)
+        return torch.stack(steps, 2)
 
     def _signs(self, covariates: Float[Tensor, "B n D"], place: int, side: int) -> Float[Tensor, "B n"]:
         """Signs of the first or of the second covariate of a step; of none they are one."""

@@ -117,6 +117,9 @@ class AverageEffect:
         for and balanced like a covariate. Indexed by what it says; columns ``covariate``, ``threshold``, ``other`` and
         ``other_threshold`` (of steps of two covariates), ``share`` (of the rows that lie above, or on the same side of
         both). Mostly empty.
+    waves : tuple of str
+        Covariates, or pairs such as "longitude and latitude", along which outcomes go up and down by more than smooth
+        regressions leave to chance; waves along them are adjusted for and balanced. Mostly empty.
     """
 
     #: Fields that :meth:`to_dict` leaves out.
@@ -146,6 +149,7 @@ class AverageEffect:
     degrees_of_freedom: float
     overlap: OverlapVerdict
     steps: pd.DataFrame
+    waves: tuple[str, ...]
 
     def __repr__(self) -> str:
         return one_line(self)

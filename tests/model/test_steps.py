@@ -37,7 +37,7 @@ def searched(x, t, y, **options):
 
 def as_functions(steps, x):
     """Values of steps, whatever their order."""
-    values = steps.extended(torch.from_numpy(x)[None])[0, :, x.shape[1] :].numpy()
+    values = steps.columns_of(torch.from_numpy(x)[None])[0].numpy()
     return values[:, np.lexsort(np.abs(values[:3]).round(6))]
 
 
@@ -74,7 +74,7 @@ def test_by_hand():
     steps = Steps(columns, lower, upper, torch.tensor([[0.2, 0.0]]).double(), torch.tensor([[2.0, -1.0]]).double())
     x = torch.tensor([[[0.6, 2.0], [0.4, 0.5], [0.4, -1.0]]]).double()
     expected = [[0.4, -1.0], [-0.6, 0.0], [-0.6, -1.0]]
-    torch.testing.assert_close(steps.extended(x)[0, :, 2:], torch.tensor(expected).double())
+    torch.testing.assert_close(steps.columns_of(x)[0], torch.tensor(expected).double())
     assert steps.reordered(torch.tensor([1, 0])).columns.tolist() == [[[1, -1], [0, 1]]]
 
 
@@ -134,7 +134,7 @@ def test_what_jumps_is_adjusted_for(monkeypatch):
 def test_other_rows_have_the_steps_too():
     x, t, y = jumps(3)
     analysis = analyse(x, t, y)
-    assert analysis._state.steps is not None
+    assert analysis._state.added.steps is not None
     result = analysis.effect()
     own = (analysis._state.means[1] - analysis._state.means[0])[0].numpy() * result.outcome_scale
     effects = result.conditional_effects(x)["effect"].to_numpy()
@@ -153,7 +153,7 @@ def test_many_tables_are_what_each_is_by_itself():
     rng = np.random.default_rng(0)
     plain = [(rng.normal(size=(400, 4)), rng.integers(0, 2, 400), rng.normal(size=400)) for _ in range(2)]
     tables = [*plain, *(jumps(seed, 400, 4) for seed in range(4))]
-    counts = {None if (s := analyse(*table)._state.steps) is None else s.count for table in tables}
+    counts = {None if (own := analyse(*table)._state.added) is None else own.steps.count for table in tables}
     assert None in counts
     assert len(counts) > 1
     for ours, table in zip(dowhy_cina.estimate_effects(tables), tables, strict=True):
@@ -172,7 +172,7 @@ def test_refits_hold_the_steps_of_their_table():
     encoded = Preprocessor().fit_transform(x)
     table = EncodedTable(encoded, t, y, "ate", names)
     held = HeldSettings.of(table, EstimatorOptions())
-    assert held.steps is not None
+    assert held.added.steps is not None
     turned = EncodedTable(encoded[:, order], t, y, "ate", tuple(names[k] for k in order))
     found = values_encoded([table, turned], EstimatorOptions(), held)
     assert found[0] == pytest.approx(values_encoded([table], EstimatorOptions())[0], rel=1e-9)
@@ -181,4 +181,4 @@ def test_refits_hold_the_steps_of_their_table():
 
 def test_an_exact_solution_has_none():
     x, t, y = jumps(5, 150, 3)
-    assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.steps is None
+    assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.added is None

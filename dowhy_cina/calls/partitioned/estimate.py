@@ -14,15 +14,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dowhy_cina.calls.additions import readable_steps, readable_waves
 from dowhy_cina.calls.partitioned.arms import joined_features
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
-from dowhy_cina.calls.partitioned.model import add_steps, forward
+from dowhy_cina.calls.partitioned.model import add_columns, forward
 from dowhy_cina.calls.partitioned.outcomes import chance, is_empty
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
 from dowhy_cina.calls.partitioned.states import Fitted, RowState
-from dowhy_cina.calls.steps import readable_steps
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
 from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
@@ -30,7 +30,7 @@ from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sum
 from dowhy_cina.mathematics.rows import RowFeatures, block_rows
 from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
-from dowhy_cina.model.search import with_own_steps
+from dowhy_cina.model.search import with_own_additions
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.results.diagnostics import Arm, Arms, support_limit
@@ -191,9 +191,9 @@ def estimate_partitioned(
     arms = int(counts[0]), int(counts[1])
     pilot = _pilot(found["leaders"].chosen(arms, options.landmarks_for(*arms)))
     with torch.no_grad():
-        pilot, known = with_own_steps(model, pilot)
-        if pilot.steps is not None:
-            partitions.run(add_steps, ["encoded"], "encoded", steps=pilot.steps)
+        pilot, known = with_own_additions(model, pilot)
+        if pilot.added is not None:
+            partitions.run(add_columns, ["encoded"], "encoded", added=pilot.added)
         fitted, moments = forward(partitions, model, pilot, totals, known)
         share = arm_shares(target, counts)
         balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
@@ -208,7 +208,8 @@ def estimate_partitioned(
         target=target,
         plan=Plan(route, landmarks, rows, columns, "dask", "float64", block_rows(landmarks), 0, 0),
         refinement_steps=0,
-        steps=readable_steps(pilot.steps, coding.preprocessor),
+        steps=readable_steps(pilot.added, coding.preprocessor),
+        waves=readable_waves(pilot.added, coding.preprocessor),
         rows_set_aside=found["aside"],
         checkpoint=options.checkpoint,
         augmentation=options.augmentation,

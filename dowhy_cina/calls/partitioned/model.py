@@ -21,24 +21,25 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
+from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.model.spaces import scaled
 from dowhy_cina.model.state import Pilot, ScoreModel, Settings, TableBatch
-from dowhy_cina.model.steps import Steps
 
 Rows = Float[Tensor, "1 n"]
 #: Candidates for the logarithms of the control and of the treated arm.
 Links = tuple[list[LogLink], list[LogLink]]
 
 
-def add_steps(part: EncodedPart, steps: Steps) -> tuple[EncodedPart, Sums]:
-    """A partition's rows with steps as further columns."""
-    return replace(part, covariates=steps.extended(part.covariates)), {}
+def add_columns(part: EncodedPart, added: Additions) -> tuple[EncodedPart, Sums]:
+    """A partition's rows with further columns."""
+    return replace(part, covariates=added.extended(part.covariates)), {}
 
 
 def score_features(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> RowFeatures:
     """Kernels of a partition's rows in the propensity regression."""
-    return kernels_of(kernel, part.covariates * settings.treatment_scales[:, None])
+    return kernels_of(kernel, scaled(part.covariates, settings.treatment_scales))
 
 
 def score_sums(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> Sums:
@@ -101,7 +102,7 @@ def forward(
     """
     settings = model.settings(pilot, known or model.pilot(pilot), totals)
     marks = _landmark_part(pilot)
-    kernel = LandmarkKernel(marks.covariates * settings.treatment_scales[:, None], settings.treatment_amplitudes)
+    kernel = LandmarkKernel(scaled(marks.covariates, settings.treatment_scales), settings.treatment_amplitudes)
     found = partitions.run(score_sums, ["encoded"], settings=settings, kernel=kernel)
     fit = cross_validated_fit(found["fit"], settings.log_multipliers["treatment_penalty"].exp())
     powers = [found[f"powers{arm}"] for arm in (0, 1)]

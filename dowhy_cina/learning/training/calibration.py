@@ -25,7 +25,7 @@ from dowhy_cina.learning.training.state import new_run
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.search import with_own_steps
+from dowhy_cina.model.search import with_own_additions
 from dowhy_cina.model.state import each_tensor
 from dowhy_cina.model.variance import REFERENCE_COLUMNS, VarianceHead
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
@@ -123,7 +123,7 @@ def _draw(model: CinaModel, rng: np.random.Generator, families: list[str], landm
     effect = float(np.average(population.mu1 - population.mu0, weights=members)) / scale
     sample = CanonicalTable.of(standardise(population.covariates[chosen].T)[0].T, t, y)
     table = table_batch([sample], landmarks, torch.device("cpu"))
-    table, pilot = with_own_steps(model, table)
+    table, pilot = with_own_additions(model, table)
     state = model(table, pilot=pilot)
     found = Estimation(model, table, state, Target.named("att" if of_treated else "ate", table, state))
     error = found.effect.value - effect

@@ -27,7 +27,7 @@ from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.mathematics.balancing import primal_objective
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.search import Searched, with_steps
+from dowhy_cina.model.search import Searched, with_additions
 from dowhy_cina.model.state import TableBatch, each_tensor
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class TrainingBatch:
 
 
 def estimates(model: CinaModel, batch: TrainingBatch) -> dict[str, Float[Tensor, " B"]]:
-    """All that the objectives are made of, of tables with their steps.
+    """All that the objectives are made of, of tables with what a search adds to them.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def estimates(model: CinaModel, batch: TrainingBatch) -> dict[str, Float[Tensor,
     """
     # Without labels outcomes are zero: there is nothing to search.
     whole = [Searched(list(range(len(batch))), batch.table, None)]
-    searched = whole if batch.labels is None else with_steps(model, batch.table)
+    searched = whole if batch.labels is None else with_additions(model, batch.table)
     found = [_of_company(model, part, batch.target[part.places], batch.labels is not None) for part in searched]
     places = torch.tensor([place for part in searched for place in part.places]).argsort().to(batch.target.device)
     return {name: torch.cat([part[name] for part in found])[places] for name in found[0]}
@@ -105,7 +105,7 @@ def estimates(model: CinaModel, batch: TrainingBatch) -> dict[str, Float[Tensor,
 def _of_company(
     model: CinaModel, searched: Searched, target: Float[Tensor, "B N"], known: bool
 ) -> dict[str, Float[Tensor, " B"]]:
-    """:func:`estimates` of tables that have as many steps."""
+    """:func:`estimates` of tables with additions of one shape."""
     table = searched.table
     state = model(table, pilot=searched.pilot)
     values = model.values(table, state)

@@ -19,6 +19,7 @@ from dowhy_cina.results.presentation.words import (
     number,
     shown,
     steps_text,
+    waves_text,
 )
 
 if TYPE_CHECKING:
@@ -181,6 +182,8 @@ def _figures(result: AverageEffect, spell: Spelling) -> list[tuple[str, str]]:
             figures.append((label, f"{bar}{text} ({escaped(shown(sizes.idxmax()))})"))
     if len(result.steps):
         figures.append(("steps", escaped(steps_text(result))))
+    if result.waves:
+        figures.append(("waves", escaped(waves_text(result))))
     hidden = result.sensitivity()
     if hidden is not None:
         figures.append(("to overturn it", escaped(hidden.in_short())))

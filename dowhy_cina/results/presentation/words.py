@@ -83,6 +83,8 @@ def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
     yield balance_line(result)
     if len(result.steps):
         yield "steps", steps_text(result)
+    if result.waves:
+        yield "waves", waves_text(result)
     yield "overlap", result.overlap.grade
     hidden = result.sensitivity()
     if hidden is not None:
@@ -106,6 +108,12 @@ def steps_text(result: AverageEffect) -> str:
     told = [shown(step, 2 * LONGEST_NAME) for step in result.steps.index[:SHOWN_STEPS]]
     rest = len(result.steps) - len(told)
     return "; ".join([*told, f"and {rest} more"] if rest else told) + " (outcomes jump there; adjusted for)"
+
+
+def waves_text(result: AverageEffect) -> str:
+    """Along which covariates outcomes go up and down."""
+    told = [shown(covariates, 2 * LONGEST_NAME) for covariates in result.waves]
+    return "along " + "; along ".join(told) + " (outcomes go up and down there; adjusted for)"
 
 
 def gap_text(result: AverageEffect) -> str:

@@ -82,7 +82,7 @@ def test_the_steps_of_the_whole_table(rows):
     table = frame(rows)
     table["y"] += 20 * ((table["a"] > 0.5) + np.sign(table["b"].fillna(0) * table["c"]))
     whole = dowhy_cina.estimate_effect(table, "t", "y")
-    assert whole.function.state.steps.count >= 2
+    assert whole.function.state.added.steps.count >= 2
     ours = dowhy_cina.estimate_effect(split(table, 200, rows // 2), treatment="t", outcome="y")
     same(ours, whole)
     pd.testing.assert_frame_equal(ours.steps, whole.steps)

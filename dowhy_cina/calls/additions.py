@@ -1,13 +1,16 @@
-"""Steps of an analysed table in words and in the covariates' own units.
+"""What a search has added to an analysed table, in words and in the covariates' own units.
 
 Letters: D covariates, S steps.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
+from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.steps import Steps
 from dowhy_cina.tables import Preprocessor
 
@@ -21,13 +24,21 @@ _COLUMNS: dict[str, type] = {
 }
 
 
-def readable_steps(steps: Steps | None, preprocessor: Preprocessor) -> pd.DataFrame:
+def readable_waves(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
+    """Covariates along which outcomes go up and down, as a result shows them: alone, or "one and another"."""
+    if added is None or added.waves is None:
+        return ()
+    names = [[preprocessor.names_out[column] for column in columns] for columns in added.waves.groups]
+    return tuple(" and ".join(own) for own in names)
+
+
+def readable_steps(added: Additions | None, preprocessor: Preprocessor) -> pd.DataFrame:
     """Steps of one table as a result shows them.
 
     Parameters
     ----------
-    steps : Steps, optional
-        Of one table; None where none was found.
+    added : Additions, optional
+        To one table; None where nothing was found.
     preprocessor : Preprocessor
         What encoded the table's D covariates.
 
@@ -37,9 +48,10 @@ def readable_steps(steps: Steps | None, preprocessor: Preprocessor) -> pd.DataFr
         Indexed by what each step says; ``covariate`` and ``threshold``, ``other`` and ``other_threshold`` (None and NaN
         of a step of one covariate), and ``share``: of the rows that lie above, or on the same side of both.
     """
+    steps = None if added is None else added.steps
     rows = [] if steps is None else [_readable(steps, place, preprocessor) for place in range(steps.count)]
     # Each column with its type at once: frames that change types take longer than the search itself.
-    columns = {
+    columns: dict[str, Any] = {
         name: np.array([row[place] for row in rows], dtype=kind)
         for place, (name, kind) in enumerate(_COLUMNS.items(), start=1)
     }

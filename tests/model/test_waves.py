@@ -1,0 +1,232 @@
+"""Waves: found where they are and nowhere else, the same whichever way a table is turned, and on every route."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import dowhy_cina
+from dowhy_cina.calls.batch import EncodedTable, HeldSettings, values_encoded
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.model import search
+from dowhy_cina.model.waves import MOST_GROUPS, Group, Waves, find_waves, knots_of, ranks_of
+from dowhy_cina.tables import Preprocessor
+
+
+def season(seed, rows=800, columns=6):
+    """Treatment and outcome follow a year, of which the first covariate has three; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    x[:, 0] = rng.uniform(0, 3, rows)
+    drive = 1.2 * np.cos(2 * np.pi * x[:, 0])
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
+    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)
+
+
+def on_a_map(seed, rows=800, columns=6):
+    """Treatment and outcome are a checked function of the first two covariates; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    x[:, :2] = rng.uniform(0, 1, (rows, 2))
+    drive = 1.5 * np.cos(2.5 * np.pi * x[:, 0]) * np.cos(2.5 * np.pi * x[:, 1])
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
+    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)
+
+
+def searched(x, residual):
+    """Groups of waves in a residual, with all covariates alike."""
+    return find_waves(torch.from_numpy(x), torch.from_numpy(residual), torch.ones(x.shape[1], dtype=torch.float64))
+
+
+def test_ranks_are_those_of_numpy():
+    """Those of the rows that the knots are of, to half the grid's width; ties get the middle, all else is kept within."""
+    rng = np.random.default_rng(0)
+    even = torch.from_numpy(rng.normal(size=(500, 1)))
+    ranks = ranks_of(even.T, knots_of(even))[0].numpy()
+    expected = pd.Series(even[:, 0].numpy()).rank().to_numpy()
+    np.testing.assert_allclose(ranks, (expected - 1) / 499, atol=0.5 / 64)
+    tied = torch.from_numpy(rng.integers(0, 10, (500, 1)).astype(float))
+    ranks = ranks_of(tied.T, knots_of(tied))[0].numpy()
+    expected = pd.Series(tied[:, 0].numpy()).rank().to_numpy()
+    np.testing.assert_allclose(ranks, (expected - 1) / 499, atol=0.5 / 64)
+    outside = ranks_of(torch.tensor([[-9.0, 9.0]], dtype=torch.float64), knots_of(even))
+    assert outside.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_negated_column_has_the_other_ranks(tied):
+    rng = np.random.default_rng(1)
+    column = torch.from_numpy(rng.integers(0, 9, (200, 1)) * 1.0 if tied else rng.normal(size=(200, 1)))
+    ranks, turned = (ranks_of(own.T, knots_of(own)) for own in (column, -column))
+    torch.testing.assert_close(turned, 1 - ranks, atol=1e-12, rtol=0)
+
+
+def test_columns_are_products_of_cosines():
+    """Of a covariate with even values, whose ranks are known; of about unit variance and hardly correlated."""
+    grid = (np.arange(400) + 0.5) / 400
+    x = np.random.default_rng(0).permuted(np.stack([grid, grid]), axis=1).T
+    groups = [Group((0,), 4, 9.0), Group((0, 1), 3, 8.0)]
+    waves = Waves.of(torch.from_numpy(x)[None], groups)
+    assert waves.shape == (13, 2)
+    assert waves.groups == [[0], [0, 1]]
+    found = waves.columns_of(torch.from_numpy(x)[None])[0].numpy()
+    ranks = (x - grid[0]) / (grid[-1] - grid[0])
+    singles = [np.sqrt(2) * np.cos(np.pi * k * ranks[:, 0]) for k in range(1, 5)]
+    pairs = [
+        2 * np.cos(np.pi * k * ranks[:, 0]) * np.cos(np.pi * m * ranks[:, 1]) for k in range(1, 4) for m in range(1, 4)
+    ]
+    np.testing.assert_allclose(found, np.stack([*singles, *pairs], 1), atol=1e-9)
+    np.testing.assert_allclose(found.std(0), 1, atol=0.15)
+
+
+def test_finds_what_is_there():
+    rng = np.random.default_rng(0)
+    x, _, _ = on_a_map(0)
+    alone = np.sin(9 * x[:, 3]) + rng.normal(size=800)
+    together = 2 * np.cos(7 * x[:, 0]) * np.cos(7 * x[:, 1]) + rng.normal(size=800)
+    assert [group.columns for group in searched(x, alone)] == [(3,)]
+    assert searched(x, together)[0].columns == (0, 1)
+    both = searched(x, alone + together)
+    assert {(3,), (0, 1)} <= {group.columns for group in both}
+    assert len(both) <= MOST_GROUPS
+    evidence = [group.evidence for group in both]
+    assert evidence == sorted(evidence, reverse=True)
+
+
+@pytest.mark.parametrize("law", ["normal", "heavy", "rare", "unequal"])
+def test_finds_nothing_where_nothing_is(law):
+    """Of 300 tables of noise one in a hundred has waves by chance; of the heaviest no more than three do."""
+    rng, found = np.random.default_rng(0), 0
+    for _ in range(300):
+        x = rng.normal(size=(300, 6))
+        noise = {
+            "normal": rng.normal(size=300),
+            "heavy": rng.standard_t(2, size=300),
+            "rare": (rng.random(300) < 0.05) * 1.0,
+            "unequal": np.exp(x[:, 0]) * rng.normal(size=300),
+        }[law]
+        found += bool(searched(x, noise))
+    assert found <= 9
+
+
+def test_covariates_of_few_values_and_short_tables_are_passed_over():
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 5, (400, 3)).astype(float)
+    assert searched(x, np.where(x[:, 0] % 2 > 0, 3.0, -3.0) + rng.normal(size=400)) == []
+    short = rng.uniform(size=(39, 2))
+    assert searched(short, 5 * np.cos(9 * short[:, 0])) == []
+
+
+def test_the_same_whichever_way_a_table_is_turned():
+    """Negated covariates, monotone ones, another order of rows and of columns, another unit of the residual."""
+    x, _, y = on_a_map(2)
+    groups = searched(x, y - y.mean())
+    assert groups
+    expected = [(group.columns, group.orders) for group in groups]
+    order = np.random.default_rng(0).permutation(len(y))
+    ways = [(-x, y), (x[order], y[order]), (x, -3 * y)]
+    for turned, residual in ways:
+        found = searched(turned, residual - residual.mean())
+        assert [(group.columns, group.orders) for group in found] == expected
+        np.testing.assert_allclose([own.evidence for own in found], [own.evidence for own in groups], rtol=1e-8)
+    places = [3, 1, 0, 2, 5, 4]
+    found = searched(x[:, places], y - y.mean())
+    assert [sorted(places[column] for column in group.columns) for group in found] == [
+        sorted(group.columns) for group in groups
+    ]
+
+
+@pytest.mark.parametrize("law", [season, on_a_map])
+def test_what_goes_up_and_down_is_adjusted_for(law, monkeypatch):
+    """Errors of fifteen tables with waves and without, and how many intervals hold the effect."""
+    tables = [law(seed) for seed in range(15)]
+    ours = [dowhy_cina.estimate_effect(*table) for table in tables]
+    monkeypatch.setattr(search, "find_waves", lambda *_: [])
+    without = [dowhy_cina.estimate_effect(*table) for table in tables]
+    errors, others = (np.mean([abs(result.value - 0.5) for result in results]) for results in (ours, without))
+    assert errors < 0.5 * others
+    held = [low <= 0.5 <= high for low, high in (result.confidence_interval for result in ours)]
+    assert sum(held) >= 13
+    assert sum(low <= 0.5 <= high for low, high in (result.confidence_interval for result in without)) < sum(held)
+
+
+def test_kernels_become_narrower_there_and_see_no_wave():
+    x, t, y = on_a_map(3)
+    state, plain = analyse(x, t, y)._state, analyse(x[:, 2:], t, y)._state
+    waves = state.added.waves
+    scales = state.settings.outcome_scales[0][0]
+    assert plain.added is None
+    assert len(scales) == 6 + (0 if state.added.steps is None else state.added.steps.count)
+    assert state.outcomes[0].regression.own.linear.fit.coefficients.shape[1] == len(scales) + waves.shape[0]
+    marked = waves.scales[0] > 0
+    assert marked.tolist()[2:] == [False] * 4
+    assert (scales[:6][marked] >= waves.scales[0][marked]).all()
+
+
+def test_other_rows_have_the_waves_too():
+    x, t, y = season(3)
+    analysis = analyse(x, t, y)
+    assert analysis._state.added.waves is not None
+    result = analysis.effect()
+    own = (analysis._state.means[1] - analysis._state.means[0])[0].numpy() * result.outcome_scale
+    effects = result.conditional_effects(x)["effect"].to_numpy()
+    np.testing.assert_allclose(effects[analysis._rows.order], own, atol=0.35 * result.outcome_scale)
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    elsewhere = dowhy_cina.estimate_effect(frame, t, y, target_units=frame.iloc[:300] + 1e-9)
+    inside = dowhy_cina.estimate_effect(frame, t, y, target_units=np.arange(800) < 300)
+    assert elsewhere.value == pytest.approx(inside.value, abs=0.05 * inside.standard_error)
+
+
+def test_many_tables_are_what_each_is_by_itself():
+    """Tables of one shape with waves of one kind, with others and with none go through the model as they should."""
+    rng = np.random.default_rng(0)
+    plain = [(rng.normal(size=(400, 4)), rng.integers(0, 2, 400), rng.normal(size=400)) for _ in range(2)]
+    tables = [*plain, *(law(seed, 400, 4) for law in (season, on_a_map) for seed in range(3))]
+    shapes = [None if (own := analyse(*table)._state.added) is None else own.shape for table in tables]
+    assert None in shapes
+    assert len(set(shapes)) > 2
+    for ours, table in zip(dowhy_cina.estimate_effects(tables), tables, strict=True):
+        alone = dowhy_cina.estimate_effect(*table)
+        assert ours.waves == alone.waves
+        assert ours.value == pytest.approx(alone.value, rel=1e-9)
+        assert ours.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
+        np.testing.assert_allclose(
+            ours.conditional_effects(table[0][:9]), alone.conditional_effects(table[0][:9]), rtol=1e-6
+        )
+
+
+def test_refits_hold_the_waves_of_their_table():
+    x, t, y = season(4, 120, 3)  # all rows are landmarks, whatever their order
+    y = y + 4 * np.cos(2 * np.pi * x[:, 0])
+    names, order = ("a", "b", "c"), (2, 0, 1)
+    encoded = Preprocessor().fit_transform(x)
+    table = EncodedTable(encoded, t, y, "ate", names)
+    held = HeldSettings.of(table, EstimatorOptions())
+    assert held.added.waves is not None
+    turned = EncodedTable(encoded[:, order], t, y, "ate", tuple(names[k] for k in order))
+    found = values_encoded([table, turned], EstimatorOptions(), held)
+    assert found[0] == pytest.approx(values_encoded([table], EstimatorOptions())[0], rel=1e-9)
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+def test_clusters_and_exact_solutions_have_none():
+    x, t, y = season(5, 400, 3)
+    assert analyse(x, t, y)._state.added.waves is not None
+    clustered = analyse(x, t, y, cluster=np.arange(400) // 2)._state.added
+    assert clustered is None or clustered.waves is None
+    assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.added is None
+
+
+def test_results_name_them():
+    x, t, y = on_a_map(1)
+    frame = pd.DataFrame(x, columns=["longitude", "latitude", *"abcd"])
+    result = dowhy_cina.estimate_effect(frame, t, y)
+    assert {frozenset(pair.split(" and ")) for pair in result.waves} >= {frozenset(["longitude", "latitude"])}
+    assert "waves" in result.summary()
+    assert "go up and down" in result._repr_html_()
+    plain = dowhy_cina.estimate_effect(frame[["a", "b"]], t, np.random.default_rng(0).normal(size=800))
+    assert plain.waves == ()
+    assert "waves" not in plain.summary()
