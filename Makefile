@@ -139,7 +139,11 @@ bench-landmarks: $(STAMP)
 
 # What the search for steps brings, on textbook designs and others; on published tables too with DATA=FOLDER: a quarter of an hour of a core.
 bench-steps: $(STAMP)
-	$(BIN)/python benchmarks/steps.py --csv docs/measured/steps.csv $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python benchmarks/additions.py steps --csv docs/measured/steps.csv $(if $(DATA),--data "$(DATA)")
+
+# The same of the search for waves.
+bench-waves: $(STAMP)
+	$(BIN)/python benchmarks/additions.py waves --csv docs/measured/waves.csv $(if $(DATA),--data "$(DATA)")
 
 # What scores the keys should be made of, on the same tables; on published tables too with DATA=FOLDER: ten minutes of a core.
 bench-keys: $(STAMP)

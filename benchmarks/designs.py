@@ -149,9 +149,46 @@ def largest(rng: np.random.Generator, x: Array, effect: float) -> Design:
 def map_of_two(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """A map: a function of two coordinates with about a wave and a half along each, beside covariates of noise."""
     place = rng.uniform(-1, 1, (POPULATION, 2))
-    waves = np.cos(4 * place @ rng.normal(size=(2, 20)) + rng.uniform(0, 2 * np.pi, 20))
-    mean = waves @ rng.normal(size=20) / np.sqrt(10)
+    mean = _map(rng, place)
     return Design(np.column_stack([x[:, :4], place]), expit(1.2 * mean), mean, mean + effect)
+
+
+def seasons(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """Three years of days, of which treatment and outcome follow the season."""
+    day = rng.uniform(0, 3 * 365, POPULATION)
+    season = 1.2 * np.cos(2 * np.pi * day / 365)
+    mean = season + 0.5 * x[:, 0]
+    return Design(np.column_stack([x, day]), expit(season), mean, mean + effect)
+
+
+def sine(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """A sine of a normal covariate with four turns."""
+    wave = np.sin(7 * x[:, 0])
+    mean = wave + 0.4 * x[:, 1]
+    return Design(x, expit(1.2 * wave + 0.3 * x[:, 1]), mean, mean + effect)
+
+
+def globe(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """A map of a globe in three coordinates, beside covariates of noise."""
+    place = rng.normal(size=(POPULATION, 3))
+    place /= np.linalg.norm(place, axis=1, keepdims=True)
+    mean = _map(rng, place)
+    return Design(np.column_stack([x[:, :4], place]), expit(1.2 * mean), mean, mean + effect)
+
+
+def map_beside(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """A map of two coordinates, and covariates that drive treatment, outcome and effect."""
+    place = rng.uniform(-1, 1, (POPULATION, 2))
+    height = _map(rng, place)
+    mean = 0.7 * height + 0.5 * x[:, 1] ** 2 + 0.5 * x[:, 0]
+    found = effect * (1 + x[:, 2])
+    return Design(np.column_stack([x, place]), expit(0.8 * height + 0.5 * x[:, 0]), mean, mean + found)
+
+
+def _map(rng: np.random.Generator, place: Array) -> Array:
+    """Sum of random waves of a place, of about unit variance."""
+    waves = np.cos(4 * place @ rng.normal(size=(place.shape[1], 20)) + rng.uniform(0, 2 * np.pi, 20))
+    return np.asarray(waves @ rng.normal(size=20) / np.sqrt(10))
 
 
 def three_signs(rng: np.random.Generator, x: Array, effect: float) -> Design:
@@ -177,6 +214,10 @@ DESIGNS = (
     largest,
     map_of_two,
     three_signs,
+    seasons,
+    sine,
+    globe,
+    map_beside,
 )
 
 

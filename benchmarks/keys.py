@@ -4,7 +4,7 @@
 
 Left out, a row's score is no function of its covariates: in a cell of n rows, of which k are treated, the propensity
 score of a treated row is (k - 1) / (n - 1), that of a control k / (n - 1), and a prognostic score falls with the row's
-own outcome. The tables are those of ``steps.py``; errors are in sd of the outcome, and the last columns say how
+own outcome. The tables are those of ``additions.py``; errors are in sd of the outcome, and the last columns say how
 many intervals hold the effect.
 """
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.clusters import Clusters, cluster_statistics, clustered_cross_validation
 from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
@@ -126,17 +127,14 @@ def _steps(table: TableBatch, pilot: Pilot) -> list[Steps | None]:
 
 
 def _waves(model: CinaModel, table: TableBatch, pilot: Pilot) -> list[Waves | None]:
-    """Waves of each table of a batch, whose steps are known; None where there is none.
-
-    Clusters have none: what is common to the rows of one is the same at each of its places, and any map would do.
-    """
-    if table.clusters is not None:
-        return [None] * len(table.treatment)
+    """Waves of each table of a batch, whose steps are known; None where there is none."""
+    codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
     count = table.covariates.shape[2] - (0 if table.added is None else table.added.shape[0])
     x = gather_rows(table.covariates[..., :count], table.pilot)
     shares, found = pilot.shares[:, :count, 1:].amax(2), []
     for place in range(len(x)):
-        groups, waves = find_waves(x[place], pilot.residual[place], shares[place]), None
+        own = None if codes is None else codes[place]
+        groups, waves = find_waves(x[place], pilot.residual[place], shares[place], own), None
         if groups:
             scales = _narrowed(model, _some(table, [place]), _some(pilot, [place]), groups)
             waves = replace(Waves.of(x[place : place + 1], groups), scales=scales[:, :count])
@@ -149,10 +147,14 @@ def _narrowed(model: CinaModel, table: TableBatch, pilot: Pilot, groups: list[Gr
     x, t, y = (gather_rows(part, table.pilot) for part in (table.in_kernels, table.treatment, table.outcome))
     marks = gather_rows(table.in_kernels, table.landmarks)
     # By the pilot rows alone: all that is known of a table in partitions.
-    settings = model.settings(table, pilot, table_totals(t, y))
+    clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
+    sizes = None if clusters is None else clusters.of_arms(t)
+    settings = model.settings(table, pilot, table_totals(t, y, sizes))
 
     def losses(least: Float[Tensor, "T K"]) -> Float[Tensor, " T"]:
         """Minus twice the log likelihood of both arms' outcomes, as generalised cross-validation has it."""
+        if clusters is not None and len(least) > 1:  # which go alone
+            return torch.cat([losses(one[None]) for one in least])
         total = torch.zeros_like(least[:, 0])
         for arm, scales in enumerate(settings.outcome_scales):
             own = places_of(t if arm else 1 - t)
@@ -160,8 +162,7 @@ def _narrowed(model: CinaModel, table: TableBatch, pilot: Pilot, groups: list[Gr
             kernel = LandmarkKernel(scaled(marks, tried), settings.outcome_amplitudes.expand(len(least), -1))
             features = RowFeatures.build(kernel, scaled(gather_rows(x, own), tried))
             response = y.gather(1, own).expand(len(least), -1)
-            statistics = gram_statistics(features, response, torch.ones_like(response))
-            total = total + statistics.count * generalised_cross_validation(statistics).score.log()
+            total = total + _loss(features, response, None if clusters is None else clusters.take(own))
         return total
 
     least = torch.zeros_like(settings.treatment_scales)
@@ -174,3 +175,12 @@ def _narrowed(model: CinaModel, table: TableBatch, pilot: Pilot, groups: list[Gr
         if lowest - found.min() > 2 * LEAST_GAIN:
             least, lowest = trials[found.argmin()][None], found.min()
     return least
+
+
+def _loss(features: RowFeatures, response: Float[Tensor, "T n"], clusters: Clusters | None) -> Float[Tensor, " T"]:
+    """Minus twice the log likelihood of an arm's outcomes."""
+    if clusters is None:
+        statistics = gram_statistics(features, response, torch.ones_like(response))
+        return statistics.count * generalised_cross_validation(statistics).score.log()
+    held = cluster_statistics(features, response, torch.full_like(response, clusters.share), clusters)
+    return held.rows.count * clustered_cross_validation(held).score.log()

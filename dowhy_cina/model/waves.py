@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.clusters import sums_by_cluster
+
 #: Half waves of the groups that are looked for: all up to one of these, of one covariate and of each of two.
 SINGLE, PAIRED = (4, 8, 16), (3, 5)
 #: Most covariates that are looked at, those first along which the pilot's outcome regressions change most; most groups
@@ -119,9 +121,12 @@ class Waves:
 
 
 def knots_of(columns: Float[Tensor, "P C"]) -> Float[Tensor, "C L"]:
-    """Quantiles of columns between which ranks are interpolated."""
-    shares = torch.linspace(0, 1, KNOTS, dtype=columns.dtype, device=columns.device)
-    return torch.quantile(columns.T.contiguous(), shares, dim=1).T.contiguous()
+    """Quantiles of columns between which ranks are interpolated; those of repeated rows are the same."""
+    ascending, rows = columns.T.contiguous().sort(dim=1).values, len(columns)
+    places = torch.arange(KNOTS, device=columns.device) * rows
+    # Where a quantile lies between two rows it is their mean, or a negated column's would be others.
+    lower, upper = -(-places // (KNOTS - 1)) - 1, places // (KNOTS - 1)
+    return (ascending[:, lower.clamp_min(0)] + ascending[:, upper.clamp_max(rows - 1)]) / 2
 
 
 def ranks_of(values: Float[Tensor, "*B n"], knots: Float[Tensor, "*B L"]) -> Float[Tensor, "*B n"]:
@@ -139,7 +144,10 @@ def ranks_of(values: Float[Tensor, "*B n"], knots: Float[Tensor, "*B L"]) -> Flo
 
 
 def find_waves(
-    covariates: Float[Tensor, "P D"], residual: Float[Tensor, " P"], shares: Float[Tensor, " D"]
+    covariates: Float[Tensor, "P D"],
+    residual: Float[Tensor, " P"],
+    shares: Float[Tensor, " D"],
+    cluster: Int[Tensor, " P"] | None = None,
 ) -> list[Group]:
     """Look for waves in what smooth regressions leave of outcomes.
 
@@ -151,6 +159,8 @@ def find_waves(
         What the regression of the row's arm leaves of its outcome.
     shares : Tensor, shape (D,)
         How much the regressions change along each covariate.
+    cluster : Tensor of int, shape (P,), optional
+        Codes of clusters.
 
     Returns
     -------
@@ -164,7 +174,8 @@ def find_waves(
     places = shares.argsort(descending=True, stable=True)[:MOST_COLUMNS]
     knots = knots_of(covariates[:, places])
     places, knots = (part[(knots.diff(dim=1) > ALIKE).sum(1) >= LEAST_INTERVALS] for part in (places, knots))
-    most = len(residual) / ROWS_OF_A_WAVE
+    share = 1.0 if cluster is None else len(torch.unique(cluster)) / len(cluster)
+    most = share * len(residual) / ROWS_OF_A_WAVE
     single, paired = [own for own in SINGLE if own <= most], [own for own in PAIRED if own**2 <= most]
     if not len(places) or not single:
         return []
@@ -172,8 +183,9 @@ def find_waves(
     alone = (waves @ residual).square() / (waves.square() @ residual.square())
     together = _products(waves[:, : max(paired, default=1)], residual)
     pairs = torch.triu_indices(len(places), len(places), 1, device=places.device)
-    scores = [_evidence(alone[:, :own].sum(1), own) for own in single]
-    scores += [_evidence(together[:, :own, :, :own].sum((1, 3))[pairs[0], pairs[1]], own**2) for own in paired]
+    # Rows of a cluster may say the same: what they say together is counted once, and closely below.
+    scores = [_evidence(share * alone[:, :own].sum(1), own) for own in single]
+    scores += [_evidence(share * together[:, :own, :, :own].sum((1, 3))[pairs[0], pairs[1]], own**2) for own in paired]
     columns = [places[:, None]] * len(single) + [places[pairs].T.sort(1).values] * len(paired)
     doubt = NormalDist().inv_cdf(1 - FALSE_ALARMS / sum(map(len, scores)))
     found = [
@@ -185,24 +197,24 @@ def find_waves(
     for group in sorted(found, key=lambda own: -own.evidence)[:MOST_LOOKED_AT]:
         if len(clearest) < MOST_GROUPS and group.columns not in clearest:
             own = [int((places == column).nonzero()) for column in group.columns]
-            evidence = _score_test([waves[one, : group.orders] for one in own], residual)
+            evidence = _score_test([waves[one, : group.orders] for one in own], residual, cluster)
             if evidence > doubt:
                 clearest[group.columns] = replace(group, evidence=evidence)
     return sorted(clearest.values(), key=lambda own: -own.evidence)
 
 
-def _score_test(factors: list[Float[Tensor, "M P"]], residual: Float[Tensor, " P"]) -> float:
-    """Evidence of a group of waves by the score test that is robust to unequal variances.
+def _score_test(
+    factors: list[Float[Tensor, "M P"]], residual: Float[Tensor, " P"], cluster: Int[Tensor, " P"] | None
+) -> float:
+    """Evidence of a group of waves by the score test that is robust to unequal variances and to clusters.
 
     Where few rows carry most of the noise, waves of their ranks go together with it: their squares are no sum of as
     many that are independent.
     """
     waves = factors[0] if len(factors) == 1 else (factors[0][:, None] * factors[1]).flatten(0, 1)
-    scores = waves * residual
+    scores = sums_by_cluster(waves * residual, None if cluster is None else cluster.expand(len(waves), -1))
     total, noise = scores.sum(1), scores @ scores.T
-    return float(
-        _evidence(total @ torch.linalg.lstsq(noise, total[:, None], driver="gelsd").solution[:, 0], len(total))
-    )
+    return float(_evidence(total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)))
 
 
 def _evidence(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:

@@ -12,7 +12,7 @@ from dowhy_cina.calls.batch import EncodedTable, HeldSettings, values_encoded
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.model import search
-from dowhy_cina.model.waves import MOST_GROUPS, Group, Waves, find_waves, knots_of, ranks_of
+from dowhy_cina.model.waves import KNOTS, MOST_GROUPS, Group, Waves, find_waves, knots_of, ranks_of
 from dowhy_cina.tables import Preprocessor
 
 
@@ -42,16 +42,16 @@ def searched(x, residual):
 
 
 def test_ranks_are_those_of_numpy():
-    """Those of the rows that the knots are of, to half the grid's width; ties get the middle, all else is kept within."""
+    """Those of the rows that the knots are of, to half the grid's width; ties get the middle, others an end."""
     rng = np.random.default_rng(0)
     even = torch.from_numpy(rng.normal(size=(500, 1)))
     ranks = ranks_of(even.T, knots_of(even))[0].numpy()
     expected = pd.Series(even[:, 0].numpy()).rank().to_numpy()
-    np.testing.assert_allclose(ranks, (expected - 1) / 499, atol=0.5 / 64)
+    np.testing.assert_allclose(ranks, (expected - 0.5) / 500, atol=0.5 / 64)
     tied = torch.from_numpy(rng.integers(0, 10, (500, 1)).astype(float))
     ranks = ranks_of(tied.T, knots_of(tied))[0].numpy()
     expected = pd.Series(tied[:, 0].numpy()).rank().to_numpy()
-    np.testing.assert_allclose(ranks, (expected - 1) / 499, atol=0.5 / 64)
+    np.testing.assert_allclose(ranks, (expected - 0.5) / 500, atol=0.5 / 64)
     outside = ranks_of(torch.tensor([[-9.0, 9.0]], dtype=torch.float64), knots_of(even))
     assert outside.tolist() == [[0.0, 1.0]]
 
@@ -73,7 +73,9 @@ def test_columns_are_products_of_cosines():
     assert waves.shape == (13, 2)
     assert waves.groups == [[0], [0, 1]]
     found = waves.columns_of(torch.from_numpy(x)[None])[0].numpy()
-    ranks = (x - grid[0]) / (grid[-1] - grid[0])
+    shares = np.linspace(0, 1, KNOTS)
+    knots = np.quantile(grid, shares, method="averaged_inverted_cdf")
+    ranks = np.interp(x, knots, shares)
     singles = [np.sqrt(2) * np.cos(np.pi * k * ranks[:, 0]) for k in range(1, 5)]
     pairs = [
         2 * np.cos(np.pi * k * ranks[:, 0]) * np.cos(np.pi * m * ranks[:, 1]) for k in range(1, 4) for m in range(1, 4)
@@ -212,11 +214,33 @@ def test_refits_hold_the_waves_of_their_table():
     assert found[1] == pytest.approx(found[0], rel=1e-9)
 
 
-def test_clusters_and_exact_solutions_have_none():
+def test_copies_change_nothing():
+    """Rows that are there twice, with the copies named, have the same waves and the same kernels."""
+    x, t, y = on_a_map(5, 110, 3)
+    y = y + 4 * np.cos(2.5 * np.pi * x[:, 0]) * np.cos(2.5 * np.pi * x[:, 1])
+    once = analyse(x, t, y)
+    twice = analyse(*(np.repeat(part, 2, axis=0) for part in (x, t, y)), cluster=np.repeat(np.arange(110), 2))
+    waves, again = once._state.added.waves, twice._state.added.waves
+    assert waves.scales.max() > 0
+    torch.testing.assert_close(again.scales, waves.scales, atol=0, rtol=0)
+    assert again.groups == waves.groups
+    assert twice.effect().value == pytest.approx(once.effect().value, abs=1e-6)
+
+
+def test_what_clusters_have_in_common_is_no_wave():
+    """Of 100 tables of forty clusters, each at a place of its own with a level of its own, hardly one has a map."""
+    rng, found = np.random.default_rng(0), 0
+    for _ in range(100):
+        cluster = np.repeat(np.arange(40), 10)
+        x, level = rng.uniform(size=(40, 2))[cluster], rng.normal(size=40)[cluster]
+        parts = torch.from_numpy(x), torch.from_numpy(level + rng.normal(size=400)), torch.ones(2).double()
+        found += bool(find_waves(*parts, torch.from_numpy(cluster)))
+    assert found <= 4
+
+
+def test_an_exact_solution_has_none():
     x, t, y = season(5, 400, 3)
     assert analyse(x, t, y)._state.added.waves is not None
-    clustered = analyse(x, t, y, cluster=np.arange(400) // 2)._state.added
-    assert clustered is None or clustered.waves is None
     assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.added is None
 
 

@@ -1,10 +1,11 @@
-"""What a search for steps brings: errors and intervals with it and without, on the same tables.
+"""What a search for steps or for waves brings: errors and intervals with it and without, on the same tables.
 
-    python benchmarks/steps.py [--tables N] [--data FOLDER] [--csv FILE]
+    python benchmarks/additions.py {steps,waves} [--tables N] [--data FOLDER] [--csv FILE]
 
 Textbook designs (``designs.py``), among them confounding that jumps at thresholds or where two covariates are alike in
-sign; foreign tables, real covariates, the package's own families and, with FOLDER, which holds a ``load.py``, published
-tables. Errors and widths are in sd of the outcome, seconds are of one processor.
+sign, and that goes up and down in time and on maps; foreign tables, real covariates, the package's own families and,
+with FOLDER, which holds a ``load.py``, published tables. Errors and widths are in sd of the outcome, seconds are of one
+processor.
 """
 
 from __future__ import annotations
@@ -27,13 +28,17 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.learning.evaluation.classical import aipw
 from dowhy_cina.model import search
 
+#: What looks for either kind of columns, and what finds none.
+SEARCHES = {"steps": ("find_steps", lambda *_: None), "waves": ("find_waves", lambda *_: [])}
 
-def estimated(problem: Problem, label: str) -> dict[str, float]:
-    """Error, coverage, width and seconds with steps and without, and the boosted estimator's for a design."""
+
+def estimated(problem: Problem, label: str, kind: str) -> dict[str, float]:
+    """Error, coverage, width and seconds with such columns and without, and the boosted estimator's for a design."""
     found: dict[str, float] = {}
     scale = float(problem.y.std())
-    for name, find in (("", search.find_steps), (" without", lambda *_: None)):
-        with patch.object(search, "find_steps", find):
+    search_name, nothing = SEARCHES[kind]
+    for name, find in (("", getattr(search, search_name)), (" without", nothing)):
+        with patch.object(search, search_name, find):
             start = time.process_time()
             analysis = analyse(problem.x, problem.t, problem.y)
             result = analysis.effect()
@@ -42,9 +47,7 @@ def estimated(problem: Problem, label: str) -> dict[str, float]:
         found[f"error{name}"] = abs(result.value - problem.effect) / scale
         found[f"coverage{name}"] = float(low <= problem.effect <= high)
         found[f"width{name}"] = (high - low) / scale
-        added = analysis._state.added
-        steps = None if added is None else added.steps
-        found.setdefault("steps", 0 if steps is None else steps.count)
+        found.setdefault(kind, len(getattr(result, kind)))
     if label in {design.__name__ for design in DESIGNS}:
         value, error = aipw(problem.x, problem.t.astype(np.float64), problem.y)
         found["error of AIPW"] = abs(value - problem.effect) / scale
@@ -53,9 +56,9 @@ def estimated(problem: Problem, label: str) -> dict[str, float]:
     return found
 
 
-def measure(problems: Iterator[Problem], label: str, count: int | None) -> dict[str, Any]:
+def measure(problems: Iterator[Problem], label: str, count: int | None, kind: str) -> dict[str, Any]:
     """A row of the table."""
-    found = pd.DataFrame([estimated(problem, label) for problem in tqdm(problems, label, count)])
+    found = pd.DataFrame([estimated(problem, label, kind) for problem in tqdm(problems, label, count)])
     apart = found["error"] - found["error without"]
     middle = [name for name in found.columns if "width" in name or "seconds" in name]
     row = found.mean().to_dict() | found[middle].median().to_dict()
@@ -65,16 +68,18 @@ def measure(problems: Iterator[Problem], label: str, count: int | None) -> dict[
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=list(SEARCHES))
     parser.add_argument("--tables", type=int, default=30, help="of each design; twice as many of other kinds")
     parser.add_argument("--data", type=Path, help="folder with load.py and the collections")
     parser.add_argument("--csv", type=Path, help="write the table here too")
     arguments = parser.parse_args()
-    count = arguments.tables
-    rows = [measure(designed(design, count), design.__name__, count) for design in DESIGNS]
-    rows += [measure(others(kind, 2 * count), kind, 2 * count) for kind in ("foreign", "real covariates", "simulated")]
+    count, kind = arguments.tables, arguments.kind
+    rows = [measure(designed(design, count), design.__name__, count, kind) for design in DESIGNS]
+    for name in ("foreign", "real covariates", "simulated"):
+        rows.append(measure(others(name, 2 * count), name, 2 * count, kind))
     for name in COLLECTIONS if arguments.data else ():
-        rows.append(measure(published(arguments.data, name), name, None))
-    order = ["tables", "count", "steps", "error", "error without", "difference", "standard error", "error of AIPW"]
+        rows.append(measure(published(arguments.data, name), name, None, kind))
+    order = ["tables", "count", kind, "error", "error without", "difference", "standard error", "error of AIPW"]
     order += [f"{what}{whose}" for what in ("coverage", "width") for whose in ("", " without", " of AIPW")]
     table = pd.DataFrame(rows)[[*order, "seconds", "seconds without"]].round(4)
     table["tables"] = table["tables"].str.replace("_", " ")
