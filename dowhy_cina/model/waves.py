@@ -103,15 +103,13 @@ class Waves:
         rows = covariates.shape[1]
         values = covariates.gather(2, self.places[:, None].expand(-1, rows, -1)).mT
         ranks = ranks_of(values, self.knots)
-        waves = []
+        waves = covariates.new_ones(len(covariates), rows, self.factors.shape[1])
         for place in range(self.factors.shape[1]):
-            wave = torch.ones_like(ranks[:, 0])
             for side in (0, 1):
                 factor, order = self.factors[:, place, side, None], self.orders[:, place, side, None].to(ranks.dtype)
                 angle = math.pi * order * ranks.gather(1, factor.clamp_min(0)[..., None].expand(-1, -1, rows))[:, 0]
-                wave = wave * torch.where(factor < 0, 1, math.sqrt(2) * torch.cos(angle))
-            waves.append(wave)
-        return torch.stack(waves, 2)
+                waves[..., place] *= torch.where(factor < 0, 1, math.sqrt(2) * torch.cos(angle))
+        return waves
 
     def reordered(self, places: Int[Tensor, " D"]) -> Waves:
         """The same where each covariate is in another place."""

@@ -88,6 +88,18 @@ def test_the_steps_of_the_whole_table(rows):
     pd.testing.assert_frame_equal(ours.steps, whole.steps)
 
 
+@pytest.mark.parametrize("rows", [900, 9000])
+def test_the_waves_of_the_whole_table(rows):
+    table = frame(rows)
+    table["y"] += 20 * np.cos(6 * table["a"]) * (1 + 0.1 * table["c"])
+    whole = dowhy_cina.estimate_effect(table, "t", "y")
+    assert "a" in whole.waves
+    assert float(whole.function.state.added.waves.scales.max()) > 0
+    ours = dowhy_cina.estimate_effect(split(table, 200, rows // 2), treatment="t", outcome="y")
+    same(ours, whole)
+    assert ours.waves == whole.waves
+
+
 def test_a_table_whose_rows_are_all_landmarks():
     table = frame(rows=100)
     same(dowhy_cina.estimate_effect(split(table, 30), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
