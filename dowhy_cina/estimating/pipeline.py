@@ -124,8 +124,8 @@ class Estimation:
 
     @property
     def columns(self) -> Tables:
-        """Columns that the kernels of the tables see."""
-        return torch.full_like(self.sampling, self.table.in_kernels.shape[2])
+        """Columns of the tables without waves, which are made of them."""
+        return torch.full_like(self.sampling, self.table.without_waves.shape[2])
 
     @cached_property
     def variance(self) -> Tables:

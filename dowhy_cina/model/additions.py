@@ -1,4 +1,4 @@
-"""Columns that a search adds to tables: steps, which kernels see, too, and waves, which they do not.
+"""Columns that a search adds to tables: steps, and after them waves.
 
 Letters: B tables, n of any rows, D covariates, S steps, W waves.
 """
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from dowhy_cina.model.steps import Steps
 from dowhy_cina.model.waves import Waves
+
+Scales = Float[Tensor, "B K"]
 
 
 @dataclass(frozen=True)
@@ -33,22 +35,17 @@ class Additions:
         """Numbers of steps, of waves, and of the covariates that these are made of."""
         return 0 if self.steps is None else self.steps.count, *((0, 0) if self.waves is None else self.waves.shape)
 
-    @property
-    def outside_kernels(self) -> int:
-        """How many of the last columns no kernel sees."""
-        return self.shape[1]
-
     def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n D+S+W"]:
         """Covariates of rows with the further columns."""
         parts = [part.columns_of(covariates) for part in (self.steps, self.waves) if part is not None]
         return torch.cat([covariates, *parts], 2)
 
-    def narrowed(self, scales: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
-        """Scales of the columns that kernels see, no smaller than waves ask for."""
+    def with_scales(self, treatment: Scales, outcome: tuple[Scales, Scales]) -> tuple[Scales, tuple[Scales, Scales]]:
+        """Scales of all columns in both kinds of kernels, given those of the columns before the waves."""
         if self.waves is None:
-            return scales
-        least = self.waves.scales
-        return torch.maximum(scales, torch.nn.functional.pad(least, (0, scales.shape[1] - least.shape[1])))
+            return treatment, outcome
+        control, treated = (torch.cat([scales, self.waves.outcome_scales], 1) for scales in outcome)
+        return torch.cat([treatment, self.waves.treatment_scales], 1), (control, treated)
 
     def reordered(self, places: Int[Tensor, " D"]) -> Additions:
         """The same where each covariate is in another place."""

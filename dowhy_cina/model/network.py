@@ -40,7 +40,7 @@ from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, borrow, fit_own,
 from dowhy_cina.model.outcome import ARMS
 from dowhy_cina.model.shares import likeness
 from dowhy_cina.model.sharing import SharedRows
-from dowhy_cina.model.spaces import OutcomeSpace, outcome_keys, scaled
+from dowhy_cina.model.spaces import OutcomeSpace, outcome_keys
 from dowhy_cina.model.state import (
     ForeignRows,
     Part,
@@ -110,9 +110,9 @@ class CinaModel(nn.Module):
     @torch.no_grad()
     def pilot(self, table: TableBatch) -> Pilot:
         """Isotropic kernel ridge fits on the pilot rows and the mean squared gradient of each along every column."""
-        x, t, y = (gather_rows(part, table.pilot) for part in (table.in_kernels, table.treatment, table.outcome))
+        x, t, y = (gather_rows(part, table.pilot) for part in (table.without_waves, table.treatment, table.outcome))
         divisor = self.config.key_width * math.sqrt(x.shape[2])
-        landmarks = gather_rows(table.in_kernels, table.landmarks) / divisor
+        landmarks = gather_rows(table.without_waves, table.landmarks) / divisor
         kernel = LandmarkKernel(landmarks, self._amplitudes(x.new_zeros(2, x.shape[0])))
         keys = x / divisor
         terms = heads(squared_distances(keys, landmarks))
@@ -138,7 +138,7 @@ class CinaModel(nn.Module):
         ``totals`` are the :func:`~dowhy_cina.model.encoder.table_totals` of a table of which the pilot rows alone are
         here.
         """
-        x, t, y = (gather_rows(v, table.pilot) for v in (table.in_kernels, table.treatment, table.outcome))
+        x, t, y = (gather_rows(v, table.pilot) for v in (table.without_waves, table.treatment, table.outcome))
         clusters = table.clusters
         sizes = None if clusters is None else clusters.take(table.pilot).of_arms(t)
         columns = column_features(x, t, y, pilot.shares, sizes)
@@ -162,11 +162,9 @@ class CinaModel(nn.Module):
         treatment_scales = self._scales(
             pilot.shares[..., 0], log["treatment_isotropic"], corrections[..., 0], log["treatment_width"]
         )
-        if table.added is not None:
-            treatment_scales, *outcome_scales = map(table.added.narrowed, (treatment_scales, *outcome_scales))
+        scales = treatment_scales, (outcome_scales[0], outcome_scales[1])
         return Settings(
-            treatment_scales,
-            (outcome_scales[0], outcome_scales[1]),
+            *(scales if table.added is None else table.added.with_scales(*scales)),
             self._amplitudes(torch.stack([log["treatment_short"], log["treatment_wide"]])),
             self._amplitudes(torch.stack([log["outcome_short"], log["outcome_wide"]])),
             log,
@@ -196,7 +194,7 @@ class CinaModel(nn.Module):
         Where few rows are alike, their scores left out tell the treated from the controls: in a cell of n rows, k of
         them treated, a treated row's is (k - 1) / (n - 1), a control's k / (n - 1). So keys are made of fitted ones.
         """
-        keys = scaled(table.covariates, settings.treatment_scales)
+        keys = table.covariates * settings.treatment_scales[:, None]
         # These are gone before the balancing layer's are there: they need no memory of their own.
         features = self._balancing_rows(table, settings, keys)
         multiplier = settings.log_multipliers["treatment_penalty"].exp()
@@ -276,7 +274,7 @@ class CinaModel(nn.Module):
         propensity = self.config.propensity_scale / width * log["propensity_in_balance"].exp()[:, None] * coordinate
         scale = self.config.prognostic_scale / width * log["prognosis_in_balance"].exp()[:, None]
         scores = [propensity, *(scale * score for score in prognosis)]
-        return torch.cat([scaled(covariates, settings.treatment_scales), torch.stack(scores, -1)], -1)
+        return torch.cat([covariates * settings.treatment_scales[:, None], torch.stack(scores, -1)], -1)
 
     def balance_columns(self, covariates: Float[Tensor, "B N D"], coordinate: Rows) -> Float[Tensor, "B N L"]:
         """Columns whose means are balanced beside the kernel's features: the covariates and the propensity score."""
@@ -306,7 +304,7 @@ class CinaModel(nn.Module):
     def foreign_rows(self, state: ZeroShot, covariates: Float[Tensor, "B n D"]) -> ForeignRows:
         """What the fitted models say of rows that are not in the table."""
         settings = state.settings
-        keys = scaled(covariates, settings.treatment_scales)
+        keys = covariates * settings.treatment_scales[:, None]
         propensity = state.scores.fit.predict(RowFeatures(state.scores.kernel, keys, None))
         coordinate = state.scores.coordinate(propensity)
         regressions = [fitted.regression for fitted in state.outcomes]

@@ -5,7 +5,8 @@ Letters: B tables, D covariates, S steps, T trials.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,25 +14,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.clusters import Clusters, cluster_statistics, clustered_cross_validation
+from dowhy_cina.mathematics.balancing import Rows
+from dowhy_cina.mathematics.clusters import cluster_statistics, clustered_cross_validation
 from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
-from dowhy_cina.model.additions import Additions
+from dowhy_cina.model.additions import Additions, Scales
 from dowhy_cina.model.encoder import table_totals
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.spaces import scaled
 from dowhy_cina.model.state import Part, Pilot, TableBatch, each_tensor
 from dowhy_cina.model.steps import Steps, find_steps
-from dowhy_cina.model.waves import Group, Waves, find_waves
+from dowhy_cina.model.waves import Waves, find_waves
 
 #: Rows, and landmarks of the smooth regressions, that a search takes: what needs more to be seen is small.
 SEARCHED_ROWS, SEARCHED_LANDMARKS = 4096, 128
-#: Least scales of a covariate in kernels that are tried where waves are made of it.
-TRIED_SCALES = (1.5, 3.0, 6.0)
-#: By how much narrower kernels must predict better, in units of the generalised cross-validation's log likelihood.
-LEAST_GAIN = 2.0
+#: Distances of two rows in the waves of a group that are tried, in widths of the unit head: bounded, unlike those in
+#: covariates, so that the wide head still goes on where there are no rows.
+TRIED_DISTANCES = (1.0, 2.0, 3.0)
+#: Share of the squared error by which kernels that see a group of waves must predict better: they learn less of
+#: everything else.
+LEAST_GAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -136,51 +139,61 @@ def _waves(model: CinaModel, table: TableBatch, pilot: Pilot) -> list[Waves | No
         own = None if codes is None else codes[place]
         groups, waves = find_waves(x[place], pilot.residual[place], shares[place], own), None
         if groups:
-            scales = _narrowed(model, _some(table, [place]), _some(pilot, [place]), groups)
-            waves = replace(Waves.of(x[place : place + 1], groups), scales=scales[:, :count])
+            waves = Waves.of(x[place : place + 1], groups)
+            waves = _with_scales(model, _some(table, [place]), _some(pilot, [place]), waves)
         found.append(waves)
     return found
 
 
-def _narrowed(model: CinaModel, table: TableBatch, pilot: Pilot, groups: list[Group]) -> Float[Tensor, "1 K"]:
-    """Least scales of one table's columns with which kernels predict outcomes better, from one group to the next."""
-    x, t, y = (gather_rows(part, table.pilot) for part in (table.in_kernels, table.treatment, table.outcome))
-    marks = gather_rows(table.in_kernels, table.landmarks)
-    # By the pilot rows alone: all that is known of a table in partitions.
+def _with_scales(model: CinaModel, table: TableBatch, pilot: Pilot, waves: Waves) -> Waves:
+    """Waves of one table with scales with which kernels of outcomes and those of the treatment predict these better.
+
+    By the pilot rows alone, which are all that is known of a table in partitions.
+    """
+    x, t, y = (gather_rows(part, table.pilot) for part in (table.without_waves, table.treatment, table.outcome))
+    marks = gather_rows(table.without_waves, table.landmarks)
+    count = x.shape[2] - (0 if table.added is None else table.added.shape[0])
+    x, marks = (torch.cat([part, waves.columns_of(part[..., :count])], 2) for part in (x, marks))
     clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
-    sizes = None if clusters is None else clusters.of_arms(t)
-    settings = model.settings(table, pilot, table_totals(t, y, sizes))
+    settings = model.settings(table, pilot, table_totals(t, y, None if clusters is None else clusters.of_arms(t)))
 
-    def losses(least: Float[Tensor, "T K"]) -> Float[Tensor, " T"]:
-        """Minus twice the log likelihood of both arms' outcomes, as generalised cross-validation has it."""
-        if clusters is not None and len(least) > 1:  # which go alone
-            return torch.cat([losses(one[None]) for one in least])
-        total = torch.zeros_like(least[:, 0])
-        for arm, scales in enumerate(settings.outcome_scales):
-            own = places_of(t if arm else 1 - t)
-            tried = torch.maximum(scales, least)
-            kernel = LandmarkKernel(scaled(marks, tried), settings.outcome_amplitudes.expand(len(least), -1))
-            features = RowFeatures.build(kernel, scaled(gather_rows(x, own), tried))
-            response = y.gather(1, own).expand(len(least), -1)
-            total = total + _loss(features, response, None if clusters is None else clusters.take(own))
-        return total
+    def loss(tried: Scales, scales: Scales, amplitudes: Tensor, rows: Rows, response: Rows) -> Float[Tensor, " T"]:
+        """Logarithm of rows' squared errors by generalised cross-validation, times the rows, of each trial."""
+        own, whole = places_of(rows), torch.cat([scales.expand(len(tried), -1), tried], 1)
+        kernel = LandmarkKernel(marks * whole[:, None], amplitudes.expand(len(tried), -1))
+        features = RowFeatures.build(kernel, gather_rows(x, own) * whole[:, None])
+        responses = response.gather(1, own).expand(len(tried), -1)
+        if clusters is None:
+            statistics = gram_statistics(features, responses, torch.ones_like(responses))
+            return statistics.count * generalised_cross_validation(statistics).score.log()
+        share = torch.full_like(responses, clusters.share)
+        held = cluster_statistics(features, responses, share, clusters.take(own))
+        return held.rows.count * clustered_cross_validation(held).score.log()
 
-    least = torch.zeros_like(settings.treatment_scales)
-    lowest = losses(least)[0]
-    for group in groups:
-        new = [column for column in group.columns if least[0, column] == 0]
-        trials = least.repeat(len(TRIED_SCALES), 1)
-        trials[:, new] = least.new_tensor(TRIED_SCALES)[:, None]
-        found = losses(trials) if new else lowest[None]
-        if lowest - found.min() > 2 * LEAST_GAIN:
-            least, lowest = trials[found.argmin()][None], found.min()
-    return least
+    def of_treatment(tried: Scales) -> Float[Tensor, " T"]:
+        return loss(tried, settings.treatment_scales, settings.treatment_amplitudes, torch.ones_like(t), t)
+
+    def of_outcomes(tried: Scales) -> Float[Tensor, " T"]:
+        scales, amplitudes = settings.outcome_scales, settings.outcome_amplitudes
+        return loss(tried, scales[0], amplitudes, 1 - t, y) + loss(tried, scales[1], amplitudes, t, y)
+
+    alone, least = clusters is not None, -math.log(1 - LEAST_GAIN) * t.shape[1]
+    least = least if clusters is None else clusters.share * least
+    treatment, outcome = (_best_scales(waves, function, least, alone) for function in (of_treatment, of_outcomes))
+    return replace(waves, treatment_scales=treatment, outcome_scales=outcome)
 
 
-def _loss(features: RowFeatures, response: Float[Tensor, "T n"], clusters: Clusters | None) -> Float[Tensor, " T"]:
-    """Minus twice the log likelihood of an arm's outcomes."""
-    if clusters is None:
-        statistics = gram_statistics(features, response, torch.ones_like(response))
-        return statistics.count * generalised_cross_validation(statistics).score.log()
-    held = cluster_statistics(features, response, torch.full_like(response, clusters.share), clusters)
-    return held.rows.count * clustered_cross_validation(held).score.log()
+def _best_scales(waves: Waves, loss: Callable[[Scales], Float[Tensor, " T"]], least: float, alone: bool) -> Scales:
+    """Scales (1, W) of the waves, from one group to the next, given what each must gain.
+
+    ``alone`` if there can be one trial at a time.
+    """
+    found = torch.zeros_like(waves.outcome_scales)
+    lowest = loss(found)[0]
+    for group in waves.members:
+        trials = found.repeat(len(TRIED_DISTANCES), 1)
+        trials[:, group] = (found.new_tensor(TRIED_DISTANCES) / math.sqrt(2 * len(group)))[:, None]
+        losses = torch.cat([loss(trial[None]) for trial in trials]) if alone else loss(trials)
+        if lowest - losses.min() > least:
+            found, lowest = trials[losses.argmin()][None], losses.min()
+    return found

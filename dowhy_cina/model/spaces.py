@@ -50,12 +50,7 @@ def outcome_keys(
     score_scale: Float[Tensor, "B 1"],
 ) -> Float[Tensor, "B n K"]:
     """Scaled covariates and propensity score of rows."""
-    return torch.cat([scaled(covariates, scales), (score_scale * coordinate)[..., None]], -1)
-
-
-def scaled(covariates: Float[Tensor, "B n L"], scales: Float[Tensor, "B D"]) -> Float[Tensor, "B n D"]:
-    """The columns that have a scale, times it: the last ones may have none."""
-    return covariates[..., : scales.shape[1]] * scales[:, None]
+    return torch.cat([covariates * scales[:, None], (score_scale * coordinate)[..., None]], -1)
 
 
 @dataclass(frozen=True)

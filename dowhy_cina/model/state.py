@@ -106,10 +106,10 @@ class TableBatch:
         return replace(self, covariates=added.extended(self.covariates), added=added)
 
     @property
-    def in_kernels(self) -> Float[Tensor, "B N K"]:
-        """The columns that kernels see."""
-        outside = 0 if self.added is None else self.added.outside_kernels
-        return self.covariates[..., : self.covariates.shape[2] - outside]
+    def without_waves(self) -> Float[Tensor, "B N K"]:
+        """The columns before those of waves."""
+        waves = 0 if self.added is None else self.added.shape[1]
+        return self.covariates[..., : self.covariates.shape[2] - waves]
 
     def arm(self, treated: int) -> Rows:
         """Sampling weights of the rows of one arm, zero for the others."""
@@ -167,8 +167,7 @@ class Pilot:
 class Settings:
     """Everything the closed forms need, predicted from the table.
 
-    Scales multiply standardised columns, the first ones: the others are none of the kernels'. The two outcome scales
-    belong to the control and to the treated arm.
+    Scales multiply standardised columns; the two outcome scales belong to the control and to the treated arm.
     """
 
     treatment_scales: Float[Tensor, "B D"]

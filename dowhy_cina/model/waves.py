@@ -3,8 +3,8 @@
 A pilot's kernels are as wide as all covariates together ask for, and what outcomes do along one of them in a few turns,
 or along two together, is left in its residuals. So these are searched for cosines of a covariate's rank, and for
 products of two such, a group of them at a time. What goes with the residuals beyond doubt becomes columns of the
-regressions and of what the weights balance; kernels do not see these, but become narrower along the covariates that
-they are made of, as far as that helps to predict outcomes. The treatment has no say in the search.
+regressions and of what the weights balance, and of kernels where these predict better with them. The treatment has no
+say in the search.
 
 Letters: B tables, P pilot rows, n of any rows, D covariates, C of them that are looked at, G groups, W waves, V
 covariates that waves are made of, L knots, M orders.
@@ -60,15 +60,16 @@ class Waves:
         Which of the V each wave is made of; -1 stands for the second one of a wave of one covariate.
     orders : Tensor of int, shape (B, W, 2)
         Half waves over all ranks.
-    scales : Tensor, shape (B, D)
-        Least scales of the covariates in kernels; zero of those that no wave is made of.
+    treatment_scales, outcome_scales : Tensor, shape (B, W)
+        Of the waves in either kind of kernels; zero of those that kernels do not see.
     """
 
     places: Int[Tensor, "B V"]
     knots: Float[Tensor, "B V L"]
     factors: Int[Tensor, "B W 2"]
     orders: Int[Tensor, "B W 2"]
-    scales: Float[Tensor, "B D"]
+    treatment_scales: Float[Tensor, "B W"]
+    outcome_scales: Float[Tensor, "B W"]
 
     @classmethod
     def of(cls, covariates: Float[Tensor, "1 P D"], groups: list[Group]) -> Waves:
@@ -85,12 +86,21 @@ class Waves:
         parts = (torch.tensor([part], device=device) for part in (used, factors, orders))
         places, made_of, half_waves = parts
         knots = knots_of(covariates[0, :, used])[None]
-        return cls(places, knots, made_of, half_waves, covariates.new_zeros(1, covariates.shape[2]))
+        unseen = knots.new_zeros(1, made_of.shape[1])
+        return cls(places, knots, made_of, half_waves, unseen, unseen)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers W of waves and V of covariates; tables with the same ones can be computed with together."""
         return self.factors.shape[1], self.places.shape[1]
+
+    @property
+    def members(self) -> list[list[int]]:
+        """Waves of each group of one table."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for place, pair in enumerate(self.factors[0].tolist()):
+            groups.setdefault(tuple(pair), []).append(place)
+        return list(groups.values())
 
     @property
     def groups(self) -> list[list[int]]:
@@ -113,9 +123,7 @@ class Waves:
 
     def reordered(self, places: Int[Tensor, " D"]) -> Waves:
         """The same where each covariate is in another place."""
-        scales = self.scales.clone()
-        scales[:, places] = self.scales
-        return replace(self, places=places[self.places], scales=scales)
+        return replace(self, places=places[self.places])
 
 
 def knots_of(columns: Float[Tensor, "P C"]) -> Float[Tensor, "C L"]:

@@ -198,7 +198,10 @@ def estimate_partitioned(
         share = arm_shares(target, counts)
         balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
         shares = TargetShares(share)
-        result = _effect(partitions, fitted, balanced, shares, moments, counts, coding, float(confidence_level))
+        columns = pilot.without_waves.shape[2]
+        result = _effect(
+            partitions, fitted, balanced, shares, moments, counts, columns, coding, float(confidence_level)
+        )
     rows, landmarks = sum(arms), pilot.landmarks.shape[1]
     route = "exact" if landmarks == rows else "landmarks"
     columns = len(coding.preprocessor.names_out)
@@ -255,6 +258,7 @@ def _effect(
     shares: TargetShares,
     means: Sums,
     counts: tuple[float, float],
+    columns: int,
     coding: Coding,
     level: float,
 ) -> dict[str, Any]:
@@ -277,7 +281,6 @@ def _effect(
     assert fitted.balance_kernel is not None
     regressions = (fitted.arms[0], fitted.arms[1])
     bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
-    columns = fitted.settings.treatment_scales.shape[1]
     sizes = torch.tensor([[min(counts)], [columns]], dtype=torch.float64, device="cpu")
     variance = fitted.model.variance(noise["total"], bias, *sizes)
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))

@@ -24,7 +24,6 @@ from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.spaces import scaled
 from dowhy_cina.model.state import Pilot, ScoreModel, Settings, TableBatch
 
 Rows = Float[Tensor, "1 n"]
@@ -39,7 +38,7 @@ def add_columns(part: EncodedPart, added: Additions) -> tuple[EncodedPart, Sums]
 
 def score_features(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> RowFeatures:
     """Kernels of a partition's rows in the propensity regression."""
-    return kernels_of(kernel, scaled(part.covariates, settings.treatment_scales))
+    return kernels_of(kernel, part.covariates * settings.treatment_scales[:, None])
 
 
 def score_sums(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> Sums:
@@ -102,7 +101,7 @@ def forward(
     """
     settings = model.settings(pilot, known or model.pilot(pilot), totals)
     marks = _landmark_part(pilot)
-    kernel = LandmarkKernel(scaled(marks.covariates, settings.treatment_scales), settings.treatment_amplitudes)
+    kernel = LandmarkKernel(marks.covariates * settings.treatment_scales[:, None], settings.treatment_amplitudes)
     found = partitions.run(score_sums, ["encoded"], settings=settings, kernel=kernel)
     fit = cross_validated_fit(found["fit"], settings.log_multipliers["treatment_penalty"].exp())
     powers = [found[f"powers{arm}"] for arm in (0, 1)]
