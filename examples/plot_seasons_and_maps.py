@@ -3,9 +3,9 @@ Seasons and maps
 ================
 
 Treatments and outcomes follow the calendar and the map: a clinic is on one side of the river, ozone is high in summer,
-rents rise and fall from quarter to quarter. Beside a dozen other covariates a few turns along a date, or along longitude
-and latitude together, are more than a kernel as wide as all of them learns, and what it smooths away is confounding. So
-after the search for steps (:doc:`plot_where_outcomes_jump`) the estimator looks for waves.
+rents rise and fall from quarter to quarter. Beside a dozen other covariates a few turns along a date, or along
+longitude and latitude together, are more than a kernel as wide as all of them learns, and what it smooths away is
+confounding. So after the search for steps (:doc:`plot_where_outcomes_jump`) the estimator looks for waves.
 
 Here 1,500 simulated households get insulation or not, which saves them one unit of heating. Who does is a matter of the
 neighbourhood, and so is what they need; and both follow the day of the three years in which they were asked.
