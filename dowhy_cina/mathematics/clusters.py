@@ -205,9 +205,9 @@ def _scores(
 
 
 def clustered_cross_validation(statistics: ClusterStatistics, factor: float = GCV_FACTOR) -> Gcv:
-    """Penalty of the smallest of the :func:`clustered_scores`, see :func:`best_penalty`."""
+    """Penalty of the smallest of the :func:`clustered_scores`, here by cluster, see :func:`best_penalty`."""
     found = clustered_scores(statistics, factor)
-    return best_penalty(found.score, found.freedom, found.explained, statistics.rows)
+    return best_penalty(found.score / statistics.sizes[1], found.freedom, found.explained, statistics.rows)
 
 
 def clustered_ridge(
