@@ -274,3 +274,24 @@ def test_results_name_them():
     plain = dowhy_cina.estimate_effect(frame[["a", "b"]], t, np.random.default_rng(0).normal(size=800))
     assert plain.waves == ()
     assert "waves" not in plain.summary()
+
+
+@pytest.mark.parametrize("law", [season, on_a_map])
+def test_an_estimate_with_waves_does_not_depend_on_names_units_and_order(law):
+    x, t, y = law(0, 600)
+    once = dowhy_cina.estimate_effect(x, t, y)
+    assert once.waves
+    rng = np.random.default_rng(0)
+    rows, columns = rng.permutation(600), rng.permutation(6)
+    ways = [
+        (x, 1 - t, y, -1),
+        (-x, t, y, 1),
+        (x[rows], t[rows], y[rows], 1),
+        (x[:, columns], t, y, 1),
+        (x * [1e3, 1e-2, 3, 7, 1, 2] + 5, t, y, 1),
+        (x, t, 3 * y + 100, 3),
+    ]
+    for *table, factor in ways:
+        found = dowhy_cina.estimate_effect(*table)
+        assert found.value / factor == pytest.approx(once.value, abs=1e-9)
+        assert found.standard_error / abs(factor) == pytest.approx(once.standard_error, rel=1e-9)
