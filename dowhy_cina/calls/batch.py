@@ -72,7 +72,7 @@ class HeldSettings:
     names : tuple of str
         Columns of the table.
     settings : Settings
-        Predicted by the network for them and, after them, for the steps.
+        Predicted by the network for them and, after them, for the steps; those of the waves come last.
     added : Additions, optional
         To the table.
     """

@@ -68,7 +68,7 @@ def with_additions(model: CinaModel, table: TableBatch) -> list[Searched]:
         if chosen is not None:
             own = own.with_added(Additions(chosen))
             known = model.pilot(own)
-        waves = _waves(model, own, known)
+        waves = _waves(model, own, known, part.covariates.shape[2])
         for some in _alike([None if one is None else one.shape for one in waves]):
             company, found = [places[place] for place in some], _joined([waves[place] for place in some])
             added = None if chosen is None and found is None else Additions(_some(chosen, some), found)
@@ -129,10 +129,9 @@ def _steps(table: TableBatch, pilot: Pilot) -> list[Steps | None]:
     return found
 
 
-def _waves(model: CinaModel, table: TableBatch, pilot: Pilot) -> list[Waves | None]:
-    """Waves of each table of a batch, whose steps are known; None where there is none."""
+def _waves(model: CinaModel, table: TableBatch, pilot: Pilot, count: int) -> list[Waves | None]:
+    """Waves of each table of a batch, which has so many covariates before its steps; None where there is none."""
     codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
-    count = table.covariates.shape[2] - (0 if table.added is None else table.added.shape[0])
     x = gather_rows(table.covariates[..., :count], table.pilot)
     shares, found = pilot.shares[:, :count, 1:].amax(2), []
     for place in range(len(x)):
@@ -152,8 +151,7 @@ def _with_scales(model: CinaModel, table: TableBatch, pilot: Pilot, waves: Waves
     """
     x, t, y = (gather_rows(part, table.pilot) for part in (table.without_waves, table.treatment, table.outcome))
     marks = gather_rows(table.without_waves, table.landmarks)
-    count = x.shape[2] - (0 if table.added is None else table.added.shape[0])
-    x, marks = (torch.cat([part, waves.columns_of(part[..., :count])], 2) for part in (x, marks))
+    x, marks = (torch.cat([part, waves.columns_of(part)], 2) for part in (x, marks))
     clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
     settings = model.settings(table, pilot, table_totals(t, y, None if clusters is None else clusters.of_arms(t)))
 

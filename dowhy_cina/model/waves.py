@@ -16,11 +16,13 @@ import math
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.clusters import sums_by_cluster
+from dowhy_cina.model.steps import ALIKE
 
 #: Half waves of the groups that are looked for: all up to one of these, of one covariate and of each of two.
 SINGLE, PAIRED = (4, 8, 16), (3, 5)
@@ -33,8 +35,6 @@ KNOTS, LEAST_INTERVALS = 65, 8
 ROWS_OF_A_WAVE = 10
 #: Chance with which waves are found in a table where there are none.
 FALSE_ALARMS = 0.01
-#: Values of a standardised covariate that are no further apart are the same.
-ALIKE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,10 @@ class Waves:
 
 
 def knots_of(columns: Float[Tensor, "P C"]) -> Float[Tensor, "C L"]:
-    """Quantiles of columns between which ranks are interpolated; those of repeated rows are the same."""
-    ascending, rows = columns.T.contiguous().sort(dim=1).values, len(columns)
-    places = torch.arange(KNOTS, device=columns.device) * rows
-    # Where a quantile lies between two rows it is their mean, or a negated column's would be others.
-    lower, upper = -(-places // (KNOTS - 1)) - 1, places // (KNOTS - 1)
-    return (ascending[:, lower.clamp_min(0)] + ascending[:, upper.clamp_max(rows - 1)]) / 2
+    """Quantiles of columns between which ranks are interpolated, of a kind that repeated rows do not change."""
+    shares, rows = np.linspace(0, 1, KNOTS), columns.T.contiguous().cpu().numpy()
+    found = np.quantile(rows, shares, axis=1, method="averaged_inverted_cdf")
+    return torch.from_numpy(np.ascontiguousarray(found.T)).to(columns)
 
 
 def ranks_of(values: Float[Tensor, "*B n"], knots: Float[Tensor, "*B L"]) -> Float[Tensor, "*B n"]:
@@ -224,19 +222,14 @@ def _score_test(
 
 
 def _evidence(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
-    """Normal scores of sums of so many squared t statistics (Wilson and Hilferty 1931)."""
+    """Normal scores of sums of so many squared t statistics (Wilson and Hilferty 1931), whose chances may be zero."""
     spread = 2 / (9 * count)
     return ((squares / count) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
 
 
 def _cosines(ranks: Float[Tensor, "C P"], most: int) -> Float[Tensor, "C M P"]:
-    """Cosines of ranks, from half a wave on; each is made of the two before it."""
-    base = torch.cos(math.pi * ranks)
-    before, waves = torch.ones_like(base), [base]
-    for _ in range(most - 1):
-        waves.append(2 * base * waves[-1] - before)
-        before = waves[-2]
-    return torch.stack(waves, 1)
+    """Cosines of ranks, from half a wave on."""
+    return torch.cos(math.pi * torch.arange(1, most + 1).to(ranks)[:, None] * ranks[:, None])
 
 
 def _products(waves: Float[Tensor, "C M P"], residual: Float[Tensor, " P"]) -> Float[Tensor, "C M C M"]:

@@ -123,7 +123,7 @@ def test_covariates_of_few_values_and_short_tables_are_passed_over():
 
 
 def test_the_same_whichever_way_a_table_is_turned():
-    """Negated covariates, monotone ones, another order of rows and of columns, another unit of the residual."""
+    """Negated covariates, another order of rows and of columns, another unit of the residual."""
     x, _, y = on_a_map(2)
     groups = searched(x, y - y.mean())
     assert groups
