@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
-import pytest
 import torch
 
-import dowhy_cina
-from dowhy_cina.calls.batch import EncodedTable, HeldSettings, values_encoded
-from dowhy_cina.calls.direct import analyse
-from dowhy_cina.config import EstimatorOptions
-from dowhy_cina.model import search
 from dowhy_cina.model.steps import LEAST_ROWS, MOST_STEPS, Steps, find_steps
-from dowhy_cina.tables import Preprocessor
-
-
-def jumps(seed, rows=800, columns=6):
-    """Treatment and outcome jump at a threshold and where two covariates lie on the same side of zero; effect .5."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, columns))
-    drive = 1.5 * (x[:, 0] > 0.6) + np.sign(x[:, 1] * x[:, 2]) + 0.3 * x[:, -1]
-    t = (rng.random(rows) < 1 / (1 + np.exp(-drive + drive.mean()))).astype(int)
-    return x, t, drive + 0.5 * t + rng.normal(size=rows)
+from tests.model.laws import jumps
 
 
 def searched(x, t, y, **options):
@@ -116,69 +100,3 @@ def test_covariates_without_a_threshold_are_passed_over():
     shares = np.arange(14, 0, -1.0)
     steps = searched(x, rng.integers(0, 2, 400), 3 * (x[:, 13] > 0.3) + rng.normal(size=400), shares=shares)
     assert {tuple(pair) for pair in steps.columns[0].tolist()} == {(13, -1)}
-
-
-def test_what_jumps_is_adjusted_for(monkeypatch):
-    """Errors of fifteen tables with the steps and without, and how many intervals hold the effect."""
-    tables = [jumps(seed) for seed in range(15)]
-    ours = [dowhy_cina.estimate_effect(*table) for table in tables]
-    monkeypatch.setattr(search, "find_steps", lambda *_: None)
-    without = [dowhy_cina.estimate_effect(*table) for table in tables]
-    errors, others = (np.mean([abs(result.value - 0.5) for result in results]) for results in (ours, without))
-    assert errors < 0.5 * others
-    held = [low <= 0.5 <= high for low, high in (result.confidence_interval for result in ours)]
-    assert sum(held) >= 12
-    assert sum(low <= 0.5 <= high for low, high in (result.confidence_interval for result in without)) < sum(held)
-
-
-def test_other_rows_have_the_steps_too():
-    x, t, y = jumps(3)
-    analysis = analyse(x, t, y)
-    assert analysis._state.added.steps is not None
-    result = analysis.effect()
-    own = (analysis._state.means[1] - analysis._state.means[0])[0].numpy() * result.outcome_scale
-    effects = result.conditional_effects(x)["effect"].to_numpy()
-    np.testing.assert_allclose(effects[analysis._rows.order], own, atol=0.35 * result.outcome_scale)
-    frame = pd.DataFrame(x, columns=list("abcdef"))
-    whole = dowhy_cina.estimate_effect(frame, t, y)
-    elsewhere = dowhy_cina.estimate_effect(frame, t, y, target_units=frame.iloc[:300] + 1e-9)
-    mask = np.arange(800) < 300
-    inside = dowhy_cina.estimate_effect(frame, t, y, target_units=mask)
-    assert whole.value == pytest.approx(result.value, rel=1e-9)
-    assert elsewhere.value == pytest.approx(inside.value, abs=0.05 * inside.standard_error)
-
-
-def test_many_tables_are_what_each_is_by_itself():
-    """Tables of one shape with as many steps, with others and with none go through the model as they should."""
-    rng = np.random.default_rng(0)
-    plain = [(rng.normal(size=(400, 4)), rng.integers(0, 2, 400), rng.normal(size=400)) for _ in range(2)]
-    tables = [*plain, *(jumps(seed, 400, 4) for seed in range(4))]
-    counts = {None if (own := analyse(*table)._state.added) is None else own.steps.count for table in tables}
-    assert None in counts
-    assert len(counts) > 1
-    for ours, table in zip(dowhy_cina.estimate_effects(tables), tables, strict=True):
-        alone = dowhy_cina.estimate_effect(*table)
-        assert ours.value == pytest.approx(alone.value, rel=1e-9)
-        assert ours.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
-        np.testing.assert_allclose(
-            ours.conditional_effects(table[0][:9]), alone.conditional_effects(table[0][:9]), rtol=1e-6
-        )
-
-
-def test_refits_hold_the_steps_of_their_table():
-    x, t, y = jumps(4, 120, 3)  # all rows are landmarks, whatever their order
-    y = y + 4 * np.sign(x[:, 0] * x[:, 2])
-    names, order = ("a", "b", "c"), (2, 0, 1)
-    encoded = Preprocessor().fit_transform(x)
-    table = EncodedTable(encoded, t, y, "ate", names)
-    held = HeldSettings.of(table, EstimatorOptions())
-    assert held.added.steps is not None
-    turned = EncodedTable(encoded[:, order], t, y, "ate", tuple(names[k] for k in order))
-    found = values_encoded([table, turned], EstimatorOptions(), held)
-    assert found[0] == pytest.approx(values_encoded([table], EstimatorOptions())[0], rel=1e-9)
-    assert found[1] == pytest.approx(found[0], rel=1e-9)
-
-
-def test_an_exact_solution_has_none():
-    x, t, y = jumps(5, 150, 3)
-    assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.added is None

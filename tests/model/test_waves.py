@@ -8,32 +8,10 @@ import pytest
 import torch
 
 import dowhy_cina
-from dowhy_cina.calls.batch import EncodedTable, HeldSettings, values_encoded
 from dowhy_cina.calls.direct import analyse
-from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.model import search
 from dowhy_cina.model.waves import KNOTS, MOST_GROUPS, Group, Waves, find_waves, knots_of, ranks_of
-from dowhy_cina.tables import Preprocessor
-
-
-def season(seed, rows=800, columns=6):
-    """Treatment and outcome follow a year, of which the first covariate has three; effect .5."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, columns))
-    x[:, 0] = rng.uniform(0, 3, rows)
-    drive = 1.2 * np.cos(2 * np.pi * x[:, 0])
-    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
-    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)
-
-
-def on_a_map(seed, rows=800, columns=6):
-    """Treatment and outcome are a checked function of the first two covariates; effect .5."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(rows, columns))
-    x[:, :2] = rng.uniform(0, 1, (rows, 2))
-    drive = 1.5 * np.cos(2.5 * np.pi * x[:, 0]) * np.cos(2.5 * np.pi * x[:, 1])
-    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
-    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)
+from tests.model.laws import on_a_map, season
 
 
 def searched(x, residual):
@@ -141,20 +119,6 @@ def test_the_same_whichever_way_a_table_is_turned():
     ]
 
 
-@pytest.mark.parametrize("law", [season, on_a_map])
-def test_what_goes_up_and_down_is_adjusted_for(law, monkeypatch):
-    """Errors of fifteen tables with waves and without, and how many intervals hold the effect."""
-    tables = [law(seed) for seed in range(15)]
-    ours = [dowhy_cina.estimate_effect(*table) for table in tables]
-    monkeypatch.setattr(search, "find_waves", lambda *_: [])
-    without = [dowhy_cina.estimate_effect(*table) for table in tables]
-    errors, others = (np.mean([abs(result.value - 0.5) for result in results]) for results in (ours, without))
-    assert errors < 0.6 * others
-    held = [low <= 0.5 <= high for low, high in (result.confidence_interval for result in ours)]
-    assert sum(held) >= 13
-    assert sum(low <= 0.5 <= high for low, high in (result.confidence_interval for result in without)) < sum(held)
-
-
 def test_kernels_see_waves_that_predict(monkeypatch):
     """With their scales; and none if they would have to predict better by more than they do."""
     x, t, y = on_a_map(3)
@@ -187,52 +151,6 @@ def test_the_variance_counts_no_wave_as_a_column():
     assert float(found.columns) == 6 + (0 if added.steps is None else added.steps.count)
 
 
-def test_other_rows_have_the_waves_too():
-    x, t, y = season(3)
-    analysis = analyse(x, t, y)
-    assert analysis._state.added.waves is not None
-    result = analysis.effect()
-    own = (analysis._state.means[1] - analysis._state.means[0])[0].numpy() * result.outcome_scale
-    effects = result.conditional_effects(x)["effect"].to_numpy()
-    np.testing.assert_allclose(effects[analysis._rows.order], own, atol=0.35 * result.outcome_scale)
-    frame = pd.DataFrame(x, columns=list("abcdef"))
-    elsewhere = dowhy_cina.estimate_effect(frame, t, y, target_units=frame.iloc[:300] + 1e-9)
-    inside = dowhy_cina.estimate_effect(frame, t, y, target_units=np.arange(800) < 300)
-    assert elsewhere.value == pytest.approx(inside.value, abs=0.05 * inside.standard_error)
-
-
-def test_many_tables_are_what_each_is_by_itself():
-    """Tables of one shape with waves of one kind, with others and with none go through the model as they should."""
-    rng = np.random.default_rng(0)
-    plain = [(rng.normal(size=(400, 4)), rng.integers(0, 2, 400), rng.normal(size=400)) for _ in range(2)]
-    tables = [*plain, *(law(seed, 400, 4) for law in (season, on_a_map) for seed in range(3))]
-    shapes = [None if (own := analyse(*table)._state.added) is None else own.shape for table in tables]
-    assert None in shapes
-    assert len(set(shapes)) > 2
-    for ours, table in zip(dowhy_cina.estimate_effects(tables), tables, strict=True):
-        alone = dowhy_cina.estimate_effect(*table)
-        assert ours.waves == alone.waves
-        assert ours.value == pytest.approx(alone.value, rel=1e-9)
-        assert ours.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
-        np.testing.assert_allclose(
-            ours.conditional_effects(table[0][:9]), alone.conditional_effects(table[0][:9]), rtol=1e-6
-        )
-
-
-def test_refits_hold_the_waves_of_their_table():
-    x, t, y = season(4, 120, 3)  # all rows are landmarks, whatever their order
-    y = y + 4 * np.cos(2 * np.pi * x[:, 0])
-    names, order = ("a", "b", "c"), (2, 0, 1)
-    encoded = Preprocessor().fit_transform(x)
-    table = EncodedTable(encoded, t, y, "ate", names)
-    held = HeldSettings.of(table, EstimatorOptions())
-    assert held.added.waves is not None
-    turned = EncodedTable(encoded[:, order], t, y, "ate", tuple(names[k] for k in order))
-    found = values_encoded([table, turned], EstimatorOptions(), held)
-    assert found[0] == pytest.approx(values_encoded([table], EstimatorOptions())[0], rel=1e-9)
-    assert found[1] == pytest.approx(found[0], rel=1e-9)
-
-
 def test_copies_change_nothing():
     """Rows that are there twice, with the copies named, have the same waves with the same scales."""
     x, t, y = on_a_map(5, 110, 3)
@@ -256,12 +174,6 @@ def test_what_clusters_have_in_common_is_no_wave():
         parts = torch.from_numpy(x), torch.from_numpy(level + rng.normal(size=400)), torch.ones(2).double()
         found += bool(find_waves(*parts, torch.from_numpy(cluster)))
     assert found <= 4
-
-
-def test_an_exact_solution_has_none():
-    x, t, y = season(5, 400, 3)
-    assert analyse(x, t, y)._state.added.waves is not None
-    assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.added is None
 
 
 def test_results_name_them():

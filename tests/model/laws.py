@@ -1,0 +1,34 @@
+"""Tables whose outcomes jump, follow a season, or a map: each with its treatment, and an effect of .5."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def jumps(seed, rows=800, columns=6):
+    """Treatment and outcome jump at a threshold and where two covariates lie on the same side of zero; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    drive = 1.5 * (x[:, 0] > 0.6) + np.sign(x[:, 1] * x[:, 2]) + 0.3 * x[:, -1]
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive + drive.mean()))).astype(int)
+    return x, t, drive + 0.5 * t + rng.normal(size=rows)
+
+
+def season(seed, rows=800, columns=6):
+    """Treatment and outcome follow a year, of which the first covariate has three; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    x[:, 0] = rng.uniform(0, 3, rows)
+    drive = 1.2 * np.cos(2 * np.pi * x[:, 0])
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
+    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)
+
+
+def on_a_map(seed, rows=800, columns=6):
+    """Treatment and outcome are a checked function of the first two covariates; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    x[:, :2] = rng.uniform(0, 1, (rows, 2))
+    drive = 1.5 * np.cos(2.5 * np.pi * x[:, 0]) * np.cos(2.5 * np.pi * x[:, 1])
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
+    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)

@@ -1,0 +1,101 @@
+"""What a search adds to tables, steps and waves: what it brings, and that every route has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dowhy_cina
+from dowhy_cina.calls.batch import EncodedTable, HeldSettings, values_encoded
+from dowhy_cina.calls.direct import analyse
+from dowhy_cina.config import EstimatorOptions
+from dowhy_cina.model import search
+from dowhy_cina.tables import Preprocessor
+from tests.model.laws import jumps, on_a_map, season
+
+#: Laws with what is found in their tables, what looks for it, and the share of the error that is left at most.
+LAWS = [
+    (jumps, "steps", "find_steps", 0.5),
+    (season, "waves", "find_waves", 0.6),
+    (on_a_map, "waves", "find_waves", 0.5),
+]
+
+
+@pytest.mark.parametrize(("law", "kind", "find", "left"), LAWS)
+def test_what_is_found_is_adjusted_for(law, kind, find, left, monkeypatch):
+    """Errors of fifteen tables with the search and without, and how many intervals hold the effect."""
+    tables = [law(seed) for seed in range(15)]
+    ours = [dowhy_cina.estimate_effect(*table) for table in tables]
+    assert sum(len(getattr(result, kind)) > 0 for result in ours) >= 14
+    monkeypatch.setattr(search, find, lambda *_: None if kind == "steps" else [])
+    without = [dowhy_cina.estimate_effect(*table) for table in tables]
+    errors, others = (np.mean([abs(result.value - 0.5) for result in results]) for results in (ours, without))
+    assert errors < left * others
+    held = [low <= 0.5 <= high for low, high in (result.confidence_interval for result in ours)]
+    assert sum(held) >= 13
+    assert sum(low <= 0.5 <= high for low, high in (result.confidence_interval for result in without)) < sum(held)
+
+
+@pytest.mark.parametrize(("law", "kind"), [law[:2] for law in LAWS])
+def test_other_rows_have_it_too(law, kind):
+    x, t, y = law(2)
+    analysis = analyse(x, t, y)
+    assert getattr(analysis._state.added, kind) is not None
+    result = analysis.effect()
+    own = (analysis._state.means[1] - analysis._state.means[0])[0].numpy() * result.outcome_scale
+    effects = result.conditional_effects(x)["effect"].to_numpy()
+    np.testing.assert_allclose(effects[analysis._rows.order], own, atol=0.35 * result.outcome_scale)
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    whole = dowhy_cina.estimate_effect(frame, t, y)
+    elsewhere = dowhy_cina.estimate_effect(frame, t, y, target_units=frame.iloc[:300] + 1e-9)
+    inside = dowhy_cina.estimate_effect(frame, t, y, target_units=np.arange(800) < 300)
+    assert whole.value == pytest.approx(result.value, rel=1e-9)
+    assert elsewhere.value == pytest.approx(inside.value, abs=0.05 * inside.standard_error)
+
+
+def test_many_tables_are_what_each_is_by_itself():
+    """Tables of one shape with additions of one kind, with others and with none go through the model as they should."""
+    rng = np.random.default_rng(0)
+    plain = [(rng.normal(size=(400, 4)), rng.integers(0, 2, 400), rng.normal(size=400)) for _ in range(2)]
+    tables = [*plain, *(law(seed, 400, 4) for law, *_ in LAWS for seed in range(3))]
+    shapes = [None if (own := analyse(*table)._state.added) is None else own.shape for table in tables]
+    assert None in shapes
+    assert len(set(shapes)) > 3
+    for ours, table in zip(dowhy_cina.estimate_effects(tables), tables, strict=True):
+        alone = dowhy_cina.estimate_effect(*table)
+        assert ours.waves == alone.waves
+        assert ours.steps.equals(alone.steps)
+        assert ours.value == pytest.approx(alone.value, rel=1e-9)
+        assert ours.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
+        np.testing.assert_allclose(
+            ours.conditional_effects(table[0][:9]), alone.conditional_effects(table[0][:9]), rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize(
+    ("law", "kind", "further"),
+    [
+        (jumps, "steps", lambda x: np.sign(x[:, 0] * x[:, 2])),
+        (season, "waves", lambda x: np.cos(2 * np.pi * x[:, 0])),
+    ],
+)
+def test_refits_hold_what_their_table_has(law, kind, further):
+    x, t, y = law(4, 120, 3)  # all rows are landmarks, whatever their order
+    y = y + 4 * further(x)
+    names, order = ("a", "b", "c"), (2, 0, 1)
+    encoded = Preprocessor().fit_transform(x)
+    table = EncodedTable(encoded, t, y, "ate", names)
+    held = HeldSettings.of(table, EstimatorOptions())
+    assert getattr(held.added, kind) is not None
+    turned = EncodedTable(encoded[:, order], t, y, "ate", tuple(names[k] for k in order))
+    found = values_encoded([table, turned], EstimatorOptions(), held)
+    assert found[0] == pytest.approx(values_encoded([table], EstimatorOptions())[0], rel=1e-9)
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("law", [jumps, season])
+def test_an_exact_solution_has_none(law):
+    x, t, y = law(5, 400, 3)
+    assert analyse(x, t, y)._state.added is not None
+    assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.added is None
