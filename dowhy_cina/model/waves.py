@@ -229,7 +229,8 @@ def _evidence(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
 
 def _cosines(ranks: Float[Tensor, "C P"], most: int) -> Float[Tensor, "C M P"]:
     """Cosines of ranks, from half a wave on."""
-    return torch.cos(math.pi * torch.arange(1, most + 1).to(ranks)[:, None] * ranks[:, None])
+    orders = torch.arange(1, most + 1, dtype=ranks.dtype, device=ranks.device)
+    return torch.cos(math.pi * orders[:, None] * ranks[:, None])
 
 
 def _products(waves: Float[Tensor, "C M P"], residual: Float[Tensor, " P"]) -> Float[Tensor, "C M C M"]:
