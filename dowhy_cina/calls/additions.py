@@ -45,8 +45,9 @@ def readable_steps(added: Additions | None, preprocessor: Preprocessor) -> pd.Da
     Returns
     -------
     DataFrame, S rows
-        Indexed by what each step says; ``covariate`` and ``threshold``, ``other`` and ``other_threshold`` (None and NaN
-        of a step of one covariate), and ``share``: of the rows that lie above, or on the same side of both.
+        The strongest first, indexed by what each says; ``covariate`` and ``threshold``, ``other`` and
+        ``other_threshold`` (None and NaN of a step of one covariate), and ``share``: of the rows that lie above, or on
+        the same side of both. Rows between two thresholds, where none divides them as it should, count by half.
     """
     steps = None if added is None else added.steps
     rows = [] if steps is None else [_readable(steps, place, preprocessor) for place in range(steps.count)]

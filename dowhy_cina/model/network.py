@@ -40,6 +40,7 @@ from dowhy_cina.model.fitting import FittedOutcome, OwnOutcome, borrow, fit_own,
 from dowhy_cina.model.outcome import ARMS
 from dowhy_cina.model.shares import likeness
 from dowhy_cina.model.sharing import SharedRows
+from dowhy_cina.model.smoother import Smoother
 from dowhy_cina.model.spaces import OutcomeSpace, outcome_keys
 from dowhy_cina.model.state import (
     ForeignRows,
@@ -119,7 +120,7 @@ class CinaModel(nn.Module):
         features = RowFeatures(kernel, keys, kernel.whitened(mixed(terms, kernel.amplitudes)))
         clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
         regressions, chosen = _pilot_fits(features, t, y, clusters, table.arms_are_alike)
-        coefficients = ridge_coefficients(regressions, chosen.penalty)[0]
+        coefficients, factors = ridge_coefficients(regressions, chosen.penalty)
 
         def by_table(values: Tensor) -> Tensor:
             """Bring the regressions from the first axis to the last."""
@@ -130,7 +131,10 @@ class CinaModel(nn.Module):
         departures = regressions.mean_response - (regressions.mean_features * coefficients).sum(1)
         fitted = features.times_several(by_table(coefficients).mT) + by_table(departures)[..., None]
         residual = y - torch.where(t > 0, fitted[:, 2], fitted[:, 1])
-        return Pilot(shares, by_table(chosen.explained), 1 + by_table(chosen.degrees_of_freedom), residual)
+        centres, factors = by_table(regressions.mean_features)[..., 1:], by_table(factors)[..., 1:]
+        weight = by_table(regressions.count)[:, 0] / t.shape[1]
+        smoother = Smoother(features.together(), t, centres, factors, weight)
+        return Pilot(shares, by_table(chosen.explained), 1 + by_table(chosen.degrees_of_freedom), residual, smoother)
 
     def settings(self, table: TableBatch, pilot: Pilot, totals: Float[Tensor, "B 4"] | None = None) -> Settings:
         """Column scales, amplitudes and multipliers: the fixed rule times the network's bounded corrections.

@@ -20,6 +20,7 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.additions import Additions, Scales
 from dowhy_cina.model.encoder import table_totals
 from dowhy_cina.model.network import CinaModel
@@ -124,9 +125,20 @@ def _steps(table: TableBatch, pilot: Pilot) -> list[Steps | None]:
     found = []
     for place in range(len(x)):
         own = None if codes is None else np.unique(codes[place], return_inverse=True)[1]
-        steps = find_steps(x[place], t[place], residual[place], shares[place], own)
+        steps = find_steps(x[place], t[place], residual[place], shares[place], _smoother(pilot, place), own)
         found.append(steps and each_tensor([steps], lambda parts: parts[0].to(table.covariates.device)))
     return found
+
+
+def _smoother(pilot: Pilot, place: int) -> Callable[[Array], Array]:
+    """What the pilot of one table makes of values (P,) of its rows."""
+    smoother = _some(pilot.smoother, [place])
+    assert smoother is not None
+
+    def smoothed(values: Array) -> Array:
+        return np.asarray(smoother.smoothed(torch.from_numpy(values).to(smoother.features)[None])[0].cpu())
+
+    return smoothed
 
 
 def _waves(model: CinaModel, table: TableBatch, pilot: Pilot, count: int) -> list[Waves | None]:

@@ -27,6 +27,7 @@ from dowhy_cina.mathematics.screening import ArmMoments
 from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.fitting import FittedOutcome
 from dowhy_cina.model.sharing import SharedRows
+from dowhy_cina.model.smoother import Smoother
 from dowhy_cina.model.variance import RowError
 
 #: Largest share of a table's rows in one arm with which both arms are computed with together: the smaller one is filled
@@ -153,14 +154,15 @@ class TableBatch:
 class Pilot:
     """What isotropic fits of T, Y in controls and Y in treated say.
 
-    That is the share of each column in the squared gradient, explained variance and degrees of freedom, and what the
-    fit of a row's arm leaves of its outcome.
+    That is the share of each column in the squared gradient, explained variance and degrees of freedom, what the fit of
+    a row's arm leaves of its outcome, and those fits as a map of any values, which a search asks for.
     """
 
     shares: Float[Tensor, "B D 3"]
     explained: Float[Tensor, "B 3"]
     freedom: Float[Tensor, "B 3"]
     residual: Float[Tensor, "B P"]
+    smoother: Smoother | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Letters: B tables, P pilot rows, n of any rows, D covariates, S steps, C candida
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +42,8 @@ ALIKE = 1e-5
 DEPENDENT = 1e-9
 #: Least share of a candidate's squares that the covariates and the steps before it must leave.
 LEAST_OWN = 0.01
+#: Least length, relative to its values, of a direction of the basis.
+LEAST_SMOOTH = 1e-6
 #: Rows for each coefficient from which the search takes what is linear in the covariates for given.
 ROWS_OF_A_COLUMN = 3
 
@@ -209,11 +212,14 @@ class _Search:
         Without its part along the basis.
     basis : ndarray, shape (P, G)
         Orthonormal: what is given, and the steps so far.
+    smoothed : callable
+        What the smooth regressions make of values (P,) in place of outcomes.
     cluster : ndarray of int, shape (P,), optional
     """
 
     residual: Array
     basis: Array
+    smoothed: Callable[[Array], Array]
     cluster: npt.NDArray[np.int64] | None
 
     def own(self, signs: Array) -> Array:
@@ -236,12 +242,20 @@ class _Search:
         gains: Array = np.where(usable, np.square(own @ self.residual) / np.where(usable, noise, 1), 0)
         return gains
 
-    def take(self, own: Array) -> Array:
-        """Add a step (P,) that is apart from the basis to it; returns its direction."""
-        direction: Array = own / np.linalg.norm(own)
-        self.residual = self.residual - direction * (direction @ self.residual)
-        self.basis = np.column_stack([self.basis, direction])
-        return direction
+    def add(self, signs: Array) -> Array:
+        """Add a step (P,), and what smooth regressions learn of it, to the basis; returns both directions (P, 2).
+
+        What they leave of outcomes that jump is the step less its smooth part, which goes up and down about the jump:
+        without that part in the basis the same jump would be found again and again on either side.
+        """
+        start = self.basis.shape[1]
+        for values in (signs, self.smoothed(signs)):
+            own = self.own(values[None])[0]
+            if np.linalg.norm(own) > LEAST_SMOOTH * np.linalg.norm(values):
+                direction: Array = own / np.linalg.norm(own)
+                self.residual = self.residual - direction * (direction @ self.residual)
+                self.basis = np.column_stack([self.basis, direction])
+        return self.basis[:, start:]
 
 
 def _first_best(sizes: Array) -> int:
@@ -250,19 +264,18 @@ def _first_best(sizes: Array) -> int:
 
 
 def _chosen(candidates: _Candidates, covariates: Array, search: _Search, least: float) -> list[_Candidates]:
-    """Candidates that explain a residual beyond doubt, one after the other, each beside those before it."""
+    """Candidates that explain a residual beyond doubt, the strongest first, each beside those before it."""
     own, doubt = search.own(candidates.signs), DOUBT * math.log(max(candidates.count, 2))
-    found: list[tuple[int, _Candidates]] = []
+    found: list[_Candidates] = []
     for _ in range(MOST_STEPS if len(own) else 0):
         gains = search.gains(candidates.signs, own)
         best = _first_best(gains)
         if gains[best] < doubt:
             break
-        step = _refined(candidates.take([best]), covariates, search, least)
-        found.append((best, step))
-        direction = search.take(search.own(step.signs)[0])
-        own = own - np.outer(own @ direction, direction)
-    return [step for _, step in sorted(found, key=lambda pair: pair[0])]
+        found.append(_refined(candidates.take([best]), covariates, search, least))
+        directions = search.add(found[-1].signs[0])
+        own = own - (own @ directions) @ directions.T
+    return found
 
 
 def _refined(step: _Candidates, covariates: Array, search: _Search, least: float) -> _Candidates:
@@ -289,6 +302,7 @@ def find_steps(
     treatment: Array,
     residual: Array,
     shares: Array,
+    smoothed: Callable[[Array], Array],
     cluster: npt.NDArray[np.int64] | None = None,
 ) -> Steps | None:
     """Look for steps in what smooth regressions leave of outcomes.
@@ -301,6 +315,8 @@ def find_steps(
         0 or 1, and what the regression of the row's arm leaves of its outcome.
     shares : ndarray, shape (D,)
         How much the regressions change along each covariate.
+    smoothed : callable
+        What the regressions make of values (P,) of the rows in place of outcomes.
     cluster : ndarray of int, shape (P,), optional
         Codes of clusters.
 
@@ -315,7 +331,7 @@ def find_steps(
     share = 1.0 if cluster is None else len(np.unique(cluster)) / len(cluster)
     places, least = np.argsort(-shares, kind="stable"), LEAST_ROWS / share
     given = _given(covariates[:, places[:MOST_COLUMNS]], treatment, share)
-    search = _Search(residual - given @ (given.T @ residual), given, cluster)
+    search = _Search(residual - given @ (given.T @ residual), given, smoothed, cluster)
     single = _single(covariates, places[:MOST_COLUMNS], least)
     paired = _paired(covariates, places[:MOST_PAIRED], least, search.residual)
     found = _chosen(_joined([single, paired]), covariates, search, least)

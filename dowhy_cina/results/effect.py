@@ -113,13 +113,15 @@ class AverageEffect:
     overlap : OverlapVerdict
         Whether the table can answer for the target population.
     steps : DataFrame
-        Where outcomes jump by more than smooth regressions leave to chance, in the covariates' units; each is adjusted
-        for and balanced like a covariate. Indexed by what it says; columns ``covariate``, ``threshold``, ``other`` and
+        Thresholds of covariates, and pairs on the same side of theirs, at which outcomes change by more than smooth
+        regressions leave to chance, in the covariates' units, the strongest first; each is adjusted for and balanced
+        like a covariate. Indexed by what it says; columns ``covariate``, ``threshold``, ``other`` and
         ``other_threshold`` (of steps of two covariates), ``share`` (of the rows that lie above, or on the same side of
         both). Mostly empty.
     waves : tuple of str
         Covariates, or pairs such as "longitude and latitude", along which outcomes go up and down by more than smooth
-        regressions leave to chance; waves along them are adjusted for and balanced. Mostly empty.
+        regressions leave to chance; waves along them are adjusted for and balanced. Mostly empty. A function that is
+        too steep for these regressions may count as a step or a wave, too.
     """
 
     #: Fields that :meth:`to_dict` leaves out.

@@ -44,9 +44,20 @@ def test_steps_are_named_in_the_covariates_own_units(rng: np.random.Generator) -
     above = [table[name] > at for name, at in ((pair.covariate, pair.threshold), (pair.other, pair.other_threshold))]
     assert pair.share == pytest.approx((above[0] == above[1]).mean(), abs=1e-9)
     assert f"age above {age:.5g}" in result.summary()
-    assert "outcomes jump there" in result._repr_html_()
+    assert "thresholds that smooth regressions miss" in result._repr_html_()
     told = json.loads(json.dumps(result.to_dict(), allow_nan=False))["steps"]
     assert [step["step"] for step in told] == steps.index.tolist()
+
+
+def test_a_jump_is_found_once() -> None:
+    """What smooth regressions leave goes up and down about a jump: that is no further one."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x, treatment = rng.normal(size=(1500, 5)), (rng.random(1500) < 0.5).astype(int)
+        outcome = 2 * (x[:, 0] > 0.3) + 2 * (x[:, 1] > 0.2) + treatment + rng.normal(size=1500)
+        steps = dowhy_cina.estimate_effect(x, treatment, outcome).steps
+        assert sorted(steps["covariate"]) == ["x0", "x1"]
+        assert steps["threshold"].between(0.1, 0.4).all()
 
 
 def test_a_step_is_where_it_was_in_another_unit_and_from_the_other_side(rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from dowhy_cina.config import ModelConfig
 from dowhy_cina.model.network import CinaModel
-from dowhy_cina.model.state import Pilot, TableBatch
+from dowhy_cina.model.state import Pilot, TableBatch, each_tensor
 
 #: An arm of 20 rows trusts itself for one half; half of a column's squared scale ignores the pilot.
 CONFIG = ModelConfig(width=8, layers=1, heads=2, small_arm=20.0, isotropic_share=0.5, key_width=2.0)
@@ -90,7 +90,7 @@ def test_each_table_of_a_batch_has_its_own(model):
     both = TableBatch(
         *(torch.cat([getattr(part, field.name) for part in (one, other)]) for field in dataclasses.fields(one)[:5])
     )
-    twice = Pilot(*(torch.cat([value, value]) for value in vars(pilot()).values()))
+    twice = each_tensor([pilot(), pilot()], torch.cat)
     with torch.no_grad():
         together = model.settings(both, twice).outcome_scales
         alone = [model.settings(part, pilot()).outcome_scales for part in (one, other)]

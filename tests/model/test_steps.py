@@ -12,11 +12,15 @@ from tests.model.laws import jumps
 def searched(x, t, y, **options):
     """Steps in what the arms' lines leave of outcomes."""
     shares = options.pop("shares", np.ones(x.shape[1]))
-    residual = y.astype(float).copy()
-    for arm in (0, 1):
-        basis = np.column_stack([np.ones(len(x)), x])[t == arm]
-        residual[t == arm] -= basis @ np.linalg.lstsq(basis, y[t == arm], rcond=None)[0]
-    return find_steps(x, t.astype(float), residual, shares, **options)
+
+    def smoothed(values):
+        fitted = np.empty(len(x))
+        for arm in (0, 1):
+            basis = np.column_stack([np.ones(len(x)), x])[t == arm]
+            fitted[t == arm] = basis @ np.linalg.lstsq(basis, values[t == arm], rcond=None)[0]
+        return fitted
+
+    return find_steps(x, t.astype(float), y - smoothed(y.astype(float)), shares, smoothed, **options)
 
 
 def as_functions(steps, x):

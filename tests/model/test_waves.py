@@ -182,7 +182,7 @@ def test_results_name_them():
     result = dowhy_cina.estimate_effect(frame, t, y)
     assert {frozenset(pair.split(" and ")) for pair in result.waves} >= {frozenset(["longitude", "latitude"])}
     assert "waves" in result.summary()
-    assert "go up and down" in result._repr_html_()
+    assert "ups and downs" in result._repr_html_()
     plain = dowhy_cina.estimate_effect(frame[["a", "b"]], t, np.random.default_rng(0).normal(size=800))
     assert plain.waves == ()
     assert "waves" not in plain.summary()
@@ -190,7 +190,7 @@ def test_results_name_them():
 
 @pytest.mark.parametrize("law", [season, on_a_map])
 def test_an_estimate_with_waves_does_not_depend_on_names_units_and_order(law):
-    x, t, y = law(0, 600)
+    x, t, y = law(1, 600)
     once = dowhy_cina.estimate_effect(x, t, y)
     assert once.waves
     rng = np.random.default_rng(0)

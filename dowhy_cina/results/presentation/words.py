@@ -104,16 +104,19 @@ def balance_line(result: AverageEffect) -> tuple[str, str]:
 
 
 def steps_text(result: AverageEffect) -> str:
-    """Where outcomes jump, the first few by name."""
+    """Steps that were adjusted for, the strongest few by name."""
     told = [shown(step, 2 * LONGEST_NAME) for step in result.steps.index[:SHOWN_STEPS]]
     rest = len(result.steps) - len(told)
-    return "; ".join([*told, f"and {rest} more"] if rest else told) + " (outcomes jump there; adjusted for)"
+    return (
+        "; ".join([*told, f"and {rest} more"] if rest else told)
+        + " (thresholds that smooth regressions miss; adjusted for)"
+    )
 
 
 def waves_text(result: AverageEffect) -> str:
-    """Along which covariates outcomes go up and down."""
+    """Covariates along which waves were adjusted for."""
     told = [shown(covariates, 2 * LONGEST_NAME) for covariates in result.waves]
-    return "along " + "; along ".join(told) + " (outcomes go up and down there; adjusted for)"
+    return "along " + "; along ".join(told) + " (ups and downs that smooth regressions miss; adjusted for)"
 
 
 def gap_text(result: AverageEffect) -> str:
