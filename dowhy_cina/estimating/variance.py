@@ -15,6 +15,7 @@ from torch import Tensor
 from dowhy_cina.estimating.estimation import Contributions, Effect, Moments
 from dowhy_cina.mathematics.balancing import Rows, Tables, means_of
 from dowhy_cina.mathematics.clusters import sums_by_cluster
+from dowhy_cina.mathematics.concentration import effective_number
 from dowhy_cina.model.outcome import Moment
 from dowhy_cina.model.sharing import ArmRegression
 from dowhy_cina.model.state import TableBatch, ZeroShot
@@ -31,14 +32,15 @@ def sampling_variance(contributions: Contributions, in_table: bool, cluster: Int
 
 
 def degrees_of_freedom(scatter: Rows, cluster: Int[Tensor, "B N"] | None) -> Tables:
-    """Effective number of rows, or of clusters, behind the noise, less one and at least two."""
+    """Effective number of rows, or of clusters, that carry the noise, less one and at least two."""
     squares = sums_by_cluster(scatter, cluster).square()
-    return freedom_from_sums(squares.sum(1), squares.square().sum(1))
+    units = (squares > 0).sum(1).to(squares.dtype)
+    return freedom_from_sums(squares.sum(1), squares.square().sum(1), units)
 
 
-def freedom_from_sums(squares: Tables, fourth: Tables) -> Tables:
-    """:func:`degrees_of_freedom` from sums of second and fourth powers of the contributions."""
-    return (squares.square() / fourth.clamp_min(torch.finfo(squares.dtype).tiny) - 1).clamp_min(2)
+def freedom_from_sums(squares: Tables, fourth: Tables, units: Tables) -> Tables:
+    """:func:`degrees_of_freedom` from sums of second and fourth powers of so many contributions."""
+    return (torch.minimum(effective_number(squares, fourth), units) - 1).clamp_min(2)
 
 
 def t_inference(value: float, standard_error: float, freedom: float, level: float) -> tuple[tuple[float, float], float]:

@@ -78,15 +78,24 @@ def test_degrees_of_freedom_are_the_effective_rows_less_one():
     scatter = contributions().scatter
     for b in range(2):
         squares = scatter[b].numpy() ** 2
-        expected = squares.sum() ** 2 / (squares**2).sum() - 1
+        expected = min(3 * squares.sum() ** 2 / (squares**2).sum(), 30) - 1
         np.testing.assert_allclose(degrees_of_freedom(scatter, None)[b], expected)
+
+
+def test_degrees_of_freedom_of_normal_noise_are_those_of_its_variance():
+    """A sum of n squares of normal variables of two variances: Satterthwaite's number for the known variances."""
+    rng = np.random.default_rng(0)
+    sd = np.repeat([1.0, 3.0], [400, 100])
+    scatter = torch.from_numpy(rng.normal(size=(400, 500)) * sd)
+    known = np.square(np.square(sd).sum()) / np.sum(sd**4)
+    assert np.median(degrees_of_freedom(scatter, None).numpy()) == pytest.approx(known, rel=0.05)
 
 
 def test_degrees_of_freedom_of_clusters():
     scatter, labels = contributions().scatter, clusters(6)
     for b in range(2):
         squares = np.array([float(scatter[b][labels[b] == k].sum()) ** 2 for k in range(6)])
-        expected = max(2, squares.sum() ** 2 / (squares**2).sum() - 1)
+        expected = max(2, min(3 * squares.sum() ** 2 / (squares**2).sum(), 6) - 1)
         np.testing.assert_allclose(degrees_of_freedom(scatter, labels)[b], expected)
 
 

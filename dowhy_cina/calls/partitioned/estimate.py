@@ -283,7 +283,8 @@ def _effect(
     bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
     sizes = torch.tensor([[min(counts)], [columns]], dtype=torch.float64, device="cpu")
     variance = fitted.model.variance(noise["total"], bias, *sizes)
-    freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"]))
+    rows = torch.full_like(noise["scatter"], sum(counts))
+    freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"], rows))
     scale = coding.outcome_scale
     value, error = float(effect.value) * scale, float(variance.sqrt()) * scale
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
