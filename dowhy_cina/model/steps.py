@@ -23,9 +23,9 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.scaling import Array
 
-#: Levels of a covariate at which it may have a step: these shares of the rows, in sixteenths, lie below.
+#: Quantiles of a covariate at which it may have a step, in sixteenths of the rows.
 LEVELS = 16
-SHARES, MEDIAN = np.arange(1, LEVELS) / LEVELS, np.array([0.5])
+QUANTILES, MEDIAN = np.arange(1, LEVELS) / LEVELS, np.array([0.5])
 #: Places between two levels at which a step that was found may lie.
 FINER = 8
 #: Fewest rows, or clusters, on either side of a step.
@@ -35,7 +35,7 @@ LEAST_ROWS = 20
 MOST_COLUMNS, MOST_PAIRED, KEPT_PAIRS, MOST_STEPS = 32, 100, 60, 8
 #: A step is beyond doubt if its squared t statistic is at least this times the logarithm of the number of candidates;
 #: two would be what the largest of as many comes to by chance.
-DOUBT = 3.0
+CRITICAL_FACTOR = 3.0
 #: Values of a standardised covariate that are no further apart are the same: no threshold divides almost copies.
 ALIKE = 1e-5
 #: Squared lengths of directions, relative to the largest, up to which lines are taken to depend on each other.
@@ -161,7 +161,7 @@ def _thresholds(column: Array, least: float, shares: Array) -> Array:
 
 def _single(covariates: Array, places: npt.NDArray[np.int64], least: float) -> _Candidates:
     """Steps of some of the covariates."""
-    pairs = [_thresholds(covariates[:, place], least, SHARES) for place in places]
+    pairs = [_thresholds(covariates[:, place], least, QUANTILES) for place in places]
     (lower, upper), columns = np.concatenate(pairs).T, np.repeat(places, list(map(len, pairs)))
     signs, columns = _signs(covariates.T[columns], lower, upper), np.stack([columns, np.full_like(columns, -1)], 1)
     return _Candidates(signs, columns, np.stack([lower] * 2, 1), np.stack([upper] * 2, 1), len(signs))
@@ -188,11 +188,11 @@ def _joined(parts: list[_Candidates]) -> _Candidates:
     return _Candidates(signs, columns, lower, upper, sum(part.count for part in parts))
 
 
-def _given(covariates: Array, treatment: Array, share: float) -> Array:
+def _nuisance_basis(covariates: Array, treatment: Array, units_per_row: float) -> Array:
     """What every step is looked for beside: the arms and, of enough rows, lines in the covariates in each of them."""
     arms = np.stack([1 - treatment, treatment], 1)
     parts = [arms]
-    if share * len(treatment) >= 2 * ROWS_OF_A_COLUMN * covariates.shape[1]:
+    if units_per_row * len(treatment) >= 2 * ROWS_OF_A_COLUMN * covariates.shape[1]:
         parts += [covariates * arm[:, None] for arm in arms.T]
     lines = np.concatenate(parts, 1)
     # Indicators of all levels add up to their arm: of lines that depend on each other rounding would make directions.
@@ -265,12 +265,12 @@ def _first_best(sizes: Array) -> int:
 
 def _chosen(candidates: _Candidates, covariates: Array, search: _Search, least: float) -> list[_Candidates]:
     """Candidates that explain a residual beyond doubt, the strongest first, each beside those before it."""
-    own, doubt = search.own(candidates.signs), DOUBT * math.log(max(candidates.count, 2))
+    own, critical = search.own(candidates.signs), CRITICAL_FACTOR * math.log(max(candidates.count, 2))
     found: list[_Candidates] = []
     for _ in range(MOST_STEPS if len(own) else 0):
         gains = search.gains(candidates.signs, own)
         best = _first_best(gains)
-        if gains[best] < doubt:
+        if gains[best] < critical:
             break
         found.append(_refined(candidates.take([best]), covariates, search, least))
         directions = search.add(found[-1].signs[0])
@@ -284,7 +284,7 @@ def _refined(step: _Candidates, covariates: Array, search: _Search, least: float
     for anywhere in (True, False)[2 - len(sides) :]:
         for side in sides:
             column = covariates[:, step.columns[0, side]]
-            shares = SHARES if anywhere else _near(column, step.lower[0, side], step.upper[0, side])
+            shares = QUANTILES if anywhere else _near(column, step.lower[0, side], step.upper[0, side])
             others = step.moved(covariates, side, _thresholds(column, least, shares))
             step = others.take([_first_best(search.gains(others.signs, search.own(others.signs)))])
     return step
@@ -301,7 +301,7 @@ def find_steps(
     covariates: Array,
     treatment: Array,
     residual: Array,
-    shares: Array,
+    gradient_shares: Array,
     smoothed: Callable[[Array], Array],
     cluster: npt.NDArray[np.int64] | None = None,
 ) -> Steps | None:
@@ -313,7 +313,7 @@ def find_steps(
         Standardised.
     treatment, residual : ndarray, shape (P,)
         0 or 1, and what the regression of the row's arm leaves of its outcome.
-    shares : ndarray, shape (D,)
+    gradient_shares : ndarray, shape (D,)
         How much the regressions change along each covariate.
     smoothed : callable
         What the regressions make of values (P,) of the rows in place of outcomes.
@@ -328,10 +328,10 @@ def find_steps(
     ----------
     Tropp (2004), Greed is good: algorithmic results for sparse approximation, for orthogonal matching pursuit.
     """
-    share = 1.0 if cluster is None else len(np.unique(cluster)) / len(cluster)
-    places, least = np.argsort(-shares, kind="stable"), LEAST_ROWS / share
-    given = _given(covariates[:, places[:MOST_COLUMNS]], treatment, share)
-    search = _Search(residual - given @ (given.T @ residual), given, smoothed, cluster)
+    units_per_row = 1.0 if cluster is None else len(np.unique(cluster)) / len(cluster)
+    places, least = np.argsort(-gradient_shares, kind="stable"), LEAST_ROWS / units_per_row
+    basis = _nuisance_basis(covariates[:, places[:MOST_COLUMNS]], treatment, units_per_row)
+    search = _Search(residual - basis @ (basis.T @ residual), basis, smoothed, cluster)
     single = _single(covariates, places[:MOST_COLUMNS], least)
     paired = _paired(covariates, places[:MOST_PAIRED], least, search.residual)
     found = _chosen(_joined([single, paired]), covariates, search, least)

@@ -33,17 +33,21 @@ MOST_COLUMNS, MOST_LOOKED_AT, MOST_GROUPS = 20, 20, 4
 KNOTS, LEAST_INTERVALS = 65, 8
 #: Rows for each wave of a group.
 ROWS_OF_A_WAVE = 10
-#: Chance with which waves are found in a table where there are none.
+#: Chance with which waves are found in residuals that are noise. Of a function that smooth regressions learn in part,
+#: what they leave may be waves of a few turns, too.
 FALSE_ALARMS = 0.01
 
 
 @dataclass(frozen=True)
 class Group:
-    """Waves that belong together: all orders from one half wave to ``orders``, of one covariate or of each of two."""
+    """Waves that belong together: all orders from one half wave to ``orders``, of one covariate or of each of two.
+
+    ``z_score`` is the normal score of their test.
+    """
 
     columns: tuple[int, ...]
     orders: int
-    evidence: float
+    z_score: float
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def ranks_of(values: Float[Tensor, "*B n"], knots: Float[Tensor, "*B L"]) -> Flo
 def find_waves(
     covariates: Float[Tensor, "P D"],
     residual: Float[Tensor, " P"],
-    shares: Float[Tensor, " D"],
+    gradient_shares: Float[Tensor, " D"],
     cluster: Int[Tensor, " P"] | None = None,
 ) -> list[Group]:
     """Look for waves in what smooth regressions leave of outcomes.
@@ -161,7 +165,7 @@ def find_waves(
         Standardised.
     residual : Tensor, shape (P,)
         What the regression of the row's arm leaves of its outcome.
-    shares : Tensor, shape (D,)
+    gradient_shares : Tensor, shape (D,)
         How much the regressions change along each covariate.
     cluster : Tensor of int, shape (P,), optional
         Codes of clusters.
@@ -175,11 +179,11 @@ def find_waves(
     ----------
     Wilson and Hilferty (1931), The distribution of chi-square, PNAS 17, for the chance of a sum of squares.
     """
-    places = shares.argsort(descending=True, stable=True)[:MOST_COLUMNS]
+    places = gradient_shares.argsort(descending=True, stable=True)[:MOST_COLUMNS]
     knots = knots_of(covariates[:, places])
     places, knots = (part[(knots.diff(dim=1) > ALIKE).sum(1) >= LEAST_INTERVALS] for part in (places, knots))
-    share = 1.0 if cluster is None else len(torch.unique(cluster)) / len(cluster)
-    most = share * len(residual) / ROWS_OF_A_WAVE
+    units_per_row = 1.0 if cluster is None else len(torch.unique(cluster)) / len(cluster)
+    most = units_per_row * len(residual) / ROWS_OF_A_WAVE
     single, paired = [own for own in SINGLE if own <= most], [own for own in PAIRED if own**2 <= most]
     if not len(places) or not single:
         return []
@@ -188,29 +192,31 @@ def find_waves(
     together = _products(waves[:, : max(paired, default=1)], residual)
     pairs = torch.triu_indices(len(places), len(places), 1, device=places.device)
     # Rows of a cluster may say the same: what they say together is counted once, and closely below.
-    scores = [_evidence(share * alone[:, :own].sum(1), own) for own in single]
-    scores += [_evidence(share * together[:, :own, :, :own].sum((1, 3))[pairs[0], pairs[1]], own**2) for own in paired]
+    scores = [_z_score(units_per_row * alone[:, :own].sum(1), own) for own in single]
+    scores += [
+        _z_score(units_per_row * together[:, :own, :, :own].sum((1, 3))[pairs[0], pairs[1]], own**2) for own in paired
+    ]
     columns = [places[:, None]] * len(single) + [places[pairs].T.sort(1).values] * len(paired)
-    doubt = NormalDist().inv_cdf(1 - FALSE_ALARMS / sum(map(len, scores)))
+    critical = NormalDist().inv_cdf(1 - FALSE_ALARMS / sum(map(len, scores)))
     found = [
         Group(tuple(columns[kind][place].tolist()), orders, float(scores[kind][place]))
         for kind, orders in enumerate(single + paired)
-        for place in (scores[kind] > doubt).nonzero()[:, 0].tolist()
+        for place in (scores[kind] > critical).nonzero()[:, 0].tolist()
     ]
     clearest: dict[tuple[int, ...], Group] = {}
-    for group in sorted(found, key=lambda own: -own.evidence)[:MOST_LOOKED_AT]:
+    for group in sorted(found, key=lambda own: -own.z_score)[:MOST_LOOKED_AT]:
         if len(clearest) < MOST_GROUPS and group.columns not in clearest:
             own = [int((places == column).nonzero()) for column in group.columns]
-            evidence = _score_test([waves[one, : group.orders] for one in own], residual, cluster)
-            if evidence > doubt:
-                clearest[group.columns] = replace(group, evidence=evidence)
-    return sorted(clearest.values(), key=lambda own: -own.evidence)
+            z_score = _score_test([waves[one, : group.orders] for one in own], residual, cluster)
+            if z_score > critical:
+                clearest[group.columns] = replace(group, z_score=z_score)
+    return sorted(clearest.values(), key=lambda own: -own.z_score)
 
 
 def _score_test(
     factors: list[Float[Tensor, "M P"]], residual: Float[Tensor, " P"], cluster: Int[Tensor, " P"] | None
 ) -> float:
-    """Evidence of a group of waves by the score test that is robust to unequal variances and to clusters.
+    """Normal score of a group of waves by the score test that is robust to unequal variances and to clusters.
 
     Where few rows carry most of the noise, waves of their ranks go together with it: their squares are no sum of as
     many that are independent.
@@ -218,10 +224,10 @@ def _score_test(
     waves = factors[0] if len(factors) == 1 else (factors[0][:, None] * factors[1]).flatten(0, 1)
     scores = sums_by_cluster(waves * residual, None if cluster is None else cluster.expand(len(waves), -1))
     total, noise = scores.sum(1), scores @ scores.T
-    return float(_evidence(total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)))
+    return float(_z_score(total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)))
 
 
-def _evidence(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
+def _z_score(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
     """Normal scores of sums of so many squared t statistics (Wilson and Hilferty 1931), whose chances may be zero."""
     spread = 2 / (9 * count)
     return ((squares / count) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)

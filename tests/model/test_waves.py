@@ -72,8 +72,8 @@ def test_finds_what_is_there():
     both = searched(x, alone + together)
     assert {(3,), (0, 1)} <= {group.columns for group in both}
     assert len(both) <= MOST_GROUPS
-    evidence = [group.evidence for group in both]
-    assert evidence == sorted(evidence, reverse=True)
+    z_scores = [group.z_score for group in both]
+    assert z_scores == sorted(z_scores, reverse=True)
 
 
 @pytest.mark.parametrize("law", ["normal", "heavy", "rare", "unequal"])
@@ -111,7 +111,7 @@ def test_the_same_whichever_way_a_table_is_turned():
     for turned, residual in ways:
         found = searched(turned, residual - residual.mean())
         assert [(group.columns, group.orders) for group in found] == expected
-        np.testing.assert_allclose([own.evidence for own in found], [own.evidence for own in groups], rtol=1e-8)
+        np.testing.assert_allclose([own.z_score for own in found], [own.z_score for own in groups], rtol=1e-8)
     places = [3, 1, 0, 2, 5, 4]
     found = searched(x[:, places], y - y.mean())
     assert [sorted(places[column] for column in group.columns) for group in found] == [
