@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 Mask = npt.NDArray[np.bool_]
 #: Priorities that differ by less, as a share of the largest, are a tie.
 _DECIMALS = 9
+#: Part of a row, or of all but it, that is rounding.
+_ROUNDING = 1e-9
+#: Distance from a cut within which rows are near it, and the fewest of them.
+_NEAR, _NEAR_ROWS = 0.1, 20
 
 
 class HeldOut(NamedTuple):
@@ -115,23 +119,83 @@ class Judge:
         return {"value": value, "standard_error": error, "lower": value - half, "upper": value + half}
 
 
-def ranks(priority: Array, share: Array, fold: Codes) -> Array:
-    """Share (n,) of the row's own fold that comes before it, the largest priority first; ties in the middle of theirs.
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Places of rows in their own fold, the largest priority first. Compared by identity.
+
+    Rows of one priority hold a stretch of places together, and whatever depends on a place is for each of them the
+    average over the stretch. That is what breaking ties at random gives on average.
+
+    Attributes
+    ----------
+    place : ndarray, shape (n,)
+        Share of the fold that comes before the row, ties in the middle of their stretch.
+    each : ndarray, shape (n,)
+        The places of a stretch in equal steps, one for each of its rows, in no order; of a row without ties its place.
+    start, width : ndarray, shape (n,)
+        Where the row's stretch begins, and its length.
+    tie : ndarray of int, shape (n,)
+        Number of the row's stretch.
+    """
+
+    place: Array
+    each: Array
+    start: Array
+    width: Array
+    tie: Codes
+
+    def shared(self, values: npt.NDArray[Any]) -> Array:
+        """Averages (n,) of values (n,) over the rows that tie with each."""
+        return np.asarray((np.bincount(self.tie, values) / np.bincount(self.tie))[self.tie])
+
+    def taken(self, share: float) -> Array:
+        """How much (n,) of each row is among a share of its fold: one above the cut, zero below, a part for ties at it.
+
+        The parts sum to the share, by the weights that the places were made of.
+        """
+        length = np.where(self.width > 0, self.width, 1.0)
+        part = np.where(self.width > 0, ((share - self.start) / length).clip(0, 1), self.place <= share)
+        whole = np.round(part)
+        return np.asarray(np.where(np.abs(part - whole) < _ROUNDING, whole, part))
+
+    def near(self, cut: float) -> Array:
+        """Weights (n,) of the rows ranked near a cut, which are those that move when it does.
+
+        The ties that a cut divides are exactly these, where they are enough to tell an average.
+        """
+        part = self.taken(cut)
+        divided = (part > 0) & (part < 1) & (np.bincount(self.tie)[self.tie] > 1)
+        if divided.sum() >= _NEAR_ROWS:
+            return divided.astype(np.float64)
+        far = np.abs(self.each - cut)
+        return self.shared(far <= max(_NEAR, np.quantile(far, min(1.0, _NEAR_ROWS / len(far)))))
+
+
+def ranks(priority: Array, share: Array, fold: Codes) -> Ranking:
+    """Places of n rows in their own fold by their priorities (n,), weighted by their shares (n,) of the target.
 
     Folds are ranked by themselves: their regressions differ in level, and where the one without a fold lies high that
     fold's outcomes happen to lie low.
     """
-    place = np.empty(len(priority))
+    place, each, start, width = (np.empty(len(priority)) for _ in range(4))
+    ties, count = np.empty(len(priority), np.intp), 0
     largest = float(np.abs(priority).max(initial=0.0)) or 1.0
     priority = np.round(priority / largest, _DECIMALS)
     for number in np.unique(fold):
         own = np.flatnonzero(fold == number)
-        _, tie = np.unique(-priority[own], return_inverse=True)
+        _, tie, rows = np.unique(-priority[own], return_inverse=True, return_counts=True)
         size = np.bincount(tie, share[own])
-        before = np.cumsum(size) - size / 2
+        whole = max(float(size.sum()), np.finfo(float).tiny)
+        middle, length = ((np.cumsum(size) - size / 2) / whole)[tie], (size / whole)[tie]
+        step = np.empty(len(own))
+        step[np.argsort(tie, kind="stable")] = np.arange(len(own)) - np.repeat(np.cumsum(rows) - rows, rows)
         # Rows outside the target may come before all of it, and a curve's weight may be infinite at zero.
-        place[own] = (before[tie] / max(float(size.sum()), np.finfo(float).tiny)).clip(0.5 / len(own))
-    return place
+        least = 0.5 / len(own)
+        place[own] = middle.clip(least)
+        each[own] = (middle + ((step + 0.5) / rows[tie] - 0.5) * length).clip(least)
+        start[own], width[own], ties[own] = middle - length / 2, length, count + tie
+        count += len(rows)
+    return Ranking(place, each, start, width, ties)
 
 
 def within_folds(values: Array, share: Array, fold: Codes) -> Array:
@@ -140,8 +204,8 @@ def within_folds(values: Array, share: Array, fold: Codes) -> Array:
     return np.asarray(values - (sums / np.maximum(sizes, np.finfo(float).tiny))[fold])
 
 
-def marginal_effect(place: Array, cut: float, judge: Judge) -> float:
-    """Average effect of the rows ranked near a cut, which is what moves when the cut does."""
-    near = np.abs(place - cut) <= max(0.1, np.quantile(np.abs(place - cut), min(1.0, 20 / len(place))))
-    size = float(judge.share[near].sum())
-    return float(judge.added[near].sum()) / size if size > 0 else 0.0
+def marginal_effect(ranking: Ranking, cut: float, added: Array, share: Array) -> float:
+    """Average of the rows ranked near a cut, from what each adds (n,) to the whole and its share (n,) of the target."""
+    near = ranking.near(cut)
+    size = float(share @ near)
+    return float(added @ near) / size if size > 0 else 0.0

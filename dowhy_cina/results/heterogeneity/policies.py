@@ -16,11 +16,11 @@ from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, marginal_ef
 from dowhy_cina.results.heterogeneity.scores import Array
 
 Mask = npt.NDArray[np.bool_]
-#: Policies that every rule stands beside.
-POLICIES = ("rule", "all", "none")
 
 
-def policy_table(judge: Judge, rule: Mask, price: Array, correction: Array | None, against: str | None) -> pd.DataFrame:
+def policy_table(
+    judge: Judge, rule: Array | Mask, price: Array, correction: Array | None, against: str | None
+) -> pd.DataFrame:
     """Mean outcomes of the target population under a rule, with everybody treated, and with nobody.
 
     The value of treating where d = 1 is the sum of ``base_i + d_i (added_i - share_i price_i)``; its error is that of
@@ -29,7 +29,8 @@ def policy_table(judge: Judge, rule: Mask, price: Array, correction: Array | Non
     Parameters
     ----------
     judge : Judge
-    rule : ndarray of bool, shape (n,)
+    rule : ndarray of float or bool, shape (n,)
+        Whether the row is treated; a part where a cut divides ties, of which it takes that many at random.
     price : ndarray, shape (n,)
         Cost of treating the row, in the outcome's unit.
     correction : ndarray of shape (n,), optional
@@ -50,7 +51,7 @@ def policy_table(judge: Judge, rule: Mask, price: Array, correction: Array | Non
     """
     if against not in (None, "all", "none"):
         raise InputError(f"against must be 'all', 'none' or None, got {against!r}.")
-    chosen = {"rule": rule, "all": np.ones_like(rule), "none": np.zeros_like(rule)}
+    chosen = {"rule": rule.astype(np.float64), "all": np.ones(len(rule)), "none": np.zeros(len(rule))}
     gain = judge.added - judge.share * price
     parts = {name: judge.base + treat * gain for name, treat in chosen.items()}
     other = parts[against] if against else np.zeros_like(gain)
@@ -60,11 +61,11 @@ def policy_table(judge: Judge, rule: Mask, price: Array, correction: Array | Non
         influence = part - other - judge.share * value
         if name == "rule" and correction is not None:
             influence = influence + correction
-        rows[name] = judge.interval(value, influence) | {"treated": float(judge.share[chosen[name]].sum())}
+        rows[name] = judge.interval(value, influence) | {"treated": float(judge.share @ chosen[name])}
     return pd.DataFrame(rows).T.rename_axis("policy")
 
 
-def learned_rule(judge: Judge, held_out: HeldOut, rule: Any, price: Array) -> tuple[Mask, Array | None]:
+def learned_rule(judge: Judge, held_out: HeldOut, rule: Any, price: Array) -> tuple[Array, Array | None]:
     """Whom to treat by the effects that other folds give, and the correction for a cut that the rows decide.
 
     Parameters
@@ -78,7 +79,8 @@ def learned_rule(judge: Judge, held_out: HeldOut, rule: Any, price: Array) -> tu
 
     Returns
     -------
-    rule : ndarray of bool, shape (n,)
+    rule : ndarray, shape (n,)
+        Ones and zeros, and parts for ties at the cut.
     correction : ndarray of shape (n,), or None
 
     Raises
@@ -88,13 +90,13 @@ def learned_rule(judge: Judge, held_out: HeldOut, rule: Any, price: Array) -> tu
     """
     gain = held_out.effects - price
     if rule == "gainers":
-        return gain > 0, None
+        return (gain > 0).astype(np.float64), None
     share = float(rule)
     if not 0 < share < 1:
         raise InputError(f"expected the share to treat in (0, 1), got {rule!r}; name a column or give booleans.")
-    place = ranks(gain, judge.share, held_out.fold)
-    best = place <= share
-    margin = marginal_effect(place, share, judge) - float(judge.share @ price)
+    ranking = ranks(gain, judge.share, held_out.fold)
+    best = ranking.taken(share)
+    margin = marginal_effect(ranking, share, judge.added - judge.share * price, judge.share)
     return best, -margin * judge.share * (best - share)
 
 

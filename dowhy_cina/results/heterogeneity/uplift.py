@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import InputError
-from dowhy_cina.results.heterogeneity.learned import Judge, marginal_effect
+from dowhy_cina.results.heterogeneity.learned import Judge, Ranking, marginal_effect
 from dowhy_cina.results.heterogeneity.scores import Array
 
 #: Shares of the population at which curves are given.
@@ -67,17 +67,18 @@ class Uplift:
         )
 
 
-def rank_weighted_effect(judge: Judge, place: Array, weighting: str = "qini") -> Uplift:
+def rank_weighted_effect(judge: Judge, ranking: Ranking, weighting: str = "qini") -> Uplift:
     """Curves and area of a ranking that the judging rows did not make.
 
     With places U in (0, 1) the area is ``sum_i v(U_i) added_i``, ``v(u) = 1/2 - u`` for Qini and ``-1 - log u`` for
-    AUTOC. Its influence function has a part for the row's own score and one for the places, which each row moves.
+    AUTOC, averaged over the places that ties hold together. Its influence function has a part for the row's own score
+    and one for the places, which each row moves.
 
     Parameters
     ----------
     judge : Judge
-    place : ndarray, shape (n,)
-        Share of the rows that come before each, from :func:`~dowhy_cina.results.heterogeneity.learned.ranks`.
+    ranking : Ranking
+        Of the n rows, from :func:`~dowhy_cina.results.heterogeneity.learned.ranks`.
     weighting : {"qini", "autoc"}
 
     Returns
@@ -97,19 +98,20 @@ def rank_weighted_effect(judge: Judge, place: Array, weighting: str = "qini") ->
     """
     if weighting not in WEIGHTINGS:
         raise InputError(f"weighting must be one of {', '.join(map(repr, WEIGHTINGS))}, got {weighting!r}.")
-    share, added = judge.share, judge.added
-    weight = 0.5 - place if weighting == "qini" else -1 - np.log(place)
+    share, added, place = judge.share, judge.added, ranking.each
+    weight = ranking.shared(0.5 - place if weighting == "qini" else -1 - np.log(place))
     weight = weight - share @ weight
     slope = -np.ones_like(place) if weighting == "qini" else -1 / place
     area = float(weight @ added)
-    moved = _later(place, slope * added) - (slope * added * place).sum()
+    moving = slope * ranking.shared(added)
+    moved = ranking.shared(_later(place, moving)) - (moving * place).sum()
     found = judge.interval(area, weight * added - share * area + share * moved)
     error = found["standard_error"]
     freedom = float(judge.uncertainty(weight * added).freedom[0])
     p_value = float(2 * stats.t.sf(abs(area) / error, freedom)) if error > 0 else np.nan
     lower, upper = (found[name] if error > 0 else np.nan for name in ("lower", "upper"))
     return Uplift(
-        _curve(judge, place), area, error if error > 0 else np.nan, lower, upper, p_value, weighting, judge.level
+        _curve(judge, ranking), area, error if error > 0 else np.nan, lower, upper, p_value, weighting, judge.level
     )
 
 
@@ -120,15 +122,14 @@ def _later(place: Array, values: Array) -> Array:
     return np.asarray(np.cumsum(sums[::-1])[::-1][tie])
 
 
-def _curve(judge: Judge, place: Array) -> pd.DataFrame:
+def _curve(judge: Judge, ranking: Ranking) -> pd.DataFrame:
     average, rows = float(judge.added.sum()), []
     for share in _SHARES:
-        inside = place <= share
-        size = float(judge.share[inside].sum())
-        effect = float(judge.added[inside].sum()) / size if size > 0 else np.nan
+        inside = ranking.taken(share)
+        effect = float(inside @ judge.added) / share
         gain = share * (effect - average)
-        margin = marginal_effect(place, share, judge)
-        one = inside * (judge.added - judge.share * margin) - share * (judge.added - judge.share * margin)
+        margin = marginal_effect(ranking, share, judge.added, judge.share)
+        one = (inside - share) * (judge.added - judge.share * margin)
         found = judge.interval(gain, one - judge.share * one.sum())
         rows.append(
             {

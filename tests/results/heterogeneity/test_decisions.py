@@ -87,7 +87,7 @@ def test_the_area_of_a_known_ranking(weighting, truth):
 
 def test_ranks_are_within_folds_and_share_ties():
     priority, fold = np.array([3.0, 1, 1, 9, 8]), np.array([0, 0, 0, 1, 1])
-    place = ranks(priority, np.full(5, 0.2), fold)
+    place = ranks(priority, np.full(5, 0.2), fold).place
     np.testing.assert_allclose(place, [1 / 6, 2 / 3, 2 / 3, 1 / 4, 3 / 4])
 
 
