@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, within_folds
 from dowhy_cina.results.heterogeneity.scores import Array
@@ -138,4 +139,4 @@ def _above(values: Array, share: Array, bound: float) -> float:
 def _of_sampling(part: float, judge: Judge) -> float:
     """Half width of the interval of a share of independent rows, or clusters, by their effective number."""
     sizes = judge.share if judge.cluster is None else np.bincount(judge.cluster, judge.share)
-    return float(_DETECTED * np.sqrt(part * (1 - part) * (sizes**2).sum()))
+    return float(stats.norm.isf((1 - judge.level) / 2) * np.sqrt(part * (1 - part) * (sizes**2).sum()))

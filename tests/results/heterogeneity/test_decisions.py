@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import dowhy_cina
 from dowhy_cina.errors import CinaError, InputError, InputTypeError
@@ -124,6 +125,21 @@ def test_the_spread_is_corrected_in_both_directions():
     # What is smoothed by a half is found half of the way (in the variance), as the documentation says.
     smooth = effect_distribution(judge, HeldOut(1 + x / 2, fold))
     assert smooth.spread == pytest.approx(np.sqrt(0.5), rel=0.1)
+
+
+def test_the_interval_of_who_gains_widens_with_the_level():
+    """Where the average is and how wide the effects spread is certain, the share is one of independent rows."""
+    x, judge = judge_of(4000, 5)
+    fold = np.zeros(4000, int)
+    width = {}
+    for level in (0.5, 0.8, 0.95, 0.999):
+        one = Judge(judge.added, judge.base, judge.share, judge.treated, None, level, 1e-9)
+        found = effect_distribution(one, HeldOut(1 + x, fold))
+        part = found.share_positive
+        width[level] = found.upper - found.lower
+        half = stats.norm.ppf((1 + level) / 2) * np.sqrt(part * (1 - part) / 4000)
+        assert width[level] == pytest.approx(2 * half, rel=1e-3)
+    assert width[0.5] < width[0.8] < width[0.95] < width[0.999]
 
 
 def test_no_distribution_without_heterogeneity():

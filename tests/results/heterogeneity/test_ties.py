@@ -109,7 +109,7 @@ def test_the_area_of_a_binary_ranking(weighting, truth):
         found = rank_weighted_effect(judge, ranks(x, judge.share, np.zeros(400, int)), weighting)
         errors.append((found.area - truth) / found.standard_error)
         held.append(found.lower <= truth <= found.upper)
-        points.append((found.curve["gain_lower"] <= 0.1) & (0.1 <= found.curve["gain_upper"]))
+        points.append((found.curve["gain_lower"] <= 0.1) & (found.curve["gain_upper"] >= 0.1))
         assert found.curve.notna().all(axis=None)
         if weighting == "qini":  # the curve's trapezoids are the area but for the bend near one half
             assert found.curve["gain"].sum() / 20 == pytest.approx(found.area, abs=0.002)
