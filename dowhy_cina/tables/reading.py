@@ -6,23 +6,19 @@ Letters: N rows, C raw covariates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pandas.api import types
 
 from dowhy_cina.errors import InputError, InputTypeError, first_rows
+from dowhy_cina.tables.columns import holds_numbers, number_column, typed
 
 #: Levels of a text column from which it is an identifier and not a covariate.
 MAX_LEVELS = 1000
 #: Least and largest size of numbers whose quantiles pandas can name.
 SMALLEST_CUT, LARGEST_CUT = 1e-280, 1e280
-_NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
-_DATES = {"datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "period", "interval"}
 
 
 def unmasked(values: Any, what: str) -> Any:
@@ -79,73 +75,8 @@ def inferred(values: Any, what: str) -> Any:
         raise InputError(f"{what}: expected numbers up to 1e308, got one beyond ({error}). Correct it.") from error
 
 
-def holds_numbers(series: pd.Series[Any], what: str) -> bool:
-    """Tell numbers and booleans (True) from labels, that is text and categories (False).
-
-    Raises
-    ------
-    InputTypeError
-        If the column holds dates, complex numbers or containers.
-    """
-    dtype = series.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        return False
-    if types.is_complex_dtype(dtype):
-        raise InputTypeError(
-            f"{what}: expected real numbers, got complex ones. Pass the real and imaginary part apart."
-        )
-    if types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype):
-        return True
-    kind = types.infer_dtype(series, skipna=True)
-    if kind in _DATES:
-        raise InputTypeError(
-            f"{what}: expected numbers, text or categories, got dates or times. Turn them into a number, for example "
-            "(column - column.min()).dt.days for dates."
-        )
-    if kind in _NUMBERS:
-        return True
-    if kind in {"string", "bytes", "categorical"}:
-        return False
-    present = series.dropna()
-    if all(isinstance(value, Real | Decimal | np.bool_) for value in present):
-        return True
-    odd = next((value for value in present if not _is_label(value)), None)
-    if odd is not None:
-        raise InputTypeError(
-            f"{what}: expected numbers, text or categories, got values of type {type(odd).__name__}, such as {odd!r}. "
-            "Turn each into one number or one label."
-        )
-    return False
-
-
-def _is_label(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return isinstance(value, str | bytes | Real | Decimal) or (np.ndim(value) == 0 and not isinstance(value, complex))
-
-
-def number_column(series: pd.Series[Any], what: str) -> npt.NDArray[np.float64]:
-    """Return a column of numbers as float64 (N,), missing ones as NaN.
-
-    Raises
-    ------
-    InputError
-        If one cannot be a float.
-    """
-    if series.dtype == object:
-        series = series.where(series.notna(), np.nan)
-    try:
-        return series.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{what}: expected numbers up to 1e308, got one that is no float ({error}).") from error
-
-
 def uniform(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of objects as numbers or as text, for libraries that sort or cut their values; others as they are.
-
-    Pandas' own numbers and truth values become plain numbers where some are missing or none is stored.
+    """Columns as :func:`typed` makes them, for libraries that sort or cut their values.
 
     Raises
     ------
@@ -154,14 +85,10 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
     """
     changed: dict[Any, Any] = {}
     for name in frame.columns:
-        column, what = frame[name], f"covariate {str(name)!r}"
-        category = isinstance(column.dtype, pd.CategoricalDtype)
-        numeric = types.is_numeric_dtype(column.dtype) or types.is_bool_dtype(column.dtype)
-        if types.is_extension_array_dtype(column.dtype) and numeric and not category:
-            if column.isna().any() or isinstance(column.dtype, pd.SparseDtype):
-                changed[name] = number_column(column, what)
-        elif column.dtype == object or isinstance(column.dtype, pd.StringDtype):
-            changed[name] = number_column(column, what) if holds_numbers(column, what) else _as_text(column)
+        column = frame[name]
+        read = typed(column, f"covariate {str(name)!r}")
+        if read is not column:
+            changed[name] = read
     frame = frame.assign(**changed) if changed else frame
     sizes = frame.select_dtypes("number", exclude=["timedelta", "complex"]).astype(np.float64).abs().max()
     if ((sizes > 0) & ~sizes.between(SMALLEST_CUT, LARGEST_CUT)).any():
@@ -169,13 +96,6 @@ def uniform(frame: pd.DataFrame) -> pd.DataFrame:
             f"expected effect modifiers of sizes from {SMALLEST_CUT:g} to {LARGEST_CUT:g}; give them in another unit."
         )
     return frame
-
-
-def _as_text(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Labels as text, None where they are missing; in quotes if a number or another label reads like a text."""
-    plain = column.astype(object).where(column.notna(), None)
-    text = plain.map(str, na_action="ignore")
-    return plain.map(repr, na_action="ignore") if text.nunique() < plain.nunique() else text
 
 
 def column_levels(series: pd.Series[Any], what: str) -> tuple[Any, ...]:
@@ -284,7 +204,7 @@ def read_table(
         source = source.set_axis(labels, axis=1)
     plain = isinstance(source, np.ndarray) and source.dtype.kind in "biuf"
     if plain and (numeric is None or len(numeric) == source.shape[1]):
-        labels = [f"x{position}" for position in range(source.shape[1])] if labels is None else labels
+        labels = array_names(source.shape[1]) if labels is None else labels
         _check_width(source.shape[1], labels)
         numbers = np.ascontiguousarray(source.T, dtype=np.float64)
         table = Table(source.shape[0], labels, False, list(range(source.shape[1])), numbers, {})
@@ -320,6 +240,26 @@ def as_table(covariates: Any) -> Any:
     return array[:, None] if array.ndim == 1 else array
 
 
+def array_names(count: int) -> list[Any]:
+    """Names of the columns of an array, which has none: x0, x1, ..."""
+    return [f"x{position}" for position in range(count)]
+
+
+def as_frame(covariates: Any) -> pd.DataFrame:
+    """Return covariates as a DataFrame, the columns of an array under the names that the table has for them.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If they make no table.
+    """
+    source = as_table(covariates)
+    if isinstance(source, pd.DataFrame):
+        return source
+    frame: pd.DataFrame = inferred(pd.DataFrame(source, columns=array_names(source.shape[1])), "X")
+    return frame
+
+
 def _check_width(width: int, labels: list[Any]) -> None:
     if width != len(labels):
         raise InputError(
@@ -334,10 +274,10 @@ def _read_frame(source: Any, labels: list[Any] | None, numeric: list[int] | None
     if not named:
         frame = inferred(pd.DataFrame(source, dtype=object if source.dtype == object else None), "X")
         if labels is None:
-            labels = [f"x{position}" for position in range(frame.shape[1])]
+            labels = array_names(frame.shape[1])
         _check_width(frame.shape[1], labels)
     else:
-        _check_unique(list(frame.columns))
+        check_unique(list(frame.columns), "X")
         if labels is not None:
             absent = [label for label in labels if label not in frame.columns]
             if absent:
@@ -376,12 +316,19 @@ def _read_columns(frame: pd.DataFrame, labels: list[Any], named: bool, numeric: 
     return Table(len(frame), labels, named, found, numbers, text)
 
 
-def _check_unique(labels: list[Any]) -> None:
+def check_unique(labels: list[Any], what: str) -> None:
+    """Refuse columns of one name, be it once as a number and once as text.
+
+    Raises
+    ------
+    InputError
+        If there are any.
+    """
     names = [str(label) for label in labels]
     if len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise InputError(
-            f"X: expected distinct column names, got {', '.join(map(repr, repeated))} more than once. Rename them."
+            f"{what}: expected distinct column names, got {', '.join(map(repr, repeated))} more than once. Rename them."
         )
 
 

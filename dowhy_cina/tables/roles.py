@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError, first_rows
-from dowhy_cina.tables.reading import as_array, holds_numbers, inferred, number_column, unmasked
+from dowhy_cina.tables.columns import holds_numbers, number_column
+from dowhy_cina.tables.reading import as_array, inferred, unmasked
 
 #: Sizes between which an outcome's largest value must be: beyond, an interval could leave the range of floats.
 SMALLEST_OUTCOME, LARGEST_OUTCOME = 1e-280, 1e280
