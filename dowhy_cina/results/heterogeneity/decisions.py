@@ -6,6 +6,7 @@ Letters: N rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import CinaError, InputError
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.distribution import EffectDistribution, effect_distribution
 from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, TableRefits, ranks
 from dowhy_cina.results.heterogeneity.methods import VaryingEffect
 from dowhy_cina.results.heterogeneity.policies import given_rule, learned_rule, policy_table
-from dowhy_cina.results.heterogeneity.scores import Array, cluster_codes, select_modifiers
+from dowhy_cina.results.heterogeneity.scores import Mask, cluster_codes, finite_column, real_numbers, select_modifiers
 from dowhy_cina.results.heterogeneity.search import FoundGroups, search_groups
 from dowhy_cina.results.heterogeneity.uplift import Uplift, rank_weighted_effect
 
@@ -96,14 +98,13 @@ class Decisions(VaryingEffect):
             For a learned rule, as :meth:`effect_distribution`.
         """
         judge, rows = self._judge(), self._scored()
-        price = np.asarray(cost, dtype=np.float64)
+        price = real_numbers(cost, "cost")
         if price.shape not in ((), rows.shape) or not np.isfinite(price).all():
             raise InputError(f"expected a finite cost, or one for each of {len(rows)} rows, got shape {price.shape}.")
         price = np.broadcast_to(price, rows.shape)[rows]
+        chosen: Array | Mask
         correction = None
-        if (isinstance(rule, float | int) and not isinstance(rule, bool)) or (
-            isinstance(rule, str) and rule == "gainers"
-        ):
+        if (isinstance(rule, Real) and not isinstance(rule, bool)) or (isinstance(rule, str) and rule == "gainers"):
             chosen, correction = learned_rule(judge, self._held_out("a learned rule"), rule, price)
         else:
             chosen = given_rule(rule, self.covariates, len(rows))[rows]
@@ -136,10 +137,8 @@ class Decisions(VaryingEffect):
             priority, fold = self._held_out("uplift")
         else:
             column = select_modifiers(self.covariates, by).iloc[rows]
-            priority = column.to_numpy(np.float64)[:, 0] if _is_number(column) else np.array([np.nan])
+            priority = finite_column(column, "one column of finite numbers to rank by")
             fold = np.zeros(len(priority), np.intp)
-        if not np.isfinite(priority).all():
-            raise InputError("expected one column of finite numbers to rank by.")
         return rank_weighted_effect(judge, ranks(priority, judge.share, fold), weighting)
 
     def search_groups(self, most: int = 4) -> FoundGroups:
@@ -182,7 +181,3 @@ class Decisions(VaryingEffect):
         if self.refits is None:
             raise CinaError(_GONE.format(what))
         return self.refits
-
-
-def _is_number(columns: pd.DataFrame) -> bool:
-    return columns.shape[1] == 1 and pd.api.types.is_numeric_dtype(columns.iloc[:, 0])

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, within_folds
-from dowhy_cina.results.heterogeneity.scores import Array
 
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 #: Standard errors above zero at which the variance of the effects is taken as detected: one chance in forty.

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError
-from dowhy_cina.mathematics.scaling import unit_of, usual_arithmetic
+from dowhy_cina.mathematics.scaling import Array, unit_of, usual_arithmetic
 from dowhy_cina.results.heterogeneity.inference import uncertainty
 from dowhy_cina.results.heterogeneity.scores import (
-    Array,
     Codes,
+    at_least_two,
     check_level,
     cluster_codes,
     contributions,
     in_size,
+    modifier_column,
 )
 
 #: Distinct numbers up to which each is a group of its own; more are cut at quantiles.
@@ -106,12 +106,9 @@ def group_labels(modifiers: pd.DataFrame, bins: int = 4) -> pd.Series[Any]:
     InputTypeError
         If the bins are no whole number, or a column holds complex numbers or containers.
     """
-    if not isinstance(bins, Integral) or isinstance(bins, bool):
-        raise InputTypeError(f"expected a whole number of bins, got {bins!r}.")
-    if bins < 2:
-        raise InputError(f"expected at least two bins, got {bins}.")
+    bins = at_least_two(bins, "bins")
     names = [str(name) for name in modifiers.columns]
-    parts = [_levels(column, min(int(bins), max(len(column), 2))) for _, column in modifiers.items()]
+    parts = [_levels(column, min(bins, max(len(column), 2))) for _, column in modifiers.items()]
     if len(parts) == 1:
         return parts[0].rename(names[0])
     codes = [part.cat.codes.to_numpy() for part in parts]
@@ -210,6 +207,7 @@ def group_effects(
 
 def _levels(column: pd.Series[Any], bins: int) -> pd.Series[Any]:
     """Groups of one covariate as ordered categories, named by the values they hold."""
+    column = modifier_column(column, f"column {str(column.name)!r} to group by")
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         named = _named(column, str)
     elif column.nunique() <= MOST_LEVELS:
@@ -228,10 +226,7 @@ def _levels(column: pd.Series[Any], bins: int) -> pd.Series[Any]:
 
 def _named(column: pd.Series[Any], text: Callable[[Any], str]) -> pd.Series[Any]:
     """Levels of a column as categories with names that differ."""
-    try:
-        named = column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype("category")
-    except TypeError as error:
-        raise InputTypeError(f"expected numbers, text or categories to group by, got containers ({error}).") from error
+    named = column if isinstance(column.dtype, pd.CategoricalDtype) else column.astype("category")
     named = named.cat.remove_unused_categories()
     levels = named.cat.categories
     return named.cat.rename_categories(_apart([text(level) for level in levels], levels))
@@ -247,9 +242,7 @@ def _apart(names: list[str], values: Iterable[Any]) -> list[str]:
 
 
 def _finite(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Column of numbers, refused where they are complex or infinite."""
-    if pd.api.types.is_complex_dtype(column.dtype):
-        raise InputTypeError(f"expected real numbers to group by, got complex ones in {str(column.name)!r}.")
+    """Column of numbers, refused where they are infinite."""
     if np.isinf(column.to_numpy(np.float64, na_value=np.nan)).any():
         raise InputError(f"expected finite numbers to group by, got infinite ones in {str(column.name)!r}.")
     return column

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from dowhy_cina.results.heterogeneity.scores import Array, Codes
+from dowhy_cina.mathematics.scaling import Array
+from dowhy_cina.results.heterogeneity.scores import Codes
 
 #: Fourth moment of a normal law in squared variances, which is no sign of rows that carry unequal shares of the noise.
 _NORMAL_KURTOSIS = 3.0

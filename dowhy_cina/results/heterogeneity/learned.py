@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.inference import Uncertainty, uncertainty
-from dowhy_cina.results.heterogeneity.scores import Array, Codes, contributions
+from dowhy_cina.results.heterogeneity.scores import Codes, Mask, contributions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dowhy_cina.results.effect import EffectResult
 
-Mask = npt.NDArray[np.bool_]
 #: Priorities that differ by less, as a share of the largest, are a tie.
 _DECIMALS = 9
 #: Part of a row, or of all but it, that is rounding.

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.groups import GroupEffects, group_effects, group_labels
 from dowhy_cina.results.heterogeneity.projection import best_linear_projection, effect_curve
-from dowhy_cina.results.heterogeneity.scores import Array, select_modifiers
+from dowhy_cina.results.heterogeneity.scores import finite_column, select_modifiers
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -123,11 +124,7 @@ class VaryingEffect:
         """
         rows = self._scored()
         chosen = select_modifiers(self.covariates, modifier).iloc[rows]
-        if chosen.shape[1] != 1 or not pd.api.types.is_numeric_dtype(chosen.iloc[:, 0]):
-            raise InputError(
-                f"expected one column of numbers for a curve, got {list(chosen.columns)}; use group_effects instead."
-            )
-        values = chosen.iloc[:, 0].to_numpy(np.float64)
+        values = finite_column(chosen, "one column of numbers for a curve")
         return effect_curve(**self._scores(rows), modifier=values, level=self.confidence_level)
 
     def _scored(self) -> npt.NDArray[np.bool_]:

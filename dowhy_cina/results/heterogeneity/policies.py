@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, marginal_effect, ranks
-from dowhy_cina.results.heterogeneity.scores import Array
-
-Mask = npt.NDArray[np.bool_]
+from dowhy_cina.results.heterogeneity.scores import Mask
+from dowhy_cina.tables.columns import is_hashable
+from dowhy_cina.tables.reading import as_array, as_frame
 
 
 def policy_table(
@@ -29,8 +29,8 @@ def policy_table(
     Parameters
     ----------
     judge : Judge
-    rule : ndarray of float or bool, shape (n,)
-        Whether the row is treated; a part where a cut divides ties, of which it takes that many at random.
+    rule : ndarray, shape (n,)
+        Whether the row is treated; a part of one where a cut divides ties, of which it takes so many at random.
     price : ndarray, shape (n,)
         Cost of treating the row, in the outcome's unit.
     correction : ndarray of shape (n,), optional
@@ -111,20 +111,19 @@ def given_rule(rule: Any, covariates: Any, rows: int) -> Mask:
     if callable(rule) or isinstance(rule, str):
         if covariates is None:
             raise InputTypeError("the covariates are not kept in pickles: expected booleans for the rule.")
-        frame = covariates if isinstance(covariates, pd.DataFrame) else pd.DataFrame(np.asarray(covariates))
-        if frame is not covariates:
-            frame.columns = [f"x{column}" for column in frame.columns]
+        frame = as_frame(covariates)
         if isinstance(rule, str) and rule not in frame.columns:
             names = [str(name) for name in frame.columns]
             raise InputError(
                 f"expected a rule as a function, booleans, a share, 'gainers' or a covariate, got {rule!r}; the "
                 f"covariates are {names}."
             )
-        rule = rule(frame) if callable(rule) else frame[rule]
-    values = np.asarray(rule)
+        # A rule may write into what it is given.
+        rule = rule(frame.copy()) if callable(rule) else frame[rule]
+    values = as_array(rule, "rule")
     if values.shape != (rows,):
         raise InputError(f"expected a rule with a truth value for each of {rows} rows, got shape {values.shape}.")
     # Missing values are neither 0 nor 1.
-    if not pd.Series(values).isin([0, 1]).all():
+    if not all(map(is_hashable, values)) or not pd.Series(values).isin([0, 1]).all():
         raise InputError("expected a rule of truth values, or of 0 and 1, got others; compare them with a number.")
     return values.astype(np.bool_)

@@ -13,9 +13,18 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import InputError
-from dowhy_cina.mathematics.scaling import unit_of, usual_arithmetic
+from dowhy_cina.mathematics.scaling import Array, unit_of, usual_arithmetic
 from dowhy_cina.results.heterogeneity.inference import effective_number
-from dowhy_cina.results.heterogeneity.scores import Array, Codes, check_level, cluster_codes, contributions, in_size
+from dowhy_cina.results.heterogeneity.scores import (
+    Codes,
+    check_level,
+    cluster_codes,
+    contributions,
+    in_size,
+    modifier_columns,
+    real_numbers,
+)
+from dowhy_cina.tables.reading import check_unique
 
 #: Stands in for the weight zero of a row outside the target, which enters a projection by its residual alone.
 _NO_WEIGHT = 1e-10
@@ -44,7 +53,8 @@ def best_linear_projection(
     pseudo_outcomes, cluster, weights
         As in `group_effects`.
     covariates : DataFrame, N rows
-        Numbers and booleans as they are, anything else as an indicator per level but the first.
+        Numbers and booleans as they are, anything else as an indicator per level but the first. The regression's
+        constant is called "constant", or "(constant)" beside a covariate of that name.
 
     Returns
     -------
@@ -57,7 +67,10 @@ def best_linear_projection(
     Raises
     ------
     InputError
-        As `group_effects`, and if a covariate has missing values, is constant, or is a combination of the others.
+        As `group_effects`, and if a covariate has missing values, is constant, is a combination of the others or has
+        the name of another.
+    InputTypeError
+        If a covariate holds complex numbers or containers.
 
     References
     ----------
@@ -104,11 +117,11 @@ def effect_curve(
 
     Raises
     ------
-    InputError
+    InputError, InputTypeError
         As `best_linear_projection`.
     """
     check_level(level)
-    values = np.asarray(modifier, dtype=np.float64)
+    values = real_numbers(modifier, "modifier")
     unit = float(unit_of(np.abs(values).max(initial=0.0)))
     values = values * unit
     if not np.isfinite(values).all():
@@ -159,7 +172,8 @@ def _project(
         raise InputError(f"expected covariates for each of {len(q)} rows, got {len(design)}.")
     q = np.maximum(q * len(q), _NO_WEIGHT)
     terms = design.reset_index(drop=True)
-    terms.insert(0, "constant", 1.0)
+    # A covariate may have the name of the constant.
+    terms.insert(0, "(constant)" if "constant" in design.columns else "constant", 1.0)
     if terms.shape[1] >= len(q):
         raise InputError(
             f"expected more rows than terms to tell how certain a regression is, got {len(q)} rows and "
@@ -208,6 +222,7 @@ def _design(covariates: pd.DataFrame) -> pd.DataFrame:
     """Columns of numbers without missing values."""
     if not covariates.shape[1]:
         raise InputError("expected at least one covariate to project the effect on, got none.")
+    covariates = modifier_columns(covariates)
     missing = [str(name) for name in covariates.columns[covariates.isna().any()]]
     if missing:
         raise InputError(f"expected covariates without missing values, got some in {missing}; fill them in.")
@@ -230,8 +245,9 @@ def _design(covariates: pd.DataFrame) -> pd.DataFrame:
         raise InputError(
             f"expected fewer labels than the {len(covariates)} rows, got as many in {[*map(str, labels)]}; group them."
         )
-    design = pd.get_dummies(covariates, columns=labels, drop_first=True).astype(np.float64)
-    return design.rename(columns=str)
+    design = pd.get_dummies(covariates, columns=labels, drop_first=True).astype(np.float64).rename(columns=str)
+    check_unique(list(design.columns), "covariates and their levels")
+    return design
 
 
 def _knots(values: Array) -> Array:

@@ -5,7 +5,7 @@ Letters: N rows.
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError
-from dowhy_cina.mathematics.scaling import unit_of
+from dowhy_cina.mathematics.scaling import Array, unit_of
+from dowhy_cina.tables.columns import check_real, holds_dates, holds_numbers, is_hashable, number_column, typed
+from dowhy_cina.tables.reading import as_array, as_frame, check_unique, inferred
 
-Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 
 
 def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
@@ -32,13 +34,15 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
     Returns
     -------
     DataFrame, N rows
+        With columns as :func:`modifier_column` reads them.
 
     Raises
     ------
     InputError
-        If a name is not that of a covariate, or the values have another number of rows.
+        If a name is not that of a covariate or comes twice, or the values have another number of rows.
     InputTypeError
-        If names are given where the covariates are not known, or it is neither names nor values.
+        If names are given where the covariates are not known, it is neither names nor values, or a column holds complex
+        numbers or containers.
     """
     if isinstance(by, np.ndarray) and by.ndim != 1:
         if by.ndim != 2:
@@ -48,16 +52,14 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
         values = by if isinstance(by, pd.DataFrame) else pd.DataFrame({getattr(by, "name", None) or "group": by})
         if covariates is not None and len(values) != len(covariates):
             raise InputError(f"expected a value for each of {len(covariates)} rows, got {len(values)}.")
-        return values.reset_index(drop=True)
+        return modifier_columns(values.reset_index(drop=True))
     if covariates is None:
         raise InputTypeError(
             f"the covariates are not kept in pickles: expected the columns themselves, got the name {by!r}."
         )
-    if not isinstance(covariates, pd.DataFrame):
-        array = np.asarray(covariates)
-        covariates = pd.DataFrame(array, columns=[f"x{column}" for column in range(array.shape[1])])
+    covariates = as_frame(covariates)
     names = list(by) if isinstance(by, list | tuple) else [by]
-    odd = [name for name in names if not _is_hashable(name)]
+    odd = [name for name in names if not is_hashable(name)]
     if odd:
         raise InputTypeError(f"expected names of covariates, or a Series, DataFrame or ndarray, got {odd[0]!r}.")
     known = [str(name) for name in covariates.columns]
@@ -67,15 +69,90 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
             f"expected covariates as effect modifiers, got {unknown or 'none'}; the covariates are {known}. Pass the "
             "values of another column themselves."
         )
-    return pd.DataFrame(covariates[names]).reset_index(drop=True)
+    return modifier_columns(pd.DataFrame(covariates[names]).reset_index(drop=True))
 
 
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
+def modifier_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of a frame as :func:`modifier_column` reads them.
+
+    Raises
+    ------
+    InputError
+        If two columns have one name.
+    InputTypeError
+        As `modifier_column`.
+    """
+    check_unique(list(frame.columns), "effect modifiers")
+    columns = [modifier_column(column, f"effect modifier {str(name)!r}") for name, column in frame.items()]
+    return pd.concat(columns, axis=1).set_axis(frame.columns, axis=1) if columns else frame
+
+
+def modifier_column(column: pd.Series[Any], what: str) -> pd.Series[Any]:
+    """Column as the estimate reads it: numbers as such, also where they stand as objects, anything else as labels.
+
+    Raises
+    ------
+    InputError
+        If a number is beyond the largest float.
+    InputTypeError
+        If it holds complex numbers or containers.
+    """
+    column = inferred(column, what)
+    check_real(column, what)
+    # Dates are no covariates, but groups may be made of them.
+    return column if holds_dates(column) else typed(column, what)
+
+
+def real_numbers(values: Any, what: str) -> Array:
+    """Values of any shape as floats, missing ones as NaN.
+
+    Raises
+    ------
+    InputError
+        If a number is beyond the largest float.
+    InputTypeError
+        If they are complex, text, dates or containers.
+    """
+    array = as_array(values, what)
+    column = inferred(pd.Series(array.ravel()), what)
+    if not holds_numbers(column, what):
+        label = column.dropna().iloc[0]
+        raise InputTypeError(f"{what}: expected numbers, got {label!r}; turn text into numbers first.")
+    return number_column(column, what).reshape(array.shape)
+
+
+def finite_column(columns: pd.DataFrame, expected: str) -> Array:
+    """The only column (N,) of modifiers, of finite numbers.
+
+    Raises
+    ------
+    InputError
+        If there are more columns, or it holds labels, missing or infinite numbers.
+    """
+    if columns.shape[1] != 1 or not pd.api.types.is_numeric_dtype(columns.iloc[:, 0]):
+        names = [str(name) for name in columns.columns]
+        raise InputError(f"expected {expected}, got {names}; for labels or several columns there is group_effects.")
+    values = real_numbers(columns.iloc[:, 0], expected)
+    if not np.isfinite(values).all():
+        raise InputError(f"expected {expected}, got missing or infinite ones; fill them in, or leave these rows out.")
+    return values
+
+
+def at_least_two(value: Any, what: str) -> int:
+    """Return a number of groups or bins as an int.
+
+    Raises
+    ------
+    InputError
+        If it is below two.
+    InputTypeError
+        If it is no whole number.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InputTypeError(f"expected a whole number of {what}, got {value!r}; for example 4.")
+    if value < 2:
+        raise InputError(f"expected at least two {what}, got {value}.")
+    return int(value)
 
 
 def in_size(pseudo_outcomes: npt.ArrayLike) -> tuple[Array, float]:

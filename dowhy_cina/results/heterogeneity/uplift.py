@@ -12,8 +12,8 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.learned import Judge, Ranking, marginal_effect
-from dowhy_cina.results.heterogeneity.scores import Array
 
 #: Shares of the population at which curves are given.
 _SHARES = np.arange(1, 21) / 20
