@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.groups import GroupEffects
 from dowhy_cina.results.heterogeneity.learned import Halves
-from dowhy_cina.results.heterogeneity.scores import Array
+from dowhy_cina.results.heterogeneity.scores import at_least_two
 
 #: Fewest rows of a group, and smallest share of all rows.
 FEWEST_ROWS, SMALLEST_SHARE = 40, 0.1
+#: Decimals of modelled effects, in units of the largest, that a search looks at: below is rounding.
+_DECIMALS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,9 @@ class FoundGroups:
 def search_groups(halves: Halves, most: int = 4) -> FoundGroups:
     """Divide the rows by a shallow tree on the effects that one half models, and estimate its leaves from the other.
 
+    The order of rows and columns decides nothing. Of columns that order the rows alike, such as one and its negative,
+    the groups are named by the first in the order of their names.
+
     Parameters
     ----------
     halves : Halves
@@ -72,30 +77,44 @@ def search_groups(halves: Halves, most: int = 4) -> FoundGroups:
 
     Raises
     ------
-    InputError
-        If fewer than two groups are allowed.
+    InputError, InputTypeError
+        If fewer than two groups are allowed, or no whole number of them.
 
     References
     ----------
     Athey & Imbens (2016), Recursive partitioning for heterogeneous causal effects, PNAS 113.
     """
-    if most < 2:
-        raise InputError(f"expected at least two groups, got {most}.")
+    most = at_least_two(most, "groups")
     from sklearn.tree import DecisionTreeRegressor
 
-    values = halves.covariates.to_numpy(np.float64)
+    columns = _canonical(halves.covariates)
+    values = columns.to_numpy(np.float64)
     size = min(max(FEWEST_ROWS, int(SMALLEST_SHARE * len(values))), len(values) // 2)
-    tree = DecisionTreeRegressor(max_leaf_nodes=most, min_samples_leaf=size, random_state=0)
+    tree = DecisionTreeRegressor(max_leaf_nodes=min(most, len(values)), min_samples_leaf=size, random_state=0)
     leaf = np.zeros(len(values), np.intp)
     if values.shape[1] and np.ptp(halves.effects) > 0:
-        leaf = tree.fit(values, halves.effects).apply(values)
-    names = _named(halves.covariates, tree.tree_) if len(np.unique(leaf)) > 1 else {0: "all"}
+        effects = np.round(halves.effects / np.abs(halves.effects).max(), _DECIMALS)
+        rows = np.lexsort((*values.T, effects))
+        leaf = tree.fit(values[rows], effects[rows]).apply(values)
+    names = _named(columns, tree.tree_) if len(np.unique(leaf)) > 1 else {0: "all"}
     order = [int(at) for at in pd.Series(halves.effects).groupby(leaf).mean().sort_values().index]
     named = pd.Categorical([names[int(at)] for at in leaf], [names[at] for at in order], ordered=True)
     labels = pd.Series(named, name="group")
     judged = labels[halves.second].reset_index(drop=True)
     groups = halves.judge.group_effects(judged, simultaneous=True)
     return FoundGroups(groups, labels, int((~halves.second).sum()), int(halves.second.sum()))
+
+
+def _canonical(covariates: pd.DataFrame) -> pd.DataFrame:
+    """Columns by name, without those that order the rows as an earlier one does, be it the other way round.
+
+    They divide the rows alike, and rounding would decide which of them a tree names.
+    """
+    kept: dict[bytes, Any] = {}
+    for name in sorted(covariates.columns, key=str):
+        code = np.unique(covariates[name].to_numpy(np.float64), return_inverse=True)[1]
+        kept.setdefault(min(code.tobytes(), (code.max(initial=0) - code).tobytes()), name)
+    return covariates[list(kept.values())]
 
 
 def _named(covariates: pd.DataFrame, tree: Any) -> dict[int, str]:
