@@ -77,8 +77,9 @@ class Decisions(VaryingEffect):
         rule : callable, array-like of shape (N,), column name, float, or "gainers"
             A function of the covariate frame, or a truth value for each row, or a covariate that holds them, treats
             where it is true; such a rule must not have been chosen with the outcomes of this table. A number in (0, 1)
-            treats that share of the target, the largest modelled effects first, and "gainers" every row whose modelled
-            effect is above its cost: both by effects that other rows than those that judge them have given.
+            treats that share of the target, the largest modelled effects first and of equal ones as many as the share
+            has room for, at random; "gainers" treats every row whose modelled effect is above its cost. Both go by
+            effects that other rows than those that judge them have given. A function gets a copy of the covariates.
         cost : float or array-like of shape (N,)
             Cost of treating a row, in the outcome's unit.
         against : {"all", "none"}, optional
@@ -116,8 +117,8 @@ class Decisions(VaryingEffect):
         Parameters
         ----------
         by : column name, or Series or ndarray of N rows, optional
-            Scores to rank by, large ones first, made without the outcomes of this table; by default the modelled
-            effects, each given by other rows.
+            Scores to rank by, large ones first and equal ones in random order, made without the outcomes of this table;
+            by default the modelled effects, each given by other rows.
         weighting : {"qini", "autoc"}
             Of the area: under the Qini curve, or under the targeting operator characteristic, which stresses the first.
 
@@ -127,8 +128,8 @@ class Decisions(VaryingEffect):
 
         Raises
         ------
-        InputError
-            If the scores are not numbers, or the target's rows are not in the table.
+        InputError, InputTypeError
+            If the scores are not one column of finite real numbers, or the target's rows are not in the table.
         CinaError
             Without ``by``, as :meth:`effect_distribution`.
         """
@@ -155,8 +156,9 @@ class Decisions(VaryingEffect):
 
         Raises
         ------
-        InputError
-            If fewer than two groups are allowed, or an arm has fewer than ten rows (or clusters).
+        InputError, InputTypeError
+            If fewer than two groups are allowed or no whole number of them, or an arm has fewer than ten rows (or
+            clusters).
         CinaError
             As :meth:`effect_distribution`.
         """

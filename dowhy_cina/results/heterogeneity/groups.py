@@ -102,11 +102,13 @@ def group_labels(modifiers: pd.DataFrame, bins: int = 4) -> pd.Series[Any]:
     Raises
     ------
     InputError
-        If there are fewer than two bins, or a number is infinite.
+        If there are fewer than two bins or no column, or a number is infinite.
     InputTypeError
         If the bins are no whole number, or a column holds complex numbers or containers.
     """
     bins = at_least_two(bins, "bins")
+    if not modifiers.shape[1]:
+        raise InputError("expected at least one column to group by, got a frame without columns.")
     names = [str(name) for name in modifiers.columns]
     parts = [_levels(column, min(bins, max(len(column), 2))) for _, column in modifiers.items()]
     if len(parts) == 1:

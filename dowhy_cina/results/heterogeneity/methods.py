@@ -69,8 +69,9 @@ class VaryingEffect:
 
         Raises
         ------
-        InputError
-            If a name is not that of a covariate, or the target's rows are not in the table.
+        InputError, InputTypeError
+            If a name is not that of a covariate, a column holds complex numbers or containers, or the target's rows are
+            not in the table.
         """
         rows = self._scored()
         labels = group_labels(select_modifiers(self.covariates, by).iloc[rows], bins)
@@ -98,7 +99,7 @@ class VaryingEffect:
 
         Raises
         ------
-        InputError
+        InputError, InputTypeError
             As `group_effects`, and if a column has missing values, is constant or a combination of the others.
         """
         rows = self._scored()
@@ -119,7 +120,7 @@ class VaryingEffect:
 
         Raises
         ------
-        InputError
+        InputError, InputTypeError
             As `group_effects`, and if the modifier is more than one column, not of numbers, or has missing values.
         """
         rows = self._scored()

@@ -90,6 +90,8 @@ def modifier_columns(frame: pd.DataFrame) -> pd.DataFrame:
 def modifier_column(column: pd.Series[Any], what: str) -> pd.Series[Any]:
     """Column as the estimate reads it: numbers as such, also where they stand as objects, anything else as labels.
 
+    Truth values stay what they are, and so do dates: they are no covariates, but groups may be made of them.
+
     Raises
     ------
     InputError
@@ -99,7 +101,8 @@ def modifier_column(column: pd.Series[Any], what: str) -> pd.Series[Any]:
     """
     column = inferred(column, what)
     check_real(column, what)
-    # Dates are no covariates, but groups may be made of them.
+    if pd.api.types.infer_dtype(column, skipna=True) == "boolean":
+        return column.astype("boolean") if column.dtype == object else column
     return column if holds_dates(column) else typed(column, what)
 
 

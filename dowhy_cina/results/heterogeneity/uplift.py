@@ -27,10 +27,10 @@ class Uplift:
     Attributes
     ----------
     curve : DataFrame
-        Index ``share``, of the target population that is treated, the most promising first. ``effect`` is their
-        average effect, ``excess`` how far it is above everybody's (the targeting operator characteristic) and ``gain``
-        the share times the excess (the Qini curve, less its diagonal); each of the last two with ``_lower`` and
-        ``_upper``, pointwise. In the outcome's unit.
+        Index ``share``, of the target population that is treated, the most promising first and ties in random order
+        (the average over all orders). ``effect`` is their average effect, ``excess`` how far it is above everybody's
+        (the targeting operator characteristic) and ``gain`` the share times the excess (the Qini curve, less its
+        diagonal); each of the last two with ``_lower`` and ``_upper``, pointwise. In the outcome's unit.
     area : float
         Rank-weighted average treatment effect: the area under ``gain`` ("qini") or under ``excess`` ("autoc"). Zero if
         the ranking tells nothing, negative if it is the wrong way round.

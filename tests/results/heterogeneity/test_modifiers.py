@@ -79,6 +79,10 @@ def test_numbers_of_other_types_are_numbers(table, result, change):
 def test_truth_values_and_dates_still_make_groups(result):
     flags = pd.Series(np.arange(N) % 2 == 0, dtype=object)
     assert list(result.group_effects(flags).table.index) == ["False", "True"]
+    for holes in (pd.Series([True, None] * (N // 2)), pd.Series([True, None] * (N // 2), dtype="boolean")):
+        assert list(result.group_effects(holes).table.index) == ["True", "missing"]
+        with pytest.raises(InputError, match="missing or infinite"):
+            result.uplift(holes)
     days = pd.Series(pd.Timestamp("2020-01-01").date() if flag else pd.Timestamp("2021-01-01").date() for flag in flags)
     assert list(result.group_effects(days).table.index) == ["2020-01-01", "2021-01-01"]
 
@@ -105,6 +109,11 @@ def test_containers_are_no_modifiers(result, values):
             ask(own)
     with pytest.raises(InputTypeError, match="Turn each into one number or one label"):
         best_linear_projection(SCORES, own.to_frame("a"))
+
+
+def test_no_column_makes_no_groups(result, table):
+    with pytest.raises(InputError, match="at least one column"):
+        result.group_effects(table[0][[]])
 
 
 def test_labels_make_no_curve_and_no_ranking(result):
