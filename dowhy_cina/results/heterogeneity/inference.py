@@ -6,17 +6,15 @@ Letters: N rows, G groups, U independent units (rows, or clusters of them), A st
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from dowhy_cina.mathematics.concentration import NORMAL_KURTOSIS, effective_number
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.scores import Codes
 
-#: Fourth moment of a normal law in squared variances, which is no sign of rows that carry unequal shares of the noise.
-_NORMAL_KURTOSIS = 3.0
 #: Points of the quasi-Monte-Carlo sequence for the largest of correlated ratios; a power of two.
 _POINTS = 2**13
 #: Largest float below one.
@@ -145,14 +143,6 @@ def uncertainty(
     return Uncertainty(np.asarray(dense.T @ dense), freedom, _joint_freedom(dense, treated is None))
 
 
-def effective_number(squares: npt.NDArray[Any], fourth: npt.NDArray[Any]) -> Array:
-    """Effective number of units that carry a noise, from sums of second and fourth powers of their contributions.
-
-    About as many as there are for normal contributions of one variance, fewer where some units carry most of the noise.
-    """
-    return np.asarray(_NORMAL_KURTOSIS * squares**2 / np.maximum(fourth, np.finfo(float).tiny))
-
-
 def _of_contrasts(covariance: Array) -> Array:
     """Matrix (G, G) whose quadratic form is the Wald statistic of equal effects."""
     df = len(covariance) - 1
@@ -178,4 +168,4 @@ def _joint_freedom(sums: Array, nominal: bool) -> float:
         return max(most, 1.0)
     lengths = np.einsum("ug,gh,uh->u", known, _of_contrasts(known.T @ known), known)
     fourth = max(float(np.square(lengths).sum()), np.finfo(float).tiny)
-    return float(min(max(_NORMAL_KURTOSIS * df * (df + 1) / (2 * fourth), 1.0), most))
+    return float(min(max(NORMAL_KURTOSIS * df * (df + 1) / (2 * fourth), 1.0), most))

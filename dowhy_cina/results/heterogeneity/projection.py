@@ -13,8 +13,8 @@ import pandas as pd
 from scipy import stats
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.mathematics.concentration import effective_number
 from dowhy_cina.mathematics.scaling import Array, unit_of, usual_arithmetic
-from dowhy_cina.results.heterogeneity.inference import effective_number
 from dowhy_cina.results.heterogeneity.scores import (
     Codes,
     check_level,
