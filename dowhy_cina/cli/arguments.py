@@ -145,6 +145,8 @@ def write_text(path: Path, content: str) -> None:
 def read_problem(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
     """Read the table of :func:`add_table`, and find the names of the covariates: no column with another role is one.
 
+    The column of a rule (``--policy``) has no role: it is a covariate or not, as any other.
+
     Raises
     ------
     InputError
@@ -152,7 +154,7 @@ def read_problem(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]
     """
     table = read_table(arguments.table)
     treatment, outcome = arguments.treatment, arguments.outcome
-    others = (arguments.sample_weight, arguments.cluster, getattr(arguments, "policy", None))
+    others = (arguments.sample_weight, arguments.cluster)
     roles = [treatment, outcome, *(name for name in others if name is not None)]
     check_columns(table, roles, arguments.table)
     if arguments.graph is not None:

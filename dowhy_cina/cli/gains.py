@@ -23,7 +23,10 @@ def add_gains(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--conditional", type=Path, metavar="FILE", help="write the modelled effect of each row as CSV")
     parser.add_argument(
-        "--policy", metavar="COLUMN", help="mean outcome if those with 1 (or True) in a column were treated"
+        "--policy",
+        metavar="COLUMN",
+        help="mean outcome if those with 1 (or True) in a column were treated; the column stays a covariate unless "
+        "--covariates or --graph leaves it out",
     )
 
 
@@ -33,9 +36,23 @@ def check_gains(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
     Raises
     ------
     InputError
-        If a column is missing, or effects of rows are wanted of weights alone.
+        If a column is missing, the rule is what it should decide or explain, or effects of rows are wanted of weights
+        alone.
     """
-    check_columns(table, [name for name in (arguments.effects_by,) if name is not None], arguments.table)
+    wanted = [name for name in (arguments.effects_by, arguments.policy) if name is not None]
+    check_columns(table, wanted, arguments.table)
+    taken = {
+        "the treatment": arguments.treatment,
+        "the outcome": arguments.outcome,
+        "the sampling weight": arguments.sample_weight,
+        "the cluster": arguments.cluster,
+    }
+    for role, column in taken.items():
+        if column is not None and column == arguments.policy:
+            raise InputError(
+                f"expected in --policy a column of whom a rule would treat, got {column!r}, which is {role}: name a "
+                "covariate, or a column of recommendations."
+            )
     if arguments.conditional is not None and arguments.augmentation == "none":
         raise InputError(
             "--conditional needs the outcome regressions, which --augmentation none does without: leave one out."

@@ -1,5 +1,7 @@
 """Effects by group, row by row and under a rule, from the command line."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,10 +36,37 @@ def test_groups_rows_and_rules_are_the_library_s(csv, tmp_path, capsys):
     assert estimate(csv, "--effects-by", "g", "--policy", "r", "--conditional", str(out)) == 0
     printed = capsys.readouterr().out
     read = pd.read_csv(csv)
-    found = dowhy_cina.estimate_effect(read[["c", "g"]], read["t"], read["y"])  # the rule is no covariate
+    found = dowhy_cina.estimate_effect(read[["c", "g", "r"]], read["t"], read["y"])
     assert str(found.group_effects(read["g"], simultaneous=True)) in printed
-    assert found.policy_value(read["r"]).to_string(float_format="{:.4g}".format) in printed
-    pd.testing.assert_frame_equal(pd.read_csv(out), found.conditional_effects(read[["c", "g"]]))
+    assert policy_of(found, read) in printed
+    pd.testing.assert_frame_equal(pd.read_csv(out), found.conditional_effects(read[["c", "g", "r"]]))
+
+
+def policy_of(found, read):
+    return found.policy_value(read["r"]).to_string(float_format="{:.4g}".format)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "covariates"), [([], "cgr"), (["--covariates", "c,r"], "cr"), (["--covariates", "c"], "c")]
+)
+def test_a_rule_changes_no_covariates(csv, tmp_path, capsys, arguments, covariates):
+    """It may be one, or a column of recommendations beside them; the effect is the same as without it."""
+    values = []
+    for rule in ([], ["--policy", "r"]):
+        assert estimate(csv, *arguments, *rule, "--json", str(tmp_path / "o.json")) == 0
+        values.append(json.loads((tmp_path / "o.json").read_text())["value"])
+    read = pd.read_csv(csv)
+    found = dowhy_cina.estimate_effect(read[list(covariates)], read["t"], read["y"])
+    assert values == [found.value] * 2
+    assert policy_of(found, read) in capsys.readouterr().out
+
+
+def test_a_rule_that_a_graph_leaves_out_is_a_column_of_recommendations(csv, tmp_path, capsys):
+    graph = tmp_path / "graph.dot"
+    graph.write_text("digraph { c -> t; c -> y; t -> y }")
+    assert estimate(csv, "--graph", str(graph), "--policy", "r") == 0
+    read = pd.read_csv(csv)
+    assert policy_of(dowhy_cina.estimate_effect(read[["c"]], read["t"], read["y"]), read) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -46,6 +75,9 @@ def test_groups_rows_and_rules_are_the_library_s(csv, tmp_path, capsys):
         (["--effects-by", "nobody"], "expected the columns 'nobody'"),
         (["--policy", "nobody"], "expected the columns 'nobody'"),
         (["--policy", "c"], "truth values"),
+        (["--policy", "t"], "which is the treatment"),
+        (["--policy", "y"], "which is the outcome"),
+        (["--policy", "g", "--cluster", "g"], "which is the cluster"),
         (["--augmentation", "none", "--conditional", "rows.csv"], "leave one out"),
     ],
 )
