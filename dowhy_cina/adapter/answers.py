@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from dowhy.causal_estimator import CausalEstimate
 
-from dowhy_cina.adapter.host import TargetRows
+from dowhy_cina.adapter.host import Positions, TargetRows
 
 if TYPE_CHECKING:  # its module imports torch
     from dowhy_cina.results.effect import EffectResult
@@ -49,3 +50,14 @@ def estimate_of(result: EffectResult | None, value: float, given: Mapping[str, A
     if result is None:
         return RefitEstimate(estimate=value, **given)
     return CausalEstimate(estimate=value, **given, **{name: take(result) for name, take in OF_RESULT.items()})
+
+
+def part_of_effect(result: EffectResult, rows: Positions) -> float:
+    """Average the doubly robust scores of some rows of the fitted table, as the target weighs them.
+
+    The averages of the parts of a table, weighted by their shares of the target, give the effect.
+    """
+    scores = result.pseudo_outcomes - result.value
+    return float(
+        result.value + np.nansum(scores[rows]) / (np.isfinite(scores).sum() * result.target_weights[rows].sum())
+    )

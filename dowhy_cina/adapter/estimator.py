@@ -21,7 +21,7 @@ from dowhy.causal_estimator import CausalEstimate, CausalEstimator
 from dowhy.utils.encoding import Encoders
 
 from dowhy_cina.adapter import host
-from dowhy_cina.adapter.answers import Answer, estimate_of
+from dowhy_cina.adapter.answers import Answer, estimate_of, part_of_effect
 from dowhy_cina.adapter.host import FittedTable, TargetRows
 from dowhy_cina.adapter.resampling import resamples
 from dowhy_cina.config import EstimatorOptions
@@ -52,7 +52,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         The other keywords of DoWhy's ``CausalEstimator`` (``confidence_level``, ``num_simulations``, ...) and the
         fields of :class:`dowhy_cina.config.EstimatorOptions` (``checkpoint``, ``device``, ``augmentation``, ...).
         Further ``sample_weight`` and ``cluster``: names of columns of the fitted table that hold the weight of each
-        row and the group that it was drawn with. Naming them makes them no covariates.
+        row and the group that it was drawn with; no common cause or effect modifier may be one of them.
 
     Raises
     ------
@@ -167,7 +167,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         Raises
         ------
         InputError, InputTypeError
-            If the estimand is not one of adjustment with one treatment and one outcome, or the table lacks a column.
+            If the estimand is none of adjustment with one treatment and outcome, a column is missing or has two roles.
         UnknownOptionError
             If a fit parameter is given.
         """
@@ -187,6 +187,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         self._set_effect_modifiers(uniform(modifiers) if names else modifiers, names)
         adjustment_set = self._target_estimand.get_adjustment_set() or []
         covariates = dict.fromkeys([*adjustment_set, *self._effect_modifier_names])
+        host.check_roles(self._row_columns, treatment, outcome, covariates)
         host.check_columns(data, [treatment, outcome, *covariates, *self._row_columns.values()], "data")
         # The order of the adjustment set changes with PYTHONHASHSEED, that of the columns does not.
         self._observed_common_causes_names = [name for name in data.columns if name in set(adjustment_set)]
@@ -324,7 +325,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         def effect_in(group: pd.DataFrame) -> float:
             rows = group.index.to_numpy()
             if target.name == "overlap":  # no group has an overlap population of its own
-                return host.part_of_effect(self.answered(), rows)
+                return part_of_effect(self.answered(), rows)
             return self._value(target.part(rows))
 
         # DoWhy adds columns to the frame that it groups, so it gets one of its own; the index names a group's rows.

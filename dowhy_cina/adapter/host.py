@@ -53,7 +53,7 @@ import dataclasses
 import inspect
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,9 +63,6 @@ from numpy.typing import NDArray
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.tables.roles import check_value
-
-if TYPE_CHECKING:  # its module imports torch
-    from dowhy_cina.results.effect import EffectResult
 
 Positions = NDArray[np.intp]
 
@@ -140,9 +137,11 @@ def check_identifier(estimand: Any) -> None:
 
     Raises
     ------
-    InputError
-        If its identifier method is another one, or no adjustment set was found for it.
+    InputError, InputTypeError
+        If its identifier method is another one, no adjustment set was found for it, or it is no estimand.
     """
+    if not hasattr(estimand, "identifier_method"):
+        raise InputTypeError(f"expected an estimand, got {type(estimand).__name__}: take model.identify_effect().")
     method = estimand.identifier_method
     if method is not None and not method.startswith("backdoor") and method != "general_adjustment":
         raise InputError(
@@ -201,6 +200,24 @@ def check_columns(frame: pd.DataFrame, names: Iterable[Hashable], what: str) -> 
         raise InputError(f"{what} has the column(s) {', '.join(twice)} more than once: expected one of each name.")
 
 
+def check_roles(row_columns: Mapping[str, str], treatment: str, outcome: str, covariates: Iterable[Hashable]) -> None:
+    """Refuse a column of weights or clusters that is the treatment, the outcome, a covariate, or both.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    roles = {**dict.fromkeys(covariates, "a covariate"), treatment: "the treatment", outcome: "the outcome"}
+    for name, column in row_columns.items():
+        if column in roles:
+            raise InputError(
+                f"expected each column in one role, got {column!r} as {name} and as {roles[column]}: take it out of "
+                "init_params, or out of the graph, or the common_causes and effect_modifiers, of the model."
+            )
+        roles[column] = name
+
+
 @dataclasses.dataclass(frozen=True)
 class FittedTable:
     """The columns of the fitted frame that an estimate needs, copied out of it."""
@@ -228,7 +245,7 @@ class FittedTable:
             own, other = pd.concat(columns, axis="columns"), data[names]
             keys, other_keys = (pd.util.hash_pandas_object(frame, index=False).to_numpy() for frame in (own, other))
             order[np.argsort(keys, kind="stable")] = np.argsort(other_keys, kind="stable")
-            if not _equal_rows(own, other.iloc[order]):
+            if not own.reset_index(drop=True).equals(other.iloc[order].reset_index(drop=True)):
                 return None
         return order
 
@@ -290,9 +307,7 @@ class TargetRows:
         """Give the target in a resample of the fitted table; rows from elsewhere stay as they are."""
         if not self.in_table:
             return self
-        member = np.zeros(len(self.frame), dtype=bool)
-        member[self.positions] = True
-        return TargetRows(self.name, self.frame.iloc[rows], np.flatnonzero(member[rows]), in_table=True)
+        return TargetRows(self.name, self.frame.iloc[rows], np.flatnonzero(np.isin(rows, self.positions)), True)
 
 
 def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: Any, control: Any) -> TargetRows:
@@ -344,11 +359,6 @@ def _rows_of(name: str, mask: NDArray[np.bool_], data: pd.DataFrame, table: Fitt
     return TargetRows(name, data if in_order else data.iloc[order], np.flatnonzero(mask[order]), in_table=True)
 
 
-def _equal_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
-    """Whether the values and types agree, whatever the index."""
-    return left.reset_index(drop=True).equals(right.reset_index(drop=True))
-
-
 def _equal_columns(left: pd.Series[Any], right: Any) -> bool:
     """Whether the values and types of two columns agree, whatever the index."""
     if not isinstance(right, pd.Series) or left.dtype != right.dtype:
@@ -356,17 +366,6 @@ def _equal_columns(left: pd.Series[Any], right: Any) -> bool:
     if isinstance(left.dtype, np.dtype) and left.dtype.kind in "biuf":  # pandas finds the same, several times as slowly
         return np.array_equal(left.to_numpy(), right.to_numpy(), equal_nan=left.dtype.kind == "f")
     return bool(left.reset_index(drop=True).equals(right.reset_index(drop=True)))
-
-
-def part_of_effect(result: EffectResult, rows: Positions) -> float:
-    """Average the doubly robust scores of some rows of the fitted table, as the target weighs them.
-
-    The averages of the parts of a table, weighted by their shares of the target, give the effect.
-    """
-    scores = result.pseudo_outcomes - result.value
-    return float(
-        result.value + np.nansum(scores[rows]) / (np.isfinite(scores).sum() * result.target_weights[rows].sum())
-    )
 
 
 def _named_rows(name: str, data: pd.DataFrame, treatment: Hashable, treated: Any, control: Any) -> NDArray[np.bool_]:

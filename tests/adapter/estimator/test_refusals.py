@@ -50,6 +50,12 @@ def test_general_adjustment_is_taken(plain):
     assert model.estimate_effect(estimand, method_name="general_adjustment.cina").value == expected
 
 
+def test_what_is_no_estimand_is_refused(frame):
+    for given in (None, "estimand"):
+        with pytest.raises(InputTypeError, match="expected an estimand, got"):
+            CinaEstimator(given).fit(frame)
+
+
 def test_an_estimand_without_adjustment_set_is_refused(frame, make_model):
     _, estimand = make_model(frame[["t", "d", "y"]], "digraph {t -> d; d -> y; U -> t; U -> y}")
     with pytest.raises(InputError, match="with an adjustment set, got none for 'backdoor'"):
@@ -90,6 +96,25 @@ def test_weights_that_are_no_column_are_refused(plain):
         model.estimate_effect(estimand, method_name=METHOD, method_params={"sample_weight": "w"})
     with pytest.raises(InputTypeError, match="cluster must be the name of a column of the table, got Series"):
         CinaEstimator(estimand, cluster=table.x)
+
+
+@pytest.mark.parametrize(
+    ("params", "modifiers", "message"),
+    [
+        ({"cluster": "z"}, None, "'z' as cluster and as a covariate"),
+        ({"init_params": {"sample_weight": "x"}}, None, "'x' as sample_weight and as a covariate"),
+        ({"cluster": "site"}, ["site"], "'site' as cluster and as a covariate"),
+        ({"cluster": "t"}, None, "'t' as cluster and as the treatment"),
+        ({"sample_weight": "y"}, None, "'y' as sample_weight and as the outcome"),
+        ({"sample_weight": "site", "cluster": "site"}, None, "'site' as cluster and as sample_weight"),
+    ],
+)
+def test_a_column_has_one_role(plain, make_plain_model, params, modifiers, message):
+    """As in the direct call: a cluster's own level is unknown where the cluster is left out to be predicted."""
+    table, _, _ = plain
+    model, estimand = make_plain_model(table.assign(site=1 + table.index % 20))
+    with pytest.raises(InputError, match=f"{message}: take it out of init_params, or out of the graph"):
+        model.estimate_effect(estimand, method_name=METHOD, method_params=params, effect_modifiers=modifiers)
 
 
 def test_other_rows_have_no_overlap_population(plain):
