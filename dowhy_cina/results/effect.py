@@ -162,7 +162,7 @@ class AverageEffect:
 
     @property
     def effective_sample_size(self) -> EffectiveSampleSize:
-        """Kish's effective sample size of each arm, in rows."""
+        """Kish's effective sample size of each arm, in rows, or in clusters where there are any."""
         return EffectiveSampleSize(*(arm.effective_size for arm in self.arms))
 
     @property

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 import dowhy_cina
 from dowhy_cina import plots
+from dowhy_cina.errors import InputTypeError
 from dowhy_cina.tables.data import COVARIATES, OUTCOME, TREATMENT, load_nsw
 
 DRAWN = [plots.love_plot, plots.weight_plot, plots.overlap_plot]
@@ -78,6 +79,40 @@ def test_weight_plot_shows_the_share_of_each_arm(result, ax):
         heaviest = np.sort(result.weights[result.treatment == arm])[::-1]
         np.testing.assert_allclose(line.get_ydata(), np.cumsum(heaviest), atol=1e-9)
     assert f"effective {result.effective_sample_size.control:,.0f}" in ax.get_legend().get_texts()[1].get_text()
+
+
+def test_weight_plot_of_clusters_adds_up_their_weights(linear_table, ax):
+    """The effective size counts clusters then, and so does the axis."""
+    x, t, y = linear_table(rows=500)
+    site = np.array([f"site {number}" for number in np.random.default_rng(0).integers(0, 100, 500)])
+    result = dowhy_cina.estimate_effect(x, t, y, cluster=site)
+    plots.weight_plot(result, ax)
+    for line, dot, arm in zip(ax.lines, ax.collections, [1, 0], strict=True):
+        sums = pd.Series(result.weights[t == arm]).groupby(site[t == arm]).sum().to_numpy()
+        np.testing.assert_allclose(line.get_ydata(), np.cumsum(np.sort(sums)[::-1]), atol=1e-9)
+        assert dot.get_offsets()[0, 0] == pytest.approx(sums.sum() ** 2 / np.square(sums).sum())
+    assert ax.get_xlabel().startswith("clusters of the arm")
+    held = result.arms.treated.clusters
+    assert f"{t.sum()} rows in {held} clusters, effective" in ax.get_legend().get_texts()[0].get_text()
+    assert held < t.sum()
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_what_is_no_estimate_is_refused(draw):
+    with pytest.raises(InputTypeError, match="estimate_effect, got NoneType"):
+        draw(None)
+    assert pyplot.get_fignums() == []
+
+
+def test_of_a_dask_table_only_its_balance_is_drawn(linear_table, ax):
+    dd = pytest.importorskip("dask.dataframe")
+    x, t, y = linear_table(rows=200)
+    table = pd.DataFrame(x, columns=list("abcd")).assign(t=t, y=y)
+    result = dowhy_cina.estimate_effect(dd.from_pandas(table, npartitions=2), "t", "y")
+    assert plots.love_plot(result, ax) is ax
+    for draw in (plots.weight_plot, plots.overlap_plot, lambda result: plots.love_plot(result, kind="squares")):
+        with pytest.raises(InputTypeError, match=r"a table in memory, got a PartitionedResult.*draw love_plot"):
+            draw(result)
 
 
 def test_overlap_plot_shows_shares_of_each_arm(result, ax):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 
+from dowhy_cina.errors import InputTypeError
+from dowhy_cina.results.effect import AverageEffect
 from dowhy_cina.results.plots.style import AFTER, BEFORE, CONTROL, TARGET_NAMES, TREATED, axes, finish, plain
 
 if TYPE_CHECKING:
@@ -41,7 +44,10 @@ def love_plot(
     ------
     ImportError
         If matplotlib is not installed.
+    InputTypeError
+        If the result is no estimate, or one of a Dask DataFrame and the kind is not "means".
     """
+    _check(result, "balance" if kind == "means" else "balance_of")
     table = result.balance if kind == "means" else result.balance_of(kind)
     balance = table[["before", "after"]].abs()
     total = len(balance)
@@ -76,15 +82,16 @@ def love_plot(
 
 
 def weight_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
-    """How many rows of each arm carry its weight.
+    """How many rows of each arm carry its weight; how many clusters, if the estimate named some.
 
     A curve that rises late is an estimate that rests on many rows; one that reaches 1 after a few rests on those few.
-    The dot stands at the effective sample size, the number of equally weighted rows that would be as precise.
+    The dot stands at the effective sample size, the number of equally weighted rows, or clusters, that would be as
+    precise.
 
     Parameters
     ----------
     result : EffectResult
-        An estimate; its ``weights`` and ``effective_sample_size`` are drawn.
+        An estimate; its ``weights``, added up by ``cluster``, and its ``effective_sample_size`` are drawn.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure if None.
 
@@ -96,23 +103,29 @@ def weight_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ------
     ImportError
         If matplotlib is not installed.
+    InputTypeError
+        If the result is no estimate, or one of a Dask DataFrame.
     """
-    ax = axes(ax)
     treated, control = _arms(result)
-    size = result.effective_sample_size
-    arms = [("treated", treated, size.treated, TREATED, "-"), ("control", control, size.control, CONTROL, "--")]
-    for name, rows, effective, colour, dashes in arms:
-        heaviest_first = np.sort(np.asarray(result.weights, float)[rows])[::-1]
+    ax = axes(ax)
+    arms = [
+        ("treated", treated, result.arms.treated, TREATED, "-"),
+        ("control", control, result.arms.control, CONTROL, "--"),
+    ]
+    for name, rows, arm, colour, dashes in arms:
+        heaviest_first = np.sort(_unit_weights(result, rows))[::-1]
         share = np.cumsum(heaviest_first) / max(heaviest_first.sum(), np.finfo(float).tiny)
         count = np.arange(1, len(share) + 1)
-        label = f"{name}: {rows.sum():,} rows, effective {effective:,.0f}"
+        effective = arm.effective_size
+        label = f"{name}: {rows.sum():,} rows{arm.held}, effective {effective:,.0f}"
         ax.plot(count, share, color=colour, linestyle=dashes, linewidth=2, drawstyle="steps-post", label=label)
         at = float(np.clip(effective, 1, len(share)))
         ax.scatter([at], [np.interp(at, count, share)], s=46, color=colour, zorder=3)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_ylim(0, 1.03)
-    ax.set_xlabel("rows of the arm, heaviest first (dot: effective sample size)")
+    units = "rows" if result.cluster is None else "clusters"
+    ax.set_xlabel(f"{units} of the arm, heaviest first (dot: effective sample size)")
     ax.set_ylabel("share of the arm's weight")
     finish(ax, f"Concentration of the weights, target: {TARGET_NAMES.get(result.target, result.target)}")
     ax.legend(loc="lower right", fontsize="small", edgecolor="0.9")
@@ -140,9 +153,11 @@ def overlap_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ------
     ImportError
         If matplotlib is not installed.
+    InputTypeError
+        If the result is no estimate, or one of a Dask DataFrame.
     """
-    ax = axes(ax)
     treated, control = _arms(result)
+    ax = axes(ax)
     propensity = np.asarray(result.propensity, float)
     edges = np.linspace(0, 1, 41)
     width = edges[1] - edges[0]
@@ -170,8 +185,34 @@ def overlap_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def _check(result: Any, attribute: str) -> None:
+    """Refuse what is no estimate, or none that knows its rows."""
+    if hasattr(result, attribute):
+        return
+    if isinstance(result, AverageEffect):
+        raise InputTypeError(
+            f"expected an estimate of a table in memory, got a {type(result).__name__}, whose rows are on the workers: "
+            "estimate from a sample of the rows, or draw love_plot(result), which takes it."
+        )
+    raise InputTypeError(
+        f"expected a result of estimate_effect, got {type(result).__name__}: of an estimate of DoWhy's it is its "
+        "cina_result."
+    )
+
+
+def _unit_weights(result: EffectResult, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights of the rows of an arm, or of its clusters if there are any."""
+    weights = np.asarray(result.weights, float)[rows]
+    if result.cluster is None:
+        return weights
+    # By their text, as the estimate tells them apart.
+    clusters = pd.factorize(pd.Series(np.asarray(result.cluster)[rows]).astype(str))[0]
+    return np.bincount(clusters, weights)
+
+
 def _arms(result: EffectResult) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Rows of the treated and of the control arm; those set aside are in neither."""
+    _check(result, "treatment")
     return result.treatment == 1, result.treatment == 0
 
 
