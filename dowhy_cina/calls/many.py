@@ -89,6 +89,10 @@ def estimate_effects(
     """
     if on_error not in ("raise", "return"):
         raise InputError(f"on_error must be 'raise' or 'return', got {on_error!r}.")
+    if isinstance(tables, str | bytes | Mapping) or not isinstance(tables, Iterable):
+        raise InputTypeError(
+            f"expected a list of triples (X, treatment, outcome), got {type(tables).__name__}: put it in a list."
+        )
     check_known(options, _OPTIONS, "option of estimate_effects")
     results: list[AverageEffect | Exception] = []
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))

@@ -174,5 +174,6 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
             raise InputError(f"regularisation must be positive and finite, got {self.regularisation!r}; try 0.1.")
         if not 0 < self.tolerance < 1:
             raise InputError(f"tolerance must be a relative duality gap in (0, 1), got {self.tolerance!r}; try 1e-6.")
-        if self.bandwidth != "median" and not (isinstance(self.bandwidth, Real) and 0 < self.bandwidth < np.inf):
+        positive = isinstance(self.bandwidth, Real) and 0 < self.bandwidth < np.inf
+        if not positive and not (isinstance(self.bandwidth, str) and self.bandwidth == "median"):
             raise InputError(f"bandwidth must be 'median' or a positive number, got {self.bandwidth!r}.")

@@ -149,6 +149,8 @@ def test_effect_before_fit():
         ({"regularisation": float("nan")}, "regularisation"),
         ({"bandwidth": -1.0}, "bandwidth"),
         ({"bandwidth": "mean"}, "bandwidth"),
+        ({"bandwidth": np.array([1.0, 2.0])}, "bandwidth"),
+        ({"bandwidth": None}, "bandwidth"),
         ({"tolerance": 0.0}, "tolerance"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -72,7 +72,7 @@ def refute(
     Raises
     ------
     InputError, InputTypeError
-        If the estimate is no estimate of this package, or an argument is out of range.
+        If the estimate is no estimate of this package, or an argument is of another kind or out of range.
     UnknownOptionError
         If there is no refuter of a name.
 
@@ -165,6 +165,8 @@ class _Battery:
 def _names(refuters: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(refuters, str) and refuters == "all":
         return NAMES
+    if not isinstance(refuters, Iterable) or not all(isinstance(name, str) for name in refuters):
+        raise InputTypeError(f"refuters must be 'all', a name or a sequence of names, got {refuters!r}.")
     chosen = (refuters,) if isinstance(refuters, str) else tuple(dict.fromkeys(refuters))
     check_known(chosen, NAMES, "refuter")
     if not chosen:

@@ -339,6 +339,9 @@ def test_another_estimator_is_refused(frame, make_estimate):
     [
         ({"refuters": "placebo_refuter"}, UnknownOptionError, "placebo_treatment_refuter"),
         ({"refuters": []}, InputError, "at least one"),
+        ({"refuters": None}, InputTypeError, "refuters must be 'all'.*got None"),
+        ({"refuters": 5}, InputTypeError, "refuters must be 'all'.*got 5"),
+        ({"refuters": [["data_subset_refuter"]]}, InputTypeError, "refuters must be 'all'"),
         ({"simulations": 1}, InputError, "at least 2"),
         ({"simulations": 2.0}, InputError, "whole number"),
         ({"n_jobs": 0}, InputError, "n_jobs"),
@@ -351,6 +354,11 @@ def test_arguments_are_checked(problem, options, error, message):
         quiet(problem, **options)
 
 
-def test_a_model_is_needed(problem):
+def test_model_and_estimand_are_needed(problem):
+    model, _, estimate = problem
     with pytest.raises(InputTypeError, match="CausalModel"):
         quiet((None, *problem[1:]))
+    with pytest.raises(InputTypeError, match=r"an estimand, got NoneType: take model\.identify_effect"):
+        quiet((model, None, estimate))
+    with pytest.raises(InputTypeError, match=r"method_name='backdoor\.cina'"):
+        quiet((model, estimate.target_estimand, None))
