@@ -1,12 +1,16 @@
 """Steps as a result shows them: named, in the covariates' units, with the rows that they divide."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import dowhy_cina
+from dowhy_cina.model.steps import FINER, LEVELS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -86,3 +90,8 @@ def test_a_long_list_of_steps_is_cut(rng: np.random.Generator) -> None:
     result = dowhy_cina.estimate_effect(covariates, treatment, outcome)
     assert len(result.steps) > 4
     assert f"and {len(result.steps) - 4} more" in " ".join(result.summary().split())
+
+
+@pytest.mark.parametrize("page", ["examples/plot_where_outcomes_jump.py", "docs/method.rst"])
+def test_pages_say_how_fine_thresholds_are(page: str) -> None:
+    assert f" {LEVELS * FINER}ths of the rows" in (ROOT / page).read_text(encoding="utf-8")
