@@ -37,7 +37,10 @@ class TreatmentCoding:
 
 
 def encode_treatment(
-    treatment: Any, treatment_value: Any = None, control_value: Any = None
+    treatment: Any,
+    treatment_value: Any = None,
+    control_value: Any = None,
+    repeats: npt.NDArray[np.int64] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], TreatmentCoding]:
     """Code a treatment column as 1 (treated) and 0 (control).
 
@@ -48,6 +51,8 @@ def encode_treatment(
     treatment_value, control_value
         Values of the two arms; rows with another value are set aside. Without them the column must have two levels, of
         which the larger number (``True`` of a boolean) is the treated arm.
+    repeats : ndarray of int, shape (N,), optional
+        Rows of a table that each value stands for, which messages count; one by default.
 
     Returns
     -------
@@ -67,21 +72,22 @@ def encode_treatment(
     """
     for name, value in (("treatment_value", treatment_value), ("control_value", control_value)):
         check_value(value, name)
-    values = _level_values(as_series(treatment, "treatment"))
+    values = _level_values(as_series(treatment, "treatment"), repeats)
     if treatment_value is None or control_value is None:
-        treatment_value, control_value = _infer_arms(values, treatment_value, control_value)
+        treatment_value, control_value = _infer_arms(values, treatment_value, control_value, repeats)
     treated, control = _rows_with(values, treatment_value), _rows_with(values, control_value)
     if bool((treated & control).any()) or treatment_value == control_value:
         raise InputError(
             f"treatment_value and control_value: expected two different values, got {treatment_value!r} twice."
         )
-    counts = int(treated.sum()), int(control.sum())
+    counts = _count(treated, repeats), _count(control, repeats)
     for arm, count, value in zip(("treated", "control"), counts, (treatment_value, control_value), strict=True):
         if count == 0:
             raise InputError(
                 f"no {arm} row: {counts[0]} rows have the treatment value {treatment_value!r} (treated) and "
-                f"{counts[1]} the value {control_value!r} (control); the column holds {_describe_levels(values)}. Both "
-                f"arms need at least one row: check the data, or name a value other than {value!r} for the {arm} arm."
+                f"{counts[1]} the value {control_value!r} (control); the column holds "
+                f"{_describe_levels(values, repeats)}. Both arms need at least one row: check the data, or name a value other than {value!r} "
+                f"for the {arm} arm."
             )
     return treated.astype(np.float64), treated | control, TreatmentCoding(treatment_value, control_value)
 
@@ -186,7 +192,12 @@ def check_value(value: Any, name: str) -> None:
         raise InputError(f"{name}: expected a value of the treatment column, got {value!r}, a missing one.")
 
 
-def _level_values(series: pd.Series[Any]) -> npt.NDArray[Any]:
+def _count(mask: npt.NDArray[np.bool_], repeats: npt.NDArray[np.int64] | None) -> int:
+    """Count the rows of some values."""
+    return int(mask.sum() if repeats is None else repeats[mask].sum())
+
+
+def _level_values(series: pd.Series[Any], repeats: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
     """Return the treatment's values as booleans, whole numbers, floats, or objects where they are no numbers."""
     if len(series) == 0:
         raise InputError("treatment: expected at least one treated and one control row, got an empty table.")
@@ -205,11 +216,12 @@ def _level_values(series: pd.Series[Any]) -> npt.NDArray[Any]:
     if pd.api.types.is_integer_dtype(series.dtype):
         return series.to_numpy(dtype=np.uint64 if pd.api.types.is_unsigned_integer_dtype(series.dtype) else np.int64)
     values = number_column(series, "treatment")
-    infinite = np.flatnonzero(np.isinf(values))
-    if infinite.size:
+    infinite = np.isinf(values)
+    if infinite.any():
+        where = f" ({first_rows(np.flatnonzero(infinite).tolist())})" if repeats is None else ""
         raise InputError(
-            f"treatment: expected finite values, got {infinite.size} infinite of {len(series)} "
-            f"({first_rows(infinite.tolist())}). Leave these rows out or correct them."
+            f"treatment: expected finite values, got {_count(infinite, repeats)} infinite of "
+            f"{_count(np.ones_like(infinite), repeats)}{where}. Leave these rows out or correct them."
         )
     return values
 
@@ -222,43 +234,45 @@ def _levels(values: npt.NDArray[Any]) -> list[Any]:
     return sorted(unique, key=lambda level: (type(level).__name__, str(level)))
 
 
-def _describe_levels(values: npt.NDArray[Any]) -> str:
+def _describe_levels(values: npt.NDArray[Any], repeats: npt.NDArray[np.int64] | None) -> str:
     """List the levels with their rows, as many as fit in a message."""
     levels = _levels(values)
-    shown = [f"{level!r} ({int(_rows_with(values, level).sum())} rows)" for level in levels[:LISTED_LEVELS]]
+    shown = [f"{level!r} ({_count(_rows_with(values, level), repeats)} rows)" for level in levels[:LISTED_LEVELS]]
     more = len(levels) - len(shown)
     return ", ".join(shown) + (f" and {more} more levels" if more else "")
 
 
-def _infer_arms(values: npt.NDArray[Any], treated: Any, control: Any) -> tuple[Any, Any]:
+def _infer_arms(
+    values: npt.NDArray[Any], treated: Any, control: Any, repeats: npt.NDArray[np.int64] | None
+) -> tuple[Any, Any]:
     """Tell the two arms from the column where the user named none or only one of them."""
     levels = _levels(values)
     if len(levels) > 2:
-        raise InputError(_too_many_levels(values, levels))
+        raise InputError(_too_many_levels(values, levels, repeats))
     if treated is not None or control is not None:
         others = [level for level in levels if level not in (treated, control)]
         if len(others) != 1:
             raise InputError(
                 "treatment: expected two levels of which one was named, got the levels "
-                f"{_describe_levels(values)}. Name both treatment_value and control_value."
+                f"{_describe_levels(values, repeats)}. Name both treatment_value and control_value."
             )
         return (others[0], control) if treated is None else (treated, others[0])
     if values.dtype.kind == "O":
         raise InputError(
-            f"treatment: got the levels {_describe_levels(values)}, and which of them is treated is not known. Name "
-            "the one as treatment_value and the other as control_value."
+            f"treatment: got the levels {_describe_levels(values, repeats)}, and which of them is treated is not known. "
+            "Name the one as treatment_value and the other as control_value."
         )
     if len(levels) == 1:
         if levels[0] not in (0, 1):
             raise InputError(
-                f"treatment: expected two levels, got {levels[0]!r} in all {len(values)} rows. There is no "
-                "other arm to compare with: add its rows."
+                f"treatment: expected two levels, got {levels[0]!r} in all {_count(values == levels[0], repeats)} rows. "
+                "There is no other arm to compare with: add its rows."
             )
         return type(levels[0])(1), type(levels[0])(0)
     return levels[1], levels[0]
 
 
-def _too_many_levels(values: npt.NDArray[Any], levels: list[Any]) -> str:
+def _too_many_levels(values: npt.NDArray[Any], levels: list[Any], repeats: npt.NDArray[np.int64] | None) -> str:
     whole = values.dtype.kind != "f" or all(level == int(level) for level in levels)
     limit = CONTINUOUS_LEVELS if whole else CONTINUOUS_FRACTIONS
     if values.dtype.kind != "O" and len(levels) > limit:
@@ -268,8 +282,8 @@ def _too_many_levels(values: npt.NDArray[Any], levels: list[Any]) -> str:
             "compare as treatment_value and control_value."
         )
     return (
-        f"treatment: expected two levels, got {len(levels)}: {_describe_levels(values)}. Name the two to compare as "
-        "treatment_value and control_value; rows of the others are set aside."
+        f"treatment: expected two levels, got {len(levels)}: {_describe_levels(values, repeats)}. Name the two to "
+        "compare as treatment_value and control_value; rows of the others are set aside."
     )
 
 

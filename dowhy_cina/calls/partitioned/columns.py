@@ -5,6 +5,7 @@ Letters: n rows of a partition, D encoded columns.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from dowhy_cina.mathematics.scaling import CONSTANT_TOLERANCE, unit_of
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
 from dowhy_cina.tables.canonical import turns_of
 from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
+from dowhy_cina.tables.reading import holds_numbers, number_column
 
 Array = npt.NDArray[np.float64]
 
@@ -103,13 +105,15 @@ def check_partition(part: pd.DataFrame, roles: Roles) -> pd.DataFrame:
 
 
 def scan(part: pd.DataFrame, roles: Roles) -> Sums:
-    """Rows, missing treatments, and a row of each treatment value."""
-    part = check_partition(part, roles)
-    values = part[roles.treatment]
+    """Rows, missing treatments, and each treatment value with its rows."""
+    values = check_partition(part, roles)[roles.treatment]
+    present = values.dropna()
+    codes = pd.factorize(present)[0]  # in the order in which values come, as of those without repetitions
     return {
         "rows": len(part),
-        "missing": int(values.isna().sum()),
-        "levels": [part[[roles.treatment]].drop_duplicates()],
+        "missing": len(part) - len(present),
+        "levels": [present.drop_duplicates()],
+        "repeats": [np.bincount(codes)],
     }
 
 
@@ -129,8 +133,8 @@ def find_arms(partitions: Partitions, roles: Roles, treatment_value: Any, contro
             f"treatment: expected a value in every row, got {found['missing']} missing of {found['rows']}. "
             "Leave these rows out."
         )
-    levels = pd.concat([frame for frame in found["levels"] if len(frame)])[roles.treatment].drop_duplicates()
-    coding = encode_treatment(levels, treatment_value, control_value)[2]
+    levels = pd.concat([values for values in found["levels"] if len(values)])
+    coding = encode_treatment(levels, treatment_value, control_value, np.concatenate(found["repeats"]))[2]
     return found["rows"], coding.treated, coding.control
 
 
@@ -145,12 +149,54 @@ def arms_only(part: pd.DataFrame, coding: Coding) -> tuple[pd.DataFrame, npt.NDA
 
 
 def sample(part: pd.DataFrame, coding: Coding, share: float) -> Sums:
-    """Rows that :func:`choose_rows` takes of a partition, which hold those that it takes of the table."""
+    """Rows that :func:`choose_rows` takes of a partition, which hold those that it takes of the table.
+
+    Of a partition with values that no estimate can be made from, their number instead.
+    """
     rows, _, _ = arms_only(part, coding)
     if not len(rows):
         return {"sample": [rows]}
+    unusable = count_unusable(rows, coding.roles)
+    if unusable:
+        return {"sample": [rows.iloc[:0]], "unusable": unusable}
     size = torch.from_numpy(np.abs(check_outcome(rows[coding.roles.outcome], len(rows))))
     return {"sample": [choose_rows(rows, coding.roles, share)], "size": Extremes(size.amin(), size.amax())}
+
+
+def count_unusable(rows: pd.DataFrame, roles: Roles) -> Counter[str]:
+    """Missing or infinite outcomes and infinite covariates, by column; empty if there are none."""
+    infinite = {
+        name: int(np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).sum())
+        for name, column in rows[roles.covariates].items()
+        if pd.api.types.is_float_dtype(column)
+    }
+    outcome = rows[roles.outcome]
+    missing = int(outcome.isna().sum())
+    if missing < len(outcome) and holds_numbers(outcome, "outcome"):
+        missing = int((~np.isfinite(number_column(outcome, "outcome"))).sum())
+    return +Counter({**infinite, roles.outcome: missing})
+
+
+def refuse_unusable(unusable: Counter[str], roles: Roles, rows: int) -> None:
+    """Say how many values of the whole table are unusable: where they are in a partition would tell nothing.
+
+    Raises
+    ------
+    InputError
+        If there are any.
+    """
+    if not unusable:
+        return
+    if roles.outcome in unusable:
+        raise InputError(
+            f"outcome: expected finite numbers, got {unusable[roles.outcome]} missing or infinite of {rows}. Leave "
+            "these rows out or fill them in; the estimator does not guess outcomes."
+        )
+    name, count = unusable.most_common(1)[0]
+    raise InputError(
+        f"covariate {name!r}: expected finite numbers or missing values, got {count} infinite of {rows}. Correct these "
+        "values, or set them to NaN to have them imputed."
+    )
 
 
 def choose_rows(rows: pd.DataFrame, roles: Roles, share: float) -> pd.DataFrame:
@@ -200,6 +246,7 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     rows, treated, control = find_arms(partitions, roles, *values)
     coding = Coding(roles, treated, control, Preprocessor())
     found = partitions.run(sample, ["part"], coding=coding, share=SAMPLE_ROWS / rows)
+    refuse_unusable(found.get("unusable", Counter()), roles, rows)
     frames, size = found["sample"], float(found["size"].upper)
     unit = float(unit_of(size))
     table = choose_rows(pd.concat([frame for frame in frames if len(frame)] or frames), roles, SAMPLE_ROWS / rows)

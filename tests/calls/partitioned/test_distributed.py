@@ -205,6 +205,24 @@ def test_what_allows_no_estimate():
         refused(NotImplementedError, "Dask", **{name: value})
 
 
+def test_what_is_wrong_is_counted_over_all_partitions():
+    """As of the whole table, but for the positions of rows, which a partition cannot know."""
+    table = frame(300)
+    text = table.assign(t=np.where(table["t"] == 1, "yes", "no"))
+    levels = text["t"].value_counts()
+    refused(InputError, rf"'no' \({levels['no']} rows\), 'yes' \({levels['yes']} rows\)", split(text, 100, 200))
+    refused(InputError, rf"'no' \({levels['no']} rows\)", split(text, 100), treatment_value=1, control_value=0)
+    refused(InputError, "got 7 in all 300 rows", split(table.assign(t=7), 100, 200))
+    gaps = table.assign(t=table["t"].astype(float).mask(table.index % 30 == 0, np.inf))
+    refused(InputError, r"got 10 infinite of 300\. Leave", split(gaps, 100, 200))
+
+    wrong = table.assign(y=table["y"].mask(table.index % 3 == 0, [np.nan, np.inf] * 150))
+    refused(InputError, r"outcome: .* got 100 missing or infinite of 300\. Leave", split(wrong, 10, 200))
+    refused(InputError, "got 100 missing or infinite", split(wrong.sort_values("y"), 10, 200))  # one all missing
+    wrong = table.assign(a=table["a"].mask(table.index % 5 == 0, np.inf))
+    refused(InputError, r"covariate 'a': .* got 60 infinite of 300\. Correct", split(wrong, 10, 200))
+
+
 def test_a_column_that_one_partition_lacks():
     table = frame()
     parts = [table.iloc[:400], table.iloc[400:].drop(columns="c")]
