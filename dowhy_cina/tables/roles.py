@@ -86,8 +86,8 @@ def encode_treatment(
             raise InputError(
                 f"no {arm} row: {counts[0]} rows have the treatment value {treatment_value!r} (treated) and "
                 f"{counts[1]} the value {control_value!r} (control); the column holds "
-                f"{_describe_levels(values, repeats)}. Both arms need at least one row: check the data, or name a value other than {value!r} "
-                f"for the {arm} arm."
+                f"{_describe_levels(values, repeats)}. Both arms need at least one row: check the data, or name a "
+                f"value other than {value!r} for the {arm} arm."
             )
     return treated.astype(np.float64), treated | control, TreatmentCoding(treatment_value, control_value)
 
@@ -259,14 +259,14 @@ def _infer_arms(
         return (others[0], control) if treated is None else (treated, others[0])
     if values.dtype.kind == "O":
         raise InputError(
-            f"treatment: got the levels {_describe_levels(values, repeats)}, and which of them is treated is not known. "
-            "Name the one as treatment_value and the other as control_value."
+            f"treatment: got the levels {_describe_levels(values, repeats)}, and which of them is treated is not "
+            "known. Name the one as treatment_value and the other as control_value."
         )
     if len(levels) == 1:
         if levels[0] not in (0, 1):
             raise InputError(
-                f"treatment: expected two levels, got {levels[0]!r} in all {_count(values == levels[0], repeats)} rows. "
-                "There is no other arm to compare with: add its rows."
+                f"treatment: expected two levels, got {levels[0]!r} in all {_count(values == levels[0], repeats)} "
+                "rows. There is no other arm to compare with: add its rows."
             )
         return type(levels[0])(1), type(levels[0])(0)
     return levels[1], levels[0]

@@ -166,9 +166,9 @@ def sample(part: pd.DataFrame, coding: Coding, share: float) -> Sums:
 def count_unusable(rows: pd.DataFrame, roles: Roles) -> Counter[str]:
     """Missing or infinite outcomes and infinite covariates, by column; empty if there are none."""
     infinite = {
-        name: int(np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).sum())
-        for name, column in rows[roles.covariates].items()
-        if pd.api.types.is_float_dtype(column)
+        name: int(np.isinf(rows[name].to_numpy(dtype=np.float64, na_value=np.nan)).sum())
+        for name in roles.covariates
+        if pd.api.types.is_float_dtype(rows[name])
     }
     outcome = rows[roles.outcome]
     missing = int(outcome.isna().sum())

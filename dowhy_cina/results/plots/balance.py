@@ -207,7 +207,7 @@ def _unit_weights(result: EffectResult, rows: NDArray[np.bool_]) -> NDArray[np.f
         return weights
     # By their text, as the estimate tells them apart.
     clusters = pd.factorize(pd.Series(np.asarray(result.cluster)[rows]).astype(str))[0]
-    return np.bincount(clusters, weights)
+    return np.bincount(clusters, weights).astype(np.float64)
 
 
 def _arms(result: EffectResult) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
