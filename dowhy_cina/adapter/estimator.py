@@ -86,7 +86,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         **settings: Any,
     ) -> None:
         host.require_torch()
-        settings = host.merged(settings, init_params or {})
+        settings = host.merged(settings, {} if init_params is None else init_params)
         host_settings = {
             "test_significance": test_significance,
             "evaluate_effect_strength": evaluate_effect_strength,
@@ -182,7 +182,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         self._forget_answer()
         self._analyses = {}
         self.reset_encoders()
-        names = None if effect_modifier_names is None else list(effect_modifier_names)
+        names = host.column_names(effect_modifier_names, "effect_modifier_names")
         modifiers = data[[name for name in names or () if name in data.columns]]
         self._set_effect_modifiers(uniform(modifiers) if names else modifiers, names)
         adjustment_set = self._target_estimand.get_adjustment_set() or []

@@ -52,7 +52,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -60,6 +59,7 @@ import pandas as pd
 from dowhy.causal_estimator import CausalEstimator
 from numpy.typing import NDArray
 
+from dowhy_cina.adapter.masks import as_mask, named_rows, rows_equal
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.tables.roles import check_value
@@ -104,9 +104,13 @@ def merged(settings: Mapping[str, Any], init_params: Mapping[str, Any]) -> dict[
     ------
     InputError
         If a setting is given twice with different values.
+    InputTypeError
+        If ``init_params`` is no mapping.
     UnknownOptionError
         If a setting is neither DoWhy's nor ours.
     """
+    if not isinstance(init_params, Mapping):
+        raise InputTypeError(f"init_params must be a mapping of options, got {type(init_params).__name__}.")
     clash = [name for name in init_params if name in settings and settings[name] != init_params[name]]
     if clash:
         raise InputError(f"{', '.join(clash)} given twice with different values: by name and in init_params. Give one.")
@@ -141,7 +145,9 @@ def check_identifier(estimand: Any) -> None:
         If its identifier method is another one, no adjustment set was found for it, or it is no estimand.
     """
     if not hasattr(estimand, "identifier_method"):
-        raise InputTypeError(f"expected an estimand, got {type(estimand).__name__}: take model.identify_effect().")
+        raise InputTypeError(
+            f"expected an estimand of DoWhy's, got {type(estimand).__name__}: take that of model.identify_effect()."
+        )
     method = estimand.identifier_method
     if method is not None and not method.startswith("backdoor") and method != "general_adjustment":
         raise InputError(
@@ -182,6 +188,21 @@ def single(value: Any, what: str) -> Any:
         raise InputError(f"{what} must be a single value, got {value!r}.")
     check_value(values[0], what)
     return values[0]
+
+
+def column_names(names: Any, what: str) -> list[Hashable] | None:
+    """Take a sequence of column names, or None.
+
+    Raises
+    ------
+    InputTypeError
+        If it is a single name or no sequence.
+    """
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InputTypeError(f"{what} must be a list of column names, got {names!r}.")
+    return list(names)
 
 
 def check_columns(frame: pd.DataFrame, names: Iterable[Hashable], what: str) -> None:
@@ -307,7 +328,9 @@ class TargetRows:
         """Give the target in a resample of the fitted table; rows from elsewhere stay as they are."""
         if not self.in_table:
             return self
-        return TargetRows(self.name, self.frame.iloc[rows], np.flatnonzero(np.isin(rows, self.positions)), True)
+        member = np.zeros(len(self.frame), dtype=bool)
+        member[self.positions] = True
+        return TargetRows(self.name, self.frame.iloc[rows], np.flatnonzero(member[rows]), in_table=True)
 
 
 def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: Any, control: Any) -> TargetRows:
@@ -335,9 +358,9 @@ def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: 
     elif not isinstance(data, pd.DataFrame):
         raise InputTypeError(f"data must be a pandas DataFrame, got {type(data).__name__}.")
     elif callable(target_units):
-        target = _rows_of("rows", _as_mask(target_units(data), len(data)), data, table)
+        target = _rows_of("rows", as_mask(target_units(data), len(data)), data, table)
     elif isinstance(target_units, str) and target_units in NAMED_TARGETS:
-        rows = _named_rows(target_units, data, table.treatment.name, treated, control)
+        rows = named_rows(target_units, data, table.treatment.name, treated, control)
         target = _rows_of(target_units, rows, data, table)
     else:
         raise InputError(
@@ -366,34 +389,3 @@ def _equal_columns(left: pd.Series[Any], right: Any) -> bool:
     if isinstance(left.dtype, np.dtype) and left.dtype.kind in "biuf":  # pandas finds the same, several times as slowly
         return np.array_equal(left.to_numpy(), right.to_numpy(), equal_nan=left.dtype.kind == "f")
     return bool(left.reset_index(drop=True).equals(right.reset_index(drop=True)))
-
-
-def _named_rows(name: str, data: pd.DataFrame, treatment: Hashable, treated: Any, control: Any) -> NDArray[np.bool_]:
-    if treatment not in data.columns:
-        if name == "ate":
-            return np.ones(len(data), dtype=bool)
-        raise InputError(f"target_units={name!r} needs the treatment column {treatment}, which data lacks.")
-    is_treated, is_control = (rows_equal(data[treatment], value) for value in (treated, control))
-    return {"att": is_treated, "atc": is_control}.get(name, is_treated | is_control)
-
-
-def rows_equal(values: pd.Series[Any], value: Any) -> NDArray[np.bool_]:
-    """Tell the rows (N,) of a column that hold a value."""
-    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf" and isinstance(value, Real | np.bool_):
-        same: NDArray[np.bool_] = values.to_numpy() == value  # pandas compares the same, ten times as slowly
-        return same
-    equal: NDArray[np.bool_] = (values == value).fillna(False).to_numpy(dtype=bool)
-    return equal
-
-
-def _as_mask(answer: Any, rows: int) -> NDArray[np.bool_]:
-    values = answer.to_numpy() if isinstance(answer, pd.Series | pd.DataFrame) else np.asarray(answer)
-    if values.dtype == object:  # pandas' nullable booleans; a missing answer selects nothing
-        values = np.array([value is True or value is np.True_ for value in values.ravel()]).reshape(values.shape)
-    if values.dtype != bool or values.size != rows:
-        raise InputError(
-            f"a function given as target_units must give one boolean for each of the {rows} rows, "
-            f"got {values.dtype} of shape {values.shape}."
-        )
-    mask: NDArray[np.bool_] = values.reshape(rows)
-    return mask

@@ -87,9 +87,10 @@ def estimate_effects(
         If ``on_error`` is another word, ``tables`` are no triples, or a table allows no estimate; the message begins
         with the table's number.
     """
-    if on_error not in ("raise", "return"):
+    if not isinstance(on_error, str) or on_error not in ("raise", "return"):
         raise InputError(f"on_error must be 'raise' or 'return', got {on_error!r}.")
-    if isinstance(tables, str | bytes | Mapping) or not isinstance(tables, Iterable):
+    single = isinstance(tables, str | bytes | Mapping) or hasattr(tables, "columns")  # whose items are names
+    if single or not isinstance(tables, Iterable):
         raise InputTypeError(
             f"expected a list of triples (X, treatment, outcome), got {type(tables).__name__}: put it in a list."
         )

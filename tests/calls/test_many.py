@@ -149,7 +149,7 @@ def test_the_first_error_is_raised_with_its_table():
         dowhy_cina.estimate_effects([(x, t, y), (x, t, y), (x, 0 * t, y), (x, t, y[:-1])])
 
 
-@pytest.mark.parametrize("tables", [None, 5, "table.csv", {"a": 1}])
+@pytest.mark.parametrize("tables", [None, 5, "table.csv", {"a": 1}, pd.DataFrame()])
 def test_tables_are_an_iterable(tables):
     with pytest.raises(InputTypeError, match=rf"triples .*got {type(tables).__name__}: put it in a list"):
         dowhy_cina.estimate_effects(tables)

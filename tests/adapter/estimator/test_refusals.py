@@ -52,7 +52,7 @@ def test_general_adjustment_is_taken(plain):
 
 def test_what_is_no_estimand_is_refused(frame):
     for given in (None, "estimand"):
-        with pytest.raises(InputTypeError, match="expected an estimand, got"):
+        with pytest.raises(InputTypeError, match="expected an estimand of DoWhy's, got"):
             CinaEstimator(given).fit(frame)
 
 
@@ -76,6 +76,19 @@ def test_options_given_twice_must_agree(problem):
     assert CinaEstimator(estimand, device="cpu", init_params=options).options.device == "cpu"
     with pytest.raises(InputError, match="device given twice"):
         CinaEstimator(estimand, device="auto", init_params=options)
+
+
+@pytest.mark.parametrize("options", [5, ["device"], pd.Series(["cpu"])])
+def test_options_are_a_mapping(problem, options):
+    with pytest.raises(InputTypeError, match="init_params must be a mapping of options, got"):
+        CinaEstimator(problem[1], init_params=options)
+
+
+@pytest.mark.parametrize("names", ["m", 5])
+def test_effect_modifiers_are_a_list_of_names(problem, frame, names):
+    """A name by itself was taken for its letters, which are no columns, and so for none."""
+    with pytest.raises(InputTypeError, match="effect_modifier_names must be a list of column names, got"):
+        CinaEstimator(problem[1]).fit(frame, effect_modifier_names=names)
 
 
 def test_fit_parameters_are_refused(problem):

@@ -358,7 +358,9 @@ def test_model_and_estimand_are_needed(problem):
     model, _, estimate = problem
     with pytest.raises(InputTypeError, match="CausalModel"):
         quiet((None, *problem[1:]))
-    with pytest.raises(InputTypeError, match=r"an estimand, got NoneType: take model\.identify_effect"):
+    with pytest.raises(
+        InputTypeError, match=r"an estimand of DoWhy's, got NoneType: take that of model\.identify_effect"
+    ):
         quiet((model, None, estimate))
     with pytest.raises(InputTypeError, match=r"method_name='backdoor\.cina'"):
         quiet((model, estimate.target_estimand, None))
