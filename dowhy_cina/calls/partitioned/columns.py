@@ -17,13 +17,11 @@ import torch
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.errors import InputError
 from dowhy_cina.mathematics.passes import gather_rows
-from dowhy_cina.mathematics.scaling import CONSTANT_TOLERANCE, unit_of
+from dowhy_cina.mathematics.scaling import CONSTANT_TOLERANCE, Array, unit_of
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
 from dowhy_cina.tables.canonical import turns_of
+from dowhy_cina.tables.columns import holds_numbers, number_column
 from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
-from dowhy_cina.tables.reading import holds_numbers, number_column
-
-Array = npt.NDArray[np.float64]
 
 #: Rows that imputed values and the order of the columns are learned from; a table no longer than this is learned whole.
 SAMPLE_ROWS = 100_000
