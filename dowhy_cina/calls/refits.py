@@ -1,7 +1,8 @@
 """Fits of parts of an analysed table: what the other rows say of each row's effect, and halves that check each other.
 
 A rule that is learned from rows must not be judged by them. The regressions are closed forms, so that a fit without a
-fifth of the rows is one more table, and tables of one shape share a forward pass.
+fifth of the rows is one more table, and tables of one shape share a forward pass. What is a level of a label, and what
+stands for a missing number, the whole table says: covariates alone decide it, and a part may lack what another has.
 
 Letters: N rows of the caller, n of them compared.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,15 +44,15 @@ class Refits:
 
     Attributes
     ----------
-    covariates : DataFrame or ndarray of N rows
-        The caller's own, not a copy.
+    covariates : DataFrame, n rows
+        Encoded columns of numbers in the covariates' own units, an indicator for each level of a label.
     keep : ndarray of bool, shape (N,)
     treatment, outcome : ndarray, shape (n,)
     options : EstimatorOptions
     sample_weight, cluster : ndarray of shape (n,), optional
     """
 
-    covariates: Any
+    covariates: pd.DataFrame
     keep: Mask
     treatment: npt.NDArray[np.int8]
     outcome: Array
@@ -64,17 +64,17 @@ class Refits:
     def of(cls, table: PreparedTable) -> Refits:
         """Keep what refits of a table need."""
         treatment = table.treatment.astype(np.int8)
-        parts = (table.given[0], table.keep, treatment, table.outcome, table.options)
+        parts = (table.readable, table.keep, treatment, table.outcome, table.options)
         return cls(*parts, table.sample_weight, table.cluster)
 
     @cached_property
     def held_out(self) -> HeldOut:
         """Modelled effect of each row, by the regressions of the other folds."""
-        effects, folds = np.full(len(self.keep), np.nan), np.full(len(self.keep), -1, dtype=np.intp)
-        folds[self.keep] = self._parts(FOLDS)
+        fold, found = self._parts(FOLDS), np.empty(len(self.treatment))
         for number, function in self.functions():
-            rows = np.flatnonzero(folds == number)
-            effects[rows] = function.at(self._rows(rows))[0]
+            found[fold == number] = function.at(self.covariates[fold == number])[0]
+        effects, folds = np.full(len(self.keep), np.nan), np.full(len(self.keep), -1, dtype=np.intp)
+        effects[self.keep], folds[self.keep] = found, fold
         return HeldOut(effects, folds)
 
     def functions(self) -> Iterator[tuple[int, ConditionalEffects]]:
@@ -109,14 +109,11 @@ class Refits:
         Halves
         """
         second = self._parts(2) == 1
-        places = np.flatnonzero(self.keep)
         function = self._function(self._prepared(~second))
         judge: EffectResult = Analysis(self._prepared(second)).effect(
-            target if target in NAMED else members[places[second]], confidence_level
+            target if target in NAMED else members[self.keep][second], confidence_level
         )
-        everyone = self._rows(places)
-        readable: pd.DataFrame = Preprocessor().fit(everyone).readable(everyone)
-        return Halves(function.at(everyone)[0], readable, second, judge)
+        return Halves(function.at(self.covariates)[0], self.covariates, second, judge)
 
     def _parts(self, count: int) -> npt.NDArray[np.intp]:
         """Random parts (n,) of rows or whole clusters, each with as many of either arm where rows are independent."""
@@ -142,13 +139,9 @@ class Refits:
             )
         return part
 
-    def _rows(self, places: npt.NDArray[np.intp]) -> Any:
-        X = self.covariates
-        return X.iloc[places] if isinstance(X, pd.DataFrame) else np.asarray(X)[places]
-
     def _prepared(self, chosen: Mask) -> PreparedTable:
-        """The table of some of the compared rows, encoded by themselves."""
-        table = self._rows(np.flatnonzero(self.keep)[chosen])
+        """The table of some of the compared rows, standardised by themselves; what is constant in them is left out."""
+        table = self.covariates[chosen]
         preprocessor = Preprocessor()
         encoded = preprocessor.fit_transform(table)
         weights = None if self.sample_weight is None else self.sample_weight[chosen]
