@@ -65,12 +65,17 @@ class EncodedTable:
 
 @dataclass(frozen=True)
 class HeldSettings:
-    """What was found of one table, by the names of its columns, for refits of that table.
+    """What was found of one table, by the names of its columns, for refits of its rows.
+
+    Scales, thresholds and where a column points are those of the standardised columns, and other rows are standardised
+    otherwise.
 
     Attributes
     ----------
     names : tuple of str
         Columns of the table.
+    covariates : ndarray, shape (N, D)
+        Those of the table.
     settings : Settings
         Predicted by the network for them and, after them, for the steps; those of the waves come last.
     added : Additions, optional
@@ -78,6 +83,7 @@ class HeldSettings:
     """
 
     names: tuple[str, ...]
+    covariates: Array
     settings: Settings
     added: Additions | None
 
@@ -90,11 +96,16 @@ class HeldSettings:
         rows = CanonicalTable.of(table.covariates, table.treatment, table.outcome)
         batch = table_batch([rows], options.landmarks_for(*rows.arms), device)
         batch, pilot = with_own_additions(model, batch)
-        return cls(table.names, model.settings(batch, pilot or model.pilot(batch)), batch.added)
+        return cls(table.names, table.covariates, model.settings(batch, pilot or model.pilot(batch)), batch.added)
 
-    def fits(self, names: tuple[str, ...]) -> bool:
-        """Whether these are the same columns, in any order."""
-        return bool(names) and sorted(names) == sorted(self.names)
+    def fits(self, table: EncodedTable) -> bool:
+        """Whether a table has the same rows of the same columns, these in any order."""
+        if not table.names or sorted(table.names) != sorted(self.names):
+            return False
+        own = self.covariates
+        if table.covariates is own and table.names == self.names:
+            return True
+        return np.array_equal(table.covariates, own[:, [*map(self.names.index, table.names)]])
 
     def stacked(self, tables: Sequence[EncodedTable]) -> tuple[Settings, Additions | None]:
         """Settings and additions for each of some tables with the same columns, in the order that each has them in."""
@@ -124,8 +135,8 @@ def values_encoded(
     options : EstimatorOptions
         For a checkpoint that is not "exact".
     held : HeldSettings, optional
-        Settings of the table that these are refits of. Those with the same columns use them, and save the prediction;
-        a refit with other columns (one more, or one that became constant) is predicted anew.
+        Settings of the table that these are refits of. Those with the same covariates use them, and save the
+        prediction; a refit with other columns (one more, or one that became constant) or other rows is predicted anew.
     most_landmarks : int, optional
         Bound on the landmarks that the options ask for.
 
@@ -229,7 +240,7 @@ def _passes(
     groups: dict[tuple[Hashable, str, bool, int], list[int]] = {}
     for place, table in enumerate(tables):
         name = table.population
-        is_held = held is not None and held.fits(table.names)
+        is_held = held is not None and held.fits(table)
         treated = int(table.treatment.sum())
         landmarks = options.landmarks_for(len(table.treatment) - treated, treated)
         landmarks = landmarks if most_landmarks is None else min(landmarks, most_landmarks)

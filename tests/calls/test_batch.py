@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -82,8 +84,11 @@ def test_held_settings_follow_the_columns_by_name(monkeypatch):
     assert (passes, predicted) == ([3, 1], [1])
     assert found == pytest.approx([found[3]] * 4, rel=1e-9)
     # Were the settings not put in order, the answer would be another one.
-    wrong = EncodedTable(encoded[:, (2, 0, 1)], t, y, "ate", names)
-    assert abs(values_encoded([wrong], EstimatorOptions(), held)[0] / found[0] - 1) > 1e-6
+    wrong = dataclasses.replace(held, names=("b", "c", "a"), covariates=encoded[:, (1, 2, 0)])
+    assert wrong.fits(turned[0])
+    assert abs(values_encoded(turned[:1], EstimatorOptions(), wrong)[0] / found[0] - 1) > 1e-6
+    # Of the same names, other rows have thresholds and directions of their own.
+    assert not held.fits(EncodedTable(-encoded, t, y, "ate", names))
 
 
 def test_tables_of_one_shape_share_a_pass(monkeypatch):

@@ -80,8 +80,8 @@ def refute(
     -----
     Refits of the default estimator have fewer landmarks on tables of less than a few thousand rows: 48 per 1,000 rows
     on a placebo or a dummy outcome, 96 on a subset or a bootstrap sample, and no fewer on shorter tables. Single refits
-    change a little, their distribution does not. All but bootstrap samples, and tables with a column more, hold the
-    settings that the network predicts for the data.
+    change a little, their distribution does not. Refits with the covariates of the estimate hold the settings that the
+    network predicts for it, and its steps and waves; those with a column more or other rows have their own.
 
     DoWhy's direct simulation of a hidden common cause lets the changes of one point of its grid of strengths stay in
     the data of the next, so that treatments are flipped again and again; here every point starts from the data, as in

@@ -166,3 +166,19 @@ def test_an_empty_arm_is_refused(setting):
     table = setting.table.take(np.flatnonzero(setting.data.t == 0))
     with pytest.raises(InputError, match="no treated row"):
         setting.encode(table)
+
+
+def test_what_was_found_of_other_rows_is_not_held(make_frame, make_estimate, make_setting):
+    """With a third treatment a placebo compares other rows, whose standardised columns have thresholds of their own."""
+    frame = make_frame(300)
+    frame["x"] = np.exp(frame["x"])  # which is far from any mean that a few rows have
+    frame["y"] += 4.0 * (frame["x"] > 1) + 3.0 * (frame["z"] > 0)
+    frame.loc[::3, "t"] = 2
+    setting = make_setting(make_estimate(frame, ["x", "z"]))
+    assert setting.held.added.steps is not None
+    placebos = [setting.encode(simulations.placebo_treatment(setting, generator(seed))) for seed in range(4)]
+    assert not any(setting.held.fits(table) for table in placebos)
+    assert values_encoded(placebos, setting.options, setting.held) == values_encoded(placebos, setting.options)
+    dummies = [setting.encode(simulations.dummy_outcome(setting, generator(seed))) for seed in range(4)]
+    assert all(setting.held.fits(table) for table in dummies)
+    assert values_encoded(dummies, setting.options, setting.held) != values_encoded(dummies, setting.options)
