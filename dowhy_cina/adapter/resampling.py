@@ -13,12 +13,15 @@ import pandas as pd
 
 from dowhy_cina.adapter.host import FittedTable, Positions, TargetRows
 from dowhy_cina.errors import InputError
+from dowhy_cina.tables import check_sample_weight
 
 
 def resamples(
     table: FittedTable, target: TargetRows, values: Sequence[Any], fraction: float, random_state: np.random.RandomState
 ) -> Iterator[tuple[FittedTable, TargetRows]]:
     """Draw rows with replacement, or whole clusters where the table names them, for ever.
+
+    Rows without a sampling weight are none of the table's: none is drawn, and none counts for the size of a resample.
 
     Parameters
     ----------
@@ -43,6 +46,7 @@ def resamples(
     InputError
         If a resample would have fewer than two rows or clusters.
     """
+    table, target = _weighted(table, target)
     arms = [table.arm(value) for value in values]
     clusters = _clusters(table)
     units = len(arms[0]) if clusters is None else len(clusters)
@@ -58,6 +62,15 @@ def resamples(
         resampled = target.in_resample(rows)
         if all(arm[rows].any() for arm in arms) and len(resampled.positions):
             yield table.take(rows), resampled
+
+
+def _weighted(table: FittedTable, target: TargetRows) -> tuple[FittedTable, TargetRows]:
+    """Leave out the rows whose sampling weight is zero."""
+    if table.sample_weight is None:
+        return table, target
+    weights = check_sample_weight(table.sample_weight, len(table.treatment))
+    rows = np.flatnonzero(weights)
+    return (table, target) if len(rows) == len(weights) else (table.take(rows), target.in_resample(rows))
 
 
 def _clusters(table: FittedTable) -> list[Positions] | None:

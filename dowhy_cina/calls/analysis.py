@@ -29,7 +29,7 @@ from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.search import with_own_additions
 from dowhy_cina.model.state import TableBatch, ZeroShot, errors_at, without_rows
 from dowhy_cina.results.balance import ComparedRows
-from dowhy_cina.results.clusters import clusters_warnings, weights_warnings
+from dowhy_cina.results.clusters import clusters_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
@@ -308,7 +308,8 @@ class Analysis:
             worst_case_bias_before=float(before) * scale,
             plan=self.plan,
             warnings=overlap_warnings(arms, verdict) + self._belonging + self._unsolved(found.weighting),
-            rows_set_aside=int((~prepared.keep).sum()),
+            rows_set_aside=int((~prepared.keep).sum()) - prepared.unweighted,
+            rows_without_weight=prepared.unweighted,
             checkpoint=self.options.checkpoint,
             augmentation=self.options.augmentation,
             correction_share=float(found.effect.shrinkage),
@@ -340,19 +341,15 @@ class Analysis:
 
     @cached_property
     def _units(self) -> tuple[int, int]:
-        """Clusters, or rows where there are none, of the control and of the treated arm that have a weight."""
-        prepared, ones = self._prepared, np.ones(len(self._prepared.treatment))
-        weights = ones if prepared.sample_weight is None else prepared.sample_weight
-        return clusters_of_arms(prepared.treatment, prepared.cluster, weights)
+        """Clusters, or rows where there are none, of the control and of the treated arm."""
+        return clusters_of_arms(self._prepared.treatment, self._prepared.cluster)
 
     @cached_property
     def _belonging(self) -> tuple[str, ...]:
-        """Warn of arms with few clusters, of a single row that counts, or of copies of rows in no cluster."""
+        """Warn of arms with few clusters, or of copies of rows in no cluster."""
         if self._prepared.cluster is not None:
             return clusters_warnings(self._units)
-        rows = clusters_of_arms(self._rows.treatment, None, np.ones(len(self._rows.treatment)))
-        copies = copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
-        return weights_warnings(self._units, rows) + copies
+        return copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
 
     def _unsolved(self, weighting: Weighting) -> tuple[str, ...]:
         """Warn of a balancing problem that was not solved to the gap that was asked for."""

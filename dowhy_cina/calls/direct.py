@@ -87,7 +87,7 @@ def analyse(
         Levels to compare; rows of other levels are set aside.
     options : EstimatorOptions, optional
     sample_weight : array-like, shape (N,), optional
-        Sampling weights: not negative, with a positive sum in each arm.
+        Sampling weights: not negative, with a positive sum in each arm. Rows of weight zero are set aside.
     cluster : array-like, shape (N,), optional
         Labels of at least two clusters of rows that may depend on each other; see :func:`estimate_effect`.
 
@@ -141,17 +141,21 @@ def prepare(
     outcome = as_series(outcome, "outcome")
     if len(outcome) != len(keep):
         raise InputError(f"outcome: expected {len(keep)} values, one for each row of the table, got {len(outcome)}.")
+    weights, unweighted = None, 0
+    if sample_weight is not None:
+        weights = check_sample_weight(sample_weight, len(keep)) * keep
+        weights *= unit_of(weights.max(initial=0.0))  # their unit means nothing, and their sum may overflow
+        refuse_unweighted(weights[keep], t[keep], options)
+        # Rows of no weight would count as evidence, and as rows, wherever those are counted.
+        unweighted, keep = int((weights[keep] == 0).sum()), keep & (weights > 0)
+        weights = weights[keep]
     y = check_outcome(outcome[keep], int(keep.sum()))
-    weights = None if sample_weight is None else check_sample_weight(sample_weight, len(keep))[keep]
     clusters = None if cluster is None else check_cluster(cluster, len(keep), keep)
-    if weights is not None:
-        weights = weights * unit_of(weights.max(initial=0.0))  # their unit means nothing, and their sum may overflow
-        refuse_unweighted(weights, t[keep], options)
     t = t[keep]
     preprocessor = Preprocessor()
     encoded = preprocessor.fit_transform(X if keep.all() else X[keep])
     given = (X, None if clusters is None else np.asarray(cluster))
-    return PreparedTable(encoded, t, y, keep, preprocessor, options, weights, clusters, given)
+    return PreparedTable(encoded, t, y, keep, preprocessor, options, weights, clusters, given, unweighted)
 
 
 def refuse_unweighted(
@@ -165,7 +169,10 @@ def refuse_unweighted(
     """
     for name, arm in (("control", treatment == 0), ("treated", treatment == 1)):
         if not weights[arm].sum() > 0:
-            raise InputError(f"sample_weight: expected a positive weight in each arm, got none among the {name} rows.")
+            raise InputError(
+                f"sample_weight: expected a positive weight in each arm, got none among the {name} rows. Rows of "
+                f"weight zero are set aside: give {name} rows a weight, or leave sample_weight at None."
+            )
     if options.checkpoint == "exact" or options.augmentation == "none":
         raise InputError(
             "sample_weight needs augmentation='kernel' and a pretrained checkpoint: the paper's weights balance the "
@@ -231,7 +238,8 @@ def estimate_effect(
     refine : float, optional
         Continue from the zero-shot weights until the relative duality gap is at most this, for instance 1e-3.
     sample_weight : array-like of shape (N,), or str
-        Sampling weights: not negative, with a positive sum in each arm; or the name of their column.
+        Sampling weights: not negative, with a positive sum in each arm; or the name of their column. Rows of weight
+        zero are set aside: the answer is that of the table without them.
     cluster : array-like of shape (N,), or str
         Labels of clusters of rows that may depend on each other; or their column. What leaves a row out, from the
         penalties to the standard error, leaves its cluster out then, and a table counts as many rows as it has

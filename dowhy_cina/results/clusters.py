@@ -2,8 +2,6 @@
 
 With few clusters, cluster-robust standard errors lean to the small side (Cameron and Miller 2015, A Practitioner's
 Guide to Cluster-Robust Inference, Journal of Human Resources 50(2), section VI).
-
-Letters: N rows.
 """
 
 from __future__ import annotations
@@ -26,27 +24,6 @@ def clusters_warnings(counts: tuple[int, int]) -> tuple[str, ...]:
     """
     texts = [_warning(arm, count) for arm, count in zip(("control", "treated"), counts, strict=True)]
     return tuple(text for text in texts if text)
-
-
-def weights_warnings(counts: tuple[int, int], rows: tuple[int, int]) -> tuple[str, ...]:
-    """Say which arm has rows that count for nothing but one, with what consequence, and what to do.
-
-    Parameters
-    ----------
-    counts, rows : tuple of int
-        Of controls and treated, the rows with a positive sampling weight, and all.
-
-    Returns
-    -------
-    tuple of str
-        Empty if more than one counts in both arms.
-    """
-    return tuple(
-        f"Of {total} {arm} rows one has a positive sampling weight: the scatter of the arm is unknown, so there is no "
-        f"standard error, interval or p-value. Give more {arm} rows a weight."
-        for arm, count, total in zip(("control", "treated"), counts, rows, strict=True)
-        if count == 1 < total
-    )
 
 
 def _warning(arm: str, count: int) -> str:

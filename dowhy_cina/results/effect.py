@@ -104,6 +104,8 @@ class AverageEffect:
     warnings : tuple of str
     rows_set_aside : int
         Rows whose treatment is neither of the compared values.
+    rows_without_weight : int
+        Rows of the compared treatments whose sampling weight is zero; they are set aside too.
     checkpoint : str
     augmentation : str
     correction_share : float
@@ -145,6 +147,7 @@ class AverageEffect:
     plan: Plan
     warnings: tuple[str, ...]
     rows_set_aside: int
+    rows_without_weight: int = 0
     checkpoint: str
     augmentation: str
     correction_share: float

@@ -98,7 +98,7 @@ class CanonicalTable:
     @property
     def arms(self) -> tuple[int, int]:
         """Rows, or clusters where there are any, of controls and treated."""
-        return clusters_of_arms(self.treatment, self.cluster, np.ones_like(self.weights))
+        return clusters_of_arms(self.treatment, self.cluster)
 
     @property
     def counts(self) -> Array:
@@ -142,6 +142,8 @@ class PreparedTable:
     sample_weight, cluster : ndarray of shape (N,), optional
     given : tuple
         The caller's covariates and clusters, for effects by group.
+    unweighted : int
+        How many of the rows that are not compared have one of the treatments, and no sampling weight.
     """
 
     encoded: Array
@@ -153,6 +155,7 @@ class PreparedTable:
     sample_weight: Array | None = None
     cluster: npt.NDArray[np.int64] | None = None
     given: tuple[Any, Any] = (None, None)
+    unweighted: int = 0
 
     @cached_property
     def readable(self) -> pd.DataFrame:
@@ -163,8 +166,7 @@ class PreparedTable:
     @cached_property
     def rows(self) -> CanonicalTable:
         """The table in canonical order; an arm in a single cluster leaves none that could be left out."""
-        weights = np.ones(len(self.treatment)) if self.sample_weight is None else self.sample_weight
-        few = self.cluster is not None and min(clusters_of_arms(self.treatment, self.cluster, weights)) < 2
+        few = self.cluster is not None and min(clusters_of_arms(self.treatment, self.cluster)) < 2
         cluster = None if few else self.cluster
         return CanonicalTable.of(self.encoded, self.treatment, self.outcome, self.sample_weight, cluster)
 
@@ -226,9 +228,9 @@ def table_batch(tables: Sequence[CanonicalTable], landmarks: int, device: torch.
     return replace(batch, blank=tables[0].blank).to(device)
 
 
-def clusters_of_arms(treatment: Array, cluster: npt.NDArray[np.int64] | None, weights: Array) -> tuple[int, int]:
-    """Count the clusters, or rows where there are none, that controls and treated rows with a weight come from."""
-    control, treated = (np.flatnonzero((treatment == arm) & (weights > 0)) for arm in (0, 1))
+def clusters_of_arms(treatment: Array, cluster: npt.NDArray[np.int64] | None) -> tuple[int, int]:
+    """Count the clusters, or rows where there are none, that controls and treated rows come from."""
+    control, treated = (np.flatnonzero(treatment == arm) for arm in (0, 1))
     if cluster is None:
         return len(control), len(treated)
     return len(np.unique(cluster[control])), len(np.unique(cluster[treated]))

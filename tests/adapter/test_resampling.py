@@ -52,3 +52,19 @@ def test_sizes_are_shares_of_the_rows_or_clusters(clustered, fraction, rows):
         if clustered:
             assert table.cluster.iloc[::3].tolist() == table.cluster.iloc[2::3].tolist()
             assert (np.diff(table.covariates.x.to_numpy().reshape(-1, 3), axis=1) == 1.5).all()
+
+
+def test_rows_without_a_weight_are_never_drawn():
+    frame, table = fitted(clustered=False)
+    weights = pd.Series(np.where(frame.index % 3 == 0, 0.0, 2.0), name="w")
+    whole = FittedTable(table.covariates, table.treatment, table.outcome, sample_weight=weights)
+    here = np.flatnonzero(weights)
+    target = TargetRows("rows", frame, np.array([0, 4, 7]), in_table=True)
+    state = np.random.RandomState
+    drawn = resamples(whole, target, (1, 0), 1.0, state(3))
+    expected = resamples(whole.take(here), target.in_resample(here), (1, 0), 1.0, state(3))
+    for (one, own), (other, theirs) in itertools.islice(zip(drawn, expected, strict=False), 20):
+        assert len(one.treatment) == len(here)
+        assert (one.sample_weight > 0).all()
+        pd.testing.assert_frame_equal(one.covariates, other.covariates)
+        assert own.positions.tolist() == theirs.positions.tolist()

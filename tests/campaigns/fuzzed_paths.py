@@ -158,7 +158,7 @@ def check_result(result: Any) -> None:
     content = result.to_dict()
     json.dumps(content, allow_nan=False)
     missing = [name for name in numberless(content) if name.rsplit(".")[-1] not in OPTIONAL]
-    set_aside = result.rows_set_aside or result.target == "rows"
+    set_aside = result.rows_set_aside or result.rows_without_weight or result.target == "rows"
     missing = [
         name for name in missing if not (set_aside and name in ("propensity", "pseudo_outcomes", "control_scores"))
     ]

@@ -21,7 +21,7 @@ from dowhy_cina.adapter.masks import rows_equal
 from dowhy_cina.calls.batch import EncodedTable, HeldSettings
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
-from dowhy_cina.tables import Preprocessor, check_outcome
+from dowhy_cina.tables import Preprocessor, check_outcome, check_sample_weight
 from dowhy_cina.tables.reading import column_levels, read_table
 
 #: Target populations by name that a batch takes.
@@ -230,9 +230,12 @@ def read_setting(data: pd.DataFrame, estimand: Any, estimate: Any) -> RefitSetti
     """
     old: CinaEstimator = estimate.estimator
     estimator = old.get_new_estimator_object(estimand)
-    estimator.fit(data, effect_modifier_names=old._effect_modifier_names)
-    fitted = estimator._table
-    assert fitted is not None
+    fitted = _fitted(estimator, data, old._effect_modifier_names)
+    if fitted.sample_weight is not None:
+        weights = check_sample_weight(fitted.sample_weight, len(data))
+        if not weights.all():  # rows that the estimate sets aside, and no refuter should draw from
+            data = data[weights > 0]
+            fitted = _fitted(estimator, data, old._effect_modifier_names)
     names = list(fitted.covariates.columns)
     table = read_table(fitted.covariates)
     levels = tuple(column_levels(column, str(names[at])) for at, column in table.text.items())
@@ -257,6 +260,13 @@ def read_setting(data: pd.DataFrame, estimand: Any, estimate: Any) -> RefitSetti
         estimator=estimator,
         estimand=estimand,
     )
+
+
+def _fitted(estimator: CinaEstimator, data: pd.DataFrame, modifiers: Any) -> FittedTable:
+    """Fit an estimator, and give the columns that it takes."""
+    estimator.fit(data, effect_modifier_names=modifiers)
+    assert estimator._table is not None
+    return estimator._table
 
 
 def _columns(table: RefitTable) -> Array:

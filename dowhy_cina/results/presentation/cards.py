@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dowhy_cina.results.presentation.words import (
+    aside_text,
     bias_text,
     gap_text,
     interval_text,
@@ -171,8 +172,8 @@ def _figures(result: AverageEffect, spell: Spelling) -> list[tuple[str, str]]:
     for name, arm in result.arms._asdict().items():
         text = f"{arm.rows:,} rows{arm.held}, effective sample size {arm.effective_size:,.1f}"
         figures.append((name, text))
-    if result.rows_set_aside:
-        figures.append(("set aside", f"{result.rows_set_aside:,} rows with another treatment value"))
+    if aside := aside_text(result):
+        figures.append(("set aside", aside))
     if len(result.balance):
         for when, label in (("before", "balance before"), ("after", "balance after")):
             sizes = result.balance[when].abs()

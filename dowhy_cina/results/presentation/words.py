@@ -78,8 +78,8 @@ def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
     for name, arm in result.arms._asdict().items():
         yield name, f"{arm.rows:,} rows{arm.held}, effective sample size {arm.effective_size:.1f}"
     yield "largest weight", f"{round(100 * result.largest_weight, 9):.2g} % of its arm"
-    if result.rows_set_aside:
-        yield "set aside", f"{result.rows_set_aside:,} rows with another treatment value"
+    if aside := aside_text(result):
+        yield "set aside", aside
     yield balance_line(result)
     if len(result.steps):
         yield "steps", steps_text(result)
@@ -101,6 +101,15 @@ def balance_line(result: AverageEffect) -> tuple[str, str]:
     sizes = result.balance.abs()
     told = [f"{sizes[when].max():.3f} {when} ({shown(sizes[when].idxmax())})" for when in ("before", "after")]
     return "largest imbalance", f"{', '.join(told)} weighting, in standard deviations"
+
+
+def aside_text(result: AverageEffect) -> str:
+    """How many rows are not compared, and why; empty if all are."""
+    counts = {
+        "with another treatment value": result.rows_set_aside,
+        "of no sampling weight": result.rows_without_weight,
+    }
+    return ", ".join(f"{count:,} rows {why}" for why, count in counts.items() if count)
 
 
 def steps_text(result: AverageEffect) -> str:
