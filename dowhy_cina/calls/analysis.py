@@ -277,8 +277,7 @@ class Analysis:
         prepared, scale, treatment = self._prepared, self._rows.scale, self._rows.treatment
         parts = found.weighting.weights, found.target.weights, self._state.propensity.clamp(0, 1)
         weights, target, propensity = (part[0].cpu().numpy() for part in parts)
-        given = self._rows.weights if self._rows.weighted else None
-        balance = balance_table(prepared.readable, treatment, weights, given, self._rows.order)
+        balance = self._balance(weights)
         arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
         error = float(found.variance.sqrt()) * scale if min(self._units) > 1 else None
@@ -318,13 +317,19 @@ class Analysis:
             overlap=verdict,
             steps=readable_steps(self._state.added, prepared.preprocessor),
             waves=readable_waves(self._state.added, prepared.preprocessor),
-            covariates=prepared.given[0],
-            cluster=prepared.given[1],
+            covariates=prepared.copied[0],
+            cluster=prepared.copied[1],
             function=self.function,
             compared=self._compared(in_order, treated),
             control_scores=self._control_scores(found),
             refits=self._refits,
         )
+
+    def _balance(self, weights: Array) -> pd.DataFrame:
+        """Standardised mean differences before and after weighting."""
+        rows = self._rows
+        given = rows.weights if rows.weighted else None
+        return balance_table(self._prepared.readable, rows.treatment, weights, given, rows.order)
 
     def _compared(self, weights: Array, treatment: npt.NDArray[np.int8]) -> ComparedRows:
         """Rows for tables of balance; arrays are the result's own where no row is set aside."""

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import numpy as np
+import pandas as pd
 import torch
 
 from dowhy_cina.calls.analysis import Analysis
@@ -67,7 +69,8 @@ def estimate_effects(
     Parameters
     ----------
     tables : iterable of (X, treatment, outcome)
-        Of any shapes, each as :func:`dowhy_cina.estimate_effect` takes it; a generator is read as it is needed.
+        Of any shapes, each as :func:`dowhy_cina.estimate_effect` takes it; a generator is read as it is needed, and
+        may fill the same arrays again for the next table.
     on_error : {"raise", "return"}
         Raise the error of the first table that allows no estimate, or return it in that table's place.
     **options
@@ -119,7 +122,9 @@ def _chunks(tables: Iterable[Any], threads: int) -> Iterator[list[Any]]:
         most = min(most, max(1, len(tables) // (QUEUE_PER_THREAD * threads)))
     chunk: list[Any] = []
     rows = 0
-    for table in tables:
+    held = isinstance(tables, list | tuple)
+    for given in tables:
+        table = given if held else _copied(given)
         length = _rows(table)
         if chunk and (len(chunk) == most or rows + length > CHUNK_ROWS):
             yield chunk
@@ -128,6 +133,13 @@ def _chunks(tables: Iterable[Any], threads: int) -> Iterator[list[Any]]:
         rows += length
     if chunk:
         yield chunk
+
+
+def _copied(table: Any) -> Any:
+    """A table for a thread that may come to it when its arrays have been filled with the next one."""
+    if not isinstance(table, list | tuple):
+        return table
+    return tuple(part.copy() if isinstance(part, np.ndarray | pd.DataFrame | pd.Series) else part for part in table)
 
 
 def _rows(table: Any) -> int:

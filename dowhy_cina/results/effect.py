@@ -218,7 +218,8 @@ class EffectResult(Decisions, AverageEffect):
         Leave-one-out propensity in [0, 1], NaN for rows set aside.
     treatment, target_weights, pseudo_outcomes, covariates, cluster
         As in :class:`~dowhy_cina.results.heterogeneity.VaryingEffect`. The last two are left out of :meth:`to_dict`;
-        the covariates of pickles too, and copies share them.
+        the covariates of pickles too, and copies share them. Both are the result's own: what becomes of the caller's
+        table later changes no answer.
     function : EffectFunction or None
         The outcome regressions; left out of pickles and of :meth:`to_dict`, and shared by copies.
     compared : ComparedRows or None

@@ -272,6 +272,11 @@ class Preprocessor:
         return pd.DataFrame(self._encode(covariates)[self._varying].T, columns=self.names_readable)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the columns of `readable` are the raw ones as numbers: each varies, none is a label or imputed."""
+        return self._encoding is not None and self._encoding.order is None and len(self._varying) == len(self.names_in)
+
+    @property
     def names_readable(self) -> list[str]:
         """Names of the columns of `readable`."""
         assert self._encoding is not None

@@ -164,6 +164,24 @@ class PreparedTable:
         return self.preprocessor.readable(covariates if self.keep.all() else covariates[self.keep])
 
     @cached_property
+    def copied(self) -> tuple[Any, Any]:
+        """The caller's covariates and clusters as a result keeps them, whatever becomes of the caller's own.
+
+        Columns of floats are copied once: they are those of :attr:`readable`, and may not be written to.
+        """
+        covariates, cluster = self.given
+        cluster = None if cluster is None else np.array(cluster)
+        named = isinstance(covariates, pd.DataFrame)
+        types = list(covariates.dtypes) if named else [covariates.dtype]
+        if not (self.keep.all() and self.preprocessor.is_plain and all(kind == np.float64 for kind in types)):
+            return covariates.copy(), cluster
+        values = self.readable.to_numpy().view()
+        values.flags.writeable = False
+        if not named:
+            return values, cluster
+        return pd.DataFrame(values, covariates.index, covariates.columns, copy=False), cluster
+
+    @cached_property
     def rows(self) -> CanonicalTable:
         """The table in canonical order; an arm in a single cluster leaves none that could be left out."""
         few = self.cluster is not None and min(clusters_of_arms(self.treatment, self.cluster)) < 2

@@ -70,3 +70,100 @@ def test_folds_without_covariates_that_vary():
     found = dowhy_cina.estimate_effect(np.ones((300, 1)), treatment, outcome)
     assert np.isfinite(found.refits.held_out.effects).all()
     assert len(found.search_groups().labels) == 300
+
+
+def reused(kind):
+    """Covariates over one buffer, the buffer, and its other content."""
+    rng = np.random.default_rng(4)
+    values, others = rng.normal(size=(2, 300, 3))
+    buffer = values.copy()
+    if kind == "integers":
+        buffer = np.round(3 * buffer).astype(np.int64)
+    elif kind == "constant":
+        buffer[:, 2] = 1.0
+    elif kind == "missing":
+        buffer[::7, 2] = np.nan
+    elif kind == "fortran":
+        buffer = np.asfortranarray(buffer)
+    elif kind == "one column":
+        buffer, others = np.ascontiguousarray(buffer[:, :1]), others[:, :1]
+    frame = pd.DataFrame(buffer, columns=[f"x{k}" for k in range(buffer.shape[1])], copy=False)
+    return (frame if kind == "frame" else buffer), buffer, others
+
+
+@pytest.mark.parametrize("aside", [0, 20])
+@pytest.mark.parametrize("kind", ["floats", "frame", "fortran", "one column", "integers", "constant", "missing"])
+def test_what_becomes_of_the_table_later_changes_no_answer(kind, aside):
+    covariates, buffer, others = reused(kind)
+    rng = np.random.default_rng(5)
+    treatment, cluster = rng.integers(0, 2, 300), np.repeat(np.arange(100), 3)
+    outcome = buffer[:, 0] * (1 + treatment) + rng.normal(size=300)
+    treatment[:aside] = 2
+    values = {"treatment_value": 1, "control_value": 0}
+    given = (covariates, treatment, outcome)
+    result, other = (dowhy_cina.estimate_effect(*given, cluster=cluster, **values) for _ in range(2))
+
+    def answers(found):
+        names = found.covariates
+        assert (names.iloc[:, 0] if isinstance(names, pd.DataFrame) else names[:, 0]).dtype == before.dtype
+        return [
+            found.group_effects("x0").table,
+            found.best_linear_projection("x0").params,
+            found.effect_curve("x0"),
+            found.policy_value(lambda frame: frame["x0"] > 0),
+            found.policy_value(0.5),
+            found.uplift("x0").curve,
+            found.uplift().curve,
+            found.search_groups().groups.table,
+            found.balance_of(),
+            found.conditional_effects(before),
+        ]
+
+    before = buffer.copy()
+    expected = answers(other)
+    for array, fresh in ((buffer, others), (treatment, 7), (outcome, -1e3), (cluster, 0)):
+        array[:] = fresh
+    for ours, theirs in zip(answers(result), expected, strict=True):
+        (pd.testing.assert_frame_equal if isinstance(ours, pd.DataFrame) else pd.testing.assert_series_equal)(
+            ours, theirs
+        )
+
+
+def test_a_frame_that_the_caller_changes():
+    covariates, treatment, outcome = draw()
+    result = dowhy_cina.estimate_effect(covariates, treatment, outcome)
+    expected = result.group_effects("s").table
+    own = result.covariates.copy()
+    covariates["s"] = "changed"
+    covariates.loc[:, "a"] = 0.0
+    pd.testing.assert_frame_equal(result.covariates, own)
+    pd.testing.assert_frame_equal(result.group_effects("s").table, expected)
+
+
+def test_columns_of_floats_are_copied_once():
+    covariates, treatment, outcome = draw()
+    for given in (covariates[["a", "b"]], covariates[["a", "b"]].to_numpy()):
+        result = dowhy_cina.estimate_effect(given, treatment, outcome)
+        assert np.shares_memory(np.asarray(result.covariates), result.compared.covariates.to_numpy())
+        assert not np.shares_memory(np.asarray(result.covariates), np.asarray(given))
+        np.testing.assert_array_equal(np.asarray(result.covariates), np.asarray(given))
+        with pytest.raises(ValueError, match="read-only"):
+            np.asarray(result.covariates)[0, 0] = 1.0
+
+
+def test_a_generator_may_fill_the_same_arrays_again():
+    rng = np.random.default_rng(6)
+    tables = []
+    for _ in range(40):
+        x, t = rng.normal(size=(60, 2)), rng.integers(0, 2, 60)
+        tables.append((x, t, x[:, 0] + t + rng.normal(size=60)))
+
+    def filled():
+        buffers = [part.copy() for part in tables[0]]
+        for table in tables:
+            for buffer, part in zip(buffers, table, strict=True):
+                buffer[:] = part
+            yield tuple(buffers)
+
+    found, expected = (dowhy_cina.estimate_effects(given) for given in (filled(), tables))
+    assert [one.value for one in found] == pytest.approx([one.value for one in expected], rel=1e-9)
