@@ -62,7 +62,7 @@ from numpy.typing import NDArray
 from dowhy_cina.adapter.masks import as_mask, named_rows, rows_equal
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
-from dowhy_cina.tables.roles import check_value
+from dowhy_cina.tables.roles import check_sample_weight, check_value
 
 Positions = NDArray[np.intp]
 
@@ -374,12 +374,13 @@ def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: 
 
 
 def _rows_of(name: str, mask: NDArray[np.bool_], data: pd.DataFrame, table: FittedTable) -> TargetRows:
-    """Make the target from a mask over ``data``, in the table's order where these are the fitted rows."""
+    """Make the target from a mask over ``data``; of the fitted rows, in their order, those that have a weight."""
     order = table.order_in(data)
     if order is None:
         return TargetRows(name, data, np.flatnonzero(mask), in_table=False)
-    in_order = bool((order[:-1] < order[1:]).all())
-    return TargetRows(name, data if in_order else data.iloc[order], np.flatnonzero(mask[order]), in_table=True)
+    frame = data if (order[:-1] < order[1:]).all() else data.iloc[order]
+    counts = True if table.sample_weight is None else check_sample_weight(table.sample_weight, len(order)) > 0
+    return TargetRows(name, frame, np.flatnonzero(mask[order] & counts), in_table=True)
 
 
 def _equal_columns(left: pd.Series[Any], right: Any) -> bool:
