@@ -39,7 +39,7 @@ def resamples(
     Yields
     ------
     tuple of FittedTable and TargetRows
-        Each with both arms and at least one row of the target.
+        Each with both arms, at least one row of the target, and rows of two clusters where there are any.
 
     Raises
     ------
@@ -48,7 +48,8 @@ def resamples(
     """
     table, target = _weighted(table, target)
     arms = [table.arm(value) for value in values]
-    clusters = _clusters(table)
+    clusters, code = _clusters(table)
+    compared = np.logical_or(*arms)
     units = len(arms[0]) if clusters is None else len(clusters)
     size = int(fraction * units)
     if size < 2:
@@ -60,7 +61,8 @@ def resamples(
         drawn = random_state.randint(units, size=size)
         rows = drawn if clusters is None else np.concatenate([clusters[unit] for unit in drawn])
         resampled = target.in_resample(rows)
-        if all(arm[rows].any() for arm in arms) and len(resampled.positions):
+        apart = clusters is None or len(np.unique(code[rows[compared[rows]]])) > 1
+        if all(arm[rows].any() for arm in arms) and len(resampled.positions) and apart:
             yield table.take(rows), resampled
 
 
@@ -73,9 +75,9 @@ def _weighted(table: FittedTable, target: TargetRows) -> tuple[FittedTable, Targ
     return (table, target) if len(rows) == len(weights) else (table.take(rows), target.in_resample(rows))
 
 
-def _clusters(table: FittedTable) -> list[Positions] | None:
-    """Positions of the rows of each cluster, or None where each row is its own."""
+def _clusters(table: FittedTable) -> tuple[list[Positions] | None, Positions]:
+    """Positions of the rows of each cluster, or None where each row is its own, and the cluster (N,) of each row."""
     if table.cluster is None:
-        return None
+        return None, np.arange(len(table.treatment))
     codes, _ = pd.factorize(table.cluster, use_na_sentinel=False)
-    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]), codes

@@ -68,3 +68,12 @@ def test_rows_without_a_weight_are_never_drawn():
         assert (one.sample_weight > 0).all()
         pd.testing.assert_frame_equal(one.covariates, other.covariates)
         assert own.positions.tolist() == theirs.positions.tolist()
+
+
+def test_resamples_have_rows_of_two_clusters():
+    """Of three clusters one is drawn three times in a ninth of the resamples, and one cluster is none."""
+    frame = pd.DataFrame({"x": np.arange(ROWS) * 1.5, "t": [1, 0] * 6, "y": np.arange(ROWS) + 0.5})
+    table = FittedTable(frame[["x"]], frame.t, frame.y, cluster=pd.Series(np.repeat([0, 1, 2], 4), name="site"))
+    target = TargetRows("ate", frame, np.arange(ROWS), in_table=True)
+    draws = itertools.islice(resamples(table, target, (1, 0), 1.0, np.random.RandomState(0)), 200)
+    assert min(resampled.cluster.nunique() for resampled, _ in draws) == 2
