@@ -116,15 +116,14 @@ class Refits:
         return Halves(function.at(self.covariates)[0], self.covariates, second, judge)
 
     def _parts(self, count: int) -> npt.NDArray[np.intp]:
-        """Random parts (n,) of rows or whole clusters, each with as many of either arm where rows are independent."""
+        """Random parts (n,) of rows or whole clusters, each with as many of either arm."""
         rng = np.random.default_rng(_SEED)
         order = self._prepared(np.ones(len(self.treatment), dtype=np.bool_)).rows.order
         shuffled = order[rng.permutation(len(order))]
         part = np.empty(len(shuffled), dtype=np.intp)
         if self.cluster is not None:
-            codes = pd.factorize(self.cluster[shuffled])[0]  # numbered by the first of their shuffled rows
+            codes, sizes = self._dealt(shuffled)
             part[shuffled] = codes % count
-            sizes = [len(np.unique(self.cluster[self.treatment == arm])) for arm in (0, 1)]
         else:
             sizes = []
             for arm in (0, 1):
@@ -138,6 +137,21 @@ class Refits:
                 f"got {sizes[0]} controls and {sizes[1]} treated."
             )
         return part
+
+    def _dealt(self, shuffled: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], list[int]]:
+        """Numbers (n,) of the clusters of shuffled rows, as they are dealt out, and how many have rows of each arm.
+
+        First those that have rows of one arm alone, of the larger one, then those with both, then the other arm's: so
+        the clusters of either arm follow each other. Those of a kind stand as the first of their shuffled rows do.
+        """
+        assert self.cluster is not None
+        codes, found = pd.factorize(self.cluster[shuffled])
+        treatment = self.treatment[shuffled]
+        control, treated = (np.bincount(codes, treatment == arm, len(found)) > 0 for arm in (0, 1))
+        smaller = 1 if 2 * treatment.sum(dtype=np.int64) <= len(treatment) else -1
+        place = np.empty(len(found), dtype=np.intp)
+        place[np.argsort(smaller * (treated.astype(int) - control), kind="stable")] = np.arange(len(found))
+        return place[codes], [int(control.sum()), int(treated.sum())]
 
     def _prepared(self, chosen: Mask) -> PreparedTable:
         """The table of some of the compared rows, standardised by themselves; what is constant in them is left out."""

@@ -167,3 +167,24 @@ def test_a_generator_may_fill_the_same_arrays_again():
 
     found, expected = (dowhy_cina.estimate_effects(given) for given in (filled(), tables))
     assert [one.value for one in found] == pytest.approx([one.value for one in expected], rel=1e-9)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("mixed", [0, 6])
+def test_parts_have_their_share_of_the_clusters_of_either_arm(mixed, flipped):
+    """Ten of sixty clusters are treated: two of them in each fold and five in each half, whichever they are."""
+    covariates, outcome = np.random.default_rng(7).normal(size=(2, 240))
+    cluster = np.arange(240) // 4
+    for seed in range(3):
+        arm = np.zeros(60, dtype=int)
+        arm[np.random.default_rng(seed).permutation(60)[:10]] = 1
+        treatment = arm[cluster]
+        treatment[np.isin(cluster, np.flatnonzero(arm)[:mixed]) & (np.arange(240) % 4 == 0)] = 0
+        given = 1 - treatment if flipped else treatment
+        refits = dowhy_cina.estimate_effect(covariates[:, None], given, outcome, cluster=cluster).refits
+        for count, expected in ((5, 2), (2, 5)):
+            part = refits._parts(count)
+            assert pd.Series(part).groupby(cluster).nunique().max() == 1
+            of_arm = pd.Series(cluster[treatment == 1]).groupby(part[treatment == 1]).nunique()
+            assert of_arm.tolist() == [expected] * count
+            assert np.ptp(np.bincount(part)) <= 4
