@@ -149,7 +149,7 @@ def prepare(
         # Rows of no weight would count as evidence, and as rows, wherever those are counted.
         unweighted, keep = int((weights[keep] == 0).sum()), keep & (weights > 0)
         weights = weights[keep]
-    y = check_outcome(outcome[keep], int(keep.sum()))
+    y = check_outcome(outcome[keep], int(keep.sum()), np.flatnonzero(keep))
     clusters = None if cluster is None else check_cluster(cluster, len(keep), keep)
     t = t[keep]
     preprocessor = Preprocessor()

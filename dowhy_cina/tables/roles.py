@@ -92,7 +92,7 @@ def encode_treatment(
     return treated.astype(np.float64), treated | control, TreatmentCoding(treatment_value, control_value)
 
 
-def check_outcome(outcome: Any, n: int) -> npt.NDArray[np.float64]:
+def check_outcome(outcome: Any, n: int, places: npt.NDArray[np.intp] | None = None) -> npt.NDArray[np.float64]:
     """Return the outcome as finite float64 values.
 
     Parameters
@@ -101,6 +101,8 @@ def check_outcome(outcome: Any, n: int) -> npt.NDArray[np.float64]:
         Numbers or booleans; an object column that holds only those is taken.
     n
         Rows of the table that it belongs to.
+    places : ndarray of int, shape (N,), optional
+        Where they are in the caller's table, for an error to name; all rows in order by default.
 
     Returns
     -------
@@ -128,9 +130,10 @@ def check_outcome(outcome: Any, n: int) -> npt.NDArray[np.float64]:
     values = number_column(series, "outcome")
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
+        named = first_rows((bad if places is None else places[bad]).tolist())
         raise InputError(
-            f"outcome: expected finite numbers, got {bad.size} missing or infinite of {n} ("
-            f"{first_rows(bad.tolist())}). Leave these rows out or fill them in; the estimator does not guess outcomes."
+            f"outcome: expected finite numbers, got {bad.size} missing or infinite of {n} ({named}). Leave these rows "
+            "out or fill them in; the estimator does not guess outcomes."
         )
     size = float(np.abs(values).max(initial=0.0))
     if size and not SMALLEST_OUTCOME <= size <= LARGEST_OUTCOME:

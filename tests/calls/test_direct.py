@@ -316,3 +316,11 @@ def test_a_hundred_thousand_rows(linear_table):
     resource = pytest.importorskip("resource")  # of POSIX systems
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert peak * (1 if sys.platform == "darwin" else 1024) < 4e9
+
+
+def test_a_missing_outcome_is_named_by_its_row_in_the_table():
+    rng = np.random.default_rng(0)
+    x, t, y = rng.normal(size=(60, 2)), np.arange(60) % 3, rng.normal(size=60)
+    y[31] = np.nan
+    with pytest.raises(InputError, match=r"1 missing or infinite of 40 \(row 31\)"):
+        dowhy_cina.estimate_effect(x, t, y, treatment_value=1, control_value=0)
