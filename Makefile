@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-steps bench-keys symmetries fuzz faults paper wheel release-check clean
+.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-steps bench-waves bench-keys symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
