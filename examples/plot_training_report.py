@@ -56,7 +56,7 @@ pyplot.show()
 # Beside the untrained start and the exact solver
 # -----------------------------------------------
 # All parts of the training together, on 192 tables of the families that it has seen and 192 of those kept from it:
-# other draws than those that chose the checkpoint. Mean absolute errors in standard deviations of the outcome. The exact
-# solver has weights alone, arm against arm (column ``paper``), from a Gaussian kernel of bandwidth sqrt(D).
+# other draws than those that chose the checkpoint. Mean absolute errors in standard deviations of the outcome. The
+# exact solver has weights alone, arm against arm (column ``paper``), from a Gaussian kernel of bandwidth sqrt(D).
 
 pd.read_csv(MEASURED / "validation.csv").fillna("").set_index(["families", "model"])
