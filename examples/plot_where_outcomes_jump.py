@@ -43,57 +43,9 @@ result = dowhy_cina.estimate_effect(patients, drug, score)
 print(result.summary())
 
 # %%
-===========
-
-Entitlements begin at a birthday, guidelines speak of a pressure above 140, dosage of a weight and a clearance on either
-side of a norm. At such thresholds treatment and outcome jump together, and no smooth adjustment follows: half of the
-jump stays, as confounding. The estimator looks for thresholds before anything else and tells which ones it found.
-
-Here 1,200 simulated patients are given a drug that lowers a score by one. From 65 on they are insured for it, and are
-worse off for other reasons; and it is given more often where weight and clearance do not fit each other.
-"""
-
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-import statsmodels.api as sm
-from sklearn.ensemble import HistGradientBoostingRegressor
-
-import dowhy_cina
-
-rng = np.random.default_rng(65)
-rows = 1200
-patients = pd.DataFrame(
-    {
-        "age": rng.integers(40, 91, rows),
-        "weight": rng.normal(75, 12, rows).round(),
-        "clearance": rng.normal(90, 20, rows).round(),
-        "pressure": rng.normal(135, 15, rows).round(),
-    }
-)
-retired = (patients["age"] >= 65).to_numpy()
-fitting = np.sign((patients["weight"] - 75) * (patients["clearance"] - 90)).to_numpy()
-index = 1.8 * (retired - 0.5) - 0.7 * fitting
-drug = (rng.random(rows) < 1 / (1 + np.exp(-index))).astype(int)
-score = 2 * retired - 0.8 * fitting + 0.02 * (patients["pressure"] - 135) - drug + rng.normal(size=rows)
-
-# %%
-# The estimate
-# ------------
-# The summary has a line for the steps. In most tables there is none, and no such line.
-
-result = dowhy_cina.estimate_effect(patients, drug, score)
-print(result.summary())
-
-# %%
-<<<<<<< HEAD
-# Each is a row of ``result.steps``, with thresholds in the covariates' own units and the share of the rows that lie
-# above, or on the same side of both. They are the best of the places that are looked at, 128ths of the rows
-# apart, and not estimates of a threshold: what matters is that a step is adjusted for, and balanced, like a covariate.
-=======
 # Each is a row of ``result.steps``, the strongest first, with thresholds in the covariates' own units and the share of
-# the rows that lie above, or on the same side of both. They are the best of the places that are looked at,
-# 128ths of the rows apart, and not estimates of a threshold: what matters is that a step is adjusted for, and balanced, like a covariate.
+# the rows that lie above, or on the same side of both. They are places among those that are looked at, 128ths of the
+# rows, and not estimates of a threshold: what matters is that a step is adjusted for, and balanced, like a covariate.
 
 print(result.steps.to_string())
 
