@@ -15,7 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dowhy_cina.errors import InputError, InputTypeError, check_known
+from dowhy_cina.errors import InputError, InputTypeError, came, check_choice, check_known
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -54,6 +54,21 @@ def from_mapping(cls: type[Config], values: Mapping[str, Any], what: str) -> Con
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     check_known(values, defaults, what)
     return cls(**{name: _typed(value, defaults[name], f"{what} {name!r}") for name, value in values.items()})
+
+
+def check_config(value: Any, cls: type[Any], what: str) -> None:
+    """Refuse settings that are no config of a class.
+
+    Raises
+    ------
+    InputTypeError
+        If they are not.
+    """
+    if not isinstance(value, cls):
+        raise InputTypeError(
+            f"{what} must be a {cls.__name__}, got {came(value)}; {cls.__name__}() has the defaults, and takes what "
+            "differs from them by name."
+        )
 
 
 def _typed(value: Any, default: Any, what: str) -> Any:
@@ -172,8 +187,7 @@ class EstimatorOptions:
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise InputTypeError(f"{name} must be {expected} as text, got {value!r}.")
-        if self.augmentation not in ("kernel", "none"):
-            raise InputError(f"augmentation must be 'kernel' or 'none', got {self.augmentation!r}.")
+        check_choice(self.augmentation, ("kernel", "none"), "augmentation")
         if self.landmarks is not None and not (isinstance(self.landmarks, int) and self.landmarks >= 2):
             raise InputError(f"landmarks must be a whole number of at least 2, got {self.landmarks!r}.")
         if self.refine is not None and not (isinstance(self.refine, float) and 0 < self.refine < 1):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
+import reprlib
 from collections.abc import Iterable, Sequence
+from numbers import Integral
+from pathlib import Path
 
 #: Letters of a message that are shown: a cell of a table may hold millions.
 _LONGEST_MESSAGE, _MESSAGE_END = 2000, 400
@@ -63,6 +67,73 @@ def check_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
     parts = [f"{name!r}{did_you_mean(name, names)}" for name in unknown]
     listing = ", ".join(repr(name) for name in sorted(names)) or "none"
     raise UnknownOptionError(f"unknown {what}: {', '.join(parts)}. Known are: {listing}.")
+
+
+def check_choice(value: object, choices: Sequence[str | None], what: str) -> None:
+    """Refuse what is none of a few words, such as an array, which cannot even be compared with them.
+
+    Parameters
+    ----------
+    value
+        What came from the user.
+    choices
+        The words, and None if it may be left out.
+    what
+        Name of the argument.
+
+    Raises
+    ------
+    InputError
+        If it is another word.
+    InputTypeError
+        If it is no word.
+    """
+    is_word = value is None or isinstance(value, str)
+    if is_word and value in choices:
+        return
+    expected = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+    if not isinstance(value, str):
+        raise InputTypeError(f"{what} must be {expected}, got {came(value)}; pass one of these words.")
+    near = did_you_mean(value, [choice for choice in choices if choice is not None])
+    raise InputError(f"{what} must be {expected}, got {came(value)}{near}.")
+
+
+def whole_number(value: object, what: str, least: int) -> int:
+    """Return a whole number of any type as an int.
+
+    Raises
+    ------
+    InputError
+        If it is below the least.
+    InputTypeError
+        If it is no whole number.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InputTypeError(f"{what} must be a whole number of at least {least}, got {came(value)}.")
+    if value < least:
+        raise InputError(f"{what} must be a whole number of at least {least}, got {value}.")
+    return int(value)
+
+
+def as_path(value: object, what: str) -> Path:
+    """Return text, or an object that stands for a path, as a path.
+
+    Raises
+    ------
+    InputTypeError
+        If it is neither.
+    """
+    name = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(name, str):
+        raise InputTypeError(f"{what} must be a path, as text or as pathlib.Path, got {came(value)}.")
+    return Path(name)
+
+
+def came(value: object) -> str:
+    """What came, for a message: a short value itself, of anything else its type."""
+    if value is None or isinstance(value, str | int | float):
+        return reprlib.repr(value)
+    return f"an object of type {type(value).__name__}"
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from dowhy_cina.config import (
     TrainingConfig,
     from_mapping,
 )
-from dowhy_cina.errors import InputError, UnknownOptionError
+from dowhy_cina.errors import InputError, InputTypeError, UnknownOptionError
 
 CONFIGS = [ModelConfig, EstimatorOptions, TrainingConfig]
 
@@ -140,6 +141,12 @@ def test_options_that_are_none_take_numpys_numbers_too():
 def test_landmarks_are_whole_numbers(value):
     with pytest.raises(InputError, match="landmarks must be a whole number of at least 2"):
         EstimatorOptions(landmarks=value)
+
+
+@pytest.mark.parametrize("value", [None, 3, ["kernel"], np.array(["kernel", "none"]), pd.DataFrame({"a": [1, 2]})])
+def test_an_augmentation_is_a_word(value):
+    with pytest.raises(InputTypeError, match="augmentation must be 'kernel' or 'none', got"):
+        EstimatorOptions(augmentation=value)
 
 
 @pytest.mark.parametrize("value", [True, np.True_, np.int64(1), np.float32("nan")])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from dowhy_cina import errors
@@ -54,3 +56,24 @@ def test_errors_needs_the_standard_library_only():
     )
     done = subprocess.run([sys.executable, "-c", code, errors.__file__], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("value", ["kernel", None])
+def test_a_choice_passes(value):
+    assert errors.check_choice(value, ("kernel", "none", None), "augmentation") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        ("kernl", errors.InputError, "augmentation must be 'kernel' or 'none', got 'kernl' (did you mean 'kernel'?)."),
+        (None, errors.InputTypeError, "got None; pass one of these words."),
+        (np.array(["kernel", "none"]), errors.InputTypeError, "got an object of type ndarray"),
+        (pd.Series([1.0, 2.0]), errors.InputTypeError, "got an object of type Series"),
+        (["kernel"], errors.InputTypeError, "got an object of type list"),
+    ],
+)
+def test_what_is_none_of_the_choices(value, error, text):
+    with pytest.raises(error) as caught:
+        errors.check_choice(value, ("kernel", "none"), "augmentation")
+    assert text in str(caught.value)
