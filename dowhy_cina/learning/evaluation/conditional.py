@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from tqdm import tqdm
 
 from dowhy_cina.calls.direct import estimate_effect
-from dowhy_cina.errors import InputError
+from dowhy_cina.learning.evaluation.draws import check_draws
 from dowhy_cina.learning.evaluation.learners import dr_learner, ridge, t_learner, x_learner
-from dowhy_cina.learning.simulators import REGISTRY, draw_table
+from dowhy_cina.learning.simulators import REGISTRY, draw_table, simulator_names
 from dowhy_cina.mathematics.scaling import Array
 
 #: One row of each arm in so many is for testing.
@@ -72,11 +73,12 @@ class RowEffects(NamedTuple):
 RowMethod = Callable[[Array, Array, Array, Array], RowEffects]
 
 
-def own(checkpoint: str, device: str = "auto") -> RowMethod:
+def own(checkpoint: str | Path, device: str = "auto") -> RowMethod:
     """Conditional effects of a checkpoint."""
+    options: dict[str, Any] = {"checkpoint": checkpoint, "device": device}
 
     def method(x: Array, t: Array, y: Array, at: Array) -> RowEffects:
-        table = estimate_effect(x, t, y, checkpoint=checkpoint, device=device).conditional_effects(at)
+        table = estimate_effect(x, t, y, **options).conditional_effects(at)
         return RowEffects(*(table[name].to_numpy() for name in ("effect", "lower", "upper")))
 
     return method
@@ -163,8 +165,8 @@ def simulated_rows(family: str, count: int, seed: int, rows: int, columns: int) 
 
 
 def evaluate_conditional(
-    checkpoint: str = "cina-small",
-    families: Sequence[str] = tuple(REGISTRY),
+    checkpoint: str | Path = "cina-small",
+    families: str | Sequence[str] = tuple(REGISTRY),
     *,
     tables: int = 5,
     rows: int = 1000,
@@ -177,15 +179,16 @@ def evaluate_conditional(
 
     Parameters
     ----------
-    checkpoint : str
+    checkpoint : str or Path
         Bundled name or path.
-    families : sequence of str
+    families : str or sequence of str
         Names of simulators; all by default.
     tables : int
-        Tables of each.
+        Tables of each, at least one.
     rows, columns : int
-        Their shape; a tenth of each arm's rows is scored, the others are fitted.
+        Their shape, at least 20 rows and 1 column; a tenth of each arm's rows is scored, the others are fitted.
     seed : int
+        At least 0.
     device : str
     progress : bool
         Show a progress bar.
@@ -200,18 +203,16 @@ def evaluate_conditional(
 
     Raises
     ------
-    InputError
-        If a simulator is not known.
+    InputError, InputTypeError
+        If a simulator is not known, or a number is no whole one or too small.
     CheckpointError
         If the checkpoint cannot be read.
     """
-    unknown = [name for name in families if name not in REGISTRY]
-    if unknown or not families:
-        raise InputError(f"expected simulators ({', '.join(REGISTRY)}), got {', '.join(unknown) or 'none'}.")
+    families, draws = simulator_names(families), check_draws(tables, seed, rows, columns)
     methods = {"checkpoint": own(checkpoint, device), T_LEARNER: ROW_METHODS[T_LEARNER]}
     found = []
     for family in tqdm(families, desc="families", disable=not progress):
-        problems = list(simulated_rows(family, tables, seed, rows, columns))
+        problems = list(simulated_rows(family, *draws))
         for name, method in methods.items():
             figures = (measure_rows(problem, method) for problem in problems)
             found.append({"family": family, "method": name, **summarise_rows(figures)})

@@ -6,6 +6,7 @@ Letters: N rows.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from scipy import stats
 from tqdm import tqdm
 
 from dowhy_cina.calls.direct import estimate_effect
-from dowhy_cina.errors import InputError
+from dowhy_cina.errors import InputError, InputTypeError, as_path, came
 from dowhy_cina.learning.evaluation.classical import METHODS
-from dowhy_cina.learning.simulators import REGISTRY, draw_table
+from dowhy_cina.learning.evaluation.draws import Draws, check_draws
+from dowhy_cina.learning.simulators import REGISTRY, draw_table, simulator_names
 from dowhy_cina.learning.training import Folder
 from dowhy_cina.mathematics.scaling import Array
 
@@ -49,13 +51,30 @@ class Problem:
 def simulated_problems(family: str, count: int, seed: int, rows: int, columns: int) -> Iterator[Problem]:
     """Tables of a simulator, from a tenth of the rows and columns to all, log-uniformly.
 
+    Parameters
+    ----------
+    family : str
+        Name of a simulator.
+    count, seed : int
+        Number of tables, at least one, and seed of their stream, at least 0.
+    rows, columns : int
+        Their largest shape, at least 20 rows and 1 column.
+
+    Yields
+    ------
+    Problem
+
     Raises
     ------
-    InputError
-        If the simulator is not known.
+    InputError, InputTypeError
+        If the simulator is not known, or a number is no whole one or too small.
     """
-    if family not in REGISTRY:
-        raise InputError(f"expected a simulator ({', '.join(REGISTRY)}) or a folder of tables, got {family!r}.")
+    (name,) = simulator_names([family], " or a folder of tables")
+    return _drawn(name, check_draws(count, seed, rows, columns))
+
+
+def _drawn(family: str, draws: Draws) -> Iterator[Problem]:
+    count, seed, rows, columns = draws
     for index in range(count):
         # Another stream than that of any recipe: these begin with the seed itself.
         rng = np.random.default_rng([seed, 77, index])
@@ -64,16 +83,16 @@ def simulated_problems(family: str, count: int, seed: int, rows: int, columns: i
         yield Problem(table.covariates, table.treatment, table.outcome, table.effect)
 
 
-def folder_problems(path: Path, strict: bool = False) -> Iterator[Problem]:
+def folder_problems(path: str | Path, strict: bool = False) -> Iterator[Problem]:
     """Tables of a folder with a ``collection.toml``.
 
     Raises
     ------
-    InputError, UnknownOptionError
+    InputError, InputTypeError, UnknownOptionError
         As :class:`~dowhy_cina.training.Folder`.
     """
-    for table in Folder(path, strict).tables:
-        yield Problem(table.covariates, table.treatment, table.outcome, table.effect)
+    tables = Folder(as_path(path, "the folder of tables"), strict).tables
+    return (Problem(table.covariates, table.treatment, table.outcome, table.effect) for table in tables)
 
 
 def _log_uniform(rng: np.random.Generator, least: int, most: int) -> int:
@@ -87,7 +106,7 @@ Method = Callable[[Problem], tuple[float, tuple[float, float] | None, float]]
 
 def evaluate(
     checkpoint: str | Path,
-    collections: Sequence[str | Path],
+    collections: str | Path | Sequence[str | Path],
     *,
     tables: int = 20,
     rows: int = 1000,
@@ -104,13 +123,14 @@ def evaluate(
     ----------
     checkpoint : str or Path
         Bundled name or path.
-    collections : sequence of str or Path
+    collections : str, Path, or sequence of them
         Names of simulators, and folders of tables with a ``collection.toml``.
     tables : int
-        Tables of each simulator.
+        Tables of each simulator, at least one.
     rows, columns : int
-        Their largest shape; shapes are drawn from a tenth of it up.
+        Their largest shape, at least 20 rows and 1 column; shapes are drawn from a tenth of it up.
     seed : int
+        At least 0.
     device : str
     classical : bool
         Measure the exact solver and the classical methods too.
@@ -129,15 +149,16 @@ def evaluate(
 
     Raises
     ------
-    InputError
-        If a collection is neither, or has no usable table.
+    InputError, InputTypeError
+        If a collection is neither, there is none, one has no usable table, or a number is no whole one or too small.
     CheckpointError
         If the checkpoint cannot be read.
     """
-    methods = _methods(str(checkpoint), device, classical)
+    methods = _methods(checkpoint, device, classical)
+    named, draws = _collections(collections), check_draws(tables, seed, rows, columns)
     found = []
-    for collection in collections:
-        problems = list(_problems(collection, tables, seed, rows, columns, strict))
+    for collection in named:
+        problems = list(_problems(collection, draws, strict))
         measured: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
         for problem in tqdm(problems, desc=str(collection), disable=not progress):
             for name, method in methods.items():
@@ -153,7 +174,7 @@ def evaluate(
 _OWN = ("checkpoint", "checkpoint, weights alone", "exact", "exact, weights alone")
 
 
-def _methods(checkpoint: str, device: str, classical: bool) -> dict[str, Method]:
+def _methods(checkpoint: str | Path, device: str, classical: bool) -> dict[str, Method]:
     """Methods by name, the checkpoint's first."""
 
     def own(**options: Any) -> Method:
@@ -188,12 +209,32 @@ def _plain(function: Callable[..., tuple[float, float]]) -> Method:
     return method
 
 
-def _problems(
-    collection: str | Path, tables: int, seed: int, rows: int, columns: int, strict: bool
-) -> Iterator[Problem]:
+def _collections(given: Any) -> list[str | Path]:
+    """Names and folders as a list, also one by itself.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If there is none, or something else.
+    """
+    expected = "expected names of simulators, and folders of tables, in a list"
+    if isinstance(given, str | os.PathLike):
+        given = [given]
+    try:
+        collections = list(given)
+    except TypeError as error:
+        raise InputTypeError(f"{expected}, got {came(given)}.") from error
+    if not collections:
+        raise InputError(f"{expected}, got none; name at least one.")
+    for collection in collections:
+        as_path(collection, "a collection")
+    return collections
+
+
+def _problems(collection: str | Path, draws: Draws, strict: bool) -> Iterator[Problem]:
     if str(collection) not in REGISTRY and Path(collection).is_dir():
-        return folder_problems(Path(collection), strict)
-    return simulated_problems(str(collection), tables, seed, rows, columns)
+        return folder_problems(collection, strict)
+    return simulated_problems(str(collection), *draws)
 
 
 def _measure(problem: Problem, method: Method) -> dict[str, float]:

@@ -8,9 +8,11 @@ statsmodels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from dowhy_cina.errors import InputError, InputTypeError, came, did_you_mean
 from dowhy_cina.learning.simulators.confounding import (
     gaussian_process,
     kinks,
@@ -31,7 +33,7 @@ from dowhy_cina.learning.simulators.designs import (
     targeted,
 )
 from dowhy_cina.learning.simulators.families import additive, linear, mixed, networks, structural, trees
-from dowhy_cina.learning.simulators.table import SimulatedTable, Simulator
+from dowhy_cina.learning.simulators.table import SimulatedTable, Simulator, as_generator, check_shape
 
 __all__ = ["DEFAULT_WEIGHTS", "REGISTRY", "SimulatedTable", "Simulator", "draw_table"]
 
@@ -84,18 +86,49 @@ DEFAULT_WEIGHTS: dict[str, float] = {
 }
 
 
+def simulator_names(names: Any, other: str = "") -> tuple[str, ...]:
+    """Return names of simulators as a tuple; text is one name.
+
+    Parameters
+    ----------
+    names : str or iterable of str
+    other : str
+        What else may be given, as it reads in the message.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one that is not registered.
+    InputTypeError
+        If there are no names to go through.
+    """
+    expected = f"expected simulators ({', '.join(REGISTRY)}){other}"
+    if isinstance(names, str):
+        names = (names,)
+    try:
+        given = tuple(names)
+    except TypeError as error:
+        raise InputTypeError(f"{expected}, got {came(names)}; name them in a list.") from error
+    unknown = [name for name in given if not (isinstance(name, str) and name in REGISTRY)]
+    if unknown or not given:
+        shown = [came(name) + (did_you_mean(name, REGISTRY) if isinstance(name, str) else "") for name in unknown[:5]]
+        raise InputError(f"{expected}, got {', '.join(shown) or 'none'}.")
+    return given
+
+
 def draw_table(
-    rng: np.random.Generator, rows: int, columns: int, *, families: Sequence[str] | None = None
+    rng: np.random.Generator | int | None, rows: int, columns: int, *, families: str | Sequence[str] | None = None
 ) -> SimulatedTable:
     """Draw a table from one of the families.
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-        Source of all randomness: equal generators give equal tables.
+    rng : numpy.random.Generator, int or None
+        Source of all randomness: equal generators give equal tables, and equal seeds do; None is another table each
+        time. Anything else that :func:`numpy.random.default_rng` takes stands for a generator, too.
     rows, columns : int
         Shape of the covariates; at least 20 rows and 1 column.
-    families : sequence of str, optional
+    families : str or sequence of str, optional
         Names in ``REGISTRY`` to choose from; all by default. Their chances are proportional to ``DEFAULT_WEIGHTS``,
         or equal where a family registered later has no weight there.
 
@@ -106,14 +139,11 @@ def draw_table(
 
     Raises
     ------
-    ValueError
-        For a shape that is too small or a family that is not registered.
+    InputError, InputTypeError
+        For a shape that is too small or no whole numbers, a family that is not registered, or what is neither a
+        generator nor a seed.
     """
-    if rows < 20 or columns < 1:
-        raise ValueError(f"Expected at least 20 rows and 1 column, got {rows} rows and {columns} columns.")
-    names = list(DEFAULT_WEIGHTS) if families is None else list(families)
-    unknown = sorted(set(names) - set(REGISTRY))
-    if unknown or not names:
-        raise ValueError(f"Expected families among {', '.join(REGISTRY)}; got {', '.join(unknown) or 'none'}.")
+    rng, (rows, columns) = as_generator(rng), check_shape(rows, columns)
+    names = list(DEFAULT_WEIGHTS) if families is None else simulator_names(families)
     weights = np.array([DEFAULT_WEIGHTS.get(name, float(np.mean(list(DEFAULT_WEIGHTS.values())))) for name in names])
     return REGISTRY[names[int(rng.choice(len(names), p=weights / weights.sum()))]](rng, rows, columns)

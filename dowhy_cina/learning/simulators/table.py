@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dowhy_cina.errors import InputError, InputTypeError, came, whole_number
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+#: Rows and columns of the smallest table that is simulated.
+FEWEST_ROWS, FEWEST_COLUMNS = 20, 1
 
 
 @dataclass(frozen=True)
@@ -70,3 +75,33 @@ class SimulatedTable:
 
 
 Simulator = Callable[[np.random.Generator, int, int], SimulatedTable]
+
+
+def check_shape(rows: Any, columns: Any) -> tuple[int, int]:
+    """Return the shape of a simulated table as ints.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If it is no whole number of rows and columns, or too few.
+    """
+    return whole_number(rows, "rows", FEWEST_ROWS), whole_number(columns, "columns", FEWEST_COLUMNS)
+
+
+def as_generator(random_state: Any) -> np.random.Generator:
+    """Return a generator itself, or one of a seed; None stands for a seed of the system's.
+
+    Raises
+    ------
+    InputError
+        If a seed is negative.
+    InputTypeError
+        If it is nothing that numpy makes a generator of.
+    """
+    expected = "rng must be a numpy.random.Generator or a seed, a whole number from 0 on"
+    try:
+        return np.random.default_rng(random_state)
+    except TypeError as error:
+        raise InputTypeError(f"{expected}, got {came(random_state)}; numpy.random.default_rng makes one.") from error
+    except ValueError as error:
+        raise InputError(f"{expected}, got {came(random_state)} ({error}).") from error

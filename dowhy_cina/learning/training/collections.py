@@ -6,15 +6,16 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from numbers import Real
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from dowhy_cina.config import TrainingConfig
-from dowhy_cina.errors import InputError
-from dowhy_cina.learning.simulators import REGISTRY
+from dowhy_cina.errors import InputError, InputTypeError, came
+from dowhy_cina.learning.simulators import REGISTRY, simulator_names
 from dowhy_cina.learning.training.objectives import TrainingBatch
 from dowhy_cina.learning.training.processes import STOP_SIGNALS, held_signals
 from dowhy_cina.learning.training.tables import simulated_batch
@@ -39,24 +40,35 @@ class Collection(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Simulators:
-    """Tables of simulators, by their names in :data:`dowhy_cina.simulators.REGISTRY`.
+def check_collection(value: Any) -> None:
+    """Refuse what is no collection of tables.
 
     Raises
     ------
-    InputError
+    InputTypeError
+        If it has no names or no batches.
+    """
+    if isinstance(value, type) or not (callable(getattr(value, "batch", None)) and hasattr(value, "names")):
+        raise InputTypeError(
+            f"expected a Collection of tables, or names of simulators in a list, got {came(value)}. A folder of tables "
+            "is dowhy_cina.training.Folder(path)."
+        )
+
+
+@dataclass(frozen=True)
+class Simulators:
+    """Tables of simulators, by their names in :data:`dowhy_cina.simulators.REGISTRY`; text is one name.
+
+    Raises
+    ------
+    InputError, InputTypeError
         If there is no name, or one that is not registered.
     """
 
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.names if name not in REGISTRY]
-        if unknown or not self.names:
-            raise InputError(
-                f"simulators must be named from {', '.join(REGISTRY)}; got {', '.join(map(repr, unknown)) or 'none'}."
-            )
+        object.__setattr__(self, "names", simulator_names(self.names))
 
     def batch(self, rng: np.random.Generator, config: TrainingConfig) -> TrainingBatch:
         """Draw tables of one shape from the simulators."""
@@ -69,7 +81,7 @@ class Mixture:
 
     Raises
     ------
-    InputError
+    InputError, InputTypeError
         If there is no collection, or the weights are not one positive number for each.
     """
 
@@ -77,7 +89,15 @@ class Mixture:
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.parts or len(self.parts) != len(self.weights) or not all(0 < w < np.inf for w in self.weights):
+        for name in ("parts", "weights"):
+            given = getattr(self, name)
+            if not isinstance(given, Sequence) or isinstance(given, str):
+                raise InputTypeError(f"{name} of a mixture must be a tuple, got {came(given)}; (part,) is one of one.")
+            object.__setattr__(self, name, tuple(given))
+        for part in self.parts:
+            check_collection(part)
+        positive = all(isinstance(weight, Real) and 0 < weight < np.inf for weight in self.weights)
+        if not self.parts or len(self.parts) != len(self.weights) or not positive:
             raise InputError(
                 f"expected a positive weight for each collection, got {len(self.parts)} collections and the weights "
                 f"{list(self.weights)}."
@@ -116,28 +136,37 @@ def training_families(config: TrainingConfig, collections: Sequence[str] | None 
     return list(Simulators(tuple(collections)).names)
 
 
-def as_collection(collections: Collection | Sequence[Collection | str] | None, config: TrainingConfig) -> Collection:
+def as_collection(
+    collections: Collection | Sequence[Collection | str] | str | None, config: TrainingConfig
+) -> Collection:
     """One collection of what :func:`~dowhy_cina.training.pretrain` was given.
 
     Parameters
     ----------
     collections
         A collection; a sequence of collections and names of simulators, mixed with equal weights (all named simulators
-        count as one); or None for all simulators but those kept for validation.
+        count as one); one name; or None for all simulators but those kept for validation.
     config : TrainingConfig
 
     Raises
     ------
     InputError
         As :func:`training_families`, or if a string names no simulator, or there is nothing in the sequence.
+    InputTypeError
+        If it is, or holds, something else.
     """
     if collections is None:
         return Simulators(tuple(training_families(config)))
+    if isinstance(collections, str):
+        collections = [collections]
     if not isinstance(collections, Sequence):
+        check_collection(collections)
         training_families(config, [name for name in collections.names if name in REGISTRY] or None)
         return collections
     names = [part for part in collections if isinstance(part, str)]
     parts = [part for part in collections if not isinstance(part, str)]
+    for part in parts:
+        check_collection(part)
     foreign = [name for name in names if name not in REGISTRY]
     if foreign or not collections:
         raise InputError(

@@ -18,7 +18,7 @@ import pandas as pd
 
 from dowhy_cina._caching import cached_property
 from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_toml
-from dowhy_cina.errors import CinaError, InputError
+from dowhy_cina.errors import CinaError, InputError, as_path
 from dowhy_cina.learning.simulators.outcomes import random_outcome
 from dowhy_cina.learning.simulators.table import FloatArray
 from dowhy_cina.learning.training.objectives import TrainingBatch
@@ -73,7 +73,7 @@ class Folder:
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         Holds the tables and ``collection.toml``, see :class:`~dowhy_cina.config.FolderConfig`.
     strict : bool
         Raise at the first table that cannot be used, instead of leaving it out.
@@ -82,6 +82,8 @@ class Folder:
     ------
     InputError
         If the settings cannot be read or no table can be used; with ``strict`` if any cannot.
+    InputTypeError
+        If the path is none.
     UnknownOptionError
         If a setting is not known.
     """
@@ -90,6 +92,7 @@ class Folder:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "path", as_path(self.path, "the folder of tables"))
         _ = self.settings, self.tables  # read now: a mistake must not wait for a worker process
 
     @property
@@ -105,7 +108,7 @@ class Folder:
     @cached_property
     def tables(self) -> tuple[FolderTable, ...]:
         """Usable tables in order of their names."""
-        files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in ENDINGS)
+        files = table_files(self.path)
         tables, skipped = [], []
         for file in files:
             try:
@@ -216,6 +219,20 @@ def _draw_width(rng: np.random.Generator, columns: int, config: TrainingConfig) 
     """All columns, as far as the recipe allows, or fewer."""
     most = min(columns, config.max_columns)
     return int(rng.integers(1, most + 1)) if columns > most or rng.random() < 0.5 else columns
+
+
+def table_files(folder: Path) -> list[Path]:
+    """CSV and Parquet files of a folder, in order of their names.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or it cannot be read.
+    """
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
+    except OSError as error:
+        raise InputError(f"expected a folder of CSV or Parquet tables, got {folder} ({error.strerror}).") from error
 
 
 def read_settings(folder: Path) -> FolderConfig:

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dowhy_cina.config import TrainingConfig
+from dowhy_cina.config import TrainingConfig, check_config
+from dowhy_cina.errors import InputTypeError, as_path, came
 from dowhy_cina.learning.training.folders import Tables
 from dowhy_cina.learning.training.objectives import FLOOR, estimates
 from dowhy_cina.learning.training.own_tables import listed, read_tables
@@ -108,12 +109,12 @@ class OwnReport:
 
 
 def pretrain_folder(
-    folder: Path,
+    folder: str | Path,
     *,
     treatment: str = "",
     outcome: str = "",
     config: TrainingConfig = OWN,
-    output: Path | None = None,
+    output: str | Path | None = None,
     resume: bool = False,
     strict: bool = False,
     progress: bool = True,
@@ -122,7 +123,7 @@ def pretrain_folder(
 
     Parameters
     ----------
-    folder : Path
+    folder : str or Path
         At least eight tables, each with ten rows of either arm. Where a ``collection.toml`` stands beside them, its
         roles of the columns hold unless others are given.
     treatment : str
@@ -131,7 +132,7 @@ def pretrain_folder(
         Column that is not read.
     config : TrainingConfig
         Settings of the run; ``OWN`` by default.
-    output : Path, optional
+    output : str or Path, optional
         Checkpoint to write; by default the folder's name in the working directory.
     resume, strict, progress : bool
         Go on from the last saved state; refuse a table that cannot be used instead of leaving it out; show progress.
@@ -145,12 +146,19 @@ def pretrain_folder(
     InputError
         If there are not enough tables that can be used, they share no covariate, the treatment cannot be told or a
         column that is named is in none of them; nothing is written.
+    InputTypeError
+        If a path, a name or the settings are none.
     CheckpointError
         If the start cannot be read or a file not be written.
     RunStoppedError
         As :func:`~dowhy_cina.training.pretrain`.
     """
-    output = output or Path(f"{folder.resolve().name}{checkpoint.ENDING}")
+    check_config(config, TrainingConfig, "config")
+    for what, name in (("treatment", treatment), ("outcome", outcome)):
+        if not isinstance(name, str):
+            raise InputTypeError(f"{what} must be the name of a column as text, got {came(name)}.")
+    folder = as_path(folder, "the folder of tables")
+    output = as_path(output or f"{folder.resolve().name}{checkpoint.ENDING}", "output")
     check_output(output)
     config = dataclasses.replace(config, outcomes=False, random_outcomes=True)
     found = read_tables(folder, treatment, outcome, strict)

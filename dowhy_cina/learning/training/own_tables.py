@@ -20,6 +20,7 @@ from dowhy_cina.learning.training.folders import (
     read_columns,
     read_folder_table,
     read_settings,
+    table_files,
 )
 from dowhy_cina.tables import Preprocessor
 
@@ -50,7 +51,7 @@ class OwnTables:
 
 def read_tables(folder: Path, treatment: str, outcome: str, strict: bool = False) -> OwnTables:
     """Usable tables of a folder and the roles of their columns; as :func:`~dowhy_cina.training.pretrain_folder`."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
+    files = table_files(folder)
     if not files:
         raise InputError(f"expected CSV or Parquet tables in {folder}, no file ends in {', '.join(ENDINGS)}.")
     skipped: dict[Path, CinaError] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig, from_mapping, parse_toml, read_toml
-from dowhy_cina.errors import InputError, check_known
+from dowhy_cina.errors import InputError, InputTypeError, as_path, came, check_known
 from dowhy_cina.learning.training.calibration import SEED_OFFSET, calibrate_checkpoint
 from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators, training_families
 from dowhy_cina.learning.training.folders import Folder
@@ -54,7 +54,7 @@ def parse_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Rec
         If a table or a key is not known.
     """
     shipped = Path(str(_SHIPPED / f"{name_or_path}.toml"))
-    path = shipped if shipped.is_file() else Path(name_or_path)
+    path = shipped if shipped.is_file() else as_path(name_or_path, "the recipe")
     recipe = read_toml(path, f"a TOML file, or one of {', '.join(bundled())}", "recipe ")
     check_known(recipe, [*TABLES, "collections"], f"table of {path}")
     changed = parse_overrides(overrides)
@@ -76,11 +76,15 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, dict[str, Any]]:
 
     Raises
     ------
-    InputError
+    InputError, InputTypeError
         If an override is not ``key=value``.
     UnknownOptionError
         If a table is not known.
     """
+    if isinstance(overrides, str):
+        overrides = (overrides,)
+    if not isinstance(overrides, Sequence) or not all(isinstance(override, str) for override in overrides):
+        raise InputTypeError(f"overrides must be texts such as 'steps=100' in a list, got {came(overrides)}.")
     changed: dict[str, dict[str, Any]] = {}
     for override in overrides:
         table, name, value = _parse_override(override)
@@ -127,7 +131,7 @@ def main(
     recipe: str | Path,
     overrides: Sequence[str] = (),
     resume: bool = False,
-    output: Path | None = None,
+    output: str | Path | None = None,
     strict: bool = False,
 ) -> Path:
     """Pretrain by a recipe; ``resume`` goes on from the last saved state of the run.
@@ -149,7 +153,7 @@ def main(
         The checkpoint, by default the recipe's name with ``.safetensors`` in the working directory.
     """
     parsed = parse_recipe(recipe, overrides)
-    target = output or Path(f"{Path(recipe).stem}.safetensors")
+    target = as_path(output or f"{Path(recipe).stem}.safetensors", "output")
     start = parsed.training.start
     pretrain(
         parsed.training,

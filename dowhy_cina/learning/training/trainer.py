@@ -18,10 +18,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dowhy_cina.config import ModelConfig, TrainingConfig
-from dowhy_cina.errors import RunStoppedError
+from dowhy_cina.config import ModelConfig, TrainingConfig, check_config
+from dowhy_cina.errors import RunStoppedError, as_path
 from dowhy_cina.learning.training import state
-from dowhy_cina.learning.training.collections import Collection, Prefetched, TableStream, as_collection
+from dowhy_cina.learning.training.collections import (
+    Collection,
+    Prefetched,
+    TableStream,
+    as_collection,
+    check_collection,
+)
 from dowhy_cina.learning.training.objectives import Objective, TrainingBatch, check_objectives
 from dowhy_cina.learning.training.processes import ProcessGroup, StopRequest, speed_up
 from dowhy_cina.learning.training.state import Run, RunLog
@@ -42,11 +48,11 @@ def learning_rate(config: TrainingConfig, step: int, elapsed: float) -> float:
 
 def pretrain(
     config: TrainingConfig,
-    collections: Collection | Sequence[Collection | str] | None = None,
+    collections: Collection | Sequence[Collection | str] | str | None = None,
     *,
-    output: Path = Path("cina.safetensors"),
+    output: str | Path = Path("cina.safetensors"),
     model_config: ModelConfig | None = None,
-    start: Path | None = None,
+    start: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
     validation: Collection | None = None,
@@ -59,13 +65,13 @@ def pretrain(
     Parameters
     ----------
     config : TrainingConfig
-    collections : Collection, or sequence of collections and names of simulators, optional
+    collections : Collection, sequence of collections and names of simulators, or one name, optional
         Tables to train on; by default all simulators that validation does not keep for itself.
-    output : Path
+    output : str or Path
         Checkpoint to write.
     model_config : ModelConfig
         The defaults if not given; the checkpoint's own when ``start`` is given.
-    start : Path, optional
+    start : str or Path, optional
         Checkpoint to start from with a fresh optimiser, the recipe's by default; its totals are carried on.
     resume : bool
         Go on from the state beside ``output``: with a number of steps, on a CPU with as many threads, the weights
@@ -85,11 +91,19 @@ def pretrain(
     InputError
         If the output is no file for a checkpoint, no objective has a weight, the tables to train on or to validate on
         cannot be used, or the recipe does not fit the run to resume.
+    InputTypeError
+        If the settings, a collection or a path are none.
     CheckpointError
         If ``start`` or the state cannot be read, or a file cannot be written; earlier files are as they were.
     RunStoppedError
         After Ctrl-C or SIGTERM, once the state is saved; or if a process that draws tables has died.
     """
+    check_config(config, TrainingConfig, "config")
+    if model_config is not None:
+        check_config(model_config, ModelConfig, "model_config")
+    if validation is not None:
+        check_collection(validation)
+    output, start = as_path(output, "output"), None if start is None else as_path(start, "start")
     state.check_output(output)
     check_objectives(config, labelled=config.outcomes or config.random_outcomes)
     collection = as_collection(collections, config)

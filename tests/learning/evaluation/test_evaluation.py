@@ -123,7 +123,7 @@ def test_problems_are_reproducible_and_of_the_asked_size():
         assert 50 <= one.covariates.shape[0] <= 400
         assert 2 <= one.covariates.shape[1] <= 12
     assert len({problem.covariates.shape for problem in first}) > 3
-    with pytest.raises(InputError, match=r"expected a simulator \(mixed.*or a folder of tables, got 'forest'"):
+    with pytest.raises(InputError, match=r"expected simulators \(mixed.*or a folder of tables, got 'forest'"):
         list(simulated_problems("forest", 1, 0, 100, 5))
 
 

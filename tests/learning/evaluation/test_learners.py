@@ -134,5 +134,5 @@ def test_checkpoint_and_seed_reach_the_tables():
 
 @pytest.mark.parametrize("families", [["forest"], []])
 def test_unknown_simulators(families):
-    with pytest.raises(InputError, match=r"expected simulators \(mixed.*got (forest|none)"):
+    with pytest.raises(InputError, match=r"expected simulators \(mixed.*got ('forest'|none)"):
         evaluate_conditional(families=families)

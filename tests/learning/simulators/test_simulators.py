@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 
+from dowhy_cina.errors import InputError
 from dowhy_cina.learning.simulators import DEFAULT_WEIGHTS, REGISTRY, SimulatedTable, draw_table
 from dowhy_cina.learning.simulators.covariates import REAL_TABLES, real_covariates, real_table
 from dowhy_cina.learning.simulators.laws import ADDITIVE_KINDS, KINDS, OutcomeLaw, assign, outcome_laws, propensities
@@ -251,7 +252,7 @@ def test_assignment_never_leaves_an_arm_empty() -> None:
 def test_families_may_be_named_and_wrong_requests_say_so() -> None:
     assert set(DEFAULT_WEIGHTS) == set(REGISTRY)
     assert sum(DEFAULT_WEIGHTS.values()) == pytest.approx(1)
-    with pytest.raises(ValueError, match=r"Expected families among mixed.*got forest"):
+    with pytest.raises(InputError, match=r"expected simulators \(mixed.*got 'forest'"):
         draw_table(np.random.default_rng(0), 100, 3, families=["forest"])
-    with pytest.raises(ValueError, match="at least 20 rows"):
+    with pytest.raises(InputError, match="rows must be a whole number of at least 20, got 5"):
         draw_table(np.random.default_rng(0), 5, 3)

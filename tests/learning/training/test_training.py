@@ -168,9 +168,9 @@ def test_families_for_training_and_validation_are_apart():
     assert training_families(QUICK, ["scm", "trees"]) == ["scm", "trees"]
     with pytest.raises(InputError, match=r"training does not see, got \['simulation_a'\] in both"):
         training_families(QUICK, ["scm", "simulation_a"])
-    with pytest.raises(InputError, match=r"simulators must be named from .*; got 'forest'"):
+    with pytest.raises(InputError, match=r"expected simulators .*, got 'forest'"):
         training_families(QUICK, ["forest"])
-    with pytest.raises(InputError, match=r"simulators must be named from .*; got none"):
+    with pytest.raises(InputError, match=r"expected simulators .*, got none"):
         training_families(QUICK, [])
 
 
