@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dowhy_cina.errors import InputError
+from dowhy_cina.errors import check_choice
 from dowhy_cina.mathematics.scaling import standardise, unit_of, usual_arithmetic
 from dowhy_cina.results.diagnostics import balance_table
 
@@ -55,8 +55,7 @@ class ComparedRows:
     @usual_arithmetic()
     def balance_of(self, kind: str) -> pd.DataFrame:
         """See :meth:`dowhy_cina.EffectResult.balance_of`."""
-        if kind not in KINDS:
-            raise InputError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}.")
+        check_choice(kind, KINDS, "kind")
         if kind == "means":
             return self._means(self.covariates).join(self._distributions())
         parts = [self._means(block) for block in self._products(kind == "interactions")]

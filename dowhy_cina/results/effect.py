@@ -258,6 +258,8 @@ class EffectResult(Decisions, AverageEffect):
         ------
         ImportError
             If matplotlib is not installed.
+        InputTypeError
+            If the figure is none.
         """
         from dowhy_cina.results.plots import overview
 
@@ -292,7 +294,7 @@ class EffectResult(Decisions, AverageEffect):
 
         Raises
         ------
-        InputError
+        InputError, InputTypeError
             If the kind is another one.
         CinaError
             After pickling, which leaves the rows out.

@@ -98,7 +98,7 @@ def test_of_a_result(linear_table):
     assert set(products.index) >= {"c0²", "c0 * c1", "c2 * kind=b"}
     assert np.isfinite(products).all(axis=None)
     pd.testing.assert_frame_equal(copy.deepcopy(found).balance_of("squares"), found.balance_of("squares"))
-    with pytest.raises(InputError, match="'means', 'squares', 'interactions', got 'cubes'"):
+    with pytest.raises(InputError, match="'means', 'squares' or 'interactions', got 'cubes'"):
         found.balance_of("cubes")
     with pytest.raises(CinaError, match="estimate again"):
         pickle.loads(pickle.dumps(found)).balance_of()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from dowhy_cina.results.plots.arguments import check_estimate, check_figure
 from dowhy_cina.results.plots.balance import love_plot, overlap_plot, weight_plot
 from dowhy_cina.results.plots.files import love_height
 from dowhy_cina.results.plots.style import AFTER, BEFORE, TARGET_NAMES, axes, finish, require_matplotlib
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dowhy_cina.results.effect import EffectResult
+    from dowhy_cina.results.effect import AverageEffect, EffectResult
 
 
-def answer_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
+def answer_plot(result: AverageEffect, ax: Axes | None = None) -> Axes:
     """The effect, its interval, and the density of its error: t, about the estimate.
 
     Parameters
     ----------
-    result : EffectResult
-        An estimate; without a standard error only the value is drawn.
+    result : AverageEffect
+        An estimate, also one of a Dask DataFrame; without a standard error only the value is drawn.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure if None.
 
@@ -36,7 +37,10 @@ def answer_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ------
     ImportError
         If matplotlib is not installed.
+    InputTypeError
+        If the result is no estimate, or the axes are none.
     """
+    check_estimate(result, ax, rows=False)
     ax = axes(ax)
     error, interval = result.standard_error, result.confidence_interval
     label = f"effect {result.value:.4g}"
@@ -78,7 +82,11 @@ def overview(result: EffectResult, figure: Figure | None = None) -> Figure:
     ------
     ImportError
         If matplotlib is not installed.
+    InputTypeError
+        If the result is no estimate of a table in memory, or the figure is none.
     """
+    check_estimate(result, None)
+    check_figure(figure)
     require_matplotlib()
     if figure is None:
         from matplotlib import pyplot

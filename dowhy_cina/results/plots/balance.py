@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from dowhy_cina.errors import InputTypeError
-from dowhy_cina.results.effect import AverageEffect
+from dowhy_cina.errors import check_choice
+from dowhy_cina.results.balance import KINDS
+from dowhy_cina.results.plots.arguments import check_estimate
 from dowhy_cina.results.plots.style import AFTER, BEFORE, CONTROL, TARGET_NAMES, TREATED, axes, finish, plain
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ def love_plot(
     ------
     ImportError
         If matplotlib is not installed.
-    InputTypeError
-        If the result is no estimate, or one of a Dask DataFrame and the kind is not "means".
+    InputError, InputTypeError
+        If the kind is another one, the result is no estimate or one of a Dask DataFrame and the kind is not "means", or
+        the axes are none.
     """
-    _check(result, "balance" if kind == "means" else "balance_of")
+    check_choice(kind, KINDS, "kind")
+    check_estimate(result, ax, rows=kind != "means")
     table = result.balance if kind == "means" else result.balance_of(kind)
     balance = table[["before", "after"]].abs()
     total = len(balance)
@@ -104,8 +107,9 @@ def weight_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ImportError
         If matplotlib is not installed.
     InputTypeError
-        If the result is no estimate, or one of a Dask DataFrame.
+        If the result is no estimate, or one of a Dask DataFrame, or the axes are none.
     """
+    check_estimate(result, ax)
     treated, control = _arms(result)
     ax = axes(ax)
     arms = [
@@ -154,8 +158,9 @@ def overlap_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     ImportError
         If matplotlib is not installed.
     InputTypeError
-        If the result is no estimate, or one of a Dask DataFrame.
+        If the result is no estimate, or one of a Dask DataFrame, or the axes are none.
     """
+    check_estimate(result, ax)
     treated, control = _arms(result)
     ax = axes(ax)
     propensity = np.asarray(result.propensity, float)
@@ -185,21 +190,6 @@ def overlap_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _check(result: Any, attribute: str) -> None:
-    """Refuse what is no estimate, or none that knows its rows."""
-    if hasattr(result, attribute):
-        return
-    if isinstance(result, AverageEffect):
-        raise InputTypeError(
-            f"expected an estimate of a table in memory, got a {type(result).__name__}, whose rows are on the workers: "
-            "estimate from a sample of the rows, or draw love_plot(result), which takes it."
-        )
-    raise InputTypeError(
-        f"expected a result of estimate_effect, got {type(result).__name__}: of an estimate of DoWhy's it is its "
-        "cina_result."
-    )
-
-
 def _unit_weights(result: EffectResult, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Weights of the rows of an arm, or of its clusters if there are any."""
     weights = np.asarray(result.weights, float)[rows]
@@ -212,7 +202,6 @@ def _unit_weights(result: EffectResult, rows: NDArray[np.bool_]) -> NDArray[np.f
 
 def _arms(result: EffectResult) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Rows of the treated and of the control arm; those set aside are in neither."""
-    _check(result, "treatment")
     return result.treatment == 1, result.treatment == 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dowhy_cina.results.heterogeneity import MOST_LEVELS, GroupEffects, select_modifiers
+from dowhy_cina.results.plots.arguments import check_estimate
 from dowhy_cina.results.plots.style import AFTER, BEFORE, TARGET_NAMES, axes, finish, plain
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ def effect_plot(result: EffectResult, modifier: Any, ax: Axes | None = None) -> 
     ------
     ImportError
         If matplotlib is not installed.
-    InputError
-        If the modifier is not a covariate, or has missing values between many others.
+    InputError, InputTypeError
+        If the modifier is not a covariate, or has missing values between many others; if the result is no estimate, or
+        one of a Dask DataFrame, or the axes are none.
     """
+    check_estimate(result, ax)
     column = select_modifiers(result.covariates, modifier)[result.treatment >= 0].iloc[:, 0]
     is_curve = pd.api.types.is_numeric_dtype(column) and column.nunique() > MOST_LEVELS
     curve = result.effect_curve(modifier) if is_curve else None
@@ -101,9 +104,11 @@ def group_plot(
     ------
     ImportError
         If matplotlib is not installed.
-    InputError
-        If a name is not that of a covariate.
+    InputError, InputTypeError
+        If a name is not that of a covariate; if the result is no estimate, or one of a Dask DataFrame, or the axes are
+        none.
     """
+    check_estimate(result, ax)
     groups = result.group_effects(by, bins=bins, simultaneous=simultaneous)
     table = groups.table
     ax = axes(ax, height=1.8 + 0.34 * max(len(table), 3))

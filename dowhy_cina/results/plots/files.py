@@ -7,6 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dowhy_cina.errors import as_path
+from dowhy_cina.results.plots.arguments import check_estimate
 from dowhy_cina.results.plots.balance import MOST_COVARIATES, love_plot, overlap_plot, weight_plot
 from dowhy_cina.results.plots.style import require_matplotlib
 
@@ -68,10 +70,13 @@ def save_plots(result: EffectResult, directory: str | Path, prefix: str = "", ti
     ------
     ImportError
         If matplotlib is not installed.
+    InputTypeError
+        If the result is no estimate, or one of a Dask DataFrame, or the directory is no path.
     OSError
         If the files cannot be written.
     """
-    directory = Path(directory)
+    check_estimate(result, None)
+    directory = as_path(directory, "the directory")
     pictures = [
         ("love", png(lambda ax: love_plot(result, ax), love_height(result), title)),
         ("weights", png(lambda ax: weight_plot(result, ax), 4.4, title)),

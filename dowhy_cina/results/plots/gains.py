@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dowhy_cina.errors import InputTypeError, came
+from dowhy_cina.results.plots.arguments import check_estimate
 from dowhy_cina.results.plots.style import AFTER, BEFORE, TARGET_NAMES, axes, finish
 
 if TYPE_CHECKING:
@@ -36,7 +38,10 @@ def distribution_plot(result: EffectResult, ax: Axes | None = None) -> Axes:
         If matplotlib is not installed.
     InputError, CinaError
         As :meth:`dowhy_cina.EffectResult.effect_distribution`.
+    InputTypeError
+        If the result is no estimate, or one of a Dask DataFrame, or the axes are none.
     """
+    check_estimate(result, ax)
     found = result.effect_distribution()
     ax, table = axes(ax), found.table
     at = 100 * table.index.to_numpy()
@@ -88,7 +93,12 @@ def uplift_plot(
         If matplotlib is not installed.
     InputError, CinaError
         As :meth:`dowhy_cina.EffectResult.uplift`.
+    InputTypeError
+        If the result is no estimate, or one of a Dask DataFrame, or the axes are none.
     """
+    check_estimate(result, ax)
+    if label is not None and not isinstance(label, str):
+        raise InputTypeError(f"label must be the name of the ranking as text, got {came(label)}.")
     found = result.uplift(by, weighting)
     fresh = ax is None or not ax.lines
     ax = axes(ax)

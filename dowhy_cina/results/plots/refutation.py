@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dowhy_cina.errors import InputTypeError
+from dowhy_cina.results.plots.arguments import check_axes
 from dowhy_cina.results.plots.style import AFTER, BEFORE, CONTROL, TREATED, axes, finish
 
 if TYPE_CHECKING:
@@ -39,7 +41,12 @@ def refutation_plot(result: Any, ax: Axes | None = None) -> Axes:
     ------
     ImportError
         If matplotlib is not installed.
+    InputTypeError
+        If the result is no report, or the axes are none.
     """
+    if isinstance(result, type) or not hasattr(result, "refutations"):
+        raise InputTypeError(f"expected a report of dowhy_cina.refute, got {type(result).__name__}.")
+    check_axes(ax)
     rows = result.refutations
     ax = axes(ax, height=1.5 + 0.55 * max(len(rows), 3))
     interval = result.confidence_interval
