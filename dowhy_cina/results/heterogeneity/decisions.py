@@ -13,15 +13,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dowhy_cina.errors import CinaError, InputError
+from dowhy_cina.errors import CinaError, InputError, check_choice
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.distribution import EffectDistribution, effect_distribution
 from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, TableRefits, ranks
 from dowhy_cina.results.heterogeneity.methods import VaryingEffect
 from dowhy_cina.results.heterogeneity.policies import given_rule, learned_rule, policy_table
-from dowhy_cina.results.heterogeneity.scores import Mask, cluster_codes, finite_column, real_numbers, select_modifiers
+from dowhy_cina.results.heterogeneity.scores import (
+    Mask,
+    at_least_two,
+    cluster_codes,
+    finite_column,
+    real_numbers,
+    select_modifiers,
+)
 from dowhy_cina.results.heterogeneity.search import FoundGroups, search_groups
-from dowhy_cina.results.heterogeneity.uplift import Uplift, rank_weighted_effect
+from dowhy_cina.results.heterogeneity.uplift import WEIGHTINGS, Uplift, rank_weighted_effect
 
 _GONE = (
     "{} needs fits without some of the rows, which augmentation='none' does without and pickles leave out: estimate "
@@ -98,6 +105,7 @@ class Decisions(VaryingEffect):
         CinaError
             For a learned rule, as :meth:`effect_distribution`.
         """
+        check_choice(against, ("all", "none", None), "against")
         judge, rows = self._judge(), self._scored()
         price = real_numbers(cost, "cost")
         if price.shape not in ((), rows.shape) or not np.isfinite(price).all():
@@ -129,10 +137,12 @@ class Decisions(VaryingEffect):
         Raises
         ------
         InputError, InputTypeError
-            If the scores are not one column of finite real numbers, or the target's rows are not in the table.
+            If the scores are not one column of finite real numbers, the weighting is another one, or the target's rows
+            are not in the table.
         CinaError
             Without ``by``, as :meth:`effect_distribution`.
         """
+        check_choice(weighting, WEIGHTINGS, "weighting")
         judge, rows = self._judge(), self._scored()
         if by is None:
             priority, fold = self._held_out("uplift")
@@ -162,6 +172,7 @@ class Decisions(VaryingEffect):
         CinaError
             As :meth:`effect_distribution`.
         """
+        most = at_least_two(most, "groups")
         self._scored()
         members = np.asarray(self.target_weights > 0)
         return search_groups(self._refits("search_groups").halves(self.target, members, self.confidence_level), most)

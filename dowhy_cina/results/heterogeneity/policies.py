@@ -5,6 +5,8 @@ Letters: n compared rows.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,14 +45,7 @@ def policy_table(
     DataFrame
         Rows "rule", "all", "none"; columns ``value``, ``standard_error``, ``lower``, ``upper``, ``treated`` (share of
         the target).
-
-    Raises
-    ------
-    InputError
-        If ``against`` is another policy.
     """
-    if against not in (None, "all", "none"):
-        raise InputError(f"against must be 'all', 'none' or None, got {against!r}.")
     chosen = {"rule": rule.astype(np.float64), "all": np.ones(len(rule)), "none": np.zeros(len(rule))}
     gain = judge.added - judge.share * price
     parts = {name: judge.base + treat * gain for name, treat in chosen.items()}
@@ -100,13 +95,35 @@ def learned_rule(judge: Judge, held_out: HeldOut, rule: Any, price: Array) -> tu
     return best, -margin * judge.share * (best - share)
 
 
+def _asked(rule: Callable[..., Any], frame: pd.DataFrame) -> Any:
+    """Answer of a function of the covariates.
+
+    Raises
+    ------
+    InputTypeError
+        If it does not take one argument.
+    """
+    try:
+        signature = inspect.signature(rule)
+    except (TypeError, ValueError):  # of some functions in C nothing is known
+        return rule(frame)
+    try:
+        signature.bind(frame)
+    except TypeError as error:
+        raise InputTypeError(
+            f"expected a rule that takes one argument, the frame of the covariates, got one that does not ({error})."
+        ) from error
+    return rule(frame)
+
+
 def given_rule(rule: Any, covariates: Any, rows: int) -> Mask:
     """Booleans (N,) that a user's rule stands for: a function of the covariates, a column's name, or values.
 
     Raises
     ------
     InputError, InputTypeError
-        If there is not a truth value for each row, or the covariates are needed and not there.
+        If there is not a truth value for each row, the covariates are needed and not there, or a function cannot be
+        called with them alone. What a function raises itself is not changed.
     """
     if callable(rule) or isinstance(rule, str):
         if covariates is None:
@@ -119,7 +136,7 @@ def given_rule(rule: Any, covariates: Any, rows: int) -> Mask:
                 f"covariates are {names}."
             )
         # A rule may write into what it is given.
-        rule = rule(frame.copy()) if callable(rule) else frame[rule]
+        rule = _asked(rule, frame.copy()) if callable(rule) else frame[rule]
     values = as_array(rule, "rule")
     if values.shape != (rows,):
         raise InputError(f"expected a rule with a truth value for each of {rows} rows, got shape {values.shape}.")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.errors import InputError, InputTypeError, came
 from dowhy_cina.mathematics.scaling import Array, unit_of
 from dowhy_cina.tables.columns import check_real, holds_dates, holds_numbers, is_hashable, number_column, typed
 from dowhy_cina.tables.reading import as_array, as_frame, check_unique, inferred
@@ -39,11 +39,12 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If a name is not that of a covariate or comes twice, or the values have another number of rows.
+        If a name is not that of a covariate or comes twice, or the values have another number of rows or no column.
     InputTypeError
         If names are given where the covariates are not known, it is neither names nor values, or a column holds complex
-        numbers or containers.
+        numbers, containers or records.
     """
+    check_no_records(by, "effect modifiers")
     if isinstance(by, np.ndarray) and by.ndim != 1:
         if by.ndim != 2:
             raise InputError(f"expected values of shape (N,) or (N, columns), got shape {by.shape}.")
@@ -52,6 +53,8 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
         values = by if isinstance(by, pd.DataFrame) else pd.DataFrame({getattr(by, "name", None) or "group": by})
         if covariates is not None and len(values) != len(covariates):
             raise InputError(f"expected a value for each of {len(covariates)} rows, got {len(values)}.")
+        if not values.shape[1]:
+            raise InputError("expected at least one column of effect modifiers, got a frame without columns.")
         return modifier_columns(values.reset_index(drop=True))
     if covariates is None:
         raise InputTypeError(
@@ -106,6 +109,21 @@ def modifier_column(column: pd.Series[Any], what: str) -> pd.Series[Any]:
     return column if holds_dates(column) else typed(column, what)
 
 
+def check_no_records(values: Any, what: str) -> None:
+    """Refuse a structured array of numpy, whose rows are records of several values.
+
+    Raises
+    ------
+    InputTypeError
+        If it is one.
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind == "V":
+        raise InputTypeError(
+            f"{what}: expected one value for each row, got records of dtype {values.dtype}. Pass one field, or "
+            "pandas.DataFrame(values) where several columns are meant."
+        )
+
+
 def real_numbers(values: Any, what: str) -> Array:
     """Values of any shape as floats, missing ones as NaN.
 
@@ -114,9 +132,10 @@ def real_numbers(values: Any, what: str) -> Array:
     InputError
         If a number is beyond the largest float.
     InputTypeError
-        If they are complex, text, dates or containers.
+        If they are complex, text, dates, containers or records.
     """
     array = as_array(values, what)
+    check_no_records(array, what)
     column = inferred(pd.Series(array.ravel()), what)
     if not holds_numbers(column, what):
         label = column.dropna().iloc[0]
@@ -152,7 +171,7 @@ def at_least_two(value: Any, what: str) -> int:
         If it is no whole number.
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise InputTypeError(f"expected a whole number of {what}, got {value!r}; for example 4.")
+        raise InputTypeError(f"expected a whole number of {what}, got {came(value)}; for example 4.")
     if value < 2:
         raise InputError(f"expected at least two {what}, got {value}.")
     return int(value)
