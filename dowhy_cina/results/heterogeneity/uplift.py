@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from dowhy_cina.errors import InputError
+from dowhy_cina.errors import check_choice
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.learned import Judge, Ranking, marginal_effect
 
@@ -35,7 +35,8 @@ class Uplift:
         Rank-weighted average treatment effect: the area under ``gain`` ("qini") or under ``excess`` ("autoc"). Zero if
         the ranking tells nothing, negative if it is the wrong way round.
     standard_error, lower, upper, p_value : float
-        Of the area; the p-value is that of zero, two-sided. NaN where nothing tells.
+        Of the area; the p-value is that of zero, two-sided, by the t distribution of the interval: it is below one less
+        the level where the interval leaves zero out. NaN where nothing tells.
     weighting : {"qini", "autoc"}
     level : float
         Of intervals.
@@ -87,7 +88,7 @@ def rank_weighted_effect(judge: Judge, ranking: Ranking, weighting: str = "qini"
 
     Raises
     ------
-    InputError
+    InputError, InputTypeError
         If the weighting is another one.
 
     References
@@ -96,8 +97,7 @@ def rank_weighted_effect(judge: Judge, ranking: Ranking, weighting: str = "qini"
     average treatment effects, Journal of the American Statistical Association 120. Radcliffe (2007), Using control
     groups to target on predicted lift, Direct Marketing Analytics Journal.
     """
-    if weighting not in WEIGHTINGS:
-        raise InputError(f"weighting must be one of {', '.join(map(repr, WEIGHTINGS))}, got {weighting!r}.")
+    check_choice(weighting, WEIGHTINGS, "weighting")
     share, added, place = judge.share, judge.added, ranking.each
     weight = ranking.shared(0.5 - place if weighting == "qini" else -1 - np.log(place))
     weight = weight - share @ weight
@@ -105,9 +105,10 @@ def rank_weighted_effect(judge: Judge, ranking: Ranking, weighting: str = "qini"
     area = float(weight @ added)
     moving = slope * ranking.shared(added)
     moved = ranking.shared(_later(place, moving)) - (moving * place).sum()
-    found = judge.interval(area, weight * added - share * area + share * moved)
+    influence = weight * added - share * area + share * moved
+    found = judge.interval(area, influence)
     error = found["standard_error"]
-    freedom = float(judge.uncertainty(weight * added).freedom[0])
+    freedom = float(judge.uncertainty(influence).freedom[0])
     p_value = float(2 * stats.t.sf(abs(area) / error, freedom)) if error > 0 else np.nan
     lower, upper = (found[name] if error > 0 else np.nan for name in ("lower", "upper"))
     return Uplift(
