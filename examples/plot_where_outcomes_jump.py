@@ -44,8 +44,9 @@ print(result.summary())
 
 # %%
 # Each is a row of ``result.steps``, the strongest first, with thresholds in the covariates' own units and the share of
-# the rows that lie above, or on the same side of both. They are places among those that are looked at, 128ths of the
-# rows, and not estimates of a threshold: what matters is that a step is adjusted for, and balanced, like a covariate.
+# the rows that lie above, or on the same side of both. They are the best of the places that are looked at,
+# 128ths of the rows apart, and not estimates of a threshold: what matters is that a step is adjusted for, and
+# balanced, like a covariate.
 
 print(result.steps.to_string())
 
