@@ -218,6 +218,8 @@ def interrupted(process, ending, output, errors, rng):
     if process.exitcode == 0 or (not ending.startswith("kill") and steps_of(output) >= QUICK.steps):  # at its end
         return None, None
     text, failure = said(errors)
+    if ending == "kill" and "ConnectionResetError" in text:  # of torch's orphaned worker, whose trainer is gone
+        failure = None
     if not failure and not ending.startswith("kill") and not any(words in text for words in SAID):
         failure = f"not saved, exit code {process.exitcode}: {text[-300:]}"
     if not failure and not ended_group(process.pid):

@@ -229,7 +229,7 @@ def _refuse(target: Any, options: EstimatorOptions, confidence_level: float) -> 
             raise NotImplementedError(f"{name}={getattr(options, name)!r} is not available for a Dask DataFrame.")
     if options.checkpoint == "exact" or options.device not in ("auto", "cpu"):
         raise NotImplementedError(
-            "checkpoint='exact' and devices other than 'auto' and 'cpu' are not available for a Dask DataFrame, got "
+            "checkpoint='exact' and GPUs (devices but 'auto' and 'cpu') are not available for a Dask DataFrame, got "
             f"checkpoint={options.checkpoint!r} and device={options.device!r}."
         )
     if options.landmarks is not None and options.landmarks > PILOT_ROWS:
