@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from dowhy_cina.errors import InputTypeError
@@ -43,15 +44,13 @@ def check_axes(ax: Any) -> None:
     InputTypeError
         If it is something else.
     """
-    if ax is None:
-        return
-    require_matplotlib()
-    from matplotlib.axes import Axes
-
-    if not isinstance(ax, Axes):
-        raise InputTypeError(
-            f"ax must be an Axes of matplotlib, got {type(ax).__name__}: pyplot.subplots()[1] is one, and of an array "
-            "of them a picture takes one."
+    if ax is not None:
+        _check_kind(
+            ax,
+            "ax must be an Axes",
+            "axes",
+            "Axes",
+            "pyplot.subplots()[1] is one, and of an array of them a picture takes one",
         )
 
 
@@ -65,12 +64,12 @@ def check_figure(figure: Any) -> None:
     InputTypeError
         If it is something else.
     """
-    if figure is None:
-        return
-    require_matplotlib()
-    from matplotlib.figure import FigureBase
+    if figure is not None:
+        _check_kind(figure, "figure must be a Figure", "figure", "FigureBase", "pyplot.figure() is one")
 
-    if not isinstance(figure, FigureBase):
-        raise InputTypeError(
-            f"figure must be a Figure of matplotlib, got {type(figure).__name__}: pyplot.figure() is one."
-        )
+
+def _check_kind(value: Any, expected: str, module: str, kind: str, remedy: str) -> None:
+    """Refuse what is no object of a class of matplotlib's."""
+    require_matplotlib()
+    if not isinstance(value, getattr(import_module(f"matplotlib.{module}"), kind)):
+        raise InputTypeError(f"{expected} of matplotlib, got {type(value).__name__}: {remedy}.")
