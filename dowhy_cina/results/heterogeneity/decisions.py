@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dowhy_cina.errors import CinaError, InputError, check_choice
+from dowhy_cina.errors import CinaError, InputError, check_choice, whole_number
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.distribution import EffectDistribution, effect_distribution
 from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, TableRefits, ranks
@@ -21,7 +21,6 @@ from dowhy_cina.results.heterogeneity.methods import VaryingEffect
 from dowhy_cina.results.heterogeneity.policies import given_rule, learned_rule, policy_table
 from dowhy_cina.results.heterogeneity.scores import (
     Mask,
-    at_least_two,
     cluster_codes,
     finite_column,
     real_numbers,
@@ -172,7 +171,7 @@ class Decisions(VaryingEffect):
         CinaError
             As :meth:`effect_distribution`.
         """
-        most = at_least_two(most, "groups")
+        most = whole_number(most, "the number of groups", 2)
         self._scored()
         members = np.asarray(self.target_weights > 0)
         return search_groups(self._refits("search_groups").halves(self.target, members, self.confidence_level), most)

@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.errors import InputError, InputTypeError, whole_number
 from dowhy_cina.mathematics.scaling import Array, unit_of, usual_arithmetic
 from dowhy_cina.results.heterogeneity.inference import uncertainty
 from dowhy_cina.results.heterogeneity.scores import (
     Codes,
-    at_least_two,
     check_level,
     cluster_codes,
     contributions,
@@ -106,7 +105,7 @@ def group_labels(modifiers: pd.DataFrame, bins: int = 4) -> pd.Series[Any]:
     InputTypeError
         If the bins are no whole number, or a column holds complex numbers or containers.
     """
-    bins = at_least_two(bins, "bins")
+    bins = whole_number(bins, "the number of bins", 2)
     if not modifiers.shape[1]:
         raise InputError("expected at least one column to group by, got a frame without columns.")
     names = [str(name) for name in modifiers.columns]

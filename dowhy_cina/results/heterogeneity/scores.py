@@ -5,14 +5,14 @@ Letters: N rows.
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dowhy_cina.errors import InputError, InputTypeError, came
+from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.mathematics.scaling import Array, unit_of
 from dowhy_cina.tables.columns import check_real, holds_dates, holds_numbers, is_hashable, number_column, typed
 from dowhy_cina.tables.reading import as_array, as_frame, check_unique, inferred
@@ -158,23 +158,6 @@ def finite_column(columns: pd.DataFrame, expected: str) -> Array:
     if not np.isfinite(values).all():
         raise InputError(f"expected {expected}, got missing or infinite ones; fill them in, or leave these rows out.")
     return values
-
-
-def at_least_two(value: Any, what: str) -> int:
-    """Return a number of groups or bins as an int.
-
-    Raises
-    ------
-    InputError
-        If it is below two.
-    InputTypeError
-        If it is no whole number.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise InputTypeError(f"expected a whole number of {what}, got {came(value)}; for example 4.")
-    if value < 2:
-        raise InputError(f"expected at least two {what}, got {value}.")
-    return int(value)
 
 
 def in_size(pseudo_outcomes: npt.ArrayLike) -> tuple[Array, float]:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dowhy_cina.errors import whole_number
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.groups import GroupEffects
 from dowhy_cina.results.heterogeneity.learned import Halves
-from dowhy_cina.results.heterogeneity.scores import at_least_two
 
 #: Fewest rows of a group, and smallest share of all rows.
 FEWEST_ROWS, SMALLEST_SHARE = 40, 0.1
@@ -84,7 +84,7 @@ def search_groups(halves: Halves, most: int = 4) -> FoundGroups:
     ----------
     Athey & Imbens (2016), Recursive partitioning for heterogeneous causal effects, PNAS 113.
     """
-    most = at_least_two(most, "groups")
+    most = whole_number(most, "the number of groups", 2)
     from sklearn.tree import DecisionTreeRegressor
 
     columns = _canonical(halves.covariates)

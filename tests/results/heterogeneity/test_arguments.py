@@ -34,7 +34,9 @@ def test_values_where_a_word_is_asked_for(result, value):
         result.policy_value(0.5, against=value)
     with pytest.raises(InputTypeError, match="weighting must be 'qini' or 'autoc', got an object of type"):
         result.uplift(weighting=value)
-    with pytest.raises(InputTypeError, match="expected a whole number of groups, got an object of type"):
+    with pytest.raises(
+        InputTypeError, match="number of groups must be a whole number of at least 2, got an object of type"
+    ):
         result.search_groups(value)
 
 
@@ -48,9 +50,9 @@ def test_words_and_numbers_are_checked_before_anything_is_fitted(result, monkeyp
         result.policy_value("gainers", against="nobody")
     with pytest.raises(InputError, match=r"weighting must be .*, got 'quini' \(did you mean 'qini'\?\)"):
         result.uplift(weighting="quini")
-    with pytest.raises(InputError, match="expected at least two groups, got 1"):
+    with pytest.raises(InputError, match="number of groups must be a whole number of at least 2, got 1"):
         result.search_groups(1)
-    with pytest.raises(InputTypeError, match="expected a whole number of groups, got 3"):
+    with pytest.raises(InputTypeError, match="number of groups must be a whole number of at least 2, got 3"):
         result.search_groups(3.0)
 
 

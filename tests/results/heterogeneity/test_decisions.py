@@ -247,7 +247,7 @@ def test_a_flat_search_names_no_groups(result):
     flat = search_groups(Halves(np.ones(500), *halves[1:]))
     assert str(flat).startswith("no groups")
     assert not flat.differ
-    with pytest.raises(InputError, match="two groups"):
+    with pytest.raises(InputError, match="number of groups must be a whole number of at least 2"):
         search_groups(halves, 1)
 
 

@@ -52,7 +52,7 @@ def test_more_bins_than_rows_are_a_group_for_each_row():
 
 @pytest.mark.parametrize("bins", ["4", 2.5, float("nan"), True, None])
 def test_bins_are_whole_numbers(bins):
-    with pytest.raises(InputTypeError, match="whole number of bins"):
+    with pytest.raises(InputTypeError, match="number of bins must be a whole number"):
         group_labels(X, bins)
 
 

@@ -266,5 +266,5 @@ class TestLabels:
         assert list(group_labels(frame, bins=2).cat.categories) == ["1000000 to 1000009", "1000010 to 1000019"]
 
     def test_one_bin(self):
-        with pytest.raises(InputError, match="two bins"):
+        with pytest.raises(InputError, match="number of bins must be a whole number of at least 2"):
             group_labels(self.frame[["age"]], bins=1)

@@ -38,9 +38,9 @@ def test_groups_and_names_do_not_depend_on_the_order(seed):
 def test_numbers_of_groups_are_whole():
     result = dowhy_cina.estimate_effect(*drawn(0))
     for most in ("4", 2.5, None, True, float("nan")):
-        with pytest.raises(InputTypeError, match="whole number of groups"):
+        with pytest.raises(InputTypeError, match="number of groups must be a whole number"):
             result.search_groups(most)
-    with pytest.raises(InputError, match="at least two groups"):
+    with pytest.raises(InputError, match="number of groups must be a whole number of at least 2"):
         result.search_groups(1)
     # As many as there may be, with forty rows each.
     assert 2 <= len(result.search_groups(10**12).groups.table) <= 7
