@@ -15,9 +15,8 @@ import torch
 
 from dowhy_cina._caching import cached_property
 from dowhy_cina.calls.additions import readable_steps, readable_waves
-from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.calls.populations import target_of
 from dowhy_cina.estimating.pipeline import Estimation
-from dowhy_cina.estimating.targets import NAMED, Target
 from dowhy_cina.estimating.variance import t_inference
 from dowhy_cina.estimating.weighting import Balancing, Weighting, with_kernel_of_all_rows
 from dowhy_cina.mathematics.devices import threads_for
@@ -36,9 +35,7 @@ from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables import Preprocessor
-from dowhy_cina.tables.matching import members_of, name_of, places_by_label
 from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms
-from dowhy_cina.tables.reading import as_array
 
 
 @dataclass(frozen=True)
@@ -229,49 +226,13 @@ class Analysis:
             self._model,
             self._table,
             self._state,
-            self._target(units),
+            target_of(units, self._prepared, self._table, self._state),
             self._balancing,
             self.options.augmentation == "none",
         )
         if isinstance(units, str):
             self._named[units] = found
         return found
-
-    def _target(self, units: Any) -> Target:
-        prepared = self._prepared
-        if isinstance(units, str):
-            if units not in NAMED:
-                names = ", ".join(map(repr, NAMED))
-                raise InputError(f"target_units must be {names}, a boolean mask or a DataFrame, got {units!r}.")
-            return Target.named(units, self._table, self._state)
-        if isinstance(units, pd.DataFrame):
-            if not len(units):
-                raise InputError("target_units: expected at least one covariate row, got an empty DataFrame.")
-            return self._target_of_frame(units.index, prepared.preprocessor.transform(units))
-        mask = as_array(units, "target_units")
-        if mask.dtype != np.bool_ or mask.shape != prepared.keep.shape:
-            raise InputTypeError(
-                f"target_units: expected 'ate', 'att', 'atc', a DataFrame of covariate rows, or a boolean mask of "
-                f"shape {prepared.keep.shape}, got {type(units).__name__} of dtype {mask.dtype} and shape {mask.shape}."
-            )
-        members = mask[prepared.keep][self._rows.order] * np.float64(1)
-        if not (members * self._rows.weights).any():
-            raise InputError("target_units: the mask names no row of the compared arms; expected at least one True.")
-        name = name_of(members, self._rows.treatment)
-        return Target.rows(torch.from_numpy(members)[None].to(prepared.device), self._table, name)
-
-    def _target_of_frame(self, index: pd.Index[Any], encoded: Array) -> Target:
-        """Population of encoded covariate rows (n, D): the table's own rows where they are all there."""
-        prepared = self._prepared
-        places = places_by_label(index, prepared.given[0], prepared.keep)
-        members = members_of(encoded, prepared.encoded, prepared.treatment, places)
-        if members is None:
-            foreign = torch.from_numpy(encoded)[None]
-            return Target.elsewhere(foreign.to(prepared.device), self._table)
-        own = torch.from_numpy(members[self._rows.order])[None].to(prepared.device)
-        if self._rows.weighted:
-            return Target.counted(own)
-        return Target.rows(own, self._table, name_of(members, prepared.treatment))
 
     def _result(self, found: Estimation, level: float) -> EffectResult:
         prepared, scale, treatment = self._prepared, self._rows.scale, self._rows.treatment
@@ -280,7 +241,7 @@ class Analysis:
         balance = self._balance(weights)
         arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
-        error = float(found.variance.sqrt()) * scale if min(self._units) > 1 else None
+        error = self._standard_error(found)
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
         interval, p_value = (None, None) if error is None else t_inference(value, error, freedom, level)
         verdict = grade_overlap(arms, balance, relative_width(interval, float(np.ptp(self._rows.outcome)) * scale))
@@ -306,7 +267,7 @@ class Analysis:
             worst_case_bias=float(after) * scale,
             worst_case_bias_before=float(before) * scale,
             plan=self.plan,
-            warnings=overlap_warnings(arms, verdict) + self._belonging + self._unsolved(found.weighting),
+            warnings=overlap_warnings(arms, verdict) + self._remarks + self._unsolved(found.weighting),
             rows_set_aside=int((~prepared.keep).sum()) - prepared.unweighted,
             rows_without_weight=prepared.unweighted,
             checkpoint=self.options.checkpoint,
@@ -349,7 +310,25 @@ class Analysis:
         """Clusters, or rows where there are none, of the control and of the treated arm."""
         return clusters_of_arms(self._prepared.treatment, self._prepared.cluster)
 
+    @property
+    def _is_constant(self) -> bool:
+        """Whether all outcomes are the same, so that none tells how they vary."""
+        return not np.ptp(self._rows.outcome)
+
+    def _standard_error(self, found: Estimation) -> float | None:
+        """Standard error in the outcome's unit; none where an arm has a single row or cluster."""
+        if min(self._units) < 2:
+            return None
+        return 0.0 if self._is_constant else float(found.variance.sqrt()) * self._rows.scale
+
     @cached_property
+    def _remarks(self) -> tuple[str, ...]:
+        """Say what is odd about the table's columns, and about its rows."""
+        constant = "The outcome is constant: nothing tells how far another sample's effect would be from zero."
+        remarks = ((constant,) if self._is_constant else ()) + self._prepared.preprocessor.remarks
+        return remarks + self._belonging
+
+    @property
     def _belonging(self) -> tuple[str, ...]:
         """Warn of arms with few clusters, or of copies of rows in no cluster."""
         if self._prepared.cluster is not None:

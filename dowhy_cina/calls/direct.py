@@ -5,7 +5,7 @@ Letters: N rows, D covariates, M target rows.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.calls.analysis import Analysis
+from dowhy_cina.calls.populations import check_request
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.mathematics.devices import return_freed_memory
@@ -25,9 +26,11 @@ from dowhy_cina.tables import (
     check_sample_weight,
     encode_treatment,
 )
+from dowhy_cina.tables.matching import check_order
 from dowhy_cina.tables.preparation import PreparedTable
 from dowhy_cina.tables.reading import as_table
 from dowhy_cina.tables.roles import as_series
+from dowhy_cina.tables.selection import select_columns
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing itself from Python 3.11 on
@@ -135,6 +138,9 @@ def prepare(
     """
     options = options or EstimatorOptions()
     X = as_table(X)
+    named = {"treatment": treatment, "outcome": outcome, "sample_weight": sample_weight, "cluster": cluster}
+    for name, column in named.items():
+        check_order(column, X, name)
     t, keep, _ = encode_treatment(treatment, *values)
     if len(X) != len(keep):
         raise InputError(f"expected covariates and treatment of the same length, got {len(X)} and {len(keep)} rows.")
@@ -214,7 +220,8 @@ def estimate_effect(
         position; or a whole DataFrame if ``treatment`` and ``outcome`` are names of its columns. Masked entries of
         numpy's masked arrays are missing values here and in the other arguments.
     treatment : array-like of shape (N,), or str
-        Two levels; more need ``treatment_value`` and ``control_value``.
+        Two levels: False and True, or two numbers that are not both positive, of which the larger is treated. Others,
+        text among them, need ``treatment_value`` and ``control_value``.
     outcome : array-like of shape (N,), or str
         Finite numbers.
     covariates : sequence of str, optional
@@ -223,7 +230,8 @@ def estimate_effect(
         Levels to compare; rows of other levels are set aside.
     target_units : {"ate", "att", "atc", "overlap"}, boolean mask of shape (N,), or DataFrame of covariate rows
         Population whose average effect is wanted. A DataFrame whose rows are all the table's own names these, as a mask
-        does; otherwise its rows are a sample of their population that is independent of the table. "overlap" weighs
+        does; otherwise its rows are a sample of their population that is independent of the table. Rows of other
+        treatments than the two compared count in a DataFrame, and not in a mask. "overlap" weighs
         each row by ``e (1 - e)`` with ``e`` its leave-one-out propensity, which stresses rows that could as well have
         got the other treatment.
     augmentation : {"kernel", "none"}
@@ -289,6 +297,7 @@ def estimate_effect(
     prepared = prepare_columns(
         X, (treatment, outcome, sample_weight, cluster), covariates, (treatment_value, control_value), options
     )
+    check_request(prepared, target_units, confidence_level)
     result, rows = Analysis(prepared).effect(target_units, confidence_level), len(prepared.treatment)
     del prepared
     return_freed_memory(rows)
@@ -351,40 +360,3 @@ def _of_partitions(
     chosen, _ = select_columns(pd.DataFrame(columns=table.columns), (treatment, outcome), covariates)
     roles = Roles(list(chosen.columns), treatment, outcome)
     return estimate_partitioned(table, roles, values, target_units, options, confidence_level)
-
-
-def select_columns(X: Any, roles: Sequence[Any], covariates: Sequence[str] | None) -> tuple[Any, tuple[Any, ...]]:
-    """Resolve column names in a DataFrame to covariates and to the columns of the roles: treatment, outcome and others.
-
-    Raises
-    ------
-    InputError
-        If a named column is missing or has two roles.
-    InputTypeError
-        If names are given and ``X`` is no pandas DataFrame.
-    """
-    names = [name for name in roles if isinstance(name, str)]
-    if not names and covariates is None:
-        return X, tuple(roles)
-    if not isinstance(X, pd.DataFrame):
-        raise InputTypeError(
-            f"column names need X as a pandas DataFrame, got {type(X).__name__}; pass arrays or a DataFrame."
-        )
-    if isinstance(covariates, str) or not (covariates is None or isinstance(covariates, Iterable)):
-        raise InputTypeError(f"covariates must be a list of column names, got {covariates!r}.")
-    chosen = [name for name in X.columns if name not in names] if covariates is None else list(covariates)
-    odd = [name for name in chosen if not isinstance(name, Hashable)]
-    if odd:
-        raise InputTypeError(f"covariates must be a list of column names, got {odd[0]!r} among them.")
-    twice = [name for name in names if np.sum(X.columns == name) > 1]
-    if twice:
-        raise InputError(f"X: expected distinct column names, got {twice} more than once. Rename them.")
-    missing = [name for name in [*names, *chosen] if name not in X.columns]
-    if missing:
-        raise InputError(f"columns {missing} are not in X; it has {[str(name) for name in X.columns]}.")
-    double = [name for name in chosen if name in names]
-    if double or len(set(names)) < len(names):
-        raise InputError(
-            f"expected each column in one role, got {double or names} in two; leave it out of one of them."
-        )
-    return X[chosen], tuple(X[role] if isinstance(role, str) else role for role in roles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import os
@@ -11,17 +12,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import pandas as pd
 import torch
 
 from dowhy_cina.calls.analysis import Analysis
 from dowhy_cina.calls.batch import CHUNK_ROWS, shared_estimations
 from dowhy_cina.calls.direct import DaskFrame, EffectOptions, estimate_effect, is_partitioned, prepare_columns
+from dowhy_cina.calls.populations import check_request
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError, check_known
 from dowhy_cina.estimating.targets import NAMED
 from dowhy_cina.mathematics.devices import one_thread_each, stay_inside
 from dowhy_cina.results.effect import AverageEffect, EffectResult, PartitionedResult
+from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.tables.preparation import PreparedTable
 
 if TYPE_CHECKING:
@@ -98,6 +100,11 @@ def estimate_effects(
             f"expected a list of triples (X, treatment, outcome), got {type(tables).__name__}: put it in a list."
         )
     check_known(options, _OPTIONS, "option of estimate_effects")
+    given = {name: parameter.default for name, parameter in _OPTIONS.items()} | options
+    _options_of(given)
+    check_level(given["confidence_level"], "confidence_level")
+    if isinstance(given["covariates"], Iterator):
+        options["covariates"] = list(given["covariates"])  # for every table
     results: list[AverageEffect | Exception] = []
     threads = max(1, min(torch.get_num_threads(), os.cpu_count() or 1))
     with one_thread_each(), ThreadPoolExecutor(threads, "dowhy-cina", stay_inside) as pool:
@@ -139,7 +146,14 @@ def _copied(table: Any) -> Any:
     """A table for a thread that may come to it when its arrays have been filled with the next one."""
     if not isinstance(table, list | tuple):
         return table
-    return tuple(part.copy() if isinstance(part, np.ndarray | pd.DataFrame | pd.Series) else part for part in table)
+    return tuple(np.array(part) if isinstance(part, memoryview) else _deep_copy(part) for part in table)
+
+
+def _deep_copy(part: Any) -> Any:
+    try:
+        return part if is_partitioned(part) else copy.deepcopy(part)
+    except RuntimeError:  # of tensors that a gradient flows through, which are refused in their turn
+        return part
 
 
 def _rows(table: Any) -> int:
@@ -185,11 +199,16 @@ def _parts(table: Any) -> tuple[Any, Any, Any]:
 
 
 def _prepare(covariates: Any, treatment: Any, outcome: Any, given: Mapping[str, Any]) -> PreparedTable:
-    names = [field.name for field in dataclasses.fields(EstimatorOptions)]
-    options = EstimatorOptions(**{name: given[name] for name in names if name in given})
     roles = (treatment, outcome, given["sample_weight"], given["cluster"])
     values = (given["treatment_value"], given["control_value"])
-    return prepare_columns(covariates, roles, given["covariates"], values, options)
+    prepared = prepare_columns(covariates, roles, given["covariates"], values, _options_of(given))
+    check_request(prepared, given["target_units"], given["confidence_level"])
+    return prepared
+
+
+def _options_of(given: Mapping[str, Any]) -> EstimatorOptions:
+    names = [field.name for field in dataclasses.fields(EstimatorOptions)]
+    return EstimatorOptions(**{name: given[name] for name in names if name in given})
 
 
 def _collect(

@@ -22,6 +22,9 @@ from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.mathematics.solvers import check_rows
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
 
+#: Sizes of settings whose squares are numbers.
+SMALLEST, LARGEST = 1e-100, 1e100
+
 
 class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
     """Balancing weights of one table from a self-attention layer whose values are solved for, arm against arm.
@@ -170,10 +173,12 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
         for name in ("regularisation", "tolerance"):
             if not isinstance(getattr(self, name), Real):
                 raise InputTypeError(f"{name} must be a number, got {getattr(self, name)!r}.")
-        if not 0 < self.regularisation < np.inf:
-            raise InputError(f"regularisation must be positive and finite, got {self.regularisation!r}; try 0.1.")
+        if not SMALLEST <= self.regularisation <= LARGEST:
+            expected = f"between {SMALLEST:g} and {LARGEST:g}"
+            raise InputError(f"regularisation must be {expected}, got {self.regularisation!r}; try 0.1.")
         if not 0 < self.tolerance < 1:
             raise InputError(f"tolerance must be a relative duality gap in (0, 1), got {self.tolerance!r}; try 1e-6.")
-        positive = isinstance(self.bandwidth, Real) and 0 < self.bandwidth < np.inf
-        if not positive and not (isinstance(self.bandwidth, str) and self.bandwidth == "median"):
-            raise InputError(f"bandwidth must be 'median' or a positive number, got {self.bandwidth!r}.")
+        usable = isinstance(self.bandwidth, Real) and SMALLEST <= self.bandwidth <= LARGEST
+        if not usable and not (isinstance(self.bandwidth, str) and self.bandwidth == "median"):
+            expected = f"'median' or a number between {SMALLEST:g} and {LARGEST:g}"
+            raise InputError(f"bandwidth must be {expected}, got {self.bandwidth!r}.")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina.estimating.targets import ARMS_OF, Target
+from dowhy_cina.estimating.weighting import Weighting
 from dowhy_cina.mathematics.balancing import Rows, Tables, combine, means_of
 from dowhy_cina.mathematics.clusters import sums_by_cluster
 from dowhy_cina.mathematics.means import MeansTarget
@@ -207,10 +208,12 @@ def _arm_means(table: TableBatch, values: Rows, weights: Rows) -> Rows:
     return torch.where(table.treatment > 0, arms[1], arms[0])
 
 
-def worst_case(table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows) -> tuple[Tables, Tables]:
+def worst_case(table: TableBatch, state: ZeroShot, moments: Moments, weighting: Weighting) -> tuple[Tables, Tables]:
     """Worst-case shift per unit norm of each arm against the target, before and after weighting, summed over arms."""
-    arms = table.arm(0), table.arm(1)
-    before, after = [arm / arm.sum(1, keepdim=True) for arm in arms], [weights * (arm > 0) for arm in arms]
-    means = means_of(state.balance_features, torch.stack([*before, *after], 1))
-    sizes = torch.linalg.vector_norm(means - moments.balance.features[:, None], dim=2)
-    return sizes[:, :2].sum(1), sizes[:, 2:].sum(1)
+    means = weighting.means
+    if means is None:
+        arms = table.arm(0), table.arm(1)
+        pairs = [part for arm in arms for part in (weighting.weights * (arm > 0), arm / arm.sum(1, keepdim=True))]
+        means = torch.stack(means_of(state.balance_features, torch.stack(pairs, 1)).chunk(2, 1), 1)
+    after, before = torch.linalg.vector_norm(means - moments.balance.features[:, None, None], dim=3).sum(1).unbind(1)
+    return before, after

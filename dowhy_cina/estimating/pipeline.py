@@ -143,4 +143,4 @@ class Estimation:
     @cached_property
     def worst_case(self) -> tuple[Tables, Tables]:
         """Worst-case shift per unit norm before and after weighting."""
-        return worst_case(self.table, self.state, self.moments, self.weighting.weights)
+        return worst_case(self.table, self.state, self.moments, self.weighting)

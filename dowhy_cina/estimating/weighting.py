@@ -6,7 +6,6 @@ Letters: B tables, N rows, M features. Exact solutions are of one table.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import torch
@@ -80,6 +79,9 @@ class Weighting:
         Not negative; each arm sums to one.
     certify : callable
         Works out the certificate, which refits do without.
+    means : Tensor of shape (B, A, 2, M), optional
+        Mean features of the kernel under the weights and under uniform ones in each of the A arms, where they are
+        known.
     steps : int
         Iterations after the forward pass.
     converged : bool
@@ -88,6 +90,7 @@ class Weighting:
 
     weights: Float[Tensor, "B N"]
     certify: Callable[[], Certificate]
+    means: Float[Tensor, "B A 2 M"] | None = None
     steps: int = 0
     converged: bool = True
 
@@ -99,7 +102,8 @@ class Weighting:
     def of_one(self, place: int) -> Weighting:
         """Weights of one table of the batch, and what is known of them, with memory of its own."""
         certificate = one_table(self.certificate, place)
-        return dataclasses.replace(self, weights=one_table(self.weights, place), certify=lambda: certificate)
+        weights, means = one_table((self.weights, self.means), place)
+        return dataclasses.replace(self, weights=weights, means=means, certify=lambda: certificate)
 
     @classmethod
     def given(cls, weights: Float[Tensor, "B N"]) -> Weighting:
@@ -114,7 +118,8 @@ class Weighting:
             def certify() -> Certificate:
                 return Certificate(*(part.chunk(2)[place] for part in vars(self.certificate).values()))
 
-            return Weighting(self.weights.chunk(2)[place], certify, self.steps, self.converged)
+            means = None if self.means is None else self.means.chunk(2)[place]
+            return Weighting(self.weights.chunk(2)[place], certify, means, self.steps, self.converged)
 
         return of(0), of(1)
 
@@ -126,8 +131,11 @@ class Weighting:
             lowest = one.lowest_imbalance + two.lowest_imbalance
             return Certificate(torch.maximum(one.gap, two.gap), one.imbalance + two.imbalance, lowest)
 
-        converged = self.converged and other.converged
-        return Weighting(self.weights + other.weights, both, max(self.steps, other.steps), converged)
+        means = None
+        if self.means is not None and other.means is not None:
+            means = torch.cat([self.means, other.means], 1)
+        steps, converged = max(self.steps, other.steps), self.converged and other.converged
+        return Weighting(self.weights + other.weights, both, means, steps, converged)
 
 
 def uniform(table: TableBatch) -> Weighting:
@@ -185,7 +193,7 @@ def _of_dual(
         return Certificate(solution.gap, *sizes)
 
     weights = weights_from_alpha(solution.alpha, table.signs)
-    return Weighting(weights, certify, solution.iterations, solution.converged)
+    return Weighting(weights, certify, None, solution.iterations, solution.converged)
 
 
 def arm_to_target(
@@ -208,28 +216,19 @@ def arm_to_target(
     own = take_rows(state.balance_features, places)
     problem = ArmProblem(own, arm.gather(1, places), target.features, ridge)
     if how.bandwidth is None:
-        problem, weights, _ = balance_with_means(problem, gather_rows(columns, places), target.columns, known)
-        steps = 0
+        _, weights, solution = balance_with_means(problem, gather_rows(columns, places), target.columns, known)
+        means, steps = solution.means[:, None, :, : problem.target.shape[1]], 0
     else:
         weights, steps = _by_splitting(problem, how.refine or EXACT_GAP)
-    certify = _certified(problem, weights)
-    converged = how.refine is None or bool((certify().gap <= how.refine).all())
-    solved = torch.zeros_like(arm).scatter(1, places, weights)
-    return Weighting(solved, certify, steps, converged)
+        solution, means = None, None
 
-
-def _certified(problem: ArmProblem, weights: Float[Tensor, "B n"]) -> Callable[[], Certificate]:
-    """Certificate of weights, worked out on first use, or at once where that takes no pass and frees the rows."""
-
-    @functools.cache
     def certify() -> Certificate:
-        found = problem.certificate(weights)
+        found = problem.certificate(weights) if solution is None else solution.certificate
         return Certificate(found.gap, found.imbalance, found.lowest)
 
-    if problem.means is None:
-        return certify
-    known = certify()
-    return lambda: known
+    converged = how.refine is None or bool((certify().gap <= how.refine).all())
+    solved = torch.zeros_like(arm).scatter(1, places, weights)
+    return Weighting(solved, certify, means, steps, converged)
 
 
 def _by_splitting(problem: ArmProblem, goal: float) -> tuple[Float[Tensor, "B n"], int]:

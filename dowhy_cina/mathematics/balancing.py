@@ -309,19 +309,6 @@ def objective_from_sums(size: Tables, spread: Tables, ridge: Tables) -> Tables:
     return (size.square() + ridge * spread) / 2
 
 
-def gap_from_sums(inner: Tables, smallest: Tables, reference: Tables) -> Tables:
-    """Relative gap of :func:`certify_target` from the sums that it is made of.
-
-    Parameters
-    ----------
-    inner, smallest : Tensor, shape (B,)
-        Mean of the gradient under the weights, and its smallest entry.
-    reference : Tensor, shape (B,)
-        Objective at uniform weights.
-    """
-    return (inner - smallest).clamp_min(0) / reference.clamp_min(torch.finfo(inner.dtype).tiny)
-
-
 @dataclass(frozen=True)
 class TargetCertificate:
     """What is known of weights on an arm's simplex as a solution of target balancing, shape (B,).
@@ -329,8 +316,8 @@ class TargetCertificate:
     Attributes
     ----------
     gap : Tensor
-        Frank-Wolfe duality gap, relative to the objective at uniform weights: never negative; it bounds how far the
-        weights' objective is above the smallest one.
+        Duality gap, relative to the objective at uniform weights: never negative; it bounds how far the weights'
+        objective is above the smallest one.
     imbalance, lowest : Tensor
         Imbalance to the target, and the least of any weights with as large an effective sample size ``1 / |a|^2``,
         which is what the ridge rewards.
@@ -340,16 +327,18 @@ class TargetCertificate:
     imbalance: Tables
     lowest: Tables
 
+    @classmethod
+    def of_excess(cls, excess: Tables, reference: Tables, size: Tables) -> TargetCertificate:
+        """From a bound on the objective's excess, the objective at uniform weights, and the imbalance."""
+        excess = excess.clamp_min(0)
+        gap = excess / reference.clamp_min(torch.finfo(excess.dtype).tiny)
+        return cls(gap, size, lowest_imbalance(size, excess))
+
 
 def certify_target(
-    features: Features,
-    weights: Rows,
-    arm: Rows,
-    target: Float[Tensor, "B M"],
-    ridge: Tables,
-    means: Float[Tensor, "B 2 M"] | None = None,
+    features: Features, weights: Rows, arm: Rows, target: Float[Tensor, "B M"], ridge: Tables
 ) -> TargetCertificate:
-    """Certificate of weights, by two passes over the rows, or by one.
+    """Certificate of any weights, whose gap is that of Frank and Wolfe, by two passes over the rows.
 
     Parameters
     ----------
@@ -361,18 +350,15 @@ def certify_target(
     target : Tensor, shape (B, M)
         Mean features to match.
     ridge : Tensor, shape (B,)
-    means : Tensor, shape (B, 2, M), optional
-        Mean features under the weights and under uniform ones, where they are known.
     """
     uniform = arm / arm.sum(1, keepdim=True)
-    means = means_of(features, torch.stack([weights, uniform], 1)) if means is None else means
+    means = means_of(features, torch.stack([weights, uniform], 1))
     apart = means - target[:, None]
     size, size_before = torch.linalg.vector_norm(apart, dim=2).unbind(1)
     gradient = apply(features, apart[:, 0]) + ridge[:, None] * relative_weights(weights, arm)
     best = gradient.masked_fill(arm == 0, torch.inf).amin(1)
     reference = objective_from_sums(size_before, (uniform * relative_weights(uniform, arm)).sum(1), ridge)
-    gap = gap_from_sums((gradient * weights).sum(1), best, reference)
-    return TargetCertificate(gap, size, lowest_imbalance(size, gap * reference))
+    return TargetCertificate.of_excess((gradient * weights).sum(1) - best, reference, size)
 
 
 def lowest_imbalance(size: Tables, excess: Tables) -> Tables:

@@ -31,19 +31,16 @@ class ArmProblem:
     target : Tensor, shape (B, M)
     ridge : Tensor, shape (B,)
         Positive.
-    means : Tensor, shape (B, 2, M), optional
-        Mean features under the solution and under uniform weights, where they are known.
     """
 
     features: Features
     arm: Rows
     target: Float[Tensor, "B M"]
     ridge: Tables
-    means: Float[Tensor, "B 2 M"] | None = None
 
     def certificate(self, weights: Rows) -> TargetCertificate:
-        """What is known of weights on the simplex, which are the solution where its mean features are known."""
-        return certify_target(self.features, weights, self.arm, self.target, self.ridge, self.means)
+        """What is known of weights on the simplex."""
+        return certify_target(self.features, weights, self.arm, self.target, self.ridge)
 
 
 @dataclass(frozen=True)

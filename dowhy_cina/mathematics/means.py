@@ -24,9 +24,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dowhy_cina.mathematics.balancing import JoinedFeatures, Rows, Tables
+from dowhy_cina.mathematics.balancing import JoinedFeatures, Rows, Tables, TargetCertificate, objective_from_sums
 from dowhy_cina.mathematics.concentration import LARGEST_SHARE, LEAST_FACTOR
-from dowhy_cina.mathematics.dual import ArmProblem, Curvature, DualPoint, Evaluate, Evaluated
+from dowhy_cina.mathematics.dual import ArmProblem, Curvature, DualPoint, Evaluate, Evaluated, Sums
 from dowhy_cina.mathematics.newton import TOLERANCE, ArmRows, Dual, simplex, solve_dual_of_target, weights_at
 from dowhy_cina.mathematics.screening import StreamedRows, rows_of_arm
 
@@ -66,13 +66,55 @@ class MeansTarget:
 
 
 @dataclass(frozen=True)
+class Solution:
+    """Weights that solve the dual of every table, by what the rows add up to: nothing of the rows is kept.
+
+    Attributes
+    ----------
+    dual : Dual
+    point : DualPoint
+    sums, uniform : Sums
+        At the point, and at one with uniform weights.
+    """
+
+    dual: Dual
+    point: DualPoint
+    sums: Sums
+    uniform: Sums
+
+    @property
+    def means(self) -> Float[Tensor, "B 2 K"]:
+        """Mean features, and columns times their amplitude, under the weights and under uniform ones."""
+        both = [sums.moment / sums.margins[:, None] for sums in (self.sums, self.uniform)]
+        return torch.stack(both, 1) * self.dual.scale[:, None]
+
+    @property
+    def certificate(self) -> TargetCertificate:
+        """What is known of the weights: the gap is between their objective and the dual's at the point."""
+        dual = self.dual
+        apart = self.means - (dual.target * dual.scale)[:, None]
+        size, before = torch.linalg.vector_norm(apart, dim=2).unbind(1)
+        own = objective_from_sums(size, 1 / self.sums.effective_size, dual.ridge)
+        reference = objective_from_sums(before, 1 / dual.count, dual.ridge)
+        return TargetCertificate.of_excess(own + dual.value(self.point, self.sums), reference, size)
+
+
+@dataclass(frozen=True)
 class Solved:
-    """Solution of the dual of every table with a ridge and a stress of its own, and the Newton steps that led there."""
+    """Solution of the dual of every table with a ridge and a stress of its own, and how it was found.
+
+    Attributes
+    ----------
+    dual : Dual
+    at, uniform : Evaluated
+        The solution, and uniform weights.
+    stress : Tensor, shape (B,)
+    """
 
     dual: Dual
     at: Evaluated
+    uniform: Evaluated
     stress: Tables
-    steps: int
 
     @property
     def ridge(self) -> Tables:
@@ -93,6 +135,11 @@ class Solved:
     def size(self) -> Tables:
         """Effective sample size of the weights."""
         return self.at.sums.effective_size
+
+    @property
+    def solution(self) -> Solution:
+        """What is known of the weights."""
+        return Solution(self.dual, self.at.point, self.at.sums, self.uniform.sums)
 
     def slope_in_ridge(self) -> Tables:
         """Derivative of the size's logarithm in the ridge's, without columns and while the same rows carry weight."""
@@ -141,11 +188,10 @@ def solve_with_means(
 
     def solve(found: Solved, ridge: Tables, stress: Tables, tolerance: Tables | float) -> Solved:
         dual = target.dual(ridge, stress, count)
-        at, steps = solve_dual_of_target(dual, evaluate, found.at.times(ridge / found.ridge), tolerance)
+        at, _ = solve_dual_of_target(dual, evaluate, found.at.times(ridge / found.ridge), tolerance)
         while not settle(at.point):
-            at, more = solve_dual_of_target(dual, evaluate, evaluate(at.point), tolerance)
-            steps += more
-        return Solved(dual, at, stress, found.steps + steps)
+            at, _ = solve_dual_of_target(dual, evaluate, evaluate(at.point), tolerance)
+        return Solved(dual, at, found.uniform, stress)
 
     def kernel_alone(found: Solved, log_multiple: Tables, tolerance: Tables | float) -> Solved:
         return solve(found, ridge * log_multiple.exp(), zero, tolerance)
@@ -157,7 +203,7 @@ def solve_with_means(
         return torch.log(floor / found.size) / found.slope_in_ridge()
 
     uniform = evaluate(DualPoint.start(ridge, count, target.features.shape[1] + columns))
-    start, floor = Solved(target.dual(ridge, zero, count), uniform, zero, 0), least_size(count)
+    start, floor = Solved(target.dual(ridge, zero, count), uniform, uniform, zero), least_size(count)
     most = zero + math.log(LARGEST_RIDGE)
     room = torch.minimum(floor / KEPT_SIZE, LARGEST_SHARE * count)
     alone = _least_concentrated(kernel_alone, step_in_ridge, start, room, zero, most)
@@ -224,8 +270,8 @@ def balance_with_means(
     columns: Float[Tensor, "B N L"],
     goal: Float[Tensor, "B L"],
     known: Curvature | None = None,
-) -> tuple[ArmProblem, Rows, int]:
-    """Weights of an arm whose features balance a target with the means of columns, the joined problem, and the steps.
+) -> tuple[ArmProblem, Rows, Solution]:
+    """Weights of an arm whose features balance a target with the means of columns, their problem, and what is known.
 
     Parameters
     ----------
@@ -240,7 +286,7 @@ def balance_with_means(
 
     Returns
     -------
-    ArmProblem, Tensor of shape (B, N), int
+    ArmProblem, Tensor of shape (B, N), Solution
     """
     target = MeansTarget(problem.target, goal)
 
@@ -258,6 +304,6 @@ def balance_with_means(
     final = ArmProblem(features, problem.arm, target.joined(amplitude), ridge)
     if isinstance(rows, StreamedRows):
         weights = simplex(rows.margins(found.at.point).clamp_min(0) * problem.arm, problem.arm)
-        means = rows.means(found.at) * found.dual.scale[:, None]
-        return replace(final, means=means), weights, found.steps
-    return final, weights_at(final, found.point), found.steps
+    else:
+        weights = weights_at(final, found.point)
+    return final, weights, found.solution

@@ -146,11 +146,11 @@ class Dual:
         """Point of the features times their factors."""
         return DualPoint(point.slope * self._unscale, point.level)
 
-    def value(self, at: Evaluated) -> Tables:
-        """Dual objective, to be minimised."""
-        slope = at.point.slope
-        linear = (slope * ((slope * (self._unscale * self._unscale) / 2) + self.target)).sum(1) - at.point.level
-        return linear + at.sums.squares / (2 * self.ridge)
+    def value(self, point: DualPoint, sums: Sums) -> Tables:
+        """Dual objective, to be minimised, at a point at which the rows add up to these sums."""
+        slope = point.slope
+        linear = (slope * ((slope * (self._unscale * self._unscale) / 2) + self.target)).sum(1) - point.level
+        return linear + sums.squares / (2 * self.ridge)
 
     def gradient(self, at: Evaluated) -> Float[Tensor, "B K"]:
         """Gradient in the slope and level of the features times their factors, side by side."""
@@ -198,7 +198,7 @@ def line_search(
     promise, length = SUFFICIENT * (gradient * direction).sum(1), moving.to(value.dtype)
     for _ in range(HALVINGS):
         found = evaluate(dual.moved(at.point, length[:, None] * direction))
-        new = dual.value(found)
+        new = dual.value(found.point, found.sums)
         short = new > value + length * promise
         if bool(short.any()):
             # Below the rounding of the value nothing can be promised.
@@ -227,7 +227,7 @@ def solve_dual_of_target(
     """
     at, steps = start, 0
     lowest = smallest = torch.full_like(dual.ridge, torch.inf)
-    value = dual.value(at)
+    value = dual.value(at.point, at.sums)
     while steps < MOST_STEPS:
         gradient = dual.gradient(at)
         size = gradient.abs().amax(1)

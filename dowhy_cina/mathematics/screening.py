@@ -152,7 +152,7 @@ class StreamedRows(ArmRows):
 
     def __init__(self, features: JoinedFeatures, kernel: RowFeatures, arm: Rows, known: Curvature | None) -> None:
         super().__init__(features, arm, known)
-        self._kernel, self._columns, self._known, self._tries = kernel, features.columns, known, Tries()
+        self._kernel, self._columns, self._tries = kernel, features.columns, Tries()
         self._watched: _Watched | None = None
         self._seen: tuple[DualPoint, Rows] | None = None
 
@@ -184,12 +184,6 @@ class StreamedRows(ArmRows):
         ):
             self._seen = point, point.margins(self._features)
         return self._seen[1]
-
-    def means(self, at: Evaluated) -> Float[Tensor, "1 2 K"]:
-        """Mean features under the weights at a point, and under those of the arm alone."""
-        own = self.curvature_of(self._arm) if self._known is None else self._known
-        pairs = (at.sums.moment, at.sums.margins), (own.carried, own.carrying)
-        return torch.stack([total / weight[:, None] for total, weight in pairs], 1)
 
     def _refer(self, point: DualPoint, margins: Rows) -> _Watched:
         # Where all margins are the same none is near.

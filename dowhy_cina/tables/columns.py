@@ -17,7 +17,7 @@ from pandas.api import types
 from dowhy_cina.errors import InputError, InputTypeError
 
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
-_DATES = {"datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "period", "interval"}
+_DATES = {"datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "period"}
 
 
 def check_real(series: pd.Series[Any], what: str) -> None:
@@ -35,7 +35,7 @@ def check_real(series: pd.Series[Any], what: str) -> None:
 
 
 def holds_dates(series: pd.Series[Any]) -> bool:
-    """Whether a column holds dates, times or intervals."""
+    """Whether a column holds dates or times."""
     return types.infer_dtype(series, skipna=True) in _DATES
 
 
@@ -61,7 +61,7 @@ def holds_numbers(series: pd.Series[Any], what: str) -> bool:
     kind = types.infer_dtype(series, skipna=True)
     if kind in _NUMBERS:
         return True
-    if kind in {"string", "bytes", "categorical"}:
+    if kind in {"string", "bytes", "categorical", "interval"}:
         return False
     present = series.dropna()
     if all(isinstance(value, Real | Decimal | np.bool_) for value in present):

@@ -17,6 +17,7 @@ from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.mathematics.scaling import Array, Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
 from dowhy_cina.tables.reading import Table, column_levels, indicators, level_names, read_table
+from dowhy_cina.tables.remarks import constant_remark, labels_remark
 
 #: Encoded columns of a table: with 2,000 an estimate takes half a minute on a core, and its time grows with their cube.
 MAX_COLUMNS = 2000
@@ -35,12 +36,14 @@ class _Encoding:
     levels: dict[int, tuple[Any, ...]]
     order: list[int] | None
     names: list[str]
+    sources: list[int]
 
     def apply(self, table: Table) -> Array:
         """Encode a table into columns (E, N)."""
         numbers, missing = table.numbers, np.isnan(table.numbers)
         blocks = [numbers]
         if missing.any():
+            self._refuse_new_missing(missing)
             blocks = [np.where(missing, self.fill[:, None], numbers)]
         if self.has_missing.size:
             blocks.append(missing[self.has_missing].astype(np.float64))
@@ -49,6 +52,14 @@ class _Encoding:
             return blocks[0]
         encoded: Array = np.concatenate(blocks)[self.order]
         return encoded
+
+    def _refuse_new_missing(self, missing: npt.NDArray[np.bool_]) -> None:
+        new = np.setdiff1d(np.flatnonzero(missing.any(axis=1)), self.has_missing)
+        if new.size:
+            raise InputError(
+                f"covariate {self.names_in[self.numeric[new[0]]]!r}: expected a number in every row, as in the fitted "
+                f"table, got {missing[new[0]].sum()} missing. Leave these rows out or fill them in."
+            )
 
 
 def _fit_encoding(table: Table) -> _Encoding:
@@ -77,6 +88,7 @@ def _fit_encoding(table: Table) -> _Encoding:
         levels=levels,
         order=None if plain else order,
         names=_distinct([names[column][1] for column in order]),
+        sources=[names[column][0] for column in order],
     )
 
 
@@ -129,6 +141,7 @@ class Preprocessor:
         self._varying: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._kept: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._signs: Array = np.empty(0)
+        self._rows = 0
         self._scaling: Scaling | None = None
         self._readable_scaling: Scaling | None = None
 
@@ -175,7 +188,7 @@ class Preprocessor:
         order, signs = column_order(standardised[single], ascending[single], [names[column] for column in single])
         kept = single[order]
         self.names_in, self.names_out = encoding.names_in, [names[column] for column in kept]
-        self._encoding, self._varying, self._signs = encoding, varying, signs[order]
+        self._encoding, self._varying, self._signs, self._rows = encoding, varying, signs[order], table.rows
         self._kept, self._scaling, self._readable_scaling = varying[kept], scaling.take(kept), scaling
         return self._pointed(standardised[kept])
 
@@ -195,7 +208,7 @@ class Preprocessor:
         Raises
         ------
         InputError
-            As `fit`, and if a covariate is missing or has a level that the fitted table lacks.
+            As `fit`, and if a covariate is missing, or has a level or missing values that the fitted table lacks.
         InputTypeError
             As `fit`, and if a covariate of numbers holds labels now.
         """
@@ -270,6 +283,17 @@ class Preprocessor:
             Indicators of levels are called ``column=level``; imputed values stand where some were missing.
         """
         return pd.DataFrame(self._encode(covariates)[self._varying].T, columns=self.names_readable)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What whoever reads a result should know of how the covariates were read."""
+        encoding = self._encoding
+        assert encoding is not None
+        varying = {encoding.sources[column] for column in self._varying}
+        remarks = constant_remark(name for at, name in enumerate(encoding.names_in) if at not in varying)
+        for at, levels in encoding.levels.items():
+            remarks += labels_remark(encoding.names_in[at], levels, self._rows)
+        return remarks
 
     @property
     def is_plain(self) -> bool:

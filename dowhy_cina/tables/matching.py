@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dowhy_cina.errors import InputError
 from dowhy_cina.tables.canonical import Array, canonical_row_key
 
 
@@ -18,6 +19,34 @@ def name_of(members: npt.NDArray[np.generic], treatment: Array) -> str:
     """Name of the population with these members (N,), "ate", "att" or "atc", or "rows" if it has none."""
     arms = {"ate": np.ones_like(treatment), "att": treatment, "atc": 1 - treatment}
     return next((name for name, rows in arms.items() if np.array_equal(members, rows)), "rows")
+
+
+def check_order(values: Any, table: Any, what: str) -> None:
+    """Refuse values with the labels of a table in another order: they are taken by position.
+
+    Parameters
+    ----------
+    values : object
+        Of N rows; those without labels are as they should be.
+    table : object
+        The caller's covariates.
+    what : str
+        Name of the values.
+
+    Raises
+    ------
+    InputError
+    """
+    if not (isinstance(values, pd.Series | pd.DataFrame) and isinstance(table, pd.DataFrame)):
+        return
+    own, index = values.index, table.index
+    if len(own) != len(index) or own.equals(index) or not (own.is_unique and index.is_unique):
+        return
+    if index.isin(own).all():
+        raise InputError(
+            f"{what}: expected rows in the order of the table, got its labels in another order. Values are taken by "
+            "position: put them in order with .loc[X.index], or drop the labels with .reset_index(drop=True)."
+        )
 
 
 def places_by_label(index: pd.Index[Any], table: Any, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp] | None:

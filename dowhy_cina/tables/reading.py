@@ -183,7 +183,8 @@ def read_table(
     numeric
         Positions of the fitted table's columns of numbers; the others were labels, and stay so whatever they hold here.
     by_position
-        Frames are taken by position, since an array without names was fitted.
+        Frames are taken by position, since an array without names was fitted; by name where they have those that the
+        table has for an array's columns.
 
     Raises
     ------
@@ -201,7 +202,8 @@ def read_table(
         raise InputError("X: expected at least one row, got an empty table.")
     if by_position and isinstance(source, pd.DataFrame) and labels is not None:
         _check_width(source.shape[1], labels)
-        source = source.set_axis(labels, axis=1)
+        if set(source.columns) != set(labels):
+            source = source.set_axis(labels, axis=1)
     plain = isinstance(source, np.ndarray) and source.dtype.kind in "biuf"
     if plain and (numeric is None or len(numeric) == source.shape[1]):
         labels = array_names(source.shape[1]) if labels is None else labels

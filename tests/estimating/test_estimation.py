@@ -21,7 +21,7 @@ from dowhy_cina.estimating.estimation import (
 )
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
-from dowhy_cina.estimating.weighting import balance_arms
+from dowhy_cina.estimating.weighting import Weighting, balance_arms
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
 from dowhy_cina.model import fitting
 from dowhy_cina.model.links import LEAST_MEAN
@@ -342,7 +342,7 @@ def test_weights_alone_are_the_difference_of_weighted_means(case):
 def test_worst_case_by_the_gram(case):
     """``|sum a phi - sum q phi|^2 = (a - q)' kappa (a - q)`` arm by arm, and no function of unit norm shifts more."""
     table, state, moments, weights = case
-    before, after = worst_case(table, state, moments, weights)
+    before, after = worst_case(table, state, moments, Weighting.given(weights))
     gram = (state.balance_features @ state.balance_features.transpose(1, 2)).numpy()
     for b in range(2):
         q, expected = moments.weights[b].numpy(), np.zeros(2)

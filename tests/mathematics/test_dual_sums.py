@@ -142,7 +142,7 @@ def test_gradient_of_the_dual_is_finite_differences():
     dual = dataclasses.replace(Dual.of_problem(problem), scale=scale)
     point = double(np.random.default_rng(1).normal(size=(2, M + 1)) * 0.1 + 0.1).requires_grad_()
     found = evaluated(dual.moved(DualPoint(torch.zeros_like(scale), torch.zeros_like(dual.ridge)), point), problem)
-    (derivative,) = torch.autograd.grad(dual.value(found).sum(), point)
+    (derivative,) = torch.autograd.grad(dual.value(found.point, found.sums).sum(), point)
     torch.testing.assert_close(derivative, dual.gradient(found), atol=1e-10, rtol=1e-10)
 
 
@@ -152,7 +152,7 @@ def test_the_dual_meets_the_primal():
     found, _ = solve_dual_of_target(dual, rows.evaluate, rows.evaluate(uniform_point(dual)))
     weights = balance_to_target(problem)[0]
     primal = target_objective(problem.features, weights, problem.arm, problem.target, problem.ridge)
-    torch.testing.assert_close(primal, -dual.value(found), atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(primal, -dual.value(found.point, found.sums), atol=1e-10, rtol=1e-10)
     shift = torch.einsum("bn,bnm->bm", weights, problem.features) - problem.target
     torch.testing.assert_close(found.point.slope, shift, atol=1e-9, rtol=0)
     torch.testing.assert_close(found.point.weights(problem), weights, atol=1e-9, rtol=0)

@@ -1,12 +1,11 @@
 """Target balancing over partitions: weights of both arms, and what is known of them.
 
-Letters: n rows of a partition, M landmarks, L columns, K = M + L; the two arms are the first axis of what belongs to
-them.
+Letters: n rows of a partition. The two arms are the first axis of what belongs to them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -15,17 +14,10 @@ from torch import Tensor
 from dowhy_cina.calls.partitioned.arms import PartitionedArms, of_both, target_sums
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.outcomes import is_empty
-from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
+from dowhy_cina.calls.partitioned.partitions import Partitions, Sums
 from dowhy_cina.calls.partitioned.states import Fitted
-from dowhy_cina.mathematics.balancing import (
-    JoinedFeatures,
-    TargetCertificate,
-    gap_from_sums,
-    lowest_imbalance,
-    objective_from_sums,
-)
 from dowhy_cina.mathematics.dual import DualPoint
-from dowhy_cina.mathematics.means import MeansTarget, solve_with_means
+from dowhy_cina.mathematics.means import MeansTarget, Solution, solve_with_means
 
 Rows = Float[Tensor, "1 n"]
 
@@ -38,36 +30,19 @@ class Balanced:
     ----------
     target : MeansTarget
         Of the kernel's features and of the columns.
-    means, uniform : Tensor, shape (2, M)
-        Of the kernel's features under the weights and under uniform ones.
-    ridge : Tensor, shape (2,)
-    slope : Tensor, shape (2, K)
-        Gradient in the means, of features and columns as they are.
-    inner, reference, size : Tensor, shape (2,)
-        Mean of the rows' gradients under the weights, the objective of uniform ones, and the imbalance.
+    solution : Solution
+        Of both arms.
     """
 
     target: MeansTarget
-    means: Float[Tensor, "2 M"]
-    uniform: Float[Tensor, "2 M"]
-    ridge: Float[Tensor, " 2"]
-    slope: Float[Tensor, "2 K"]
-    inner: Float[Tensor, " 2"]
-    reference: Float[Tensor, " 2"]
-    size: Float[Tensor, " 2"]
+    solution: Solution
 
-    def gradients(self, part: EncodedPart, features: JoinedFeatures, weights: Rows) -> Sums:
-        """Extremes of the gradient of each arm's objective in the weights of its rows."""
-        arm = part.arm
-        return {
-            f"gradient{arm}": Extremes(*(features.times(self.slope[arm][None]) + self.ridge[arm] * weights).aminmax())
-        }
-
-    def certificate(self, gradients: Sums) -> TargetCertificate:
-        """Gap, imbalance and its lowest of both arms, from the sums of :meth:`gradients`."""
-        smallest = torch.stack([gradients[f"gradient{arm}"].lower for arm in (0, 1)])
-        gap = gap_from_sums(self.inner, smallest, self.reference)
-        return TargetCertificate(gap, self.size, lowest_imbalance(self.size, gap * self.reference))
+    @property
+    def shifts(self) -> Float[Tensor, " 2"]:
+        """Worst-case shifts per unit norm after weighting and before, summed over the arms."""
+        goal = self.target.features
+        sizes: Tensor = torch.linalg.vector_norm(self.solution.means[..., : goal.shape[1]] - goal, dim=2)
+        return sizes.sum(0)
 
 
 def weigh(part: EncodedPart, margins: Rows, totals: Float[Tensor, " 2"]) -> tuple[Rows, Sums]:
@@ -102,15 +77,8 @@ def solve(
     both, rows = ridge.repeat(2), ridge.new_tensor(counts)
     arms = PartitionedArms(partitions, fitted, moments, DualPoint.start(both, rows, mean.shape[1]))
     solved = solve_with_means(target, both, rows, arms.evaluate, arms.settle)
-    at, ridge = arms.look(solved.at.point).sums, solved.ridge
-    partitions.run(weigh, ["encoded", "margins"], "weights", totals=at.margins)
+    sums = arms.look(solved.at.point).sums
+    partitions.run(weigh, ["encoded", "margins"], "weights", totals=sums.margins)
     partitions.forget("reference", "margins")
-    # The columns have their amplitude as a factor in the problem, and none in its rows.
-    scale, goal = solved.dual.scale, target.joined(solved.amplitude)
-    means, uniform = at.moment / at.margins[:, None], moments.carried / moments.carrying[:, None]
-    slope, before = means * scale - goal, (uniform * scale - goal).norm(dim=1)
-    inner = (means * scale * slope).sum(1) + ridge * at.squares / at.margins.square()
-    reference = objective_from_sums(before, 1 / moments.carrying, ridge)
     one = MeansTarget(target.features[:1], target.columns[:1])
-    pair = means[:, :size], uniform[:, :size]
-    return Balanced(one, *pair, ridge, slope * scale, inner, reference, slope.norm(dim=1))
+    return Balanced(one, replace(solved.solution, sums=sums))

@@ -25,6 +25,8 @@ from dowhy_cina.tables.preparation import PILOT_ROWS, stratified_rows
 
 #: Rows that imputed values and the order of the columns are learned from; a table no longer than this is learned whole.
 SAMPLE_ROWS = 100_000
+#: Distinct rows that are among them, where there are so many: a long table may have few.
+LEAST_DISTINCT = 4096
 
 
 @dataclass(frozen=True)
@@ -146,19 +148,40 @@ def arms_only(part: pd.DataFrame, coding: Coding) -> tuple[pd.DataFrame, npt.NDA
     return part if keep.all() else part.loc[keep], keep, treated[keep].astype(np.float64)
 
 
+@dataclass(frozen=True)
+class DistinctRows:
+    """Rows, and how many of the table each of them stands for, shape (n,)."""
+
+    rows: pd.DataFrame
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: list[DistinctRows]) -> DistinctRows:
+        """Those of several partitions, of which some may be the same."""
+        filled = [part for part in parts if len(part.rows)] or parts
+        return cls(pd.concat([part.rows for part in filled]), np.concatenate([part.counts for part in filled]))
+
+    def repeated(self, size: int) -> pd.DataFrame:
+        """Each row as often as there are such rows; of more than ``size`` in all, by its share of these, but once."""
+        share = min(1.0, size / max(self.counts.sum(), 1))
+        times = np.maximum(np.rint(self.counts * share).astype(np.int64), 1)
+        return self.rows.iloc[np.repeat(np.arange(len(times)), times)]
+
+
 def sample(part: pd.DataFrame, coding: Coding, share: float) -> Sums:
     """Rows that :func:`choose_rows` takes of a partition, which hold those that it takes of the table.
 
     Of a partition with values that no estimate can be made from, their number instead.
     """
     rows, _, _ = arms_only(part, coding)
+    every = DistinctRows(rows, np.ones(len(rows), dtype=np.int64))
     if not len(rows):
-        return {"sample": [rows]}
+        return {"sample": [every]}
     unusable = count_unusable(rows, coding.roles)
     if unusable:
-        return {"sample": [rows.iloc[:0]], "unusable": unusable}
+        return {"sample": [DistinctRows(rows.iloc[:0], every.counts[:0])], "unusable": unusable}
     size = torch.from_numpy(np.abs(check_outcome(rows[coding.roles.outcome], len(rows))))
-    return {"sample": [choose_rows(rows, coding.roles, share)], "size": Extremes(size.amin(), size.amax())}
+    return {"sample": [choose_rows(every, coding.roles, share)], "size": Extremes(size.amin(), size.amax())}
 
 
 def count_unusable(rows: pd.DataFrame, roles: Roles) -> Counter[str]:
@@ -197,28 +220,29 @@ def refuse_unusable(unusable: Counter[str], roles: Roles, rows: int) -> None:
     )
 
 
-def choose_rows(rows: pd.DataFrame, roles: Roles, share: float) -> pd.DataFrame:
+def choose_rows(every: DistinctRows, roles: Roles, share: float) -> DistinctRows:
     """Rows whose content hashes to a share of all numbers, and one for every level, extreme and missing value.
 
-    The order of the rows, and how they are split, change nothing: of several rows the one with the smallest hash is
-    taken.
+    There are at least :data:`LEAST_DISTINCT` distinct ones, or all. The order of the rows, and how they are split,
+    change nothing: of several rows the one with the smallest hash is taken.
     """
-    if share >= 1 or not len(rows):
-        return rows
-    hashes = pd.util.hash_pandas_object(rows, index=False).to_numpy()
-    order = np.argsort(hashes, kind="stable")
-    turns = np.argsort(order)
-    chosen = hashes < np.uint64(share * float(2**64 - 2**12))
+    if share >= 1 or not len(every.rows):
+        return every
+    hashes = pd.util.hash_pandas_object(every.rows, index=False).to_numpy()
+    ascending, first, kind = np.unique(hashes, return_index=True, return_inverse=True)
+    rows, counts = every.rows.iloc[first], np.bincount(kind, every.counts).astype(np.int64)
+    chosen = ascending < np.uint64(share * float(2**64 - 2**12))
+    chosen[:LEAST_DISTINCT] = True
     for name in roles.covariates:
         column = rows[name]
         sets = [np.flatnonzero(column.isna())]
         if not pd.api.types.is_numeric_dtype(column):
-            chosen[order[~column.iloc[order].duplicated()]] = True
+            chosen[~column.duplicated().to_numpy()] = True
         elif column.notna().any():
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
             sets += [np.flatnonzero(values == end) for end in (np.nanmin(values), np.nanmax(values))]
-        chosen[[places[turns[places].argmin()] for places in sets if len(places)]] = True
-    return rows.iloc[order[chosen[order]]]
+        chosen[[places[0] for places in sets if len(places)]] = True
+    return DistinctRows(rows.iloc[chosen], counts[chosen])
 
 
 def moments(part: pd.DataFrame, coding: Coding) -> Sums:
@@ -245,9 +269,9 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     coding = Coding(roles, treated, control, Preprocessor())
     found = partitions.run(sample, ["part"], coding=coding, share=SAMPLE_ROWS / rows)
     refuse_unusable(found.get("unusable", Counter()), roles, rows)
-    frames, size = found["sample"], float(found["size"].upper)
+    size = float(found["size"].upper)
     unit = float(unit_of(size))
-    table = choose_rows(pd.concat([frame for frame in frames if len(frame)] or frames), roles, SAMPLE_ROWS / rows)
+    table = choose_rows(DistinctRows.joined(found["sample"]), roles, SAMPLE_ROWS / rows).repeated(SAMPLE_ROWS)
     preprocessor = Preprocessor()
     encoded = preprocessor.fit_transform(table[roles.covariates])
     if not encoded.shape[1]:

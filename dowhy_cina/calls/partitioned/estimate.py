@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from dowhy_cina.calls.additions import readable_steps, readable_waves
-from dowhy_cina.calls.partitioned.arms import joined_features
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
-from dowhy_cina.calls.partitioned.model import add_columns, forward
-from dowhy_cina.calls.partitioned.outcomes import chance, is_empty
+from dowhy_cina.calls.partitioned.model import add_columns, balance_keys, forward
+from dowhy_cina.calls.partitioned.outcomes import chance, is_empty, kernels_of
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
 from dowhy_cina.calls.partitioned.states import Fitted, RowState
@@ -27,7 +26,7 @@ from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
 from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
 from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sums, t_inference
-from dowhy_cina.mathematics.rows import RowFeatures, block_rows
+from dowhy_cina.mathematics.rows import block_rows
 from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.search import with_own_additions
@@ -83,22 +82,17 @@ class Contributing:
     responses : list of ArmResponse
     loo : list of Tensor, shape (1,)
         Weighted means of each arm's leave-one-out residuals.
-    balanced : Balanced
     """
 
     effect: Effect
     responses: list[ArmResponse]
     loo: list[Tensor]
-    balanced: Balanced
 
 
 def contribution_sums(
     part: EncodedPart, state: RowState, balancing: Rows, fitted: Fitted, shares: TargetShares, given: Contributing
 ) -> Sums:
-    """Squares of each row's contribution to the error, the features that outcome weights reach, and the gradients.
-
-    The latter are here because the balancing layer's kernels are.
-    """
+    """Squares of each row's contribution to the error, and the features that outcome weights reach."""
     if is_empty(part):
         return {}
     arm, other, effect = part.arm, 1 - part.arm, given.effect
@@ -111,15 +105,14 @@ def contribution_sums(
         lent, nothing = lending.of(seen.own), own.new_zeros(1, fitted.arms[other].own.moment_size)
         moment = fitted.arms[other].lent_moment(SharedRows(seen.own, seen.own), lent)
         sums[f"outcome{other}"] = torch.cat([nothing, moment], 1)
-    features = joined_features(part, state, fitted)
-    assert isinstance(features.kernel, RowFeatures)
+    assert fitted.balance_kernel is not None
+    features = kernels_of(fitted.balance_kernel, balance_keys(part, state, fitted))
     scatter = (2 * arm - 1) * (own - lent) * (state.loo_residuals - given.loo[arm][:, None])
     deviation = shares.share[arm] * (state.means[1] - state.means[0] - effect.plug_in[:, None])
     squares, weights = scatter.square(), (lent, own) if arm else (own, lent)
     return {
         **sums,
-        **given.balanced.gradients(part, features, balancing),
-        "balance": features.kernel.means(torch.stack(weights, 1)),
+        "balance": features.means(torch.stack(weights, 1)),
         "total": (scatter + deviation).square().sum(1),
         "scatter": squares.sum(1),
         "fourth": squares.square().sum(1),
@@ -275,7 +268,7 @@ def _effect(
     weighted = [found[f"moment{arm}"] for arm in (0, 1)]
     responses = arm_responses(partitions, fitted, moments.outcomes, weighted, effect.shrinkage)
     loo = [found[f"loo{arm}"] for arm in (0, 1)]
-    given = Contributing(effect, responses, loo, balanced)
+    given = Contributing(effect, responses, loo)
     noise = partitions.run(contribution_sums, names, fitted=fitted, shares=shares, given=given)
     reached = [
         Reached(noise[f"outcome{arm}"], noise["balance"][:, arm], found[f"squares{arm}"] / counts[arm])
@@ -300,15 +293,14 @@ def _effect(
         "outcome_scale": scale,
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
-        **_certificate(balanced, noise, scale),
-        **_overlap(_sum_arms(found, shares, counts), _balance(partitions, coding), width),
+        **_certificate(balanced, scale),
+        **_overlap(_sum_arms(found, shares, counts), _balance(partitions, coding), width, coding),
     }
 
 
-def _certificate(balanced: Balanced, gradients: Sums, scale: float) -> dict[str, float]:
+def _certificate(balanced: Balanced, scale: float) -> dict[str, float]:
     """How well the weights balance, in the outcome's unit."""
-    known, goal = balanced.certificate(gradients), balanced.target.features
-    before, after = (float((mean - goal).norm(dim=1).sum()) for mean in (balanced.uniform, balanced.means))
+    known, (after, before) = balanced.solution.certificate, balanced.shifts.tolist()
     return {
         "duality_gap": float(known.gap.max()),
         "minimised_bias": float(known.imbalance.sum()) * scale,
@@ -334,9 +326,10 @@ def _sum_arms(found: Sums, shares: TargetShares, counts: tuple[float, float]) ->
     return Arms(treated, control)
 
 
-def _overlap(arms: Arms, balance: pd.DataFrame, width: float) -> dict[str, Any]:
+def _overlap(arms: Arms, balance: pd.DataFrame, width: float, coding: Coding) -> dict[str, Any]:
     verdict = grade_overlap(arms, balance, width)
-    return {"arms": arms, "balance": balance, "overlap": verdict, "warnings": overlap_warnings(arms, verdict)}
+    warnings = overlap_warnings(arms, verdict) + coding.preprocessor.remarks
+    return {"arms": arms, "balance": balance, "overlap": verdict, "warnings": warnings}
 
 
 def _balance(partitions: Partitions, coding: Coding) -> pd.DataFrame:

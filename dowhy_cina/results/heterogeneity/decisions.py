@@ -46,13 +46,12 @@ class Decisions(VaryingEffect):
         ``pseudo_outcomes``.
     refits : Refits or None
         The table, ready to be fitted again without some of its rows; left out of pickles.
-    standard_error, target
+    target
         As in :class:`~dowhy_cina.results.effect.AverageEffect`.
     """
 
     control_scores: Array
     refits: TableRefits | None = None
-    standard_error: float | None
     target: str
 
     def effect_distribution(self) -> EffectDistribution:

@@ -5,7 +5,7 @@ Letters: N rows, G groups, U independent units (rows, or clusters of them), A st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,10 @@ class Uncertainty:
     covariance: Array
     freedom: Array
     joint_freedom: float | None
+
+    def times(self, allowance: float) -> Uncertainty:
+        """The same with errors that are this many times as large."""
+        return replace(self, covariance=allowance**2 * self.covariance)
 
     @property
     def errors(self) -> Array:
@@ -141,6 +145,32 @@ def uncertainty(
     dense = np.zeros((int(owner.max()) + 1, count))
     dense[owner, group] = total
     return Uncertainty(np.asarray(dense.T @ dense), freedom, _joint_freedom(dense, treated is None))
+
+
+def allowance_of(
+    added: Array,
+    share: Array,
+    clusters: Codes | None,
+    treated: npt.NDArray[np.bool_] | None,
+    standard_error: float | None,
+) -> float:
+    """Standard error of the average effect over that of its scores alone, at least one; NaN where it has none.
+
+    Smoothing, and confounding that is only half learned, make errors that no score shows. Other sums of the scores are
+    taken to need as much.
+
+    Parameters
+    ----------
+    added, share : ndarray, shape (N,)
+        What each row adds to the average effect, and its weight in the target population.
+    clusters, treated
+        As in :func:`uncertainty`.
+    standard_error : float or None
+        In the unit of the scores.
+    """
+    influence = added - share * added.sum()
+    own = float(uncertainty(influence, np.zeros(len(added), np.intp), 1, clusters, treated).errors[0])
+    return max(1.0, standard_error / own) if standard_error is not None and own > 0 else np.nan
 
 
 def _of_contrasts(covariance: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dowhy_cina.mathematics.scaling import Array
-from dowhy_cina.results.heterogeneity.inference import Uncertainty, uncertainty
+from dowhy_cina.results.heterogeneity.inference import Uncertainty, allowance_of, uncertainty
 from dowhy_cina.results.heterogeneity.scores import Codes, Mask, contributions
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class Judge:
     level : float
         Of intervals.
     allowance : float
-        Standard error of the average effect over that of its scores alone, at least one: smoothing and confounding that
-        is only half learned make errors that no score shows. Other sums of the scores are taken to need as much.
+        Factor of all errors, see :func:`~dowhy_cina.results.heterogeneity.inference.allowance_of`.
     """
 
     added: Array
@@ -101,21 +100,18 @@ class Judge:
         """Judge of an estimate, from its pseudo-outcomes and weights; NaN errors where the estimate has none."""
         added, share = contributions(scores["pseudo_outcomes"], scores["weights"])
         base = contributions(control_scores, share)[0]
-        plain = cls(added, base, share, treated, cluster, level, 1.0)
-        own = float(plain.uncertainty(added - share * added.sum()).errors[0])
-        known = standard_error is not None and own > 0
-        allowance = max(1.0, standard_error / own) if known and standard_error is not None else np.nan
+        allowance = allowance_of(added, share, cluster, treated, standard_error)
         return cls(added, base, share, treated, cluster, level, allowance)
 
     def uncertainty(self, influence: Array) -> Uncertainty:
-        """Uncertainty of one number from the influence (n,) of each row, before the allowance."""
-        return uncertainty(influence, np.zeros(len(influence), np.intp), 1, self.cluster, self.treated)
+        """Uncertainty of one number from the influence (n,) of each row, the allowance included."""
+        rows = np.zeros(len(influence), np.intp)
+        return uncertainty(influence, rows, 1, self.cluster, self.treated).times(self.allowance)
 
     def interval(self, value: float, influence: Array) -> dict[str, float]:
-        """A value with ``standard_error``, ``lower`` and ``upper``, the allowance included."""
+        """A value with ``standard_error``, ``lower`` and ``upper``."""
         found = self.uncertainty(influence)
-        half = self.allowance * float(found.half_widths(self.level, False)[0])
-        error = self.allowance * float(found.errors[0])
+        half, error = float(found.half_widths(self.level, False)[0]), float(found.errors[0])
         return {"value": value, "standard_error": error, "lower": value - half, "upper": value + half}
 
 

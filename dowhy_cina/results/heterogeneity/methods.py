@@ -15,8 +15,9 @@ import pandas as pd
 from dowhy_cina.errors import InputError
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.groups import GroupEffects, group_effects, group_labels
+from dowhy_cina.results.heterogeneity.inference import allowance_of
 from dowhy_cina.results.heterogeneity.projection import best_linear_projection, effect_curve
-from dowhy_cina.results.heterogeneity.scores import finite_column, select_modifiers
+from dowhy_cina.results.heterogeneity.scores import cluster_codes, contributions, finite_column, select_modifiers
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -32,6 +33,8 @@ class VaryingEffect:
         Weight of each row in the target population; all zero if its rows are not in the table.
     treatment : ndarray of int8, shape (N,)
         1 treated, 0 control, -1 set aside.
+    standard_error : float or None
+        As in :class:`~dowhy_cina.results.effect.AverageEffect`.
     confidence_level : float
     covariates : DataFrame or ndarray of N rows, or None
         As the user gave them, for effects by group.
@@ -42,6 +45,7 @@ class VaryingEffect:
     pseudo_outcomes: Array
     target_weights: Array
     treatment: npt.NDArray[np.int8]
+    standard_error: float | None
     confidence_level: float
     covariates: Any
     cluster: npt.NDArray[Any] | None
@@ -50,7 +54,8 @@ class VaryingEffect:
         """Average effects by group, with a joint test that they are equal.
 
         A group with fewer than five rows of an arm has an effect and no standard error: an outcome model alone stands
-        for the rows that lack.
+        for the rows that lack. Standard errors are as many times those of the scores alone as the average effect's is:
+        a group of everybody has the result's own.
 
         Parameters
         ----------
@@ -81,6 +86,7 @@ class VaryingEffect:
             level=self.confidence_level,
             treatment=self.treatment[rows],
             simultaneous=simultaneous,
+            allowance=self._allowance(rows),
         )
 
     def best_linear_projection(self, columns: Any) -> Any:
@@ -104,7 +110,7 @@ class VaryingEffect:
         """
         rows = self._scored()
         chosen = select_modifiers(self.covariates, columns).iloc[rows]
-        return best_linear_projection(**self._scores(rows), covariates=chosen)
+        return best_linear_projection(**self._scores(rows), covariates=chosen, allowance=self._allowance(rows))
 
     def effect_curve(self, modifier: Any) -> pd.DataFrame:
         """Average effect along one column of numbers, with pointwise and simultaneous bands.
@@ -126,7 +132,8 @@ class VaryingEffect:
         rows = self._scored()
         chosen = select_modifiers(self.covariates, modifier).iloc[rows]
         values = finite_column(chosen, "one column of numbers for a curve")
-        return effect_curve(**self._scores(rows), modifier=values, level=self.confidence_level)
+        allowance = self._allowance(rows)
+        return effect_curve(**self._scores(rows), modifier=values, level=self.confidence_level, allowance=allowance)
 
     def _scored(self) -> npt.NDArray[np.bool_]:
         if not self.target_weights.any() or np.isnan(self.pseudo_outcomes).all():
@@ -135,6 +142,15 @@ class VaryingEffect:
                 "mask, or ask conditional_effects for their effects one by one."
             )
         return np.asarray(self.treatment >= 0)
+
+    def _allowance(self, rows: npt.NDArray[np.bool_]) -> float:
+        """Factor of standard errors by the scores."""
+        scores = self._scores(rows)
+        cluster, treated = scores["cluster"], self.treatment[rows] == 1
+        codes = None if cluster is None else cluster_codes(cluster, len(treated))
+        added, share = contributions(scores["pseudo_outcomes"], scores["weights"])
+        known = allowance_of(added, share, codes, treated, self.standard_error)
+        return 1.0 if np.isnan(known) else known
 
     def _scores(self, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
         cluster = None if self.cluster is None else np.asarray(self.cluster)[rows]

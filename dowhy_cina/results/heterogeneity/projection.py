@@ -45,12 +45,13 @@ def best_linear_projection(
     covariates: pd.DataFrame,
     cluster: Any = None,
     weights: npt.ArrayLike | None = None,
+    allowance: float = 1.0,
 ) -> Any:
     """Regress the effect on covariates: the best linear approximation to how it varies.
 
     Parameters
     ----------
-    pseudo_outcomes, cluster, weights
+    pseudo_outcomes, cluster, weights, allowance
         As in `group_effects`.
     covariates : DataFrame, N rows
         Numbers and booleans as they are, anything else as an indicator per level but the first. The regression's
@@ -82,7 +83,7 @@ def best_linear_projection(
             f"expected scores of a size between {_SMALLEST_SIZE:g} and {_LARGEST_SIZE:g}, whose squares are numbers, "
             f"got {size:.3g}. Estimate for the outcome in another unit."
         )
-    fit, codes = _project(pseudo_outcomes, _design(covariates), cluster, weights)
+    fit, codes = _project(pseudo_outcomes, _design(covariates), cluster, weights, allowance)
     # statsmodels' table has room for one number of degrees of freedom: that of the least certain coefficient. On the
     # wrapper that fit() returns it would not reach intervals and tests.
     fit._results.df_resid_inference = float(_freedom(fit, codes, np.eye(len(fit.params))).min())
@@ -97,12 +98,13 @@ def effect_curve(
     cluster: Any = None,
     weights: npt.ArrayLike | None = None,
     points: int = 81,
+    allowance: float = 1.0,
 ) -> pd.DataFrame:
     """Average effect along one covariate of numbers, by a natural cubic spline of the pseudo-outcomes.
 
     Parameters
     ----------
-    pseudo_outcomes, level, cluster, weights
+    pseudo_outcomes, level, cluster, weights, allowance
         As in `group_effects`.
     modifier : array-like, shape (N,)
         Finite numbers.
@@ -130,7 +132,7 @@ def effect_curve(
         raise InputError("expected a covariate that varies along the curve, got a constant one.")
     knots = _knots(values)
     scores, size = in_size(pseudo_outcomes)
-    fit, codes = _project(scores, pd.DataFrame(_spline(values, knots)), cluster, weights)
+    fit, codes = _project(scores, pd.DataFrame(_spline(values, knots)), cluster, weights, allowance)
     first, last = np.quantile(values, [0.025, 0.975])
     grid = np.linspace(first, last, points)
     basis = np.column_stack([np.ones(points), _spline(grid, knots)])
@@ -159,9 +161,9 @@ def effect_curve(
 
 
 def _project(
-    pseudo_outcomes: npt.ArrayLike, design: pd.DataFrame, cluster: Any, weights: Any
+    pseudo_outcomes: npt.ArrayLike, design: pd.DataFrame, cluster: Any, weights: Any, allowance: float
 ) -> tuple[Any, Codes | None]:
-    """Weighted least squares of the scores with robust errors, and the clusters' codes.
+    """Weighted least squares of the scores with robust errors times an allowance, and the clusters' codes.
 
     A constant is put before the design.
     """
@@ -196,9 +198,12 @@ def _project(
                 f"expected no row that decides a coefficient by itself, got row {int(leverage.argmax())} of the "
                 "target's; group labels that occur once, or leave out the column that sets this row apart."
             )
-        return model.fit(cov_type="HC3", use_t=True), None
-    codes = cluster_codes(cluster, len(q))
-    return model.fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True), codes
+        codes, fit = None, model.fit(cov_type="HC3", use_t=True)
+    else:
+        codes = cluster_codes(cluster, len(q))
+        fit = model.fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
+    fit._results.cov_params_default = allowance**2 * fit._results.cov_params_default
+    return fit, codes
 
 
 def _freedom(fit: Any, clusters: Codes | None, combinations: Array) -> Array:

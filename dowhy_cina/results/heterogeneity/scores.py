@@ -15,6 +15,7 @@ import pandas as pd
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.mathematics.scaling import Array, unit_of
 from dowhy_cina.tables.columns import check_real, holds_dates, holds_numbers, is_hashable, number_column, typed
+from dowhy_cina.tables.matching import check_order
 from dowhy_cina.tables.reading import as_array, as_frame, check_unique, inferred
 
 Codes = npt.NDArray[np.intp]
@@ -53,6 +54,7 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
         values = by if isinstance(by, pd.DataFrame) else pd.DataFrame({getattr(by, "name", None) or "group": by})
         if covariates is not None and len(values) != len(covariates):
             raise InputError(f"expected a value for each of {len(covariates)} rows, got {len(values)}.")
+        check_order(values, covariates, "effect modifiers")
         if not values.shape[1]:
             raise InputError("expected at least one column of effect modifiers, got a frame without columns.")
         return modifier_columns(values.reset_index(drop=True))

@@ -163,6 +163,7 @@ def test_a_sample_learns_levels_and_moments_of_all(monkeypatch):
     table["rare"] = "often"
     table.loc[1234:1243, "rare"] = "seldom"
     monkeypatch.setattr(columns, "SAMPLE_ROWS", 300)
+    monkeypatch.setattr(columns, "LEAST_DISTINCT", 30)
     ours = dowhy_cina.estimate_effect(split(table, 700, 2000), "t", "y")
     others = dowhy_cina.estimate_effect(split(table, 100, 1500, 1600, 2900), "t", "y")
     assert ours.value == pytest.approx(others.value, rel=1e-7)
@@ -173,10 +174,26 @@ def test_a_sample_learns_levels_and_moments_of_all(monkeypatch):
     assert ours.outcome_scale == pytest.approx(whole.outcome_scale)
 
 
+def test_a_sample_of_few_kinds_of_rows_has_them_all(monkeypatch):
+    """Rows are chosen by their content: in a few of sixty kinds most columns looked like copies of others."""
+    rng = np.random.default_rng(3)
+    coins = rng.integers(0, 2, (20_000, 4)) * [1, 3, 5, 7]
+    t = rng.random(20_000) < 0.2 + 0.4 * (coins[:, 2] > 0)
+    y = rng.random(20_000) < 0.2 + 0.1 * t + 0.4 * (coins[:, 2] > 0)
+    table = pd.DataFrame(coins, columns=list("abcd")).assign(t=t.astype(int), y=y.astype(float))
+    monkeypatch.setattr(columns, "SAMPLE_ROWS", 1000)
+    ours = dowhy_cina.estimate_effect(split(table, 7000, 9000), "t", "y")
+    assert sorted(ours.balance.index) == list("abcd")
+    others = dowhy_cina.estimate_effect(split(table, 100, 12_000), "t", "y")
+    assert ours.value == pytest.approx(others.value, rel=1e-7)
+    assert ours.value == pytest.approx(dowhy_cina.estimate_effect(table, "t", "y").value, abs=0.1 * ours.standard_error)
+
+
 def test_a_sample_changes_nothing_where_all_rows_are_landmarks(monkeypatch):
     """Without missing values moments are all that could come from the sample, and they come from all rows."""
     table = frame(rows=120).assign(b=lambda f: np.exp(f["a"]) + f["c"], y=lambda f: f["y"] + 40 * f["t"])
     monkeypatch.setattr(columns, "SAMPLE_ROWS", 30)
+    monkeypatch.setattr(columns, "LEAST_DISTINCT", 3)
     for target in ("ate", "att"):
         ours = dowhy_cina.estimate_effect(split(table, 30, 31), "t", "y", target_units=target)
         same(ours, dowhy_cina.estimate_effect(table, "t", "y", target_units=target))

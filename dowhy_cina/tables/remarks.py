@@ -1,0 +1,54 @@
+"""What whoever reads a result should know of how its covariates were read.
+
+Letters: N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+#: Levels up to which labels are taken to be meant as such.
+PLAIN_LEVELS = 20
+#: Levels, as a share of the rows, from which most may be numbers or dates, if they read like these, or names of rows.
+NUMBER_SHARE, NAME_SHARE = 0.1, 0.5
+_DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+
+
+def constant_remark(names: Iterable[str]) -> tuple[str, ...]:
+    """Say which covariates cannot be adjusted for."""
+    listed = ", ".join(map(repr, names))
+    return (f"Not adjusted for, since constant or empty: {listed}.",) if listed else ()
+
+
+def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, ...]:
+    """Say where labels look like something else, and what to do.
+
+    Parameters
+    ----------
+    name : str
+        Of the covariate.
+    levels : tuple
+        That occur; None stands for missing.
+    rows : int
+        Of the table.
+
+    Returns
+    -------
+    tuple of str
+        Empty where nothing is odd.
+    """
+    text = pd.Series([level for level in levels if isinstance(level, str)], dtype=object)
+    if len(text) <= max(PLAIN_LEVELS, NUMBER_SHARE * rows):
+        return ()
+    if pd.to_numeric(text.str.replace(",", ""), errors="coerce").notna().mean() > 0.5:
+        kind, remedy = "numbers written as text", "Convert it, for example with pandas.to_numeric and errors='coerce'."
+    elif text.str.match(_DATE).mean() > 0.5:
+        kind, remedy = "dates written as text", "Turn dates into numbers, for example days since the first one."
+    elif len(text) > NAME_SHARE * rows:
+        kind, remedy = "labels of which most occur once", "If they name rows, leave it out; if not, group its levels."
+    else:
+        return ()
+    return (f"The covariate {name!r} holds {kind}: each of {len(levels)} levels is an indicator of its own. {remedy}",)

@@ -1,0 +1,179 @@
+"""Tables that look like something else than they are: what is refused, and what a result says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import dowhy_cina
+from dowhy_cina.errors import InputError, InputTypeError
+
+ROWS = 240
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(rng.normal(size=(ROWS, 2)), columns=["x0", "x1"]).assign(c=rng.choice(list("abc"), ROWS))
+    t = (rng.random(ROWS) < 1 / (1 + np.exp(-frame["x0"]))).astype(int)
+    return frame.assign(t=t, y=t + frame["x0"] + rng.normal(size=ROWS))
+
+
+def effect(table, **options):
+    return dowhy_cina.estimate_effect(table, "t", "y", **options)
+
+
+# Columns that are not what they seem
+
+
+def test_a_plain_table_has_no_remarks(table):
+    assert effect(table).warnings == ()
+    postal = table.assign(c=[f"{40000 + place % 15}" for place in range(ROWS)])
+    assert effect(postal).warnings == ()  # codes that many rows share are labels
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (lambda f: [f"P{place}" for place in range(ROWS)], "labels of which most occur once"),
+        (lambda f: f["x0"].round(2).astype(str).where(f.index % 9 > 0, "?"), "numbers written as text"),
+        (lambda f: (f["x0"] * 1e5).map("{:,.0f}".format), "numbers written as text"),
+        (lambda f: pd.date_range("2020-01-01", periods=ROWS).astype(str), "dates written as text"),
+    ],
+)
+def test_labels_that_are_none_are_named(table, values, said):
+    found = effect(table.assign(odd=values(table)))
+    (warning,) = [warning for warning in found.warnings if "'odd'" in warning]
+    assert said in warning
+    assert warning.split(":")[0] in found.summary().replace("\n", " ")
+
+
+def test_covariates_that_do_not_vary_are_named(table):
+    (warning,) = effect(table.assign(x1=np.nan, same="a")).warnings
+    assert warning == "Not adjusted for, since constant or empty: 'x1', 'same'."
+
+
+def test_a_constant_outcome_has_no_error_and_a_remark(table):
+    for level in (0.0, 1.0, 1e6):
+        found = effect(table.assign(y=level))
+        assert (found.value, found.standard_error, found.p_value) == (0, 0, 1)
+        assert found.confidence_interval == (0, 0)
+        assert "outcome is constant" in found.warnings[0]
+
+
+# Rows in another order
+
+
+def test_labels_in_another_order_are_refused(table):
+    X, t, y = table[["x0", "x1"]], table["t"], table["y"]
+    for given in ((t[::-1], y), (t, y[::-1])):
+        with pytest.raises(InputError, match="its labels in another order"):
+            dowhy_cina.estimate_effect(X, *given)
+    for role in ("cluster", "sample_weight"):
+        with pytest.raises(InputError, match=rf"{role}: .*another order"):
+            dowhy_cina.estimate_effect(X, t, y, **{role: pd.Series(range(1, ROWS + 1))[::-1]})
+    mask = table["x0"] > 0
+    with pytest.raises(InputError, match=r"target_units: .*another order"):
+        effect(table, target_units=mask[::-1])
+    found = effect(table)
+    with pytest.raises(InputError, match=r"effect modifiers: .*another order"):
+        found.group_effects(mask[::-1])
+    # Other labels, or none, say nothing of an order.
+    by_position = dowhy_cina.estimate_effect(X, t[::-1].reset_index(drop=True), y[::-1].to_numpy())
+    assert (
+        by_position.value == dowhy_cina.estimate_effect(X, t[::-1].set_axis(range(1, ROWS + 1)), y[::-1].values).value
+    )
+
+
+def test_columns_of_an_array_are_known_by_their_names(table):
+    found = dowhy_cina.estimate_effect(table[["x0", "x1"]].to_numpy(), table["t"], table["y"])
+    rows = table[["x0", "x1"]].head()
+    expected = found.conditional_effects(rows)
+    pd.testing.assert_frame_equal(found.conditional_effects(rows[["x1", "x0"]]), expected)
+    pd.testing.assert_frame_equal(found.conditional_effects(rows.set_axis(["a", "b"], axis=1)), expected)
+
+
+def test_missing_values_that_were_not_there_are_refused(table):
+    holes = table.head().assign(x1=[np.nan, 0, 0, 0, np.nan])
+    found = effect(table)
+    with pytest.raises(InputError, match=r"'x1': expected a number in every row.* got 2 missing"):
+        found.conditional_effects(holes)
+    with pytest.raises(InputError, match="'x1'"):
+        effect(table, target_units=holes)
+    assert len(effect(pd.concat([table, holes])).conditional_effects(holes)) == 5
+
+
+# Treatments, names, targets
+
+
+def test_two_positive_numbers_do_not_tell_which_is_treated(table):
+    coded = table.assign(t=table["t"] + 1)
+    with pytest.raises(InputError, match=r"the levels 1 \(\d+ rows\), 2 .*which of them is treated is not known"):
+        effect(coded)
+    assert effect(coded, treatment_value=2).value == effect(table).value
+    assert effect(table.assign(t=2 * table["t"] - 1)).value == effect(table).value
+
+
+def test_intervals_are_labels(table):
+    cut = pd.cut(table["x1"], 2)
+    with pytest.raises(InputError, match="which of them is treated is not known"):
+        dowhy_cina.estimate_effect(table[["x0"]], cut, table["y"])
+    high = cut.cat.categories[1]
+    found = dowhy_cina.estimate_effect(table[["x0"]], cut, table["y"], treatment_value=high)
+    plain = dowhy_cina.estimate_effect(table[["x0"]], (cut == high).astype(int), table["y"])
+    assert found.value == plain.value
+
+
+def test_names_may_be_numbers_or_tuples(table):
+    expected = effect(table[["x0", "x1", "t", "y"]]).value
+    numbered = table[["x0", "x1", "t", "y"]].set_axis(range(4), axis=1)
+    assert dowhy_cina.estimate_effect(numbered, 2, 3).value == expected
+    tuples = pd.MultiIndex.from_tuples([("x", "0"), ("x", "1"), ("g", "t"), ("g", "y")])
+    assert dowhy_cina.estimate_effect(numbered.set_axis(tuples, axis=1), ("g", "t"), ("g", "y")).value == expected
+
+
+@pytest.mark.parametrize(
+    ("units", "error", "message"),
+    [
+        ("atx", InputError, "did you mean 'att'"),
+        (lambda frame: frame["x0"] > 0, InputTypeError, "got a function: give the mask"),
+        (pd.Series([True, pd.NA] * (ROWS // 2), dtype="boolean"), InputTypeError, "dtype boolean.*missing values"),
+        (np.zeros(ROWS, dtype=bool), InputError, "names no row"),
+    ],
+)
+def test_targets_are_refused_before_the_forward_pass(table, units, error, message, monkeypatch):
+    monkeypatch.setattr("dowhy_cina.calls.direct.Analysis", None)
+    with pytest.raises(error, match=message):
+        effect(table, target_units=units)
+
+
+# Many tables
+
+
+def test_an_iterator_of_covariates_serves_every_table(table):
+    found = dowhy_cina.estimate_effects([(table, "t", "y")] * 3, covariates=iter(["x0", "c"]))
+    assert {result.value for result in found} == {effect(table, covariates=["x0", "c"]).value}
+
+
+def test_a_generator_may_fill_any_buffer_again(table):
+    def tables():
+        tensor, held = torch.zeros(ROWS, dtype=torch.float64), np.zeros(ROWS)
+        for shift in range(3):
+            tensor.copy_(torch.from_numpy((table["y"] + shift * table["t"]).to_numpy()))
+            held[:] = tensor.numpy()
+            for outcome in (tensor, memoryview(held), pd.array(held, copy=False)):
+                yield table[["x0", "x1"]], table["t"], outcome
+
+    values = [result.value for result in dowhy_cina.estimate_effects(tables())]
+    assert np.diff(values[::3]) == pytest.approx([1, 1], abs=1e-3)
+    assert values[1::3] == pytest.approx(values[::3])
+    assert values[2::3] == pytest.approx(values[::3])
+
+
+def test_options_of_no_table_are_checked():
+    with pytest.raises(InputError, match="landmarks"):
+        dowhy_cina.estimate_effects([], landmarks=1)
+    with pytest.raises(InputError, match="confidence_level"):
+        dowhy_cina.estimate_effects([], on_error="return", confidence_level=2)
