@@ -220,8 +220,8 @@ def estimate_effect(
         position; or a whole DataFrame if ``treatment`` and ``outcome`` are names of its columns. Masked entries of
         numpy's masked arrays are missing values here and in the other arguments.
     treatment : array-like of shape (N,), or str
-        Two levels: False and True, or two numbers that are not both positive, of which the larger is treated. Others,
-        text among them, need ``treatment_value`` and ``control_value``.
+        Two levels, of which the larger number (True of booleans) is treated. Text, the codes 1 and 2, and more levels
+        need ``treatment_value`` and ``control_value``.
     outcome : array-like of shape (N,), or str
         Finite numbers.
     covariates : sequence of str, optional

@@ -173,12 +173,12 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
         for name in ("regularisation", "tolerance"):
             if not isinstance(getattr(self, name), Real):
                 raise InputTypeError(f"{name} must be a number, got {getattr(self, name)!r}.")
-        if not SMALLEST <= self.regularisation <= LARGEST:
+        if not SMALLEST <= float(self.regularisation) <= LARGEST:
             expected = f"between {SMALLEST:g} and {LARGEST:g}"
             raise InputError(f"regularisation must be {expected}, got {self.regularisation!r}; try 0.1.")
         if not 0 < self.tolerance < 1:
             raise InputError(f"tolerance must be a relative duality gap in (0, 1), got {self.tolerance!r}; try 1e-6.")
-        usable = isinstance(self.bandwidth, Real) and SMALLEST <= self.bandwidth <= LARGEST
+        usable = isinstance(self.bandwidth, Real) and SMALLEST <= float(self.bandwidth) <= LARGEST
         if not usable and not (isinstance(self.bandwidth, str) and self.bandwidth == "median"):
             expected = f"'median' or a number between {SMALLEST:g} and {LARGEST:g}"
             raise InputError(f"bandwidth must be {expected}, got {self.bandwidth!r}.")

@@ -277,11 +277,13 @@ class OutcomeRegression:
 
         That is their squared imbalance times the function's variance under a ridge's Gaussian process, averaged over
         the members by their shares; what a logarithm misses is taken for what the member of the same features does.
+        Never more than the arm's mean misses: to first order, outcomes at a logarithm's end may weigh anything.
         """
-        apart = self._split(target - reached)
+        pairs = zip(self._split(target), self._split(reached), strict=True)
         kernel, linear = (
-            member.fit.signal_variance * part.square().sum(1)
-            for member, part in zip((self.kernel, self.linear), apart[:2], strict=True)
+            member.fit.signal_variance
+            * torch.minimum((goal - own).square().sum(1), (goal - member.fit.centre).square().sum(1))
+            for member, (goal, own) in zip((self.kernel, self.linear), pairs, strict=False)
         )
         straight = self._straight
         return (1 - straight) * kernel + straight * linear

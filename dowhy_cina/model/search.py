@@ -6,7 +6,7 @@ Letters: B tables, D covariates, S steps, T trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Rows
-from dowhy_cina.mathematics.clusters import cluster_statistics, clustered_cross_validation
+from dowhy_cina.mathematics.clusters import Clusters, cluster_statistics, clustered_cross_validation
 from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
@@ -62,13 +62,7 @@ def with_additions(model: CinaModel, table: TableBatch) -> list[Searched]:
     """Search the tables of a batch for steps and for waves, and put those with additions of one shape together."""
     part, result = _searched_part(table), []
     pilot = model.pilot(part)
-    steps = _steps(part, pilot)
-    for places in _alike([0 if one is None else one.count for one in steps]):
-        own, known = _some(part, places), _some(pilot, places)
-        chosen = _joined([steps[place] for place in places])
-        if chosen is not None:
-            own = own.with_added(Additions(chosen))
-            known = model.pilot(own)
+    for places, chosen, own, known in _with_steps(model, part, pilot):
         waves = _waves(model, own, known, part.covariates.shape[2])
         for some in _alike([None if one is None else one.shape for one in waves]):
             company, found = [places[place] for place in some], _joined([waves[place] for place in some])
@@ -130,6 +124,54 @@ def _steps(table: TableBatch, pilot: Pilot) -> list[Steps | None]:
     return found
 
 
+def _with_steps(
+    model: CinaModel, table: TableBatch, pilot: Pilot
+) -> Iterator[tuple[list[int], Steps | None, TableBatch, Pilot]]:
+    """Tables of a batch by their steps: their places, those steps, the tables with them and pilots.
+
+    Steps are kept where outcome regressions predict better with them.
+    """
+    steps = _steps(table, pilot)
+    for places in _alike([0 if one is None else one.count for one in steps]):
+        own, known, chosen = _some(table, places), _some(pilot, places), _joined([steps[place] for place in places])
+        if chosen is None:
+            yield places, None, own, known
+            continue
+        extended = own.with_added(Additions(chosen))
+        seen = model.pilot(extended)
+        better = _outcome_loss(model, extended, seen) < _outcome_loss(model, own, known)
+        for kept in (True, False):
+            some = (better == kept).nonzero()[:, 0].tolist()
+            if some and kept:
+                yield [places[one] for one in some], _some(chosen, some), _some(extended, some), _some(seen, some)
+            elif some:
+                yield [places[one] for one in some], None, _some(own, some), _some(known, some)
+
+
+def _outcome_loss(model: CinaModel, table: TableBatch, pilot: Pilot) -> Float[Tensor, " B"]:
+    """Logarithm of pilot rows' squared errors by generalised cross-validation of outcome kernels, times the rows."""
+    x, t, y = (gather_rows(part, table.pilot) for part in (table.covariates, table.treatment, table.outcome))
+    marks = gather_rows(table.covariates, table.landmarks)
+    clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
+    settings = model.settings(table, pilot, table_totals(t, y, None if clusters is None else clusters.of_arms(t)))
+    total = torch.zeros_like(y[:, 0])
+    for scales, arm in zip(settings.outcome_scales, (1 - t, t), strict=True):
+        own = places_of(arm)
+        kernel = LandmarkKernel(marks * scales[:, None], settings.outcome_amplitudes)
+        features = RowFeatures.build(kernel, gather_rows(x, own) * scales[:, None])
+        total = total + _loss(features, y.gather(1, own), arm.gather(1, own), clusters and clusters.take(own))
+    return total
+
+
+def _loss(features: RowFeatures, response: Rows, rows: Rows, clusters: Clusters | None) -> Float[Tensor, " B"]:
+    """Logarithm of the squared error of a response by generalised cross-validation, times the rows."""
+    if clusters is None:
+        statistics = gram_statistics(features, response, rows)
+        return statistics.count * generalised_cross_validation(statistics).score.log()
+    held = cluster_statistics(features, response, clusters.share * rows, clusters)
+    return held.rows.count * clustered_cross_validation(held).score.log()
+
+
 def _smoother(pilot: Pilot, place: int) -> Callable[[Array], Array]:
     """What the pilot of one table makes of values (P,) of its rows."""
     smoother = _some(pilot.smoother, [place])
@@ -173,12 +215,7 @@ def _with_scales(model: CinaModel, table: TableBatch, pilot: Pilot, waves: Waves
         kernel = LandmarkKernel(marks * whole[:, None], amplitudes.expand(len(tried), -1))
         features = RowFeatures.build(kernel, gather_rows(x, own) * whole[:, None])
         responses = response.gather(1, own).expand(len(tried), -1)
-        if clusters is None:
-            statistics = gram_statistics(features, responses, torch.ones_like(responses))
-            return statistics.count * generalised_cross_validation(statistics).score.log()
-        share = torch.full_like(responses, clusters.share)
-        held = cluster_statistics(features, responses, share, clusters.take(own))
-        return held.rows.count * clustered_cross_validation(held).score.log()
+        return _loss(features, responses, torch.ones_like(responses), clusters and clusters.take(own))
 
     def of_treatment(tried: Scales) -> Float[Tensor, " T"]:
         return loss(tried, settings.treatment_scales, settings.treatment_amplitudes, torch.ones_like(t), t)

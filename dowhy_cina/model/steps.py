@@ -31,8 +31,10 @@ FINER = 8
 #: Fewest rows, or clusters, on either side of a step.
 LEAST_ROWS = 20
 #: Most covariates that are looked at, those first along which the pilot's outcome regressions change most, and most of
-#: which two are looked at together; most pairs that are kept, those that go most with the residual; and most steps.
-MOST_COLUMNS, MOST_PAIRED, KEPT_PAIRS, MOST_STEPS = 32, 100, 60, 8
+#: which two are looked at together; and most pairs that are kept, those that go most with the residual.
+MOST_COLUMNS, MOST_PAIRED, KEPT_PAIRS = 32, 100, 60
+#: Most steps of few rows, and rows for each step of many.
+MOST_STEPS, ROWS_OF_A_STEP = 8, 170
 #: A step is beyond doubt if its squared t statistic is at least this times the logarithm of the number of candidates;
 #: two would be what the largest of as many comes to by chance.
 CRITICAL_FACTOR = 3.0
@@ -267,7 +269,7 @@ def _chosen(candidates: _Candidates, covariates: Array, search: _Search, least: 
     """Candidates that explain a residual beyond doubt, the strongest first, each beside those before it."""
     own, critical = search.own(candidates.signs), CRITICAL_FACTOR * math.log(max(candidates.count, 2))
     found: list[_Candidates] = []
-    for _ in range(MOST_STEPS if len(own) else 0):
+    for _ in range(max(MOST_STEPS, len(covariates) // ROWS_OF_A_STEP) if len(own) else 0):
         gains = search.gains(candidates.signs, own)
         best = _first_best(gains)
         if gains[best] < critical:

@@ -49,8 +49,8 @@ def encode_treatment(
     treatment : array_like, shape (N,)
         Boolean, numeric, text or categorical; nullable pandas types are taken.
     treatment_value, control_value
-        Values of the two arms; rows with another value are set aside. Without them the column must have two levels that
-        are booleans or numbers which are not both positive: the larger one is the treated arm.
+        Values of the two arms; rows with another value are set aside. Without them the column must have two levels of
+        which the larger number (``True`` of a boolean) is the treated arm; 1 and 2 may be codes of yes and no.
     repeats : ndarray of int, shape (N,), optional
         Rows of a table that each value stands for, which messages count; one by default.
 
@@ -260,8 +260,7 @@ def _infer_arms(
                 f"{_describe_levels(values, repeats)}. Name both treatment_value and control_value."
             )
         return (others[0], control) if treated is None else (treated, others[0])
-    # Of 1 and 2, codes of yes and no, the smaller one is treated; of doses the larger.
-    if values.dtype.kind == "O" or (len(levels) == 2 and levels[0] > 0):
+    if values.dtype.kind == "O" or levels == [1, 2]:
         raise InputError(
             f"treatment: got the levels {_describe_levels(values, repeats)}, and which of them is treated is not "
             "known. Name the one as treatment_value and the other as control_value."

@@ -108,12 +108,13 @@ def test_missing_values_that_were_not_there_are_refused(table):
 # Treatments, names, targets
 
 
-def test_two_positive_numbers_do_not_tell_which_is_treated(table):
+def test_one_and_two_do_not_tell_which_is_treated(table):
     coded = table.assign(t=table["t"] + 1)
     with pytest.raises(InputError, match=r"the levels 1 \(\d+ rows\), 2 .*which of them is treated is not known"):
         effect(coded)
     assert effect(coded, treatment_value=2).value == effect(table).value
-    assert effect(table.assign(t=2 * table["t"] - 1)).value == effect(table).value
+    for dose in (2 * table["t"] - 1, 2 + 3 * table["t"]):
+        assert effect(table.assign(t=dose)).value == effect(table).value
 
 
 def test_intervals_are_labels(table):

@@ -114,7 +114,7 @@ def test_settings_reach_the_problem(table):
 def test_frames_labels_and_text(table, fitted):
     x, t, _ = table
     frame = pd.DataFrame(x, columns=list("abc"))
-    assert CinaPerDataset().fit(frame, np.where(t, 2, 1)).weights_ == pytest.approx(fitted.weights_, abs=1e-9)
+    assert CinaPerDataset().fit(frame, np.where(t, 2, -1)).weights_ == pytest.approx(fitted.weights_, abs=1e-9)
     frame["d"] = np.where(x[:, 0] > 0, "yes", "no")
     assert CinaPerDataset().fit(frame, t).duality_gap_ <= 1e-6
 

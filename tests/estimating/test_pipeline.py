@@ -10,6 +10,7 @@ from dowhy_cina.estimating import pipeline
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import Balancing, arm_against_arm, balance_arms, uniform
+from dowhy_cina.mathematics.means import Solution
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.tables.preparation import CanonicalTable, table_batch
 
@@ -39,7 +40,7 @@ def test_an_effect_alone_pays_for_no_variance_and_no_certificate(case, monkeypat
 
     for name in ("augmented_contributions", "sampling_variance", "bias_parts", "worst_case"):
         monkeypatch.setattr(pipeline, name, refused)
-    monkeypatch.setattr("dowhy_cina.mathematics.dual.certify_target", refused)
+    monkeypatch.setattr(Solution, "certificate", property(refused))
     found = estimation(case)
     assert torch.isfinite(found.effect.value).all()
     for step in ("contributions", "worst_case"):

@@ -10,7 +10,7 @@ import torch
 import dowhy_cina
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.model import search
-from dowhy_cina.model.waves import KNOTS, MOST_GROUPS, Group, Waves, find_waves, knots_of, ranks_of
+from dowhy_cina.model.waves import BEND, KNOTS, MOST_GROUPS, SQUARE, Group, Waves, find_waves, knots_of, ranks_of
 from tests.model.laws import on_a_map, season
 
 
@@ -46,10 +46,10 @@ def test_columns_are_products_of_cosines():
     """Of a covariate with even values, whose ranks are known; of about unit variance and hardly correlated."""
     grid = (np.arange(400) + 0.5) / 400
     x = np.random.default_rng(0).permuted(np.stack([grid, grid]), axis=1).T
-    groups = [Group((0,), 4, 9.0), Group((0, 1), 3, 8.0)]
+    groups = [Group.alone([0], 4), Group.together([0, 1], 3), Group.bends([0, 1], BEND)]
     waves = Waves.of(torch.from_numpy(x)[None], groups)
-    assert waves.shape == (13, 2)
-    assert waves.groups == [[0], [0, 1]]
+    assert waves.shape == (15, 2)
+    assert waves.groups == [[0], [0, 1], [0, 1]]
     found = waves.columns_of(torch.from_numpy(x)[None])[0].numpy()
     shares = np.linspace(0, 1, KNOTS)
     knots = np.quantile(grid, shares, method="averaged_inverted_cdf")
@@ -58,7 +58,8 @@ def test_columns_are_products_of_cosines():
     pairs = [
         2 * np.cos(np.pi * k * ranks[:, 0]) * np.cos(np.pi * m * ranks[:, 1]) for k in range(1, 4) for m in range(1, 4)
     ]
-    np.testing.assert_allclose(found, np.stack([*singles, *pairs], 1), atol=1e-9)
+    bends = np.sqrt(2) * np.cos(2 * np.pi * ranks).T
+    np.testing.assert_allclose(found, np.stack([*singles, *pairs, *bends], 1), atol=1e-9)
     np.testing.assert_allclose(found.std(0), 1, atol=0.15)
 
 
@@ -74,6 +75,32 @@ def test_finds_what_is_there():
     assert len(both) <= MOST_GROUPS
     z_scores = [group.z_score for group in both]
     assert z_scores == sorted(z_scores, reverse=True)
+
+
+def test_finds_bends_that_no_covariate_shows_by_itself():
+    """Of twenty covariates, each of which explains a hundredth; all along, or near the ends."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(800, 20))
+    for order, bend in ((BEND, np.abs(x) > 0.7), (SQUARE, np.abs(x) > 2)):
+        (group,) = searched(x, 0.25 * (bend / bend.std()).sum(1) + 2 * rng.normal(size=800))
+        assert group.columns == tuple(range(20))
+        assert {wave[1] for wave in group.waves} == {order}
+        found = Waves.of(torch.from_numpy(x)[None], [group]).columns_of(torch.from_numpy(x)[None])[0].numpy()
+        np.testing.assert_allclose(found.std(0), 1, atol=0.15)
+        assert np.corrcoef(found.sum(1), (x**2).sum(1))[0, 1] > 0.6
+
+
+def test_finds_waves_that_labels_turn_around():
+    """A season whose peak is elsewhere in each of four regions; in all of them together there is none."""
+    rng = np.random.default_rng(0)
+    day, region = rng.uniform(0, 730, 700), rng.integers(0, 4, 700)
+    x = np.column_stack([day, np.eye(4)[region], rng.normal(size=(700, 2))])
+    season = np.cos(2 * np.pi * day / 365 + region * np.pi / 2)
+    (group,) = searched(x, season + rng.normal(size=700))
+    assert group.columns == (0, 1, 2, 3, 4)
+    waves = Waves.of(torch.from_numpy(x)[None], [group]).columns_of(torch.from_numpy(x)[None])[0].numpy()
+    left = np.linalg.lstsq(np.column_stack([np.ones(700), waves]), season, rcond=None)[1]
+    assert left[0] < 0.2 * (season**2).sum()
 
 
 @pytest.mark.parametrize("law", ["normal", "heavy", "rare", "unequal"])
@@ -105,12 +132,12 @@ def test_the_same_whichever_way_a_table_is_turned():
     x, _, y = on_a_map(2)
     groups = searched(x, y - y.mean())
     assert groups
-    expected = [(group.columns, group.orders) for group in groups]
+    expected = [group.waves for group in groups]
     order = np.random.default_rng(0).permutation(len(y))
     ways = [(-x, y), (x[order], y[order]), (x, -3 * y)]
     for turned, residual in ways:
         found = searched(turned, residual - residual.mean())
-        assert [(group.columns, group.orders) for group in found] == expected
+        assert [group.waves for group in found] == expected
         np.testing.assert_allclose([own.z_score for own in found], [own.z_score for own in groups], rtol=1e-8)
     places = [3, 1, 0, 2, 5, 4]
     found = searched(x[:, places], y - y.mean())

@@ -36,6 +36,7 @@ def result():
         confidence_level=0.9,
         covariates=covariates,
         cluster=None,
+        standard_error=None,
         value=scores.mean(),
         target="ate",
     )

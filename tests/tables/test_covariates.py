@@ -188,8 +188,15 @@ class TestTransform:
             prepared.transform(pd.DataFrame({"site": [3]}))
 
     def test_missing_number_takes_the_fitted_median(self):
+        prepared = Preprocessor().fit(np.array([1.0, 2.0, 9.0, np.nan]))
+        filled = prepared.transform([np.nan, 2.0])
+        place = prepared.names_out.index("x0")
+        assert filled[0, place] == filled[1, place]
+
+    def test_missing_number_is_refused_where_the_fitted_table_had_none(self):
         prepared = Preprocessor().fit(np.array([1.0, 2.0, 9.0]))
-        np.testing.assert_array_equal(prepared.transform([np.nan]), prepared.transform([2.0]))
+        with refused(InputError, "'x0'", "a number in every row", "1 missing"):
+            prepared.transform([np.nan, 2.0])
 
     def test_labels_where_numbers_were(self):
         with refused(InputTypeError, "'x'", "numbers"):

@@ -17,7 +17,13 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.groups import GroupEffects, group_effects, group_labels
 from dowhy_cina.results.heterogeneity.inference import allowance_of
 from dowhy_cina.results.heterogeneity.projection import best_linear_projection, effect_curve
-from dowhy_cina.results.heterogeneity.scores import cluster_codes, contributions, finite_column, select_modifiers
+from dowhy_cina.results.heterogeneity.scores import (
+    cluster_codes,
+    contributions,
+    finite_column,
+    in_size,
+    select_modifiers,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -148,8 +154,10 @@ class VaryingEffect:
         scores = self._scores(rows)
         cluster, treated = scores["cluster"], self.treatment[rows] == 1
         codes = None if cluster is None else cluster_codes(cluster, len(treated))
-        added, share = contributions(scores["pseudo_outcomes"], scores["weights"])
-        known = allowance_of(added, share, codes, treated, self.standard_error)
+        pseudo_outcomes, size = in_size(scores["pseudo_outcomes"])
+        added, share = contributions(pseudo_outcomes, scores["weights"])
+        error = None if self.standard_error is None else self.standard_error / size
+        known = allowance_of(added, share, codes, treated, error)
         return 1.0 if np.isnan(known) else known
 
     def _scores(self, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:

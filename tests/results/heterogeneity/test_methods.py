@@ -18,6 +18,7 @@ def result(table, **changes):
         "confidence_level": 0.9,
         "covariates": table.covariates,
         "cluster": None,
+        "standard_error": None,
     }
     return VaryingEffect(**fields | changes)
 
@@ -68,7 +69,7 @@ def test_clusters_are_remembered(table):
 
 def test_values_of_ones_own_and_arrays(table):
     found = result(table)
-    own = pd.Series(np.tile(["u", "v"], 120), name="site", index=np.arange(240)[::-1])
+    own = pd.Series(np.tile(["u", "v"], 120), name="site", index=np.arange(240) + 7)
     by_position = group_effects(
         table.scores, own.to_numpy(), 0.9, weights=table.target, treatment=table.treatment
     ).table

@@ -9,7 +9,7 @@ import pytest
 
 import dowhy_cina
 from dowhy_cina.errors import InputError
-from dowhy_cina.results.heterogeneity import group_effects
+from dowhy_cina.results.heterogeneity import best_linear_projection, effect_curve, group_effects
 from dowhy_cina.tables.data import COVARIATES, OUTCOME, TREATMENT, load_nsw
 
 
@@ -34,6 +34,30 @@ def test_groups_average_to_the_effect_and_find_the_modifier(table, target):
     assert abs(slope.params["c"]) < 4 * slope.bse["c"]
 
 
+def everybody(found):
+    """Effect in a group of all rows, by their scores alone, and its standard error."""
+    kept = found.treatment >= 0
+    cluster = None if found.cluster is None else np.asarray(found.cluster)[kept]
+    one = group_effects(found.pseudo_outcomes[kept], kept[kept], cluster=cluster, treatment=found.treatment[kept])
+    return one.table.iloc[0][["effect", "standard_error"]].tolist()
+
+
+def test_a_group_of_everybody_has_the_estimates_own_error(table):
+    found = dowhy_cina.estimate_effect(*table)
+    own, scores = found.group_effects(np.zeros(400)).table.iloc[0], everybody(found)
+    assert own["effect"] == pytest.approx(found.value)
+    assert own["standard_error"] == pytest.approx(found.standard_error)
+    assert found.standard_error > 1.02 * scores[1]
+    # Curves and projections are of the same scores.
+    allowance = found.standard_error / scores[1]
+    frame = table[0]
+    plain = best_linear_projection(found.pseudo_outcomes, frame[["b"]])
+    np.testing.assert_allclose(found.best_linear_projection("b").bse, allowance * plain.bse)
+    np.testing.assert_allclose(found.best_linear_projection("b").tvalues, plain.tvalues / allowance)
+    curve, by_hand = found.effect_curve("b"), effect_curve(found.pseudo_outcomes, frame["b"])
+    np.testing.assert_allclose(curve["standard_error"], allowance * by_hand["standard_error"])
+
+
 def test_clusters_and_rows_set_aside(table):
     covariates, treatment, outcome = table
     levels = treatment.copy()
@@ -42,7 +66,12 @@ def test_clusters_and_rows_set_aside(table):
     found = dowhy_cina.estimate_effect(covariates, levels, outcome, treatment_value=1, control_value=0, cluster=cluster)
     kept = found.treatment >= 0
     by_hand = group_effects(
-        found.pseudo_outcomes[kept], (covariates["b"] > 0)[kept], 0.95, cluster[kept], treatment=levels[kept]
+        found.pseudo_outcomes[kept],
+        (covariates["b"] > 0)[kept],
+        0.95,
+        cluster[kept],
+        treatment=levels[kept],
+        allowance=found.standard_error / everybody(found)[1],
     )
     np.testing.assert_allclose(found.group_effects(covariates["b"] > 0).table, by_hand.table)
 
@@ -63,7 +92,8 @@ def test_a_group_without_treated_rows_stays_out_of_the_test():
     assert blind.p_value < 1e-10
     groups = found.group_effects(labels)
     assert groups.p_value > 0.05
-    rest = group_effects(found.pseudo_outcomes[~thin], labels[~thin], treatment=treatment[~thin])
+    allowance = found.standard_error / everybody(found)[1]
+    rest = group_effects(found.pseudo_outcomes[~thin], labels[~thin], treatment=treatment[~thin], allowance=allowance)
     assert groups.p_value == pytest.approx(rest.p_value)
     assert groups.table.loc["s23", ["treated", "control"]].tolist() == [0, 6]
     assert groups.table["effect"]["s23"] == pytest.approx(blind.table["effect"]["s23"])
