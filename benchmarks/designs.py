@@ -197,6 +197,48 @@ def three_signs(rng: np.random.Generator, x: Array, effect: float) -> Design:
     return Design(x, expit(drive), drive, drive + effect)
 
 
+def turned_seasons(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """Two years of days with a season that drives both, and peaks elsewhere in each of four regions."""
+    day, region = rng.uniform(0, 2 * 365, POPULATION), rng.integers(0, 4, POPULATION)
+    season = 1.2 * np.cos(2 * np.pi * day / 365 + region * np.pi / 2)
+    return Design(np.column_stack([x[:, :5], day, np.eye(4)[region]]), expit(season), season, season + effect)
+
+
+def outliers(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """How many of ten measurements are far from their mean."""
+    measured = rng.normal(size=(POPULATION, 10))
+    mean = (np.abs(measured) > 1.3).sum(1) - 2.0
+    return Design(np.column_stack([measured, x[:, :2]]), expit(mean), mean, mean + effect)
+
+
+def most_extreme(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """The measurement of six that is farthest from its mean."""
+    measured = rng.normal(size=(POPULATION, 6))
+    mean = 2 * np.abs(measured).max(1)
+    return Design(np.column_stack([measured, x[:, :3]]), expit(mean - mean.mean()), mean, mean + effect)
+
+
+def which_is_largest(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """Which of five covariates is the largest, each with a level of its own."""
+    level, places = 1.2 * rng.normal(size=5), rng.normal(size=(POPULATION, 5))
+    mean = (level - level.mean())[places.argmax(1)]
+    return Design(np.column_stack([places, x[:, :3]]), expit(mean), mean, mean + effect)
+
+
+def between_places(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """The logarithm of the distance between two places of two coordinates each; the second one is one of eight."""
+    home, sites = rng.uniform(size=(POPULATION, 2)), rng.uniform(size=(8, 2))[rng.integers(0, 8, POPULATION)]
+    mean = 1.5 * np.log(np.linalg.norm(home - sites, axis=1))
+    return Design(np.column_stack([home, sites, x[:, :4]]), expit(mean - mean.mean()), mean, mean + effect)
+
+
+def weekends(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """Two days in seven, of two years of days that are numbered."""
+    day = rng.integers(0, 2 * 365, POPULATION)
+    mean = 2.0 * (day % 7 > 4)
+    return Design(np.column_stack([x[:, :5], day]), expit(mean - 1), mean, mean + effect)
+
+
 DESIGNS = (
     thresholds,
     same_side,
@@ -218,6 +260,12 @@ DESIGNS = (
     sine,
     globe,
     map_beside,
+    turned_seasons,
+    outliers,
+    most_extreme,
+    which_is_largest,
+    between_places,
+    weekends,
 )
 
 

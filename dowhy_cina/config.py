@@ -26,6 +26,8 @@ Config = TypeVar("Config")
 
 #: Landmarks of a table whose smaller arm has at most so many rows; they grow with its square root from there on.
 LANDMARKS, FEW_ROWS = 128, 1024
+#: Fewest samples of a calibration.
+FEWEST_SAMPLES = 10
 #: Most landmarks, which are a multiple of the last number, and rows times landmarks: beyond, time would grow with both.
 MOST_LANDMARKS, MOST_ENTRIES, LANDMARK_STEP = 256, 12 * 2**20, 16
 
@@ -76,18 +78,29 @@ def _typed(value: Any, default: Any, what: str) -> Any:
     kind = type(default)
     if kind is float and type(value) is int and abs(value) < 2**1000:
         return float(value)
-    if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
+    if kind is tuple and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return tuple(value)
-    if default is not None and type(value) is not kind:
-        raise InputError(f"{what} must be of type {kind.__name__}, such as {default!r}; got {reprlib.repr(value)}.")
+    if default is not None and (type(value) is not kind or kind is tuple):
+        expected = "of type tuple, of texts" if kind is tuple else f"of type {kind.__name__}"
+        raise InputError(f"{what} must be {expected}, such as {default!r}; got {reprlib.repr(value)}.")
     return value
 
 
 def _make_plain(config: Any) -> None:
-    """Turn numbers that are not Python's own, such as numpy's, into those, which files and messages write alike."""
+    """Turn other numbers than Python's, such as numpy's, and paths into numbers and texts, which files write alike."""
     for name, value in vars(config).items():
-        if isinstance(value, Real) and not isinstance(value, bool):
+        if isinstance(value, os.PathLike):
+            object.__setattr__(config, name, os.fspath(value))
+        elif isinstance(value, Real) and not isinstance(value, bool):
             object.__setattr__(config, name, int(value) if isinstance(value, Integral) else float(value))
+
+
+def _check_types(config: Any, apart: tuple[str, ...] = ()) -> None:
+    """Bring every field but some into the type of its default, plain as :func:`_make_plain` makes it, or raise."""
+    _make_plain(config)
+    for field in dataclasses.fields(config):
+        if field.name not in apart:
+            object.__setattr__(config, field.name, _typed(getattr(config, field.name), field.default, field.name))
 
 
 def _check_ranges(config: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
@@ -179,8 +192,6 @@ class EstimatorOptions:
 
     def __post_init__(self) -> None:
         _make_plain(self)
-        if isinstance(self.checkpoint, os.PathLike):
-            object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
         texts = {"checkpoint": "the name of a checkpoint or a path", "device": "'auto', 'cpu' or 'cuda'"}
         texts |= {} if self.memory_limit is None else {"memory_limit": "a size such as '4GB' or '500MB'"}
         for name, expected in texts.items():
@@ -248,7 +259,7 @@ class TrainingConfig:
     tensorboard: bool = False  #: write TensorBoard's files beside the checkpoint too
 
     def __post_init__(self) -> None:
-        _make_plain(self)
+        _check_types(self)
         weights = [field.name for field in dataclasses.fields(self) if field.name.endswith("_weight")]
         ranges: dict[str, tuple[float, float]] = {
             "seed": (0, 2**62),
@@ -269,10 +280,27 @@ class TrainingConfig:
         ranges |= dict.fromkeys(counts, (1, 10**9))
         ranges |= dict.fromkeys(weights, (0.0, 1e9))
         _check_ranges(self, ranges)
-        if not isinstance(self.seconds, int | float) or not 0 < self.seconds < math.inf:
+        if not 0 < self.seconds < math.inf:
             raise InputError(f"seconds must be positive and finite, got {self.seconds}.")
+        if self.calibration_samples:
+            check_samples(self.calibration_samples)
         if not 20 <= self.min_rows <= self.max_rows:
             raise InputError(f"expected 20 <= min_rows <= max_rows, got {self.min_rows} and {self.max_rows}.")
+
+
+def check_samples(samples: int) -> None:
+    """Refuse a calibration on so few samples that there is nothing to fit, or nothing held out.
+
+    Raises
+    ------
+    InputError
+        If there are too few.
+    """
+    if samples < FEWEST_SAMPLES:
+        raise InputError(
+            f"calibration_samples must be at least {FEWEST_SAMPLES}, got {samples}: a fifth is held out and the "
+            "others fit the variances. Intervals to rely on take thousands."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,13 +312,13 @@ class CollectionConfig:
     weight: float = 1.0  #: chance of a batch from this collection, relative to the others
 
     def __post_init__(self) -> None:
-        _make_plain(self)
+        _check_types(self)
         if bool(self.simulators) == bool(self.path):
             raise InputError(
                 f"a collection must name either simulators or the path of a folder, got simulators = "
                 f"{list(self.simulators)} and path = {self.path!r}."
             )
-        if not isinstance(self.weight, int | float) or not 0 < self.weight < math.inf:
+        if not 0 < self.weight < math.inf:
             raise InputError(f"the weight of a collection must be positive and finite, got {self.weight}.")
 
 
@@ -306,6 +334,12 @@ class FolderConfig:
     effects: tuple[tuple[str, float], ...] = ()  #: known average effects, file name and value in the outcome's unit
 
     def __post_init__(self) -> None:
+        _check_types(self, apart=("effects",))
+        if not isinstance(self.effects, tuple) or not all(map(_is_known_effect, self.effects)):
+            raise InputError(
+                f'effects must be pairs of a file name and a number, such as (("a.csv", 1.5),); got '
+                f"{reprlib.repr(self.effects)}."
+            )
         if not self.treatment:
             raise InputError('a collection must name its treatment column, such as treatment = "treated".')
         if self.effects and not self.outcome:
@@ -322,3 +356,14 @@ class FolderConfig:
             )
         if self.treated and self.treated == self.control:
             raise InputError(f"expected two values of the treatment, got {self.treated!r} for treated and control.")
+
+
+def _is_known_effect(pair: Any) -> bool:
+    """Whether it is the name of a file and a number."""
+    return (
+        isinstance(pair, tuple)
+        and len(pair) == 2
+        and isinstance(pair[0], str)
+        and isinstance(pair[1], Real)
+        and not isinstance(pair[1], bool)
+    )

@@ -92,13 +92,30 @@ def test_not_a_table(values):
         (TrainingConfig, {"validation_every": 0}, "validation_every must be at least 1"),
         (TrainingConfig, {"workers": -1}, "workers must be at least 0"),
         (TrainingConfig, {"seed": 2**70}, "seed must be at most"),
-        (TrainingConfig, {"seed": 1.5}, "seed must be at least 0"),
+        (TrainingConfig, {"seed": 1.5}, "seed must be of type int, such as 0; got 1.5"),
         (TrainingConfig, {"learning_rate": float("nan")}, "learning_rate must be a number from .* got nan"),
-        (TrainingConfig, {"learning_rate": "1e-3"}, "learning_rate must be a number"),
+        (TrainingConfig, {"learning_rate": "1e-3"}, "learning_rate must be of type float, such as 0.001; got '1e-3'"),
         (TrainingConfig, {"learning_rate": 0.0}, "learning_rate must be a number"),
         (TrainingConfig, {"clip": 0.0}, "clip must be a number"),
         (TrainingConfig, {"average_decay": 1.0}, "average_decay must be a number from 0"),
         (TrainingConfig, {"gap_weight": -1.0}, "gap_weight must be a number from 0"),
+        (TrainingConfig, {"outcomes": "no"}, "outcomes must be of type bool, such as True; got 'no'"),
+        (TrainingConfig, {"compile": "yes"}, "compile must be of type bool"),
+        (TrainingConfig, {"seconds": True}, "seconds must be of type float"),
+        (TrainingConfig, {"device": 3}, "device must be of type str"),
+        (TrainingConfig, {"start": 4}, "start must be of type str"),
+        (TrainingConfig, {"validation_families": 5}, "validation_families must be of type tuple"),
+        (TrainingConfig, {"validation_families": (5,)}, r"validation_families must be of type tuple, of texts.*\(5,\)"),
+        (TrainingConfig, {"calibration_samples": 1}, "calibration_samples must be at least 10, got 1"),
+        (CollectionConfig, {"simulators": "scm"}, "simulators must be of type tuple"),
+        (CollectionConfig, {"path": 3}, "path must be of type str"),
+        (CollectionConfig, {"path": "x", "weight": "1"}, "weight must be of type float"),
+        (FolderConfig, {"treatment": 5}, "treatment must be of type str"),
+        (FolderConfig, {"treatment": "t", "covariates": 5}, "covariates must be of type tuple"),
+        (FolderConfig, {"treatment": "t", "covariates": (5,)}, "covariates must be of type tuple, of texts"),
+        (FolderConfig, {"treatment": "t", "outcome": "y", "effects": 5}, "effects must be pairs of a file name"),
+        (FolderConfig, {"treatment": "t", "outcome": "y", "effects": ("ab",)}, "effects must be pairs"),
+        (FolderConfig, {"treatment": "t", "outcome": "y", "effects": (("a", "1"),)}, "effects must be pairs"),
         (FolderConfig, {"treatment": "t", "outcome": "t"}, "'t' more than once"),
         (FolderConfig, {"treatment": "t", "covariates": ("x", "t")}, "'t' more than once"),
         (FolderConfig, {"treatment": "t", "covariates": ("x", "x")}, "'x' more than once"),
@@ -130,6 +147,16 @@ def test_numpys_numbers_are_pythons(cls):
     assert hash(config) == hash(plain)
     assert repr(config) == repr(plain)
     assert json.dumps(dataclasses.asdict(config)) == json.dumps(dataclasses.asdict(plain))
+
+
+def test_a_config_made_directly_has_the_types_of_one_that_was_read(tmp_path):
+    config = TrainingConfig(seconds=3, validation_families=["scm"], start=tmp_path)
+    assert config == from_mapping(
+        TrainingConfig, {"seconds": 3.0, "validation_families": ["scm"], "start": str(tmp_path)}, "setting"
+    )
+    assert json.dumps(dataclasses.asdict(config))
+    assert FolderConfig(treatment="t", covariates=["a", "b"]).covariates == ("a", "b")
+    assert TrainingConfig(calibration_samples=10).calibration_samples == 10
 
 
 def test_options_that_are_none_take_numpys_numbers_too():

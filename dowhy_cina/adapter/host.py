@@ -222,15 +222,15 @@ def check_columns(frame: pd.DataFrame, names: Iterable[Hashable], what: str) -> 
 
 
 def check_roles(row_columns: Mapping[str, str], treatment: str, outcome: str, covariates: Iterable[Hashable]) -> None:
-    """Refuse a column of weights or clusters that is the treatment, the outcome, a covariate, or both.
+    """Refuse a treatment or an outcome that is a covariate, and a column of weights or clusters with another role.
 
     Raises
     ------
     InputError
         If there is one.
     """
-    roles = {**dict.fromkeys(covariates, "a covariate"), treatment: "the treatment", outcome: "the outcome"}
-    for name, column in row_columns.items():
+    roles = dict.fromkeys(covariates, "a covariate")
+    for name, column in {"the treatment": treatment, "the outcome": outcome, **row_columns}.items():
         if column in roles:
             raise InputError(
                 f"expected each column in one role, got {column!r} as {name} and as {roles[column]}: take it out of "

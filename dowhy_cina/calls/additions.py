@@ -22,14 +22,23 @@ _COLUMNS: dict[str, type] = {
     "other_threshold": float,
     "share": float,
 }
+#: Covariates of a group of waves that are named.
+SHOWN_NAMES = 3
 
 
 def readable_waves(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
-    """Covariates along which outcomes go up and down, as a result shows them: alone, or "one and another"."""
+    """Covariates along which outcomes go up and down, as a result shows them: alone, "one and another", or a few more.
+
+    Of many that only bend together the first are named.
+    """
     if added is None or added.waves is None:
         return ()
-    names = [[preprocessor.names_out[column] for column in columns] for columns in added.waves.groups]
-    return tuple(" and ".join(own) for own in names)
+    told = []
+    for columns in added.waves.groups:
+        names = [preprocessor.names_out[column] for column in columns]
+        shown, rest = names[:SHOWN_NAMES], len(names) - SHOWN_NAMES
+        told.append(f"{', '.join(shown)} and {rest} more" if rest > 0 else " and ".join(shown))
+    return tuple(told)
 
 
 def readable_steps(added: Additions | None, preprocessor: Preprocessor) -> pd.DataFrame:

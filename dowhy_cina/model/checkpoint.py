@@ -193,14 +193,15 @@ def _upgraded(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple
 
 
 @lru_cache(maxsize=4)
-def _load(path: str, modified: int, device: torch.device) -> CinaModel:
+def _load(path: Path, _content: tuple[int, ...], device: torch.device) -> CinaModel:
     return read(path)[0].to(device)
 
 
 def load(name_or_path: str | os.PathLike[str], device: torch.device) -> CinaModel:
     """Model of :func:`read` on a device, once per process and file; it is shared and must not be changed."""
-    path = resolve(name_or_path)
-    return _load(str(path), path.stat().st_mtime_ns, device)
+    path = resolve(name_or_path).resolve()  # what a relative path means may change
+    file = path.stat()
+    return _load(path, (file.st_mtime_ns, file.st_size, file.st_ino), device)
 
 
 def load_model(name_or_path: str | os.PathLike[str], device: torch.device) -> CinaModel:

@@ -32,7 +32,10 @@ _ABANDONED = 3600
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write files, all or none: a crash or a full disk leaves the earlier ones as they were.
+    """Write files, each of them whole, the new one or the earlier one, whatever happens.
+
+    None takes its place before all are written, so that a full disk leaves every earlier file. Then they take their
+    places one after the other: a crash in between leaves new ones up to some place in the order and earlier ones after.
 
     Parameters
     ----------

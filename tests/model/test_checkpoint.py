@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -20,7 +18,7 @@ from safetensors.torch import save_file
 from dowhy_cina.config import ModelConfig
 from dowhy_cina.errors import CheckpointError
 from dowhy_cina.model import checkpoint
-from dowhy_cina.model.files import clear_partials, content_hash
+from dowhy_cina.model.files import content_hash
 from dowhy_cina.model.network import CinaModel
 
 SMALL = ModelConfig(width=8, layers=1, heads=2, key_width=3.0)
@@ -95,6 +93,27 @@ def test_loaded_once_until_the_file_changes(path, model):
     assert checkpoint.load(str(path), CPU) is first
     checkpoint.write(path, model, HEADER | {"steps": 8})
     os.utime(path, ns=(1, 1))
+    assert checkpoint.load(path, CPU) is not first
+
+
+def test_a_relative_name_is_that_of_the_folder(tmp_path, model, monkeypatch):
+    """Two files of one name, size and time; of one path they would be told apart by the size or the file's number."""
+    found = []
+    for folder in ("one", "two"):
+        target = tmp_path / folder / "m.safetensors"
+        checkpoint.write(target, model, HEADER | {"steps": len(found)})
+        os.utime(target, ns=(1, 1))
+        monkeypatch.chdir(target.parent)
+        found.append(checkpoint.load("m.safetensors", CPU))
+    assert found[0] is not found[1]
+    assert found[1] is checkpoint.load(tmp_path / "one" / ".." / "two" / "m.safetensors", CPU)
+
+
+def test_another_file_of_the_same_time_is_read(path, model):
+    first = checkpoint.load(path, CPU)
+    modified = path.stat().st_mtime_ns
+    checkpoint.write(path, model, HEADER)
+    os.utime(path, ns=(modified, modified))
     assert checkpoint.load(path, CPU) is not first
 
 
@@ -320,23 +339,6 @@ def test_files_follow_the_umask(tmp_path, model, mask):
     finally:
         os.umask(before)
     assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
-
-
-def test_files_of_the_dead_are_cleared(tmp_path):
-    """Not those that a living process writes, nor others."""
-    target = tmp_path / "x.[0].safetensors"
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        pass
-    living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    names = {"dead": f"{target.name}.{dead.pid}", "old": f"{target.name}.1", "alive": f"{target.name}.{living.pid}"}
-    names |= {"text": f"{target.name}.x", "other": f"x.0.safetensors.{dead.pid}"}
-    files = {name: tmp_path / f"{start}.partial" for name, start in names.items()}
-    for file in files.values():
-        file.write_bytes(b"half")
-    os.utime(files["old"], (1, 1))
-    clear_partials([target])
-    living.communicate()
-    assert {name for name, file in files.items() if file.exists()} == {"alive", "text", "other"}
 
 
 def test_models_are_loaded_once_and_leave_the_random_state_alone():

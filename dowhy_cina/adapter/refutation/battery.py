@@ -17,7 +17,7 @@ from dowhy_cina.adapter.refutation.refits import Tally, batches, run
 from dowhy_cina.adapter.refutation.refuters import NAMES, REFUTERS, Refuter
 from dowhy_cina.adapter.refutation.report import Refutation, RefutationReport, judge, judge_overlap
 from dowhy_cina.adapter.refutation.tables import RefitSetting, read_setting
-from dowhy_cina.errors import InputError, InputTypeError, check_known
+from dowhy_cina.errors import InputError, InputTypeError, came, check_known, whole_number
 from dowhy_cina.results.effect import EffectResult
 
 #: Colour of DoWhy's progress bars.
@@ -29,7 +29,7 @@ def refute(
     identified_estimand: Any,
     estimate: Any,
     *,
-    refuters: str | Sequence[str] = "all",
+    refuters: str | Iterable[str] = "all",
     simulations: int = 100,
     random_state: int | np.random.Generator | np.random.RandomState | None = None,
     n_jobs: int = -1,
@@ -59,7 +59,7 @@ def refute(
         Seed, or a generator to draw one from. With a seed the report is the same each time, to the last bit whatever
         `n_jobs` is, and whichever other refuters run.
     n_jobs : int
-        Threads over batches, each on one core; by default one per core.
+        Threads over batches, each on one core; -1, the default, for one per core.
     progress : bool
         Whether to show one progress bar for all refits.
 
@@ -83,9 +83,17 @@ def refute(
     change a little, their distribution does not. Refits with the covariates of the estimate hold the settings that the
     network predicts for it, and its steps and waves; those with a column more or other rows have their own.
 
+    A covariate of noise moves any estimate whose settings answer to its columns a little, and mostly to one side. So
+    "random_common_cause" passes as long as its refits are within one standard error of the estimate on the average,
+    whatever DoWhy's p-value, which asks on which side of it they are and not how far away; without a standard error the
+    p-value decides.
+
     DoWhy's direct simulation of a hidden common cause lets the changes of one point of its grid of strengths stay in
     the data of the next, so that treatments are flipped again and again; here every point starts from the data, as in
-    DoWhy for a single strength. ``simulations`` becomes a square grid: ten by ten, DoWhy's default, for 100.
+    DoWhy for a single strength. ``simulations`` becomes a square grid: ten by ten, DoWhy's default, for 100. It goes
+    from the weakest to the strongest observed cause, by the sizes of their slopes and against the estimate, and passes
+    if every refit is on the estimate's side of zero; DoWhy's range takes the signs that the coding of the covariates
+    gives these slopes, and ends before the strongest.
 
     Examples
     --------
@@ -94,26 +102,22 @@ def refute(
     ['random_common_cause', 'placebo_treatment_refuter', 'data_subset_refuter']
     """
     names = _names(refuters)
-    if not isinstance(simulations, Integral) or isinstance(simulations, bool) or simulations < 2:
-        raise InputError(f"simulations must be a whole number of at least 2, got {simulations!r}.")
+    simulations = whole_number(simulations, "simulations", 2)
     result = _check_estimate(estimate)
     threads = _threads(n_jobs)
     data = getattr(model, "_data", None)
     if not isinstance(data, pd.DataFrame):
         raise InputTypeError(f"expected a dowhy.CausalModel with its data, got {type(model).__name__}.")
     setting = read_setting(data, identified_estimand, estimate)
-    battery = _Battery(setting, result, estimate.value, names, int(simulations))
+    battery = _Battery(setting, result, names, simulations)
     interrupted = battery.run(_entropy(random_state), threads, progress)
     level = result.confidence_level
-    return RefutationReport(float(estimate.value), result.confidence_interval, level, battery.rows(), interrupted)
+    return RefutationReport(setting.effect, result.confidence_interval, level, battery.rows(), interrupted)
 
 
 class _Battery:
-    def __init__(
-        self, setting: RefitSetting, result: EffectResult, estimate: float, names: Sequence[str], simulations: int
-    ) -> None:
-        self.setting, self.result, self.estimate = setting, result, float(estimate)
-        self.names = names
+    def __init__(self, setting: RefitSetting, result: EffectResult, names: Sequence[str], simulations: int) -> None:
+        self.setting, self.result, self.names = setting, result, names
         self.tallies = {refuter.name: self._plan(refuter, simulations) for refuter in REFUTERS if refuter.name in names}
 
     def _plan(self, refuter: Refuter, simulations: int) -> Tally:
@@ -157,17 +161,18 @@ class _Battery:
         tally = self.tallies[name]
         if tally.refits is not None and tally.missing == tally.refits.count:
             return None
-        interval = self.result.confidence_interval
+        result, interval = self.result, self.result.confidence_interval
         distinguishable = interval is not None and (interval[0] > 0 or interval[1] < 0)
-        return judge(refuter, tally, self.estimate, self.result.outcome_scale, distinguishable)
+        return judge(refuter, tally, self.setting.effect, result.outcome_scale, distinguishable, result.standard_error)
 
 
-def _names(refuters: str | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(refuters, str) and refuters == "all":
-        return NAMES
-    if not isinstance(refuters, Iterable) or not all(isinstance(name, str) for name in refuters):
-        raise InputTypeError(f"refuters must be 'all', a name or a sequence of names, got {refuters!r}.")
-    chosen = (refuters,) if isinstance(refuters, str) else tuple(dict.fromkeys(refuters))
+def _names(refuters: str | Iterable[str]) -> tuple[str, ...]:
+    if isinstance(refuters, str):
+        refuters = NAMES if refuters == "all" else (refuters,)
+    given = list(refuters) if isinstance(refuters, Iterable) else [refuters]
+    if not all(isinstance(name, str) for name in given):
+        raise InputTypeError(f"refuters must be 'all', a name or a sequence of names, got {came(refuters)}.")
+    chosen = tuple(dict.fromkeys(given))
     check_known(chosen, NAMES, "refuter")
     if not chosen:
         raise InputError(f"refuters: expected 'all' or at least one of {', '.join(NAMES)}, got none.")
@@ -187,10 +192,11 @@ def _check_estimate(estimate: Any) -> EffectResult:
 
 
 def _threads(n_jobs: int) -> int:
-    if not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool) or n_jobs == 0:
-        raise InputError(f"n_jobs must be a number of threads, or -1 for one per core; got {n_jobs!r}.")
-    if n_jobs > 0:
-        return int(n_jobs)
+    threads = whole_number(n_jobs, "n_jobs", -1)
+    if threads == 0:
+        raise InputError("n_jobs must be a number of threads, or -1 for one per core, got 0.")
+    if threads > 0:
+        return threads
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

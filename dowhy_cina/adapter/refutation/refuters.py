@@ -31,7 +31,8 @@ class Refits:
     held : bool
         Whether they hold the settings predicted for the table itself.
     landmarks : int or None
-        Landmarks of a refit per 1,000 rows, with the default estimator; as many as in the estimate if None.
+        Landmarks of a refit per 1,000 rows, with the default estimator; as many as in the estimate if None, or if the
+        user has named a number of them.
     """
 
     count: int
@@ -41,7 +42,7 @@ class Refits:
 
     def most_landmarks(self, options: EstimatorOptions, rows: int) -> int | None:
         """Bound on the landmarks of a refit, from the options of the estimate and the rows of its table."""
-        if self.landmarks is None or options.augmentation == "none":
+        if self.landmarks is None or options.landmarks is not None or options.augmentation == "none":
             return None
         return math.ceil(self.landmarks * max(1.0, rows / 1000))
 
@@ -65,6 +66,9 @@ class Refuter:
         What either verdict means.
     in_outcome_unit : bool
         Whether the refits are in the outcome's unit; in standard deviations of a dummy outcome otherwise.
+    by_error : bool
+        Whether it is the standard error of the estimate that says how far its refits may be from it; the p-value does
+        otherwise.
     is_range : bool
         Whether the refits are a range to be looked through, and no sample of one law: there is no p-value then.
     uninformative : str
@@ -78,6 +82,7 @@ class Refuter:
     passes: str
     fails: str
     in_outcome_unit: bool = True
+    by_error: bool = False
     is_range: bool = False
     uninformative: str = ""
 
@@ -117,6 +122,7 @@ REFUTERS = (
         has_effect=True,
         passes="a covariate of pure noise leaves the effect where it was, as it should",
         fails="a covariate of pure noise moves the effect: the estimate hangs on what should not matter",
+        by_error=True,
     ),
     Refuter(
         "placebo_treatment_refuter",

@@ -8,6 +8,7 @@ Letters: N rows, C covariates of numbers.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -56,10 +57,10 @@ def bootstrap(setting: RefitSetting, generator: np.random.Generator) -> RefitTab
     table = setting.table.take(generator.integers(rows, size=rows))
     numbers, codes, changed = table.numbers.copy(), table.codes.copy(), []
     for at, name in enumerate(setting.number_names):
-        kind = setting.data[name].dtype.name
-        if "float" in kind:
+        kind = setting.data[name].dtype
+        if pd.api.types.is_float_dtype(kind):
             numbers[at] += generator.normal(scale=BOOTSTRAP_NOISE * _deviation(numbers[at]), size=rows)
-        elif "bool" in kind:
+        elif pd.api.types.is_bool_dtype(kind):
             flipped = generator.random(rows) < BOOTSTRAP_NOISE
             numbers[at, flipped] = 1 - numbers[at, flipped]
         else:
@@ -83,14 +84,14 @@ def dummy_outcome(setting: RefitSetting, generator: np.random.Generator) -> Refi
 
 @dataclasses.dataclass(frozen=True)
 class Strengths:
-    """How strongly a hidden common cause acts, on a grid from the weakest to the strongest observed one.
+    """How strongly a hidden common cause acts, on a grid from the weakest to the strongest observed one, both included.
 
     Attributes
     ----------
     treatment : ndarray, shape (K,)
         Share of the rows whose treatment it flips.
     outcome : ndarray, shape (K,)
-        What one standard deviation of it takes from the outcome, in the outcome's unit.
+        What one standard deviation of it takes from the outcome, in the outcome's unit; it adds where this is negative.
     """
 
     treatment: Array
@@ -132,13 +133,18 @@ def observed_strengths(setting: RefitSetting, points: int) -> Strengths:
     """Measure how strongly the observed common causes act, as DoWhy does for its direct simulation.
 
     On the treatment: the share of predictions of a logistic regression that change when one cause is held at its mean.
-    On the outcome: the covariance with a standardised cause.
+    On the outcome: the size of the covariance with a standardised cause.
+
+    DoWhy's range of the outcome goes from the lowest to the highest covariance with its sign, and either range ends
+    before the strongest. The sign is that of the cause's coding: of ``-a`` in place of ``a`` another range would be
+    tried. Ours takes sizes and both ends, and the one sign by which a hidden cause works against the estimate: units
+    that it flips have a large value of it, and more of them come into the smaller arm than leave it.
 
     Parameters
     ----------
     setting : RefitSetting
     points : int
-        Points K of each range; the strongest is left out, as in DoWhy.
+        Points K of each range.
 
     Raises
     ------
@@ -157,8 +163,11 @@ def observed_strengths(setting: RefitSetting, points: int) -> Strengths:
         held = causes.copy()
         held[:, column] = 0
         shares.append(float(np.mean(model.predict(held) != predicted)))
-    slopes = causes.T @ (outcome - outcome.mean()) / len(outcome)
-    return Strengths(_grid(np.array(shares), points), _grid(slopes, points))
+    slopes = np.abs(causes.T @ (outcome - outcome.mean())) / len(outcome)
+    against = math.copysign(1.0, setting.effect * (0.5 - arm.mean()))
+    return Strengths(
+        np.linspace(min(shares), max(shares), points), against * np.linspace(slopes.min(), slopes.max(), points)
+    )
 
 
 def _standardised_causes(common_causes: pd.DataFrame | None, keep: NDArray[np.bool_]) -> Array:
@@ -175,12 +184,6 @@ def _standardised_causes(common_causes: pd.DataFrame | None, keep: NDArray[np.bo
         raise InputError("no observed common cause varies, so there is none to measure a hidden one by.")
     standardised: Array = centred[:, varying] / spread[varying]
     return standardised
-
-
-def _grid(values: Array, points: int) -> Array:
-    lowest, highest = values.min(), values.max()
-    grid: Array = lowest + (highest - lowest) * np.arange(points) / points
-    return grid[:1] if lowest == highest else grid
 
 
 def _deviation(values: Array) -> float:

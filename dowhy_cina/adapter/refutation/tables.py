@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 
 from dowhy_cina._caching import cached_property
 from dowhy_cina.adapter.estimator import CinaEstimator
-from dowhy_cina.adapter.host import RANDOM_COMMON_CAUSE, FittedTable, resolve, single
+from dowhy_cina.adapter.host import NAMED_TARGETS, RANDOM_COMMON_CAUSE, FittedTable, resolve, single
 from dowhy_cina.adapter.masks import rows_equal
 from dowhy_cina.calls.batch import EncodedTable, HeldSettings
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
 from dowhy_cina.tables import Preprocessor, check_outcome, check_sample_weight
 from dowhy_cina.tables.reading import column_levels, read_table
-
-#: Target populations by name that a batch takes.
-BATCHED_TARGETS = ("ate", "att", "atc")
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -88,12 +85,14 @@ class RefitSetting:
         Covariates of numbers (C) and of labels (L).
     levels : tuple of tuple
         Levels of each covariate of labels, in the preprocessor's order; None for missing.
-    weighted : bool
-        Whether the rows carry sample weights.
+    row_roles : bool
+        Whether the rows carry sample weights or clusters.
     common_causes : DataFrame or None
         One-hot encoded adjustment set, as DoWhy's estimators keep it.
     treated, control : Any
         Compared values of the treatment.
+    effect : float
+        The estimate.
     target_units : Any
         As DoWhy takes them.
     estimator : CinaEstimator
@@ -107,10 +106,11 @@ class RefitSetting:
     number_names: tuple[Hashable, ...]
     label_names: tuple[Hashable, ...]
     levels: tuple[tuple[Any, ...], ...]
-    weighted: bool
+    row_roles: bool
     common_causes: pd.DataFrame | None
     treated: Any
     control: Any
+    effect: float
     target_units: Any
     estimator: CinaEstimator
     estimand: Any
@@ -125,8 +125,8 @@ class RefitSetting:
     def takes_batches(self) -> bool:
         """Whether refits can share a forward pass, which knows named targets, rows of the table, and no more roles."""
         target = self.target_units
-        known = callable(target) or (isinstance(target, str) and target in BATCHED_TARGETS)
-        return known and not self.weighted and self.options.checkpoint != "exact"
+        known = callable(target) or (isinstance(target, str) and target in NAMED_TARGETS)
+        return known and not self.row_roles and self.options.checkpoint != "exact"
 
     def arms(self, table: RefitTable) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Tell the treated and the control rows (n,)."""
@@ -174,7 +174,7 @@ class RefitSetting:
         """Give the refit's data as DoWhy would hand it to an estimator."""
         frame = self.data.iloc[table.rows].copy()
         new: dict[Hashable, Any] = {
-            name: values.astype(self.data[name].dtype)
+            name: pd.array(values, dtype=self.data[name].dtype)
             for name, values in zip(self.number_names, table.numbers, strict=True)
             if name in table.changed
         }
@@ -252,10 +252,11 @@ def read_setting(data: pd.DataFrame, estimand: Any, estimate: Any) -> RefitSetti
         number_names=tuple(names[at] for at in table.numeric),
         label_names=tuple(names[at] for at in table.text),
         levels=levels,
-        weighted=fitted.sample_weight is not None or fitted.cluster is not None,
+        row_roles=fitted.sample_weight is not None or fitted.cluster is not None,
         common_causes=estimator._observed_common_causes,
         treated=single(estimate.treatment_value, "treatment_value"),
         control=single(estimate.control_value, "control_value"),
+        effect=float(estimate.value),
         target_units="ate" if old._target_units is None else old._target_units,
         estimator=estimator,
         estimand=estimand,

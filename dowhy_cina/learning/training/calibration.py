@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from dowhy_cina.config import ModelConfig, TrainingConfig
+from dowhy_cina.config import ModelConfig, TrainingConfig, check_samples
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.learning.simulators import draw_table
@@ -210,7 +210,13 @@ def calibrate(model: CinaModel, families: Sequence[str], samples: int, landmarks
     dict
         ``coverage`` of 95 % intervals on the samples that were held out, ``rows_coverage`` of those of single rows'
         effects, and the number of samples.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than ten samples.
     """
+    check_samples(samples)
     every = collect(model, families, samples, landmarks, seed)
     held = torch.arange(len(every.error)) % 5 == 0
     fitted = each_tensor([every], lambda parts: parts[0][~held])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ZeroShot, errors_at
-from dowhy_cina.model.variance import RowError
+from dowhy_cina.model.variance import ConditionalHead, RowError
 
 #: Rows of a sample whose effects are compared with the truth: their errors are far from independent.
 ROWS_OF_SAMPLE = 48
@@ -68,14 +68,17 @@ def row_errors(
 
 
 def fit_conditional(model: CinaModel, rows: RowErrors, steps: int = 300) -> None:
-    """Fit the conditional head by maximum likelihood, then scale it to :data:`ROWS_COVERAGE`; changes it in place."""
+    """Fit the conditional head by maximum likelihood, then scale it to :data:`ROWS_COVERAGE`; changes it in place.
+
+    It begins with an uncalibrated head, whatever the model has: what the samples do not say stays near that.
+    """
+    model.conditional.load_state_dict(ConditionalHead().state_dict())
     coefficients = model.conditional.coefficients
     coefficients.requires_grad_(True)
     optimiser = torch.optim.Adam([coefficients], lr=0.05)
     for _ in range(steps):
         law = torch.distributions.StudentT(FREEDOM, scale=model.conditional(rows.arms).sqrt())
         likelihood = law.log_prob(rows.error).mean()  # type: ignore[no-untyped-call]
-        # What the samples do not say stays near the posterior variance as it is.
         prior = coefficients.square().sum()
         optimiser.zero_grad()
         (1e-4 * prior - likelihood).backward()

@@ -26,7 +26,7 @@ class Recipe:
     """What a recipe asks for; ``model`` and ``collections`` are None or empty where it says nothing of them."""
 
     training: TrainingConfig
-    model: ModelConfig
+    model: ModelConfig | None
     collections: tuple[CollectionConfig, ...]
     folder: Path
 
@@ -58,12 +58,15 @@ def parse_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Rec
     recipe = read_toml(path, f"a TOML file, or one of {', '.join(bundled())}", "recipe ")
     check_known(recipe, [*TABLES, "collections"], f"table of {path}")
     changed = parse_overrides(overrides)
-    configs = {}
+    configs: dict[str, Any] = {}
     for table, cls in TABLES.items():
         values = recipe.get(table, {})
         if not isinstance(values, dict):
             raise InputError(f"expected a table [{table}] in {path}, got {table} = {values!r}.")
-        configs[table] = from_mapping(cls, values | changed.get(table, {}), f"{table} setting of {path}")
+        given = values | changed.get(table, {})
+        configs[table] = (
+            from_mapping(cls, given, f"{table} setting of {path}") if given or table == "training" else None
+        )
     entries = recipe.get("collections", [])
     if not isinstance(entries, list):
         raise InputError(f"expected tables [[collections]] in {path}, got collections = {entries!r}.")
@@ -141,7 +144,8 @@ def main(
     Raises
     ------
     InputError, UnknownOptionError
-        As :func:`parse_recipe` and :func:`build_collection`, or if the recipe does not fit the run to resume.
+        As :func:`parse_recipe` and :func:`build_collection`, or if the recipe does not fit the run to resume, or its
+        model the checkpoint to start from.
     CheckpointError
         If there is no state to resume from, or a checkpoint to start from cannot be read.
     RunStoppedError
@@ -158,7 +162,7 @@ def main(
     pretrain(
         parsed.training,
         build_collection(parsed, strict),
-        model_config=None if start else parsed.model,
+        model_config=parsed.model,
         output=target,
         start=Path(start) if start else None,
         resume=resume,

@@ -60,7 +60,7 @@ class Run:
     loss : float
         Sum of the losses of the steps since then.
     waited : float
-        Seconds of this process that were spent waiting for tables.
+        Seconds of the run that were spent waiting for tables.
     """
 
     model: CinaModel
@@ -102,6 +102,8 @@ def new_run(config: TrainingConfig, model_config: ModelConfig | None, start: Pat
     ------
     CheckpointError
         If ``start`` cannot be read.
+    InputError
+        If it has another network than is asked for.
     """
     header: dict[str, Any] = {}
     if start is None:
@@ -111,6 +113,7 @@ def new_run(config: TrainingConfig, model_config: ModelConfig | None, start: Pat
             model = CinaModel(model_config or ModelConfig())
     else:
         model, header = checkpoint.read(start)
+        _check_network(model.config, model_config, start)
     model = model.double().to(device).train()
     if not (config.outcomes or config.random_outcomes):
         blind_to_outcomes(model.encoder)
@@ -118,6 +121,16 @@ def new_run(config: TrainingConfig, model_config: ModelConfig | None, start: Pat
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay))  # type: ignore[no-untyped-call]
     earlier = {key: header.get(key, 0) for key in ("steps", "tables", "seconds")}
     return Run(model, average, optimiser, header, earlier)
+
+
+def _check_network(had: ModelConfig, given: ModelConfig | None, start: Path) -> None:
+    """Raise if settings of the network are given that are not those of the checkpoint to start from."""
+    for name, value in asdict(given or had).items():
+        if getattr(had, name) != value:
+            raise InputError(
+                f"a run that starts from {start} has its network, with {name} = {getattr(had, name)!r}, and cannot "
+                f"have model.{name} = {value!r}: leave the settings of the model out, or start untrained."
+            )
 
 
 def beside(output: Path, ending: str) -> Path:

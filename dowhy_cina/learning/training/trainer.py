@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import logging
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def pretrain(
     output : str or Path
         Checkpoint to write.
     model_config : ModelConfig
-        The defaults if not given; the checkpoint's own when ``start`` is given.
+        The defaults if not given; with ``start`` the checkpoint's own, which must be no other than what is given.
     start : str or Path, optional
         Checkpoint to start from with a fresh optimiser, the recipe's by default; its totals are carried on.
     resume : bool
@@ -90,7 +89,7 @@ def pretrain(
     ------
     InputError
         If the output is no file for a checkpoint, no objective has a weight, the tables to train on or to validate on
-        cannot be used, or the recipe does not fit the run to resume.
+        cannot be used, or the recipe does not fit the run to resume or the checkpoint to start from.
     InputTypeError
         If the settings, a collection or a path are none.
     CheckpointError
@@ -138,6 +137,7 @@ def _train(
 ) -> None:
     share = group.share(config.batches_per_step)
     objective = group.wrap(Objective(speed_up(run.model, config, group.device), config))
+    waited_before = run.waited
     first = run.totals["steps"] * config.batches_per_step + group.rank
     with (
         StopRequest() as request,
@@ -157,7 +157,7 @@ def _train(
             for parameters in run.optimiser.param_groups:
                 parameters["lr"] = learning_rate(config, run.step, elapsed)
             step_batches = [next(batches).to(group.device) for _ in range(share)]
-            run.waited = batches.waited
+            run.waited = waited_before + batches.waited
             run.loss += accumulate(objective, step_batches, group, run)
             norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip)
             if torch.isfinite(norm):
@@ -219,7 +219,7 @@ class _Keeper:
                 "recipe": dataclasses.asdict(self.config),
                 "families": list(self.collection.names),
                 "validation": figures,
-                "waiting_share": run.waited / max(time.monotonic() - run.began, 1e-9),
+                "waiting_share": run.waited / max(run.elapsed, 1e-9),
                 **totals,
             }
             files[self.output] = checkpoint.content(run.averaged, run.header)

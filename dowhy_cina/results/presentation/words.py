@@ -40,6 +40,12 @@ def number(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
 
 
+def percent(share: float) -> str:
+    """A share with two digits, and with all three where it is all or nearly."""
+    value = round(100 * share, 9)
+    return f"{value:.2g} %" if value < 99.5 else f"{value:.3g} %"
+
+
 def interval_text(interval: tuple[float, float] | None) -> str:
     """Both ends, or "none"."""
     return "none" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
@@ -77,7 +83,7 @@ def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
     yield "population", result.population
     for name, arm in result.arms._asdict().items():
         yield name, f"{arm.rows:,} rows{arm.held}, effective sample size {arm.effective_size:.1f}"
-    yield "largest weight", f"{round(100 * result.largest_weight, 9):.2g} % of its arm"
+    yield "largest weight", f"{percent(result.largest_weight)} of its arm"
     if aside := aside_text(result):
         yield "set aside", aside
     yield balance_line(result)

@@ -119,6 +119,7 @@ def test_weights_that_are_no_column_are_refused(plain):
         ({"cluster": "site"}, ["site"], "'site' as cluster and as a covariate"),
         ({"cluster": "t"}, None, "'t' as cluster and as the treatment"),
         ({"sample_weight": "y"}, None, "'y' as sample_weight and as the outcome"),
+        ({}, ["y"], "'y' as the outcome and as a covariate"),
         ({"sample_weight": "site", "cluster": "site"}, None, "'site' as cluster and as sample_weight"),
     ],
 )

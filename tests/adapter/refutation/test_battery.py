@@ -119,6 +119,30 @@ def test_every_refit_has_a_stream_of_its_own(setting):
     assert not set(first.values()) & set(states(1).values())
 
 
+def test_refuters_come_in_any_order_and_only_once(problem):
+    """From an iterator too, which can be read once."""
+    names = ["dummy_outcome_refuter", "random_common_cause"]
+    report = quiet(problem, refuters=iter([*names, *names]), simulations=2)
+    assert [row.refuter for row in report.refutations] == names
+
+
+def test_one_common_cause_is_enough_to_measure_a_hidden_one_by(make_frame, make_estimate):
+    problem = make_estimate(make_frame(120, effect=4.0), ["x"])
+    (row,) = quiet(problem, refuters="add_unobserved_common_cause").refutations
+    assert row.verdict in ("pass", "fail")
+    assert len(set(row.effects)) == 4
+
+
+def test_overlap_refits_share_their_passes(make_frame, make_estimate, make_setting, monkeypatch):
+    problem = make_estimate(make_frame(200), ["x", "z"], target_units="overlap")
+    assert make_setting(problem).takes_batches
+    found = []
+    for tables in (refits.BATCH_TABLES, 1):
+        monkeypatch.setattr(refits, "BATCH_TABLES", tables)
+        found.append(quiet(problem, refuters=["placebo_treatment_refuter", "data_subset_refuter"]))
+    assert_same(*found, 1e-6)
+
+
 def test_random_states(problem):
     def first(state):
         return effects_of(quiet(problem, refuters="dummy_outcome_refuter", simulations=2, random_state=state))
@@ -221,6 +245,7 @@ def test_long_tables_and_weights_alone_keep_their_landmarks():
     plan, default = Refits(100, simulations.dummy_outcome, landmarks=48), EstimatorOptions()
     assert [plan.most_landmarks(default, rows) for rows in (100, 1000, 2000, 8000)] == [48, 48, 96, 384]
     assert plan.most_landmarks(EstimatorOptions(augmentation="none"), 1000) is None
+    assert plan.most_landmarks(EstimatorOptions(landmarks=100), 1000) is None  # the user's own
     assert Refits(100, simulations.dummy_outcome).most_landmarks(default, 1000) is None
 
 
@@ -343,8 +368,11 @@ def test_another_estimator_is_refused(frame, make_estimate):
         ({"refuters": 5}, InputTypeError, "refuters must be 'all'.*got 5"),
         ({"refuters": [["data_subset_refuter"]]}, InputTypeError, "refuters must be 'all'"),
         ({"simulations": 1}, InputError, "at least 2"),
-        ({"simulations": 2.0}, InputError, "whole number"),
-        ({"n_jobs": 0}, InputError, "n_jobs"),
+        ({"simulations": 2.0}, InputTypeError, "simulations must be a whole number of at least 2, got 2.0"),
+        ({"simulations": True}, InputTypeError, "simulations must be a whole number"),
+        ({"n_jobs": 0}, InputError, "n_jobs must be a number of threads, or -1 for one per core, got 0"),
+        ({"n_jobs": -7}, InputError, "n_jobs must be a whole number of at least -1, got -7"),
+        ({"n_jobs": 1.5}, InputTypeError, "n_jobs must be a whole number"),
         ({"random_state": "seed"}, InputTypeError, "random_state"),
         ({"random_state": -1}, InputTypeError, "random_state"),
     ],

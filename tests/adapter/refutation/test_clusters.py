@@ -25,6 +25,14 @@ def test_the_table_itself_is_the_estimate(clustered):
     assert setting.estimate(setting.table) == estimate.value == direct(frame)
 
 
+def test_a_bootstrap_keeps_pandas_own_types(clustered, make_estimate, make_setting):
+    frame = clustered[0].astype({"x": "Sparse[float64]", "flag": "boolean"})
+    setting = make_setting(make_estimate(frame, ["x", "flag"], method_params={"cluster": "pair"}))
+    table = simulations.bootstrap(setting, np.random.default_rng(0))
+    assert np.isfinite(setting.estimate(table))
+    assert dict(setting.frame(table).dtypes) == dict(frame.dtypes)
+
+
 def test_a_subset_takes_its_clusters_along(clustered):
     frame, _, setting = clustered
     table = simulations.data_subset(setting, np.random.default_rng(0))

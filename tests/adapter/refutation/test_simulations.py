@@ -101,15 +101,65 @@ def test_dummy_outcome_is_standard_normal_noise(wide):
     assert abs(np.corrcoef(outcome, wide.data.t)[0, 1]) < 0.06
 
 
-def test_observed_strengths_are_those_of_dowhy(wide, make_estimate):
+def test_observed_strengths_are_those_of_dowhy_and_the_strongest(wide, make_estimate):
+    """DoWhy's ranges, whose tenth point is one step short of their end; slopes without a sign."""
     model, estimand, _ = make_estimate(wide.data, ["x", "flag", "kind", "text", "count"])
     strengths = simulations.observed_strengths(wide, 10)
-    expected_t = host._infer_default_kappa_t(model._data, estimand, ["t"], "binary_flip", 1.0)
-    expected_y = host._infer_default_kappa_y(model._data, estimand, ["y"], "linear", 1.0)
-    np.testing.assert_allclose(strengths.treatment, expected_t[:10], rtol=1e-6, atol=1e-12)
-    np.testing.assert_allclose(strengths.outcome, expected_y[:10], rtol=1e-6, atol=1e-12)
+    theirs = host._infer_default_kappa_t(model._data, estimand, ["t"], "binary_flip", 1.0)[:10]
+    np.testing.assert_allclose(
+        strengths.treatment, np.linspace(theirs[0], 10 * theirs[1] - 9 * theirs[0], 10), rtol=1e-6, atol=1e-12
+    )
+    causes = np.column_stack([wide.common_causes.to_numpy(dtype=float), wide.data.y])
+    slopes = np.abs(np.corrcoef(causes, rowvar=False)[-1, :-1]) * wide.data.y.std(ddof=0)
+    np.testing.assert_allclose(np.abs(strengths.outcome), np.linspace(slopes.min(), slopes.max(), 10), rtol=1e-6)
     assert len(strengths) == 100
     assert strengths.at(37) == (strengths.treatment[3], strengths.outcome[7])
+
+
+@pytest.mark.parametrize(
+    ("change", "sign"),
+    [
+        ({"x": lambda data: -data.x}, 1),
+        ({"x": lambda data: -data.x, "z": lambda data: 5 - 2 * data.z}, 1),
+        ({"y": lambda data: -data.y}, -1),
+        ({"t": lambda data: 1 - data.t}, -1),
+    ],
+)
+def test_a_hidden_cause_is_the_same_however_columns_are_coded(change, sign, make_frame, make_estimate, make_setting):
+    frame = make_frame(160)
+    frame["y"] -= 2 * frame["z"]  # slopes of both signs
+    found = []
+    for data in (frame, frame.assign(**change)):
+        setting = make_setting(make_estimate(data, ["x", "z"]))
+        strengths = simulations.observed_strengths(setting, 3)
+        draw = simulations.graded(setting, strengths)
+        tables = [setting.encode(draw(number, generator(number))) for number in range(len(strengths))]
+        found.append(np.array(values_encoded(tables, setting.options)))
+    np.testing.assert_allclose(found[1], sign * found[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("effect", [2.0, -2.0])
+@pytest.mark.parametrize("chance", [0.25, 0.75])
+def test_a_hidden_cause_works_against_the_estimate(effect, chance, make_estimate, make_setting):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=600)})
+    frame["t"] = (rng.random(600) < chance).astype(int)
+    frame["y"] = effect * frame.t + 3 * frame.x + rng.normal(size=600)
+    setting = make_setting(make_estimate(frame, ["x"]))
+    slope = simulations.observed_strengths(setting, 2).outcome[-1]
+    found = []
+    for strength in (slope, -slope):
+        draws = [simulations.unobserved_common_cause(setting, (0.1, strength), generator(seed)) for seed in range(4)]
+        found.append(np.mean(values_encoded([setting.encode(table) for table in draws], setting.options)))
+    against, along = np.array(found) * np.sign(effect)
+    assert along > against + 1
+
+
+def test_a_single_cause_has_as_many_refits_of_its_one_strength(make_frame, make_estimate, make_setting):
+    setting = make_setting(make_estimate(make_frame(160), ["x"]))
+    strengths = simulations.observed_strengths(setting, 3)
+    assert len(strengths) == 9
+    assert len({strengths.at(number) for number in range(9)}) == 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.7])
@@ -137,6 +187,37 @@ def test_encoded_refit_is_the_estimate_from_its_frame(refuter, setting):
     (batched,) = values_encoded([setting.encode(table)], setting.options)
     assert batched == pytest.approx(setting.estimate(table), abs=1e-6)
     assert batched != pytest.approx(setting.estimate(setting.table), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        *(("x", dtype) for dtype in ("Float64", "Sparse[float64]", "double[pyarrow]")),
+        *(("flag", dtype) for dtype in ("boolean", "Sparse[bool]")),
+    ],
+)
+@pytest.mark.parametrize("target", ["ate", lambda data: data.z > 0])
+def test_a_bootstrap_of_other_types_of_columns(name, dtype, target, make_frame, make_estimate, make_setting):
+    """The same draws and estimates as of numpy's, batched and alone, with the types of the data kept."""
+    frame, found = make_frame(120), []
+    for data in (frame, frame.astype({name: dtype})):
+        setting = make_setting(make_estimate(data, ["x", "z", "flag"], target_units=target))
+        table = simulations.bootstrap(setting, generator())
+        assert dict(setting.frame(table).dtypes) == dict(data.dtypes)
+        (batched,) = values_encoded([setting.encode(table)], setting.options)
+        found.append((table.numbers, [batched, setting.estimate(table)]))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-9)
+
+
+def test_a_missing_boolean_stays_missing(make_frame, make_estimate, make_setting):
+    frame = make_frame(120).astype({"flag": "boolean"})
+    frame.loc[::7, "flag"] = pd.NA
+    setting = make_setting(make_estimate(frame, ["x", "flag"]))
+    table = simulations.bootstrap(setting, generator())
+    given = setting.frame(table)["flag"]
+    np.testing.assert_array_equal(given.isna(), frame["flag"].isna().to_numpy()[table.rows])
+    assert given.dtype == "boolean"
 
 
 def test_frame_holds_what_dowhy_would_give(setting):

@@ -56,10 +56,13 @@ def test_dummy_outcome_is_told_in_its_own_unit():
 
 
 @pytest.mark.parametrize(
-    ("effects", "verdict", "nearest"), [([2.0, 0.5, 3.0], "pass", 0.5), ([1.0, -0.2], "fail", -0.2)]
+    ("effects", "verdict", "nearest"),
+    [([2.0, 0.5, 3.0], "pass", 0.5), ([1.0, -0.2], "fail", -0.2), ([-0.4, -0.1], "fail", -0.1)],
 )
-def test_hidden_cause_fails_where_its_range_holds_zero(effects, verdict, nearest):
-    row = judge(BY_NAME["add_unobserved_common_cause"], tally(effects), 2.0, 1.0)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_hidden_cause_fails_where_its_range_leaves_the_estimates_side(effects, verdict, nearest, sign):
+    effects, nearest = [sign * effect for effect in effects], sign * nearest
+    row = judge(BY_NAME["add_unobserved_common_cause"], tally(effects), 2.0 * sign, 1.0)
     assert (row.verdict, row.new_effect) == (verdict, nearest)
     assert math.isnan(row.p_value)
     assert f"from {min(effects):.4g} to {max(effects):.4g}" in row.meaning
@@ -91,6 +94,21 @@ def test_refits_that_move_by_more_than_half_the_effect_have_not_found_it_again(n
     assert row.p_value > 0.05
     assert row.verdict == verdict
     assert ("by more than 50 % of the estimate" in row.meaning) == (verdict == "fail")
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "verdict"), [(0.3, 0.01, "pass"), (-1.2, 0.01, "fail"), (0.0, 0.1, "pass"), (0.0, 2.0, "fail")]
+)
+@pytest.mark.parametrize("count", [30, 100])
+def test_noise_may_move_an_estimate_by_less_than_its_standard_error(shift, spread, verdict, count):
+    """Whatever the share of refits on either side of it; by more it hangs on noise, to one side or to both."""
+    error = 0.2
+    effects = 3 + error * (shift + spread * np.where(np.arange(count) % 2, 1, -1))
+    row = judge(BY_NAME["random_common_cause"], tally(effects), 3.0, 1.0, standard_error=error)
+    assert row.verdict == verdict
+    assert (row.p_value > 0.05) == (shift == 0)  # as DoWhy computes it
+    assert f"{max(abs(shift), spread):.2g} standard errors away on the average" in row.meaning
+    assert "standard errors" not in judge(BY_NAME["bootstrap_refuter"], tally(effects), 3.0, 1.0).meaning
 
 
 def test_failed_refits_are_counted_and_the_reason_told():

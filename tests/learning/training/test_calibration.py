@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dowhy_cina.errors import InputError
 from dowhy_cina.learning.simulators import REGISTRY, SimulatedTable
 from dowhy_cina.learning.training import calibration
 from dowhy_cina.learning.training.calibration import (
@@ -126,6 +127,11 @@ def test_only_the_head_changes(model):
     assert not any(parameter.requires_grad for parameter in heads)
 
 
+def test_too_few_samples_are_refused(model):
+    with pytest.raises(InputError, match="calibration_samples must be at least 10, got 1"):
+        calibrate(model, ["mixed"], samples=1, landmarks=32, seed=0)
+
+
 def test_samples_follow_from_the_seed(model):
     one, two = (collect(model, ["mixed"], 3, 32, seed) for seed in (5, 5))
     assert torch.equal(one.error, two.error)
@@ -173,7 +179,7 @@ def test_effects_are_those_of_the_population_that_is_estimated(model, monkeypatc
 def test_a_checkpoint_keeps_its_header(model, tmp_path):
     path = tmp_path / "own.safetensors"
     checkpoint.write(path, model, {"model": vars(model.config), "steps": 7})
-    figures = calibrate_checkpoint(path, ["mixed"], samples=8, landmarks=32, seed=0)
+    figures = calibrate_checkpoint(path, ["mixed"], samples=10, landmarks=32, seed=0)
     header = checkpoint.read_header(path)
     assert (header["steps"], header["calibration"]) == (7, figures)
     assert not torch.equal(checkpoint.read(path)[0].variance.log_weights, model.variance.log_weights)

@@ -49,6 +49,14 @@ def test_a_known_law_is_found_again(model):
     assert not model.conditional.coefficients.requires_grad
 
 
+def test_another_calibration_forgets_the_one_before(model):
+    rows, found = drawn(np.random.default_rng(2), samples=50), []
+    for _ in range(2):
+        fit_conditional(model, rows, steps=20)
+        found.append(model.conditional.coefficients.clone())
+    assert torch.equal(*found)
+
+
 def test_multiples_are_of_the_half_width(model):
     rows = drawn(np.random.default_rng(1), samples=3)
     half = 1.959963984540054 * model.conditional(rows.arms).sqrt()

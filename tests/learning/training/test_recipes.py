@@ -81,6 +81,23 @@ def test_unknown_overrides(override):
         parse_recipe(RECIPE, [override])
 
 
+@pytest.mark.parametrize("text", ["", "[training]\nseed = 1", "[model]"])
+def test_a_recipe_that_says_nothing_of_the_model(tmp_path, text):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(text)
+    assert parse_recipe(recipe).model is None
+
+
+def test_a_run_from_a_checkpoint_has_its_network(tmp_path):
+    """A model that differs from it is refused, before anything is written, and not passed over."""
+    recipe, output = tmp_path / "r.toml", tmp_path / "x.safetensors"
+    recipe.write_text('[training]\nstart = "cina-small"\nsteps = 1\n[model]\nwidth = 16\n')
+    message = r"starts from cina-small has its network, with width = 48, and cannot have model\.width = 16"
+    with pytest.raises(InputError, match=message):
+        main(recipe, output=output)
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
 def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
     calls = []
     calibrated = []
@@ -97,7 +114,7 @@ def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
     assert (calls.pop()[1]["start"], calibrated.pop()[2]) == (Path("cina-small"), 8800)
     main(RECIPE, ['start="mine.safetensors"'], resume=True, output=Path("other.safetensors"))
     named = calls[1][1]
-    assert (named["start"], named["resume"], named["model_config"]) == (Path("mine.safetensors"), True, None)
+    assert (named["start"], named["resume"], named["model_config"]) == (Path("mine.safetensors"), True, ModelConfig())
     assert named["output"] == Path("other.safetensors")
     assert [(path.name, samples) for path, _, samples, *_ in calibrated] == [
         ("cina-small.safetensors", 8800),

@@ -277,6 +277,22 @@ def test_what_is_no_curve_is_left_alone(finished):
     assert curve.read_text().endswith("mine\n")
 
 
+def test_waiting_is_a_share_of_the_whole_run(tmp_path, monkeypatch):
+    """Of a run that was resumed too, whose first process waited for most of its time."""
+    output, draw = tmp_path / "x.safetensors", ONLY.batch
+
+    def slow(self, rng, config):
+        time.sleep(0.05)
+        return draw(rng, config)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Simulators, "batch", slow)
+        train(output, dataclasses.replace(QUICK, steps=4))
+    monkeypatch.setattr(trainer, "score", lambda *_: -1.0)  # the best, so that the first validation after it is kept
+    header = train(output, dataclasses.replace(QUICK, steps=5), resume=True)
+    assert 0 < header["waiting_share"] < 1
+
+
 def test_one_request_may_come_twice(monkeypatch):
     """``timeout`` and supervisors signal a process and then its group."""
     times = iter([0.0, 0.5, 2.0])
