@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code. A command that is not understood ends the process with code 2, as argparse does.
     """
+    if sys.stdout is None:
+        _say("error: standard output is closed, so that nothing can be printed: leave it open, or send it to a file")
+        return 2
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name may hold letters that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)

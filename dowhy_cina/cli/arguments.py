@@ -1,4 +1,4 @@
-"""Arguments that several commands share: the table, how to estimate from it, the refuters, and the files to write."""
+"""Arguments that several commands share: the table, how to estimate from it, and the refuters."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import argparse
 import contextlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dowhy_cina.cli.outputs import STANDARD
 from dowhy_cina.cli.parsing import names, share, whole
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, did_you_mean
@@ -24,13 +26,19 @@ if TYPE_CHECKING:
 DEFAULTS = {field.name: field.default for field in fields(EstimatorOptions)}
 #: Exit code of a command that was interrupted; of a battery after what it found was printed.
 INTERRUPTED = 130
+#: Defaults of the refuters' options.
+BATTERY = {"refuters": "all", "simulations": 100, "seed": 0, "jobs": -1}
 #: Columns of the table that a message names.
 _LISTED = 30
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Add the table and which of its columns are treatment, outcome and covariates; read by :func:`read_problem`."""
-    parser.add_argument("table", type=Path, help="CSV file, or Parquet if its name ends in .parquet or .pq")
+    parser.add_argument(
+        "table",
+        type=Path,
+        help="CSV file, - for standard input; with tabs if its name ends in .tsv or .tab, Parquet in .parquet or .pq",
+    )
     parser.add_argument("--treatment", required=True, metavar="COLUMN", help="column of the treatment")
     parser.add_argument("--outcome", required=True, metavar="COLUMN", help="column of the outcome")
     adjustment = parser.add_mutually_exclusive_group()
@@ -98,48 +106,26 @@ def estimator_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def add_battery(parser: argparse._ActionsContainer) -> None:
     """Add which refuters run, and how."""
-    parser.add_argument("--refuters", metavar="A,B,...", default="all", help="DoWhy's names (default: %(default)s)")
+    parser.add_argument("--refuters", metavar="A,B,...", help="DoWhy's names (default: %(default)s)")
     parser.add_argument(
-        "--simulations", type=whole(2), default=100, metavar="N", help="refits of each refuter (default: %(default)s)"
+        "--simulations", type=whole(2), metavar="N", help="refits of each refuter (default: %(default)s)"
     )
-    parser.add_argument(
-        "--seed", type=whole(0), default=0, metavar="N", help="of the simulations (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=-1, metavar="N", help="threads, -1 for one per core (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=whole(0), metavar="N", help="of the simulations (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="threads, -1 for one per core (default: %(default)s)")
+    parser.set_defaults(**BATTERY)
 
 
-def check_outputs(files: Sequence[Path | None], folder: Path | None, pictures: bool) -> None:
-    """Refuse before the work what could not be written after it.
+def check_battery(arguments: argparse.Namespace) -> None:
+    """Refuse options of the refuters where none will run.
 
     Raises
     ------
-    ImportError
-        If there are pictures to be drawn and matplotlib is not installed.
     InputError
-        If a file is a folder, the folder a file, or a folder of theirs a file.
+        If there are any without a report.
     """
-    if pictures:
-        from dowhy_cina.results.plots.style import require_matplotlib
-
-        require_matplotlib()
-    for path in (path for path in files if path is not None):
-        if path.is_dir() or not path.name:
-            raise InputError(f"expected the name of a file to write, got the folder {str(path)!r}: add a name.")
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise InputError(f"expected a folder for the pictures, got the file {str(folder)!r}: name another one.")
-    for path in (path for path in (*files, folder) if path is not None):
-        for parent in path.parents:
-            if parent.exists() and not parent.is_dir():
-                raise InputError(f"expected a folder for {str(path)!r}, but {str(parent)!r} is a file.")
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a file, in a folder that is made if it does not exist, and say so."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
-    print(f"\nwrote {path}")
+    given = [name for name, default in BATTERY.items() if getattr(arguments, name) != default]
+    if given and arguments.report is None:
+        raise InputError(f"expected --report with --{given[0]}: without a page no refuter runs.")
 
 
 def read_problem(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
@@ -185,45 +171,61 @@ def _without_missing(table: pd.DataFrame, treatment: str, drop: bool) -> pd.Data
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV file, or a Parquet file by its ending.
+    """Read a CSV file, with tabs or a Parquet file by its ending, or standard input.
 
     Raises
     ------
     InputError
-        If it holds no table, or a column's name twice.
+        If it holds no table, a column without a name, or a column's name twice.
     ImportError
         If pandas lacks what reads Parquet files.
     """
-    import pandas as pd
+    from dowhy_cina.tables.files import DELIMITERS, PARQUET, header_names, read_text
 
+    name = table_name(path)
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return _checked(pd.read_parquet(path), path)
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
-        twice = header[header.duplicated()]
-        if len(twice):
-            raise InputError(f"expected one column of each name in {path}, got {twice.iloc[0]!r} more than once.")
-        # In one piece: in blocks a column of numbers and text would hold numbers in some and text in others.
-        return _checked(pd.read_csv(path, low_memory=False), path)
-    except (OSError, InputError, MemoryError):
+        if path.suffix.lower() in PARQUET:
+            return _read_parquet(path)
+        delimiter = DELIMITERS.get(path.suffix.lower(), ",")
+        header_names(source := _source(path), delimiter)
+        if not isinstance(source, Path):
+            source.seek(0)
+        return read_text(source, delimiter)
+    except (OSError, MemoryError):
         raise
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     except ImportError as error:  # pandas names every engine that it knows
         raise ImportError(
-            f"expected pyarrow to read {path}, but it is not installed: pip install 'dowhy-cina[parquet]'."
+            f"expected pyarrow to read {name}, but it is not installed: pip install 'dowhy-cina[parquet]'."
         ) from error
     except Exception as error:  # each of pandas' engines raises errors of its own for a damaged file
-        raise InputError(f"expected a CSV or Parquet table in {path}, could not read it: {error}") from error
+        raise InputError(f"expected a CSV or Parquet table in {name}, could not read it: {error}") from error
 
 
-def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Refuse a table whose columns are not those of its header."""
+def table_name(path: Path) -> str:
+    """Name of the table for people."""
+    return "standard input" if path == STANDARD else str(path)
+
+
+def _source(path: Path) -> Path | io.BytesIO:
+    """What can be read twice: a file, or the content of a pipe, which is gone once it was read."""
+    if path == STANDARD:
+        if sys.stdin is None:
+            raise InputError("expected a table, got nothing: it is closed.")
+        return io.BytesIO(sys.stdin.buffer.read())
+    return path if path.is_file() else io.BytesIO(path.read_bytes())
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    if not isinstance(table.index, pd.RangeIndex) and table.index.name is None and path.suffix.lower() == ".csv":
-        raise InputError(f"expected as many values in each row of {path} as its header names, got more: name them all.")
-    table.columns = [str(name) for name in table.columns]
-    if table.columns.has_duplicates:
-        raise InputError(f"expected one column of each name in {path}, got some of them more than once.")
+    from dowhy_cina.tables.files import check_names
+
+    table = pd.read_parquet(path)
+    columns = [str(name) for name in table.columns]
+    check_names(columns)
+    table.columns = columns
     return table
 
 
@@ -240,7 +242,7 @@ def check_columns(table: pd.DataFrame, wanted: Sequence[str], path: Path) -> Non
         shown = ", ".join(map(repr, table.columns[:_LISTED]))
         more = f" and {len(table.columns) - _LISTED} more" if len(table.columns) > _LISTED else ""
         told = ", ".join(f"{name!r}{did_you_mean(name, table.columns)}" for name in missing)
-        raise InputError(f"expected the columns {told} in {path}, which has {shown}{more}.")
+        raise InputError(f"expected the columns {told} in {table_name(path)}, which has {shown}{more}.")
 
 
 @contextlib.contextmanager
@@ -255,19 +257,6 @@ def quiet_dowhy() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def value_of(text: str | None, column: pd.Series[Any]) -> Any:
-    """Read a treatment value as what the column holds: a truth value, a number or text."""
-    if text is None:
-        return None
-    found = [value for value in column.dropna().unique() if str(value) == text]
-    if found:
-        return found[0]
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def identify(table: pd.DataFrame, treatment: str, outcome: str, path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -155,4 +156,4 @@ def _median(action: Callable[[], Any], repeats: int) -> tuple[float, Any]:
         start = time.perf_counter()
         result = action()
         seconds.append(time.perf_counter() - start)
-    return sorted(seconds)[len(seconds) // 2], result
+    return statistics.median(seconds), result

@@ -19,7 +19,8 @@ from dowhy import CausalModel
 from tqdm import tqdm
 
 from dowhy_cina.adapter.refutation import RefutationReport, refute
-from dowhy_cina.cli.arguments import check_outputs, quiet_dowhy
+from dowhy_cina.cli.arguments import quiet_dowhy
+from dowhy_cina.cli.outputs import check_outputs
 from dowhy_cina.results.effect import EffectResult
 from dowhy_cina.results.plots import save_plots
 from dowhy_cina.results.plots.files import png

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,15 @@ from dowhy_cina.cli.arguments import (
     add_battery,
     add_estimate,
     add_table,
-    check_outputs,
+    check_battery,
     estimator_options,
     read_problem,
-    value_of,
-    write_text,
+    table_name,
 )
 from dowhy_cina.cli.gains import add_gains, check_gains, show_gains
+from dowhy_cina.cli.outputs import check_outputs, write_text
 from dowhy_cina.cli.spelling import in_options
+from dowhy_cina.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +49,17 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Estimate an effect, print it and write what was asked for."""
     from dowhy_cina.calls.direct import estimate_effect
+    from dowhy_cina.tables.files import treatment_value
 
-    pictures = arguments.plots is not None or arguments.report is not None
-    check_outputs([arguments.json, arguments.report, arguments.conditional], arguments.plots, pictures)
+    check_outputs(
+        [arguments.json, arguments.report, arguments.conditional],
+        arguments.plots,
+        pictures=arguments.plots is not None or arguments.report is not None,
+        inputs=[arguments.table, arguments.graph, arguments.checkpoint],
+    )
+    if arguments.rows and arguments.json is None:
+        raise InputError("expected --json with --rows: the summary has no rows.")
+    check_battery(arguments)
     if arguments.report is not None:
         from dowhy_cina.cli.refute import check_refuters
 
@@ -62,12 +72,12 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.treatment,
         arguments.outcome,
         covariates=covariates,
-        treatment_value=value_of(arguments.treatment_value, treatment),
-        control_value=value_of(arguments.control_value, treatment),
+        treatment_value=treatment_value(arguments.treatment_value, treatment),
+        control_value=treatment_value(arguments.control_value, treatment),
         target_units=arguments.target,
         **estimator_options(arguments),
     )
-    print(in_options(result.summary()))
+    print(in_options(result.summary(), table.columns))
     show_gains(result, table, covariates, arguments)
     _write(result, table, covariates, arguments)
 
@@ -102,8 +112,8 @@ def _page(result: EffectResult, table: pd.DataFrame, covariates: list[str], argu
     report = battery(table, covariates, arguments)
     listed = ", ".join(map(shown, covariates[:50])) + (f" and {len(covariates) - 50} more" if covariates[50:] else "")
     about = (
-        f"From {arguments.table.name}, {len(table):,} rows; dowhy-cina {dowhy_cina.__version__}.",
+        f"From {table_name(Path(arguments.table.name))}, {len(table):,} rows; dowhy-cina {dowhy_cina.__version__}.",
         f"Adjusted for: {listed or 'nothing'}.",
     )
     title = f"Effect of {shown(arguments.treatment)} on {shown(arguments.outcome)}"
-    return report_page(result, report, title=title, about=about, spell=in_options)
+    return report_page(result, report, title=title, about=about, spell=partial(in_options, own=table.columns))

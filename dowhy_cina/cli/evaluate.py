@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dowhy_cina.cli.arguments import add_device, check_outputs
+from dowhy_cina.cli.arguments import add_device
+from dowhy_cina.cli.outputs import check_outputs
 from dowhy_cina.cli.parsing import whole
 
 
@@ -40,8 +41,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure and print the table."""
     from dowhy_cina.calls.direct import estimate_effect
     from dowhy_cina.learning.evaluation import evaluate
+    from dowhy_cina.tables.files import check_apart
 
-    check_outputs([arguments.csv], None, pictures=False)
+    check_outputs([arguments.csv], None, pictures=False, inputs=[arguments.checkpoint])
+    for folder in map(Path, arguments.collections):
+        if arguments.csv is not None and folder.is_dir():
+            check_apart(arguments.csv, folder)
     # What cannot estimate at all is refused before tables are drawn for it.
     four = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1], [0.0, 1.0, 2.0, 3.0]
     estimate_effect(*four, checkpoint=arguments.checkpoint, device=arguments.device)

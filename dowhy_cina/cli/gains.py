@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dowhy_cina.cli.arguments import check_columns, write_text
+from dowhy_cina.cli.arguments import check_columns
+from dowhy_cina.cli.outputs import write_text
 from dowhy_cina.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,18 +37,20 @@ def check_gains(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
     Raises
     ------
     InputError
-        If a column is missing, the rule is what it should decide or explain, or effects of rows are wanted of weights
-        alone.
+        If a column is missing, the rule or the groups are what they should decide or explain, or effects of rows are
+        wanted of weights alone.
     """
     wanted = [name for name in (arguments.effects_by, arguments.policy) if name is not None]
     check_columns(table, wanted, arguments.table)
-    taken = {
-        "the treatment": arguments.treatment,
-        "the outcome": arguments.outcome,
-        "the sampling weight": arguments.sample_weight,
-        "the cluster": arguments.cluster,
-    }
-    for role, column in taken.items():
+    roles = {"the treatment": arguments.treatment, "the outcome": arguments.outcome}
+    for role, column in roles.items():
+        if column == arguments.effects_by:
+            raise InputError(
+                f"expected in --effects-by a column that the treatment does not change, got {column!r}, which is "
+                f"{role}: name a covariate."
+            )
+    roles |= {"the sampling weight": arguments.sample_weight, "the cluster": arguments.cluster}
+    for role, column in roles.items():
         if column is not None and column == arguments.policy:
             raise InputError(
                 f"expected in --policy a column of whom a rule would treat, got {column!r}, which is {role}: name a "

@@ -72,7 +72,7 @@ def _card(header: dict[str, Any], size: int) -> Iterator[tuple[str, str]]:
         yield "waiting for data", f"{100 * header['waiting_share']:.1f} % of the time"
     if "families" in header:
         yield "collections", ", ".join(header["families"])
-    if "min_rows" in recipe:
+    if {"min_rows", "max_rows", "max_columns"} <= recipe.keys():
         yield "rows and columns", f"{recipe['min_rows']} to {recipe['max_rows']}, up to {recipe['max_columns']}"
         instead = ", random functions in their place" if recipe.get("random_outcomes", False) else ""
         yield "outcomes", "read in training" if recipe.get("outcomes", True) else f"never read in training{instead}"

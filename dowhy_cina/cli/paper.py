@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dowhy_cina.cli.arguments import check_outputs
+from dowhy_cina.cli.outputs import check_outputs
 
 
 def add_parser(commands: Any) -> None:

@@ -78,4 +78,5 @@ def whole_numbers(text: str, least: int) -> list[int]:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         return []
-    return [int(value) for value in values] if all(least <= value <= 1e9 for value in values) else []
+    sound = all(value.is_integer() and least <= value <= 1e9 for value in values)
+    return [int(value) for value in values] if sound else []

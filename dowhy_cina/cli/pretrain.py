@@ -62,7 +62,14 @@ def _run_folder(arguments: argparse.Namespace) -> None:
     from dowhy_cina.learning import training
     from dowhy_cina.learning.training.recipes import parse_overrides
 
-    changed = parse_overrides(arguments.set).get("training", {})
+    overrides = parse_overrides(arguments.set)
+    changed = overrides.pop("training", {})
+    if overrides:
+        table, settings = next(iter(overrides.items()))
+        raise InputError(
+            f"expected settings of training with a folder, got --set {table}.{next(iter(settings))}: the network is "
+            "that of the checkpoint that training starts from. A recipe may have another."
+        )
     if arguments.minutes is not None:
         if not arguments.minutes > 0:
             raise InputError(f"expected a positive number of minutes, got {arguments.minutes:g}.")

@@ -12,13 +12,11 @@ from dowhy_cina.cli.arguments import (
     add_battery,
     add_estimate,
     add_table,
-    check_outputs,
     estimator_options,
     quiet_dowhy,
     read_problem,
-    value_of,
-    write_text,
 )
+from dowhy_cina.cli.outputs import check_outputs, write_text
 from dowhy_cina.cli.parsing import names
 from dowhy_cina.cli.spelling import in_options
 from dowhy_cina.errors import InputError, check_known
@@ -48,10 +46,12 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Estimate an effect, try to refute it, print the report and write what was asked for."""
-    check_outputs([arguments.json], arguments.plots, arguments.plots is not None)
+    inputs = [arguments.table, arguments.graph, arguments.checkpoint]
+    check_outputs([arguments.json], arguments.plots, arguments.plots is not None, inputs)
     check_refuters(arguments)
-    report = battery(*read_problem(arguments), arguments)
-    print(in_options(str(report)))
+    table, covariates = read_problem(arguments)
+    report = battery(table, covariates, arguments)
+    print(in_options(str(report), table.columns))
     _write(report, arguments)
     if report.interrupted:
         raise SystemExit(INTERRUPTED)
@@ -95,10 +95,11 @@ def _refute(table: pd.DataFrame, covariates: list[str], arguments: argparse.Name
 
     from dowhy_cina.adapter.refutation import refute
     from dowhy_cina.tables import encode_treatment
+    from dowhy_cina.tables.files import treatment_value
 
     treatment, outcome = arguments.treatment, arguments.outcome
-    values = (value_of(text, table[treatment]) for text in (arguments.treatment_value, arguments.control_value))
-    coding = encode_treatment(table[treatment], *values)[2]
+    named = (arguments.treatment_value, arguments.control_value)
+    coding = encode_treatment(table[treatment], *(treatment_value(text, table[treatment]) for text in named))[2]
     options = estimator_options(arguments)
     roles = [options[name] for name in ("sample_weight", "cluster") if options[name] is not None]
     model = CausalModel(table[[*covariates, treatment, outcome, *roles]], treatment, outcome, common_causes=covariates)

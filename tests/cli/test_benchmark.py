@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from dowhy_cina.cli import main
+from dowhy_cina.cli import benchmark, main
 from dowhy_cina.learning.evaluation import evaluate_conditional
 
 
@@ -54,10 +54,16 @@ def test_refusals_of_conditional_effects(options, reason, capsys):
     assert streams.out == ""
 
 
-@pytest.mark.parametrize("rows", ["many", "3", "", "1e400", "nan"])
+@pytest.mark.parametrize("rows", ["many", "3", "", "1e400", "nan", "10.9,1e3"])
 def test_sizes_that_are_none(rows, capsys):
     assert main(["benchmark", "--rows", rows]) == 2
     assert "expected rows of at least 10" in capsys.readouterr().err
+
+
+def test_the_median_of_two_runs_lies_between_them(monkeypatch):
+    clock = iter([0.0, 1.0, 10.0, 13.0])
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    assert benchmark._median(lambda: "result", 2) == (2.0, "result")
 
 
 def test_info_shows_the_plan(capsys):

@@ -303,6 +303,23 @@ def test_info_shows_measured_figures(tmp_path, capsys):
     assert re.search(r"goal of the day +0\.1235\n", capsys.readouterr().out)
 
 
+def test_info_of_a_recipe_that_says_little(tmp_path, capsys):
+    model, header = read("cina-small")
+    write(tmp_path / "x.safetensors", model, {"model": header["model"], "recipe": {"min_rows": 5}})
+    assert cli.main(["info", str(tmp_path / "x.safetensors")]) == 0
+    assert "rows and columns" not in capsys.readouterr().out
+
+
+def test_a_covariate_called_like_an_option_is_no_option(table, tmp_path, capsys):
+    path = tmp_path / "data.csv"
+    device = np.where(table["c"] > 0, "mobile", "desktop")
+    table.assign(device=device).to_csv(path, index=False)
+    assert estimate(str(path), "--covariates", "device") == 0
+    printed = capsys.readouterr().out
+    assert "(device=mobile)" in printed
+    assert "--device" not in printed
+
+
 def test_info_says_how_long_training_took(tmp_path, capsys):
     model, header = read("cina-small")
     run = {"model": header["model"], "tables": 27_000, "steps": 1_500, "seconds": 9_000.0, "waiting_share": 0.125}

@@ -75,6 +75,8 @@ def test_a_rule_that_a_graph_leaves_out_is_a_column_of_recommendations(csv, tmp_
         (["--effects-by", "nobody"], "expected the columns 'nobody'"),
         (["--policy", "nobody"], "expected the columns 'nobody'"),
         (["--policy", "c"], "truth values"),
+        (["--effects-by", "t"], "which is the treatment"),
+        (["--effects-by", "y"], "which is the outcome"),
         (["--policy", "t"], "which is the treatment"),
         (["--policy", "y"], "which is the outcome"),
         (["--policy", "g", "--cluster", "g"], "which is the cluster"),

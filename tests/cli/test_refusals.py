@@ -74,6 +74,7 @@ ESTIMATE = """--covariates x|--covariates t|--covariates y,c|--covariats c|--gra
 --memory-limit -4GB|--memory-limit 1B|--memory-limit ''|--checkpoint none|--checkpoint ''|--checkpoint bad.safetensors
 --checkpoint directory|--checkpoint ok.csv|--device quantum|--device cuda:99|--device mps|--device ''
 --confidence-level 95|--confidence-level nan|--confidence-level x|--json directory|--json ok.csv/x|--json ''
+--json ok.csv|--conditional ok.csv|--json x --report x|--json -|--rows|--simulations 3|--effects-by y|--effects-by t
 --plots ok.csv|--plots ok.csv/x|--report directory|--report ''|--report x.html --refuters none|--report x.html --jobs 0
 --outcome t|--treatment T|--treatment ''|--outcome c --treatment c|extra|--nothing|--rows=3|--json"""
 ROLE_OPTIONS = """--sample-weight minus|--sample-weight none|--sample-weight word|--cluster same|--cluster none
@@ -175,6 +176,22 @@ def test_advice_is_in_options_and_leaves_the_direction_open(folder, capsys, monk
 )
 def test_spelling(text, spelled):
     assert in_options(text) == spelled
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("0.5 before (device=mobile) weighting", ["device"]),
+        ("0.5 before (cluster=2) weighting", ["cluster"]),
+        ("along sample_weight; along my random_state", ["sample_weight", "my random_state"]),
+        ("expected the columns 'sample_weight', 'a random_state' in n_jobs.csv, which has 'device=mobile'", []),
+        ("wrote data/n_jobs/x.png", []),
+    ],
+)
+def test_names_of_the_user_stay_as_they_are(text, own):
+    assert in_options(text, own) == text
+    advice = "; how low, refine=1e-3 tells, or target_units='overlap'"
+    assert in_options(text + advice, own) == f"{text}; how low, --refine 1e-3 tells, or --target overlap"
 
 
 def test_a_fault_is_told_from_a_refusal(folder, capsys, monkeypatch):

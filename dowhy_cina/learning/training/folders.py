@@ -5,32 +5,28 @@ Letters: N rows, D covariates.
 
 from __future__ import annotations
 
-import importlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dowhy_cina._caching import cached_property
 from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_toml
-from dowhy_cina.errors import CinaError, InputError, as_path
+from dowhy_cina.errors import CinaError, InputError, as_path, did_you_mean
 from dowhy_cina.learning.simulators.outcomes import random_outcome
 from dowhy_cina.learning.simulators.table import FloatArray
 from dowhy_cina.learning.training.objectives import TrainingBatch
 from dowhy_cina.learning.training.tables import BATCH_ROWS, labelled_batch, stack_tables, subsample
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
+from dowhy_cina.tables.files import ENDINGS, column_names, read_columns, table_files, treatment_value
 from dowhy_cina.tables.preparation import stratified_rows
 
 logger = logging.getLogger(__name__)
 
 SETTINGS = "collection.toml"
-ENDINGS = (".csv", ".parquet", ".pq")
 #: Rows that a table needs in each arm.
 SMALLEST_ARM = 10
 #: Share of a table's rows that a subsample with random outcomes takes at most: the others tell the propensity.
@@ -221,27 +217,13 @@ def _draw_width(rng: np.random.Generator, columns: int, config: TrainingConfig) 
     return int(rng.integers(1, most + 1)) if columns > most or rng.random() < 0.5 else columns
 
 
-def table_files(folder: Path) -> list[Path]:
-    """CSV and Parquet files of a folder, in order of their names.
-
-    Raises
-    ------
-    InputError
-        If there is no such folder, or it cannot be read.
-    """
-    try:
-        return sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDINGS)
-    except OSError as error:
-        raise InputError(f"expected a folder of CSV or Parquet tables, got {folder} ({error.strerror}).") from error
-
-
 def read_settings(folder: Path) -> FolderConfig:
     """Read a folder's ``collection.toml``.
 
     Raises
     ------
     InputError
-        If it cannot be read, or a setting has a wrong type.
+        If it cannot be read, a setting has a wrong type, or an effect is that of no table of the folder.
     UnknownOptionError
         If a setting is not known.
     """
@@ -257,45 +239,14 @@ def read_settings(folder: Path) -> FolderConfig:
     values |= {arm: str(values[arm]) for arm in ("treated", "control") if arm in values}
     settings = from_mapping(FolderConfig, values, f"setting of {path}")
     pairs = tuple((name, float(effect)) for name, effect in effects.items())
+    files = [file.name for file in table_files(folder)]
+    unknown = next((name for name in effects if name not in files), None)
+    if unknown is not None:
+        raise InputError(
+            f"expected effects in {path} by the names of its tables' files, {', '.join(files[:3])} or another, got "
+            f"{unknown!r}{did_you_mean(unknown, files)}: correct or remove it."
+        )
     return FolderConfig(**{**vars(settings), "effects": pairs})
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Turn what an engine raises for a damaged file, each an error of its own, into one of ours."""
-    try:
-        yield
-    except Exception as error:
-        raise InputError(f"it cannot be read as a table ({error}).") from error
-
-
-def column_names(path: Path) -> list[str]:
-    """Names of the columns of a CSV or Parquet file, of which nothing else is read.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read as a table.
-    """
-    with _reading():
-        if path.suffix.lower() == ".csv":
-            return [str(name) for name in pd.read_csv(path, nrows=0).columns]
-        schema = importlib.import_module("pyarrow.parquet").read_schema(path)
-        return [str(name) for name in schema.names]
-
-
-def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
-    """Read some of the columns of a file, and nothing of the others.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read as a table.
-    """
-    with _reading():
-        if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, usecols=list(names), low_memory=False)
-        return pd.read_parquet(path, columns=list(names))
 
 
 def read_folder_table(
@@ -318,7 +269,9 @@ def read_folder_table(
     if missing or not covariates:
         found = ", ".join(map(repr, frame.columns))
         raise InputError(f"expected the columns {', '.join(map(repr, missing)) or 'of a covariate'}, got {found}.")
-    coded, kept, _ = encode_treatment(frame[settings.treatment], *_arms(frame, settings))
+    column = frame[settings.treatment]
+    arms = (treatment_value(text or None, column) for text in (settings.treated, settings.control))
+    coded, kept, _ = encode_treatment(column, *arms)
     treatment = coded[kept]
     frame = frame[kept]
     smallest = int(min(treatment.sum(), len(treatment) - treatment.sum()))
@@ -331,13 +284,6 @@ def read_folder_table(
     if settings.outcome:
         outcome = check_outcome(frame[settings.outcome], len(treatment))
     return FolderTable(path.name, encoded, treatment, outcome, effect)
-
-
-def _arms(frame: pd.DataFrame, settings: FolderConfig) -> tuple[Any, Any]:
-    """Values of the treatment column that mean treated and control, as the column holds them."""
-    found = {str(value): value for value in frame[settings.treatment].dropna().unique()}
-    named = (settings.treated, settings.control)
-    return found.get(named[0], named[0] or None), found.get(named[1], named[1] or None)
 
 
 def _draw_rows(rng: np.random.Generator, rows: int, config: TrainingConfig) -> int:

@@ -25,6 +25,7 @@ from dowhy_cina.learning.training.trainer import pretrain
 from dowhy_cina.learning.training.validation import validation_batches
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.network import CinaModel
+from dowhy_cina.tables.files import check_apart
 
 #: Standard errors by which the trained weights must be better on the validation tables to be kept.
 MARGIN = 1.0
@@ -133,7 +134,7 @@ def pretrain_folder(
     config : TrainingConfig
         Settings of the run; ``OWN`` by default.
     output : str or Path, optional
-        Checkpoint to write; by default the folder's name in the working directory.
+        Checkpoint to write, outside of the folder; by default the folder's name in the working directory.
     resume, strict, progress : bool
         Go on from the last saved state; refuse a table that cannot be used instead of leaving it out; show progress.
 
@@ -144,8 +145,8 @@ def pretrain_folder(
     Raises
     ------
     InputError
-        If there are not enough tables that can be used, they share no covariate, the treatment cannot be told or a
-        column that is named is in none of them; nothing is written.
+        If there are not enough tables that can be used, they share no covariate, the treatment cannot be told, a
+        column that is named is in none of them or the output is among them; nothing is written.
     InputTypeError
         If a path, a name or the settings are none.
     CheckpointError
@@ -162,6 +163,7 @@ def pretrain_folder(
     check_output(output)
     config = dataclasses.replace(config, outcomes=False, random_outcomes=True)
     found = read_tables(folder, treatment, outcome, strict)
+    check_apart(output, folder)
     tables = found.tables
     order = np.random.default_rng(config.seed).permutation(len(tables))
     quarter = len(tables) // 4

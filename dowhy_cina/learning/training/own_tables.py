@@ -12,17 +12,9 @@ import pandas as pd
 
 from dowhy_cina.config import FolderConfig
 from dowhy_cina.errors import CinaError, InputError, did_you_mean
-from dowhy_cina.learning.training.folders import (
-    ENDINGS,
-    SETTINGS,
-    FolderTable,
-    column_names,
-    read_columns,
-    read_folder_table,
-    read_settings,
-    table_files,
-)
+from dowhy_cina.learning.training.folders import SETTINGS, FolderTable, read_folder_table, read_settings
 from dowhy_cina.tables import Preprocessor
+from dowhy_cina.tables.files import ENDINGS, column_names, read_columns, table_files
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +78,8 @@ def _roles(folder: Path, columns: dict[Path, list[str]], treatment: str, outcome
     named = sorted({name for names in columns.values() for name in names})
     if outcome and outcome == treatment:
         raise InputError(f"expected two columns as treatment and outcome, got {outcome!r} for both.")
-    for what, name in (("outcome", outcome), ("treatment", treatment)):
+    known = given.covariates if given is not None else ()
+    for what, name in (("outcome", outcome), ("treatment", treatment), *(("covariate", name) for name in known)):
         if name and name not in named:
             raise InputError(
                 f"expected a column {name!r} in the tables of {folder}, as the {what}, found none"
@@ -94,8 +87,7 @@ def _roles(folder: Path, columns: dict[Path, list[str]], treatment: str, outcome
             )
     shared = _shared(folder, columns, outcome)
     treatment = treatment or _guess(folder, list(columns), shared)
-    wanted = given.covariates if given is not None and given.covariates else shared
-    covariates = tuple(name for name in wanted if name in shared and name != treatment)
+    covariates = tuple(name for name in known or shared if name in shared and name != treatment)
     if not covariates or treatment not in shared:
         raise InputError(
             f"expected a treatment and a covariate that all tables of {folder} share, they share {listed(shared)}: "

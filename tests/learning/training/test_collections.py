@@ -199,6 +199,12 @@ def test_a_folder_without_usable_tables_is_refused(tmp_path):
         ('treatmnt = "dose"', UnknownOptionError, "did you mean 'treatment'"),
         ('treatment = "dose"\n[effects]\n"0.csv" = 1.0', InputError, "name the outcome's column"),
         ('treatment = "dose"\noutcome = "y"\neffects = 3', InputError, "table of file name = number"),
+        ('treatment = "dose"\noutcome = "y"\n[effects]\n0 = 1.0', InputError, r"0\.csv, .* got '0':"),
+        (
+            'treatment = "dose"\noutcome = "y"\n[effects]\n"1.CSV" = 1.0',
+            InputError,
+            r"got '1\.CSV' \(did you mean '1\.csv'\?\)",
+        ),
     ],
 )
 def test_wrong_settings(folder, text, error, message):

@@ -171,8 +171,27 @@ def test_bad_roles(folder, capsys):
     refused(folder, "for both", capsys, "--treatment", "treated", "--outcome", "treated")
     refused(folder, "expected a positive number of minutes", capsys, "--minutes", "0", "--outcome", "died")
     refused(folder, "unknown training setting", capsys, "--set", "sedd=1")
+    refused(folder, "got --set model.width", capsys, "--set", "model.width=8")
     with pytest.raises(InputError, match="must be the path of a checkpoint"):
         pretrain_folder(folder, output=folder)
+
+
+def test_a_covariate_that_no_table_has(tmp_path, capsys):
+    folder = write(tmp_path / "registry")
+    (folder / "collection.toml").write_text(f'treatment = "treated"\ncovariates = ["{KEPT[0]}", "sexx"]\n')
+    refused(folder, "a column 'sexx'", capsys, "--outcome", "died")
+    refused(folder, "as the covariate, found none (did you mean 'sex'?)", capsys, "--outcome", "died")
+
+
+@pytest.mark.parametrize("output", [[], ["--output", "0.safetensors"]])
+def test_nothing_is_written_among_the_tables(tmp_path, monkeypatch, capsys, output):
+    """The curve would be read as a table by the next run, or replace one."""
+    folder = write(tmp_path / "registry")
+    monkeypatch.chdir(folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert cli.main(["pretrain", ".", "--outcome", "died", "--set", "steps=1", *output]) == 2
+    assert "expected an output outside of the folder of tables" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_treatment_that_cannot_be_told(tmp_path, capsys):
