@@ -36,6 +36,7 @@ from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms
+from dowhy_cina.tables.remarks import outcome_remark
 
 
 @dataclass(frozen=True)
@@ -311,22 +312,20 @@ class Analysis:
         return clusters_of_arms(self._prepared.treatment, self._prepared.cluster)
 
     @property
-    def _is_constant(self) -> bool:
-        """Whether all outcomes are the same, so that none tells how they vary."""
-        return not np.ptp(self._rows.outcome)
+    def _varies(self) -> bool:
+        """Whether outcomes vary."""
+        return bool(np.ptp(self._rows.outcome))
 
     def _standard_error(self, found: Estimation) -> float | None:
         """Standard error in the outcome's unit; none where an arm has a single row or cluster."""
         if min(self._units) < 2:
             return None
-        return 0.0 if self._is_constant else float(found.variance.sqrt()) * self._rows.scale
+        return float(found.variance.sqrt()) * self._rows.scale if self._varies else 0.0
 
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
         """Say what is odd about the table's columns, and about its rows."""
-        constant = "The outcome is constant: nothing tells how far another sample's effect would be from zero."
-        remarks = ((constant,) if self._is_constant else ()) + self._prepared.preprocessor.remarks
-        return remarks + self._belonging
+        return outcome_remark(self._varies) + self._prepared.preprocessor.remarks + self._belonging
 
     @property
     def _belonging(self) -> tuple[str, ...]:

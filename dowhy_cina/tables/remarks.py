@@ -23,6 +23,13 @@ def constant_remark(names: Iterable[str]) -> tuple[str, ...]:
     return (f"Not adjusted for, since constant or empty: {listed}.",) if listed else ()
 
 
+def outcome_remark(varies: bool) -> tuple[str, ...]:
+    """Say what a constant outcome means."""
+    if varies:
+        return ()
+    return ("The outcome is constant: nothing tells how far another sample's effect would be from zero.",)
+
+
 def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, ...]:
     """Say where labels look like something else, and what to do.
 
