@@ -93,6 +93,13 @@ def is_quick(matrices: Tensor) -> bool:
     )
 
 
+def product_of(one: Float[Tensor, "N K"], other: Float[Tensor, "K M"]) -> Float[Tensor, "N M"]:
+    """``one @ other``."""
+    if not is_quick(other):
+        return torch.mm(one, other)
+    return torch.from_numpy(np.matmul(one.detach().numpy(), other.detach().numpy()))
+
+
 def gram_of(rows: Float[Tensor, "B N M"]) -> Float[Tensor, "B M M"]:
     """``rows' rows`` of every table; numpy sees that half of it is enough."""
     if not is_quick(rows):

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina._caching import cached_property
-from dowhy_cina.mathematics.dense import exponential_, is_quick, lower_factor, lower_inverse, times_lower
+from dowhy_cina.mathematics.dense import exponential_, is_quick, lower_factor, lower_inverse, product_of, times_lower
 
 #: Width of each head relative to the keys: short, unit and wide.
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
@@ -153,7 +153,7 @@ class LandmarkKernel:
             keys, self._exponents, self._amplitudes, kernels, strict=True
         ):
             for part, block in zip(own.split(step), total.split(step), strict=True):
-                widest = torch.mm(part, exponents).clamp_max_(0)
+                widest = product_of(part, exponents).clamp_max_(0)
                 exponential_(torch.add(log_short, widest, alpha=(HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=block))
                 eighth = exponential_(widest).square().square_().square_()
                 block.addcmul_(eighth, widest, value=unit).add_(widest, alpha=wide)

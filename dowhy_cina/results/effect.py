@@ -121,9 +121,9 @@ class AverageEffect:
         ``other_threshold`` (of steps of two covariates), ``share`` (of the rows that lie above, or on the same side of
         both). Mostly empty.
     waves : tuple of str
-        Covariates, or pairs such as "longitude and latitude", along which outcomes go up and down by more than smooth
-        regressions leave to chance; waves along them are adjusted for and balanced. Mostly empty. A function that is
-        too steep for these regressions may count as a step or a wave, too.
+        Covariates, pairs such as "longitude and latitude", or the first few of many, along which outcomes go up and
+        down by more than smooth regressions leave to chance; waves along them are adjusted for and balanced. Mostly
+        empty. A function that is too steep for these regressions may count as a step or a wave, too.
     """
 
     #: Fields that :meth:`to_dict` leaves out.

@@ -37,6 +37,11 @@ def same(pair):
     torch.testing.assert_close(*pair, rtol=1e-11, atol=1e-11)
 
 
+def test_products_are_torchs(parts):
+    rows, matrices, _ = parts
+    same(both(dense.product_of, rows[0], matrices[0]))
+
+
 def test_routines_are_torchs(parts):
     rows, matrices, factors = parts
     same(both(dense.gram_of, rows))
