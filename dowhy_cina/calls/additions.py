@@ -29,15 +29,16 @@ SHOWN_NAMES = 3
 def readable_waves(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
     """Covariates along which outcomes go up and down, as a result shows them: alone, "one and another", or a few more.
 
-    Of many that only bend together the first are named.
+    Of many that only bend together the first are named; of cycles the length, in steps of the covariate, is.
     """
     if added is None or added.waves is None:
         return ()
     told = []
-    for columns in added.waves.groups:
+    for columns, length in added.waves.groups:
         names = [preprocessor.names_out[column] for column in columns]
         shown, rest = names[:SHOWN_NAMES], len(names) - SHOWN_NAMES
-        told.append(f"{', '.join(shown)} and {rest} more" if rest > 0 else " and ".join(shown))
+        text = f"{', '.join(shown)} and {rest} more" if rest > 0 else " and ".join(shown)
+        told.append(f"{text} in cycles of {length}" if length else text)
     return tuple(told)
 
 

@@ -26,7 +26,8 @@ from dowhy_cina.model.encoder import table_totals
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import Part, Pilot, TableBatch, each_tensor
 from dowhy_cina.model.steps import Steps, find_steps
-from dowhy_cina.model.waves import Waves, find_waves
+from dowhy_cina.model.wave_search import find_waves
+from dowhy_cina.model.waves import Waves
 
 #: Rows, and landmarks of the smooth regressions, that a search takes: what needs more to be seen is small.
 SEARCHED_ROWS, SEARCHED_LANDMARKS = 4096, 128

@@ -32,3 +32,13 @@ def on_a_map(seed, rows=800, columns=6):
     drive = 1.5 * np.cos(2.5 * np.pi * x[:, 0]) * np.cos(2.5 * np.pi * x[:, 1])
     t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
     return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)
+
+
+def weekdays(seed, rows=800, columns=6):
+    """Treatment and outcome are others on two days in seven, of days that are counted; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    x[:, 0] = rng.integers(0, 500, rows)
+    drive = 2.0 * (x[:, 0] % 7 > 4)
+    t = (rng.random(rows) < 1 / (1 + np.exp(1 - drive))).astype(int)
+    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)

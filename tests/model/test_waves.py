@@ -10,8 +10,9 @@ import torch
 import dowhy_cina
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.model import search
-from dowhy_cina.model.waves import BEND, KNOTS, MOST_GROUPS, SQUARE, Group, Waves, find_waves, knots_of, ranks_of
-from tests.model.laws import on_a_map, season
+from dowhy_cina.model.wave_search import CYCLES, MOST_GROUPS, find_waves
+from dowhy_cina.model.waves import BEND, KNOTS, SQUARE, Group, Waves, knots_of, ranks_of
+from tests.model.laws import on_a_map, season, weekdays
 
 
 def searched(x, residual):
@@ -49,7 +50,7 @@ def test_columns_are_products_of_cosines():
     groups = [Group.alone([0], 4), Group.together([0, 1], 3), Group.bends([0, 1], BEND)]
     waves = Waves.of(torch.from_numpy(x)[None], groups)
     assert waves.shape == (15, 2)
-    assert waves.groups == [[0], [0, 1], [0, 1]]
+    assert waves.groups == [([0], 0), ([0, 1], 0), ([0, 1], 0)]
     found = waves.columns_of(torch.from_numpy(x)[None])[0].numpy()
     shares = np.linspace(0, 1, KNOTS)
     knots = np.quantile(grid, shares, method="averaged_inverted_cdf")
@@ -103,12 +104,30 @@ def test_finds_waves_that_labels_turn_around():
     assert left[0] < 0.2 * (season**2).sum()
 
 
+@pytest.mark.parametrize("length", CYCLES)
+def test_finds_cycles_of_whole_numbers(length):
+    """Any function of the place in a cycle, whatever the unit and the origin; it goes on beyond the rows."""
+    rng = np.random.default_rng(length)
+    day, level = rng.integers(0, 400, 900), rng.normal(size=length)
+    level -= level.mean()
+    x = np.column_stack([0.01 * day - 2, rng.normal(size=900)])
+    (group,) = searched(x, 0.6 * level[day % length] + rng.normal(size=900))
+    assert (group.columns, group.length, len(group.waves)) == ((0,), length, length - 1)
+    waves = Waves.of(torch.from_numpy(x)[None], [group])
+    assert waves.groups == [([0], length)]
+    later = np.column_stack([0.01 * np.arange(-30, 460) - 2, np.zeros(490)])
+    columns = waves.columns_of(torch.from_numpy(later)[None])[0].numpy()
+    np.testing.assert_allclose(columns[: -3 * length], columns[3 * length :], atol=1e-6)
+    left = np.linalg.lstsq(np.column_stack([np.ones(490), columns]), level[np.arange(-30, 460) % length], rcond=None)[1]
+    assert left[0] < 1e-8
+
+
 @pytest.mark.parametrize("law", ["normal", "heavy", "rare", "unequal"])
 def test_finds_nothing_where_nothing_is(law):
     """Of 300 tables of noise one in a hundred has waves by chance; of the heaviest no more than three do."""
     rng, found = np.random.default_rng(0), 0
     for _ in range(300):
-        x = rng.normal(size=(300, 6))
+        x = np.column_stack([rng.normal(size=(300, 5)), rng.integers(0, 100, 300)])
         noise = {
             "normal": rng.normal(size=300),
             "heavy": rng.standard_t(2, size=300),
@@ -210,12 +229,15 @@ def test_results_name_them():
     assert {frozenset(pair.split(" and ")) for pair in result.waves} >= {frozenset(["longitude", "latitude"])}
     assert "waves" in result.summary()
     assert "ups and downs" in result._repr_html_()
+    x, t, y = weekdays(1)
+    days = dowhy_cina.estimate_effect(pd.DataFrame(x, columns=["day", *"abcde"]), t, y)
+    assert days.waves[0] == "day in cycles of 7"
     plain = dowhy_cina.estimate_effect(frame[["a", "b"]], t, np.random.default_rng(0).normal(size=800))
     assert plain.waves == ()
     assert "waves" not in plain.summary()
 
 
-@pytest.mark.parametrize("law", [season, on_a_map])
+@pytest.mark.parametrize("law", [season, on_a_map, weekdays])
 def test_an_estimate_with_waves_does_not_depend_on_names_units_and_order(law):
     x, t, y = law(1, 600)
     once = dowhy_cina.estimate_effect(x, t, y)

@@ -1,0 +1,226 @@
+"""The search for waves in what smooth regressions leave: candidates of every kind, and which are beyond doubt.
+
+Letters: P pilot rows, D covariates, C and E of them, G groups, W waves, M and K orders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import NormalDist
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dowhy_cina.mathematics.clusters import sums_by_cluster
+from dowhy_cina.model.steps import ALIKE
+from dowhy_cina.model.waves import BEND, SQUARE, Group, curve, knots_of, ranks_of
+
+#: Half waves of the groups that are looked for: all up to one of these, of one covariate and of each of two, and of one
+#: beside those of two values.
+SINGLE, PAIRED, DIVIDED = (4, 8, 16), (3, 5), 4
+#: Most covariates that are looked at, those first along which the pilot's outcome regressions change most: alone and in
+#: pairs, of two values, and for bends; most groups that are looked at closely, and most that are taken.
+MOST_COLUMNS, MOST_DIVIDING, MOST_BENT, MOST_LOOKED_AT, MOST_GROUPS = 20, 8, 60, 20, 4
+#: Intervals between the quantiles that a covariate must have to be looked at.
+LEAST_INTERVALS = 8
+#: Rows for each wave of a group.
+ROWS_OF_A_WAVE = 10
+#: Chance with which waves are found in residuals that are noise. Of a function that smooth regressions learn in part,
+#: what they leave may be waves of a few turns, too.
+FALSE_ALARMS = 0.01
+#: Lengths of the cycles that are looked for in whole numbers: of heaped ones, weekdays, months and hours.
+CYCLES = (5, 7, 12, 24)
+#: Fewest values of a covariate of whole numbers, and how far off one of them may be for rounding.
+LEAST_VALUES, WHOLE = 15, 1e-3
+
+
+def find_waves(
+    covariates: Float[Tensor, "P D"],
+    residual: Float[Tensor, " P"],
+    gradient_shares: Float[Tensor, " D"],
+    cluster: Int[Tensor, " P"] | None = None,
+) -> list[Group]:
+    """Look for waves in what smooth regressions leave of outcomes.
+
+    Parameters
+    ----------
+    covariates : Tensor, shape (P, D)
+        Standardised.
+    residual : Tensor, shape (P,)
+        What the regression of the row's arm leaves of its outcome.
+    gradient_shares : Tensor, shape (D,)
+        How much the regressions change along each covariate.
+    cluster : Tensor of int, shape (P,), optional
+        Codes of clusters.
+
+    Returns
+    -------
+    list of Group
+        Those beyond doubt, the clearest first; each covariate or pair once.
+
+    References
+    ----------
+    Wilson and Hilferty (1931), The distribution of chi-square, PNAS 17, for the chance of a sum of squares.
+    """
+    units_per_row = 1.0 if cluster is None else len(torch.unique(cluster)) / len(cluster)
+    residual = residual - residual.mean()
+    leading = gradient_shares.argsort(descending=True, stable=True)[:MOST_BENT]
+    knots = knots_of(covariates[:, leading])
+    intervals = (knots.diff(dim=1) > ALIKE).sum(1)
+    # Ranks of those that take many values, and of those that take two.
+    parts = [leading[kind] for kind in (intervals >= LEAST_INTERVALS, intervals == 1)]
+    ranks = torch.zeros_like(covariates).T
+    ranks[leading] = ranks_of(covariates[:, leading].T, knots)
+    kinds = _candidates(ranks, residual, parts[0], parts[1][:MOST_DIVIDING], units_per_row)
+    kinds += _cycles(covariates, residual, parts[0][:MOST_COLUMNS], units_per_row) if kinds else []
+    if not kinds:
+        return []
+    # Rows of a cluster may say the same: what they say together is counted once, and closely below.
+    scores = [replace(kind, squares=units_per_row * kind.squares).scores for kind in kinds]
+    # Every kind has the same chance of a false alarm, however many groups are of it.
+    critical = [NormalDist().inv_cdf(1 - FALSE_ALARMS / (len(kinds) * len(own))) for own in scores]
+    found = [
+        (-float(own[place]), kind, place)
+        for kind, (own, least) in enumerate(zip(scores, critical, strict=True))
+        for place in (own > least).nonzero()[:, 0].tolist()
+    ]
+    clearest: dict[tuple[tuple[int, ...], bool], Group] = {}
+    for _, kind, place in sorted(found)[:MOST_LOOKED_AT]:
+        group = kinds[kind].group(place)
+        name = group.columns, group.ends is None
+        if len(clearest) < MOST_GROUPS and name not in clearest:
+            z_score = _score_test(_waves_of(group, ranks, covariates), residual, cluster)
+            if z_score > critical[kind]:
+                clearest[name] = replace(group, z_score=z_score)
+    return sorted(clearest.values(), key=lambda own: -own.z_score)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Groups of one kind.
+
+    Attributes
+    ----------
+    columns : list of tuple of int
+        Covariates of each.
+    make : callable
+        Makes a group of its covariates and a number of half waves.
+    orders : int
+        Those half waves.
+    squares : Tensor, shape (G,)
+        Sums of the waves' squared t statistics.
+    """
+
+    columns: Sequence[tuple[int, ...]]
+    make: Callable[[Sequence[int], int], Group]
+    orders: int
+    squares: Float[Tensor, " G"]
+
+    @property
+    def scores(self) -> Float[Tensor, " G"]:
+        """Normal scores."""
+        return _z_score(self.squares, len(self.group(0).waves))
+
+    def group(self, place: int) -> Group:
+        """The group in a place."""
+        return self.make(self.columns[place], self.orders)
+
+
+def _candidates(
+    ranks: Float[Tensor, "D P"],
+    residual: Float[Tensor, " P"],
+    many: Int[Tensor, " C"],
+    two: Int[Tensor, " E"],
+    units_per_row: float,
+) -> list[_Kind]:
+    """Groups that are looked for, given the covariates that take many values and those that take two."""
+    most, places = int(units_per_row * len(residual) / ROWS_OF_A_WAVE), many[:MOST_COLUMNS]
+    single, paired = [own for own in SINGLE if own <= most], [own for own in PAIRED if own**2 <= most]
+    if not len(places) or not single:
+        return []
+    columns, dividing, bent = places.tolist(), two.tolist(), many[:most].tolist()
+    waves = _cosines(ranks[places], max(single))
+    alone = (waves @ residual).square() / (waves.square() @ residual.square())
+    kinds = [_Kind([(column,) for column in columns], Group.alone, own, alone[:, :own].sum(1)) for own in single]
+    pairs = torch.triu_indices(len(places), len(places), 1, device=places.device)
+    members = list(zip(*places[pairs].tolist(), strict=True))
+    together = _products(waves[:, : max(paired, default=1)], waves[:, : max(paired, default=1)], residual)
+    for own in paired if members else ():
+        squares = together[:, :own, :, :own].sum((1, 3))[pairs[0], pairs[1]]
+        kinds.append(_Kind(members, Group.together, own, squares))
+    if dividing and DIVIDED * len(dividing) <= most:
+        beside = _products(waves[:, :DIVIDED], _cosines(ranks[two], 1), residual).sum((1, 2, 3))
+        kinds.append(_Kind([(column, *dividing) for column in columns], Group.divided, DIVIDED, beside))
+    for order in (BEND, SQUARE):
+        bends = curve(ranks[bent], places.new_tensor([[order]]))
+        squares = (bends @ residual).square() / (bends.square() @ residual.square())
+        kinds.append(_Kind([tuple(bent)], Group.bends, order, squares.sum()[None]))
+    return kinds
+
+
+def _cycles(
+    covariates: Float[Tensor, "P D"], residual: Float[Tensor, " P"], many: Int[Tensor, " C"], units_per_row: float
+) -> list[_Kind]:
+    """Cycles of covariates that are whole numbers, but for their unit and origin."""
+    ascending = covariates[:, many].T.sort(1).values
+    gaps = ascending.diff(dim=1)
+    apart = gaps > ALIKE
+    step = torch.where(apart, gaps, torch.inf).amin(1)
+    counts = torch.where(apart, gaps / step[:, None], 0)
+    whole = ((counts - counts.round()).abs() <= WHOLE).all(1) & (apart.sum(1) >= LEAST_VALUES - 1)
+    chosen = whole.nonzero()[:, 0].tolist()
+    grids = {int(many[at]): (float(ascending[at, 0]), float(step[at]), float(ascending[at, -1])) for at in chosen}
+    kinds = []
+    for length in CYCLES:
+        long = [(column,) for column, (first, unit, last) in grids.items() if last - first >= 2 * length * unit]
+        if long and length - 1 <= units_per_row * len(residual) / ROWS_OF_A_WAVE:
+            make = partial(Group.cycle, grids)
+            waves = torch.stack([_waves_of(make(own, length), covariates.T, covariates) for own in long])
+            squares = (waves @ residual).square() / (waves.square() @ residual.square())
+            kinds.append(_Kind(long, make, length, squares.sum(1)))
+    return kinds
+
+
+def _waves_of(group: Group, ranks: Float[Tensor, "D P"], covariates: Float[Tensor, "P D"]) -> Float[Tensor, "W P"]:
+    """Waves of a group, times what is the same for all rows."""
+    if group.ends is not None:
+        ranks = (covariates.T - group.ends[0]) / (group.ends[1] - group.ends[0])
+    first, order, second, other = torch.tensor(group.waves, device=ranks.device).T
+    return curve(ranks[first], order[:, None]) * curve(ranks[second], other[:, None])
+
+
+def _score_test(waves: Float[Tensor, "W P"], residual: Float[Tensor, " P"], cluster: Int[Tensor, " P"] | None) -> float:
+    """Normal score of a group of waves by the score test that is robust to unequal variances and to clusters.
+
+    Where few rows carry most of the noise, waves of their ranks go together with it: their squares are no sum of as
+    many that are independent.
+    """
+    scores = sums_by_cluster(waves * residual, None if cluster is None else cluster.expand(len(waves), -1))
+    total, noise = scores.sum(1), scores @ scores.T
+    return float(_z_score(total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)))
+
+
+def _z_score(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
+    """Normal scores of sums of so many squared t statistics (Wilson and Hilferty 1931), whose chances may be zero."""
+    spread = 2 / (9 * count)
+    return ((squares / count) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
+
+
+def _cosines(ranks: Float[Tensor, "C P"], most: int) -> Float[Tensor, "C M P"]:
+    """Cosines of ranks, from half a wave on."""
+    orders = torch.arange(1, most + 1, dtype=ranks.dtype, device=ranks.device)
+    return torch.cos(math.pi * orders[:, None] * ranks[:, None])
+
+
+def _products(
+    one: Float[Tensor, "C M P"], other: Float[Tensor, "E K P"], residual: Float[Tensor, " P"]
+) -> Float[Tensor, "C M E K"]:
+    """Squared t statistics of the products of two cosines in a residual, robust to unequal variances."""
+    first, second = one.flatten(0, 1), other.flatten(0, 1)
+    sums = (first * residual) @ second.T
+    noise = (first.square() * residual.square()) @ second.square().T
+    return (sums.square() / noise).view(*one.shape[:2], *other.shape[:2])
