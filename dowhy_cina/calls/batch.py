@@ -45,7 +45,7 @@ class EncodedTable:
         0 or 1, both present.
     outcome : ndarray, shape (N,)
         Finite, in its own unit.
-    target : {"ate", "att", "atc"} or boolean ndarray of shape (N,)
+    target : {"ate", "att", "atc", "overlap"} or boolean ndarray of shape (N,)
         Population whose average effect is wanted.
     names : tuple of str
         The preprocessor's names of the columns, for settings that are held.
