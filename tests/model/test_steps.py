@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dowhy_cina.model.steps import LEAST_ROWS, MOST_STEPS, Steps, find_steps
+from dowhy_cina.model.steps import LEAST_ROWS, MOST_STEPS, ROWS_OF_A_STEP, Steps, find_steps
 from tests.model.laws import jumps
 
 
@@ -39,6 +39,18 @@ def test_finds_what_is_there():
     values = as_functions(steps, x)
     np.testing.assert_allclose(values.mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(values.std(0), 1, atol=1e-12)
+
+
+def test_long_tables_may_have_more():
+    """Each of ten covariates jumps at a place of its own, twice."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4096, 10))
+    t, drive = rng.integers(0, 2, 4096), (np.abs(x) > np.linspace(0.5, 1.4, 10)).sum(1)
+    steps = searched(x, t, drive + rng.normal(size=4096))
+    assert set(steps.columns[0, :, 0].tolist()) == set(range(10))
+    assert MOST_STEPS < 16 <= steps.count <= 4096 // ROWS_OF_A_STEP
+    few = searched(x[:900], t[:900], 3 * drive[:900] + rng.normal(size=900))
+    assert few.count <= MOST_STEPS
 
 
 def test_finds_nothing_where_nothing_is():
