@@ -130,7 +130,7 @@ def group_effects(
     weights: npt.ArrayLike | None = None,
     treatment: npt.ArrayLike | None = None,
     simultaneous: bool = False,
-    allowance: float = 1.0,
+    shared_error: float = 0.0,
 ) -> GroupEffects:
     """Average effect in each group of rows, and a joint test that they are equal.
 
@@ -155,9 +155,9 @@ def group_effects(
         Widen the intervals so that they hold the effects of all groups at once. Groups that share no cluster are
         independent, for which Sidak's level of each interval is exact; for others it is that of the largest of normal
         ratios with their correlation. Groups without a standard error do not count.
-    allowance : float
-        Factor of the standard errors, for what scores do not show; a result's own method takes how many times that of
-        its scores the average effect's standard error is.
+    shared_error : float
+        Standard deviation of an error that the scores do not show and all groups share, in the outcome's unit; a
+        result's own method takes what its standard error has beyond that of its scores. The test is without it.
 
     Returns
     -------
@@ -196,9 +196,10 @@ def group_effects(
     own = None if clusters is None else clusters[kept]
     found = uncertainty(
         influence, code, len(effect), own, None if treatment is None else np.asarray(treatment)[kept] == 1
-    ).times(allowance)
-    half = found.half_widths(level, simultaneous)
-    columns = {"effect": effect, "standard_error": found.errors, "lower": effect - half, "upper": effect + half}
+    )
+    whole = found.with_shared(shared_error / size)
+    half = whole.half_widths(level, simultaneous)
+    columns = {"effect": effect, "standard_error": whole.errors, "lower": effect - half, "upper": effect + half}
     table = pd.DataFrame(
         {
             **{name: size * values for name, values in columns.items()},

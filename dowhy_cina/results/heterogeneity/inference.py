@@ -43,6 +43,10 @@ class Uncertainty:
         """The same with errors that are this many times as large."""
         return replace(self, covariance=allowance**2 * self.covariance)
 
+    def with_shared(self, error: float) -> Uncertainty:
+        """The same with an error of this standard deviation that all groups share, which no contrast of them has."""
+        return replace(self, covariance=self.covariance + error**2)
+
     @property
     def errors(self) -> Array:
         """Standard errors (G,)."""
@@ -156,8 +160,7 @@ def allowance_of(
 ) -> float:
     """Standard error of the average effect over that of its scores alone, at least one; NaN where it has none.
 
-    Smoothing, and confounding that is only half learned, make errors that no score shows. Other sums of the scores are
-    taken to need as much.
+    Smoothing, and confounding that is only half learned, make errors that no score shows.
 
     Parameters
     ----------
@@ -168,9 +171,30 @@ def allowance_of(
     standard_error : float or None
         In the unit of the scores.
     """
-    influence = added - share * added.sum()
-    own = float(uncertainty(influence, np.zeros(len(added), np.intp), 1, clusters, treated).errors[0])
+    own = _error_of_scores(added, share, clusters, treated)
     return max(1.0, standard_error / own) if standard_error is not None and own > 0 else np.nan
+
+
+def shared_error(
+    added: Array,
+    share: Array,
+    clusters: Codes | None,
+    treated: npt.NDArray[np.bool_] | None,
+    standard_error: float | None,
+) -> float:
+    """Standard deviation of what the average effect's standard error has beyond that of its scores alone.
+
+    Of effects of groups it is taken for an error that all of them share. Parameters as in :func:`allowance_of`.
+    """
+    own = _error_of_scores(added, share, clusters, treated)
+    return 0.0 if standard_error is None else float(np.sqrt(max(standard_error**2 - own**2, 0.0)))
+
+
+def _error_of_scores(
+    added: Array, share: Array, clusters: Codes | None, treated: npt.NDArray[np.bool_] | None
+) -> float:
+    influence = added - share * added.sum()
+    return float(uncertainty(influence, np.zeros(len(added), np.intp), 1, clusters, treated).errors[0])
 
 
 def _of_contrasts(covariance: Array) -> Array:

@@ -15,7 +15,7 @@ import pandas as pd
 from dowhy_cina.errors import InputError
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.groups import GroupEffects, group_effects, group_labels
-from dowhy_cina.results.heterogeneity.inference import allowance_of
+from dowhy_cina.results.heterogeneity.inference import shared_error
 from dowhy_cina.results.heterogeneity.projection import best_linear_projection, effect_curve
 from dowhy_cina.results.heterogeneity.scores import (
     cluster_codes,
@@ -60,8 +60,8 @@ class VaryingEffect:
         """Average effects by group, with a joint test that they are equal.
 
         A group with fewer than five rows of an arm has an effect and no standard error: an outcome model alone stands
-        for the rows that lack. Standard errors are as many times those of the scores alone as the average effect's is:
-        a group of everybody has the result's own.
+        for the rows that lack. What the average effect's standard error has beyond that of the scores is an error that
+        all groups share: a group of everybody has the result's own.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class VaryingEffect:
             level=self.confidence_level,
             treatment=self.treatment[rows],
             simultaneous=simultaneous,
-            allowance=self._allowance(rows),
+            shared_error=self._shared_error(rows),
         )
 
     def best_linear_projection(self, columns: Any) -> Any:
@@ -116,7 +116,7 @@ class VaryingEffect:
         """
         rows = self._scored()
         chosen = select_modifiers(self.covariates, columns).iloc[rows]
-        return best_linear_projection(**self._scores(rows), covariates=chosen, allowance=self._allowance(rows))
+        return best_linear_projection(**self._scores(rows), covariates=chosen, shared_error=self._shared_error(rows))
 
     def effect_curve(self, modifier: Any) -> pd.DataFrame:
         """Average effect along one column of numbers, with pointwise and simultaneous bands.
@@ -138,8 +138,8 @@ class VaryingEffect:
         rows = self._scored()
         chosen = select_modifiers(self.covariates, modifier).iloc[rows]
         values = finite_column(chosen, "one column of numbers for a curve")
-        allowance = self._allowance(rows)
-        return effect_curve(**self._scores(rows), modifier=values, level=self.confidence_level, allowance=allowance)
+        shared = self._shared_error(rows)
+        return effect_curve(**self._scores(rows), modifier=values, level=self.confidence_level, shared_error=shared)
 
     def _scored(self) -> npt.NDArray[np.bool_]:
         if not self.target_weights.any() or np.isnan(self.pseudo_outcomes).all():
@@ -149,16 +149,15 @@ class VaryingEffect:
             )
         return np.asarray(self.treatment >= 0)
 
-    def _allowance(self, rows: npt.NDArray[np.bool_]) -> float:
-        """Factor of standard errors by the scores."""
+    def _shared_error(self, rows: npt.NDArray[np.bool_]) -> float:
+        """Standard deviation of what the result's standard error has beyond that of its scores."""
         scores = self._scores(rows)
         cluster, treated = scores["cluster"], self.treatment[rows] == 1
         codes = None if cluster is None else cluster_codes(cluster, len(treated))
         pseudo_outcomes, size = in_size(scores["pseudo_outcomes"])
         added, share = contributions(pseudo_outcomes, scores["weights"])
         error = None if self.standard_error is None else self.standard_error / size
-        known = allowance_of(added, share, codes, treated, error)
-        return 1.0 if np.isnan(known) else known
+        return size * shared_error(added, share, codes, treated, error)
 
     def _scores(self, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
         cluster = None if self.cluster is None else np.asarray(self.cluster)[rows]

@@ -45,14 +45,14 @@ def best_linear_projection(
     covariates: pd.DataFrame,
     cluster: Any = None,
     weights: npt.ArrayLike | None = None,
-    allowance: float = 1.0,
+    shared_error: float = 0.0,
 ) -> Any:
     """Regress the effect on covariates: the best linear approximation to how it varies.
 
     Parameters
     ----------
-    pseudo_outcomes, cluster, weights, allowance
-        As in `group_effects`.
+    pseudo_outcomes, cluster, weights, shared_error
+        As in `group_effects`; of the regression it is the constant's.
     covariates : DataFrame, N rows
         Numbers and booleans as they are, anything else as an indicator per level but the first. The regression's
         constant is called "constant", or "(constant)" beside a covariate of that name.
@@ -83,7 +83,7 @@ def best_linear_projection(
             f"expected scores of a size between {_SMALLEST_SIZE:g} and {_LARGEST_SIZE:g}, whose squares are numbers, "
             f"got {size:.3g}. Estimate for the outcome in another unit."
         )
-    fit, codes = _project(pseudo_outcomes, _design(covariates), cluster, weights, allowance)
+    fit, codes = _project(pseudo_outcomes, _design(covariates), cluster, weights, shared_error)
     # statsmodels' table has room for one number of degrees of freedom: that of the least certain coefficient. On the
     # wrapper that fit() returns it would not reach intervals and tests.
     fit._results.df_resid_inference = float(_freedom(fit, codes, np.eye(len(fit.params))).min())
@@ -98,13 +98,13 @@ def effect_curve(
     cluster: Any = None,
     weights: npt.ArrayLike | None = None,
     points: int = 81,
-    allowance: float = 1.0,
+    shared_error: float = 0.0,
 ) -> pd.DataFrame:
     """Average effect along one covariate of numbers, by a natural cubic spline of the pseudo-outcomes.
 
     Parameters
     ----------
-    pseudo_outcomes, level, cluster, weights, allowance
+    pseudo_outcomes, level, cluster, weights, shared_error
         As in `group_effects`.
     modifier : array-like, shape (N,)
         Finite numbers.
@@ -132,7 +132,7 @@ def effect_curve(
         raise InputError("expected a covariate that varies along the curve, got a constant one.")
     knots = _knots(values)
     scores, size = in_size(pseudo_outcomes)
-    fit, codes = _project(scores, pd.DataFrame(_spline(values, knots)), cluster, weights, allowance)
+    fit, codes = _project(scores, pd.DataFrame(_spline(values, knots)), cluster, weights, shared_error / size)
     first, last = np.quantile(values, [0.025, 0.975])
     grid = np.linspace(first, last, points)
     basis = np.column_stack([np.ones(points), _spline(grid, knots)])
@@ -161,9 +161,9 @@ def effect_curve(
 
 
 def _project(
-    pseudo_outcomes: npt.ArrayLike, design: pd.DataFrame, cluster: Any, weights: Any, allowance: float
+    pseudo_outcomes: npt.ArrayLike, design: pd.DataFrame, cluster: Any, weights: Any, shared_error: float
 ) -> tuple[Any, Codes | None]:
-    """Weighted least squares of the scores with robust errors times an allowance, and the clusters' codes.
+    """Weighted least squares of the scores with robust errors and one that all rows share, and the clusters' codes.
 
     A constant is put before the design.
     """
@@ -202,7 +202,9 @@ def _project(
     else:
         codes = cluster_codes(cluster, len(q))
         fit = model.fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
-    fit._results.cov_params_default = allowance**2 * fit._results.cov_params_default
+    covariance = np.array(fit._results.cov_params_default)
+    covariance[0, 0] += shared_error**2
+    fit._results.cov_params_default = covariance
     return fit, codes
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import dowhy_cina
 from dowhy_cina.errors import InputError
-from dowhy_cina.results.heterogeneity import best_linear_projection, effect_curve, group_effects
+from dowhy_cina.results.heterogeneity import best_linear_projection, effect_curve, group_effects, group_labels
 from dowhy_cina.tables.data import COVARIATES, OUTCOME, TREATMENT, load_nsw
 
 
@@ -48,14 +48,19 @@ def test_a_group_of_everybody_has_the_estimates_own_error(table):
     assert own["effect"] == pytest.approx(found.value)
     assert own["standard_error"] == pytest.approx(found.standard_error)
     assert found.standard_error > 1.02 * scores[1]
-    # Curves and projections are of the same scores.
-    allowance = found.standard_error / scores[1]
-    frame = table[0]
-    plain = best_linear_projection(found.pseudo_outcomes, frame[["b"]])
-    np.testing.assert_allclose(found.best_linear_projection("b").bse, allowance * plain.bse)
-    np.testing.assert_allclose(found.best_linear_projection("b").tvalues, plain.tvalues / allowance)
+    # All rows share it: neither slopes nor differences of groups have it.
+    shared, frame = found.standard_error**2 - scores[1] ** 2, table[0]
+    ours, plain = found.best_linear_projection("b"), best_linear_projection(found.pseudo_outcomes, frame[["b"]])
+    np.testing.assert_allclose(ours.bse**2, plain.bse**2 + [shared, 0])
+    np.testing.assert_allclose(ours.tvalues, plain.params / ours.bse)
     curve, by_hand = found.effect_curve("b"), effect_curve(found.pseudo_outcomes, frame["b"])
-    np.testing.assert_allclose(curve["standard_error"], allowance * by_hand["standard_error"])
+    np.testing.assert_allclose(curve["standard_error"] ** 2, by_hand["standard_error"] ** 2 + shared)
+    groups, alone = (
+        found.group_effects("b"),
+        group_effects(found.pseudo_outcomes, group_labels(frame[["b"]]), treatment=found.treatment),
+    )
+    np.testing.assert_allclose(groups.table["standard_error"] ** 2, alone.table["standard_error"] ** 2 + shared)
+    assert groups.p_value == pytest.approx(alone.p_value)
 
 
 def test_clusters_and_rows_set_aside(table):
@@ -71,7 +76,7 @@ def test_clusters_and_rows_set_aside(table):
         0.95,
         cluster[kept],
         treatment=levels[kept],
-        allowance=found.standard_error / everybody(found)[1],
+        shared_error=np.sqrt(found.standard_error**2 - everybody(found)[1] ** 2),
     )
     np.testing.assert_allclose(found.group_effects(covariates["b"] > 0).table, by_hand.table)
 
@@ -92,8 +97,7 @@ def test_a_group_without_treated_rows_stays_out_of_the_test():
     assert blind.p_value < 1e-10
     groups = found.group_effects(labels)
     assert groups.p_value > 0.05
-    allowance = found.standard_error / everybody(found)[1]
-    rest = group_effects(found.pseudo_outcomes[~thin], labels[~thin], treatment=treatment[~thin], allowance=allowance)
+    rest = group_effects(found.pseudo_outcomes[~thin], labels[~thin], treatment=treatment[~thin])
     assert groups.p_value == pytest.approx(rest.p_value)
     assert groups.table.loc["s23", ["treated", "control"]].tolist() == [0, 6]
     assert groups.table["effect"]["s23"] == pytest.approx(blind.table["effect"]["s23"])
