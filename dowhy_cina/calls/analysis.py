@@ -313,8 +313,8 @@ class Analysis:
 
     @property
     def _varies(self) -> bool:
-        """Whether outcomes vary."""
-        return bool(np.ptp(self._rows.outcome))
+        """Whether outcomes vary, be it by rounding."""
+        return bool(np.ptp(self._prepared.outcome))
 
     def _standard_error(self, found: Estimation) -> float | None:
         """Standard error in the outcome's unit; none where an arm has a single row or cluster."""

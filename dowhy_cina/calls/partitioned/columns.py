@@ -58,7 +58,9 @@ class Coding:
     centre, mean, scale : float
         A median of the outcome, its mean less this, which costs no digits, and its standard deviation, in this unit.
     outcome_range : float
-        Largest outcome less the smallest, in this unit.
+        Largest outcome less the smallest, in this unit; zero of what differs by rounding alone.
+    varies : bool
+        Whether outcomes vary, be it by rounding.
     """
 
     roles: Roles
@@ -70,6 +72,7 @@ class Coding:
     mean: float = 0.0
     scale: float = 1.0
     outcome_range: float = 0.0
+    varies: bool = True
 
     @property
     def outcome_scale(self) -> float:
@@ -283,9 +286,12 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
         preprocessor = preprocessor.rescaled(found["columns"].mean.numpy(), found["columns"].sd.numpy())
     mean, scale = float(found["outcome"].mean), float(found["outcome"].sd)
     outcome_range = float(found["range"].upper - found["range"].lower)
+    varies = outcome_range > 0
     if outcome_range <= CONSTANT_TOLERANCE * size * unit:
         scale, outcome_range = 1.0, 0.0
-    return replace(coding, preprocessor=preprocessor, mean=mean, scale=scale, outcome_range=outcome_range)
+    return replace(
+        coding, preprocessor=preprocessor, mean=mean, scale=scale, outcome_range=outcome_range, varies=varies
+    )
 
 
 @dataclass(frozen=True)

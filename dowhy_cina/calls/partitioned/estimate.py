@@ -283,7 +283,7 @@ def _effect(
     rows = torch.full_like(noise["scatter"], sum(counts))
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"], rows))
     scale = coding.outcome_scale
-    value, error = float(effect.value) * scale, float(variance.sqrt()) * scale if coding.outcome_range else 0.0
+    value, error = float(effect.value) * scale, float(variance.sqrt()) * scale if coding.varies else 0.0
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
     width = relative_width(interval, coding.outcome_range / coding.unit)
     return {
@@ -329,7 +329,7 @@ def _sum_arms(found: Sums, shares: TargetShares, counts: tuple[float, float]) ->
 
 def _overlap(arms: Arms, balance: pd.DataFrame, width: float, coding: Coding) -> dict[str, Any]:
     verdict = grade_overlap(arms, balance, width)
-    remarks = outcome_remark(coding.outcome_range > 0) + coding.preprocessor.remarks
+    remarks = outcome_remark(coding.varies) + coding.preprocessor.remarks
     warnings = overlap_warnings(arms, verdict) + remarks
     return {"arms": arms, "balance": balance, "overlap": verdict, "warnings": warnings}
 
