@@ -151,16 +151,11 @@ def uncertainty(
     return Uncertainty(np.asarray(dense.T @ dense), freedom, _joint_freedom(dense, treated is None))
 
 
-def allowance_of(
-    added: Array,
-    share: Array,
-    clusters: Codes | None,
-    treated: npt.NDArray[np.bool_] | None,
-    standard_error: float | None,
-) -> float:
-    """Standard error of the average effect over that of its scores alone, at least one; NaN where it has none.
+def error_of_scores(added: Array, share: Array, clusters: Codes | None, treated: npt.NDArray[np.bool_] | None) -> float:
+    """Standard error of the average effect by its scores alone.
 
-    Smoothing, and confounding that is only half learned, make errors that no score shows.
+    The result's own is larger where smoothing, and confounding that is only half learned, make errors that no score
+    shows.
 
     Parameters
     ----------
@@ -168,31 +163,7 @@ def allowance_of(
         What each row adds to the average effect, and its weight in the target population.
     clusters, treated
         As in :func:`uncertainty`.
-    standard_error : float or None
-        In the unit of the scores.
     """
-    own = _error_of_scores(added, share, clusters, treated)
-    return max(1.0, standard_error / own) if standard_error is not None and own > 0 else np.nan
-
-
-def shared_error(
-    added: Array,
-    share: Array,
-    clusters: Codes | None,
-    treated: npt.NDArray[np.bool_] | None,
-    standard_error: float | None,
-) -> float:
-    """Standard deviation of what the average effect's standard error has beyond that of its scores alone.
-
-    Of effects of groups it is taken for an error that all of them share. Parameters as in :func:`allowance_of`.
-    """
-    own = _error_of_scores(added, share, clusters, treated)
-    return 0.0 if standard_error is None else float(np.sqrt(max(standard_error**2 - own**2, 0.0)))
-
-
-def _error_of_scores(
-    added: Array, share: Array, clusters: Codes | None, treated: npt.NDArray[np.bool_] | None
-) -> float:
     influence = added - share * added.sum()
     return float(uncertainty(influence, np.zeros(len(added), np.intp), 1, clusters, treated).errors[0])
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dowhy_cina.mathematics.scaling import Array
-from dowhy_cina.results.heterogeneity.inference import Uncertainty, allowance_of, uncertainty
+from dowhy_cina.results.heterogeneity.inference import Uncertainty, error_of_scores, uncertainty
 from dowhy_cina.results.heterogeneity.scores import Codes, Mask, contributions
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class Judge:
     level : float
         Of intervals.
     allowance : float
-        Factor of all errors, see :func:`~dowhy_cina.results.heterogeneity.inference.allowance_of`.
+        Standard error of the average effect over that of its scores alone, at least one. Other sums of the scores are
+        taken to need as much.
     """
 
     added: Array
@@ -100,7 +101,8 @@ class Judge:
         """Judge of an estimate, from its pseudo-outcomes and weights; NaN errors where the estimate has none."""
         added, share = contributions(scores["pseudo_outcomes"], scores["weights"])
         base = contributions(control_scores, share)[0]
-        allowance = allowance_of(added, share, cluster, treated, standard_error)
+        own = error_of_scores(added, share, cluster, treated)
+        allowance = max(1.0, standard_error / own) if standard_error is not None and own > 0 else np.nan
         return cls(added, base, share, treated, cluster, level, allowance)
 
     def uncertainty(self, influence: Array) -> Uncertainty:

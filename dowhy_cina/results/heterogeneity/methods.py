@@ -15,7 +15,7 @@ import pandas as pd
 from dowhy_cina.errors import InputError
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.groups import GroupEffects, group_effects, group_labels
-from dowhy_cina.results.heterogeneity.inference import shared_error
+from dowhy_cina.results.heterogeneity.inference import error_of_scores
 from dowhy_cina.results.heterogeneity.projection import best_linear_projection, effect_curve
 from dowhy_cina.results.heterogeneity.scores import (
     cluster_codes,
@@ -156,8 +156,11 @@ class VaryingEffect:
         codes = None if cluster is None else cluster_codes(cluster, len(treated))
         pseudo_outcomes, size = in_size(scores["pseudo_outcomes"])
         added, share = contributions(pseudo_outcomes, scores["weights"])
-        error = None if self.standard_error is None else self.standard_error / size
-        return size * shared_error(added, share, codes, treated, error)
+        own = size * error_of_scores(added, share, codes, treated)
+        if self.standard_error is None or not own < self.standard_error:
+            return 0.0
+        # The square of a standard error near the largest float is none.
+        return self.standard_error * float(np.sqrt(1 - (own / self.standard_error) ** 2))
 
     def _scores(self, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
         cluster = None if self.cluster is None else np.asarray(self.cluster)[rows]
