@@ -17,7 +17,7 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows
 from dowhy_cina.mathematics.clusters import Clusters, cluster_statistics, clustered_cross_validation
 from dowhy_cina.mathematics.kernels import LandmarkKernel
-from dowhy_cina.mathematics.passes import gather_rows, places_of
+from dowhy_cina.mathematics.passes import gather_rows, places_of, sum_blocks
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.mathematics.scaling import Array
@@ -155,13 +155,18 @@ def _outcome_loss(model: CinaModel, table: TableBatch, pilot: Pilot) -> Float[Te
     marks = gather_rows(table.covariates, table.landmarks)
     clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
     settings = model.settings(table, pilot, table_totals(t, y, None if clusters is None else clusters.of_arms(t)))
-    total = torch.zeros_like(y[:, 0])
-    for scales, arm in zip(settings.outcome_scales, (1 - t, t), strict=True):
-        own = places_of(arm)
-        kernel = LandmarkKernel(marks * scales[:, None], settings.outcome_amplitudes)
+    parts = [(settings.outcome_scales[0], 1 - t), (settings.outcome_scales[1], t)]
+    if table.arms_are_alike:
+        parts = [(torch.cat(settings.outcome_scales), torch.cat([1 - t, t]))]
+    losses = []
+    for scales, rows in parts:
+        own, times = places_of(rows), len(rows) // len(x)
+        amplitudes = settings.outcome_amplitudes.repeat(times, 1)
+        kernel = LandmarkKernel(marks.repeat(times, 1, 1) * scales[:, None], amplitudes)
         features = RowFeatures.build(kernel, gather_rows(x, own) * scales[:, None])
-        total = total + _loss(features, y.gather(1, own), arm.gather(1, own), clusters and clusters.take(own))
-    return total
+        loss = _loss(features, gather_rows(y, own), rows.gather(1, own), clusters and clusters.take(own))
+        losses.append(loss.view(times, -1).sum(0))
+    return sum_blocks(losses)
 
 
 def _loss(features: RowFeatures, response: Rows, rows: Rows, clusters: Clusters | None) -> Float[Tensor, " B"]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from statistics import NormalDist
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -166,7 +167,7 @@ def _cycles(
     covariates: Float[Tensor, "P D"], residual: Float[Tensor, " P"], many: Int[Tensor, " C"], units_per_row: float
 ) -> list[_Kind]:
     """Cycles of covariates that are whole numbers, but for their unit and origin."""
-    ascending = covariates[:, many].T.sort(1).values
+    ascending = torch.from_numpy(np.sort(covariates[:, many].T.cpu().numpy())).to(covariates)
     gaps = ascending.diff(dim=1)
     apart = gaps > ALIKE
     step = torch.where(apart, gaps, torch.inf).amin(1)
@@ -211,9 +212,12 @@ def _z_score(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
 
 
 def _cosines(ranks: Float[Tensor, "C P"], most: int) -> Float[Tensor, "C M P"]:
-    """Cosines of ranks, from half a wave on."""
-    orders = torch.arange(1, most + 1, dtype=ranks.dtype, device=ranks.device)
-    return torch.cos(math.pi * orders[:, None] * ranks[:, None])
+    """Cosines of ranks, from half a wave on: each by the two before it, which takes less time than a cosine."""
+    first = torch.cos(math.pi * ranks)
+    waves, twice = [torch.ones_like(first), first], 2 * first
+    for _ in range(1, most):
+        waves.append(twice * waves[-1] - waves[-2])
+    return torch.stack(waves[1:], 1)
 
 
 def _products(

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dowhy_cina.model.steps import LEAST_ROWS, MOST_STEPS, ROWS_OF_A_STEP, Steps, find_steps
+from dowhy_cina.model.steps import (
+    LEAST_ROWS,
+    MEDIAN,
+    MOST_STEPS,
+    QUANTILES,
+    ROWS_OF_A_STEP,
+    Steps,
+    _thresholds,
+    find_steps,
+)
 from tests.model.laws import jumps
 
 
@@ -116,3 +125,29 @@ def test_covariates_without_a_threshold_are_passed_over():
     shares = np.arange(14, 0, -1.0)
     steps = searched(x, rng.integers(0, 2, 400), 3 * (x[:, 13] > 0.3) + rng.normal(size=400), shares=shares)
     assert {tuple(pair) for pair in steps.columns[0].tolist()} == {(13, -1)}
+
+
+def nearest(column, least, share):
+    """Thresholds of one share, from its definition: between values, where the share of the rows below is nearest."""
+    values, counts = np.unique(column, return_counts=True)
+    below = np.cumsum(counts)[:-1] / len(column)
+    if not len(below):
+        return []
+    apart = np.abs(below - share)
+    own = np.flatnonzero(apart <= apart.min() + 1e-9)
+    pair = (own[0], own[-1])
+    if min(below[pair[0]], 1 - below[pair[1]]) * len(column) < least:
+        return []
+    return [tuple((values[place] + values[place + 1]) / 2 for place in pair)]
+
+
+def test_thresholds_are_those_of_their_definition():
+    rng = np.random.default_rng(0)
+    for rows in (2, 7, 64, 150):
+        columns = [rng.normal(size=rows), rng.integers(0, 2, rows), rng.integers(0, 6, rows), np.ones(rows)]
+        table = np.array(columns, dtype=np.float64)
+        for least, shares in ((1, QUANTILES), (rows / 10, MEDIAN)):
+            own, pairs = _thresholds(np.sort(table), least, shares)
+            for place, column in enumerate(table):
+                expected = sorted({pair for share in shares for pair in nearest(column, least, share)})
+                assert [tuple(pair) for pair in pairs[own == place]] == expected
