@@ -70,14 +70,18 @@ def find_waves(
     units_per_row = 1.0 if cluster is None else len(torch.unique(cluster)) / len(cluster)
     residual = residual - residual.mean()
     leading = gradient_shares.argsort(descending=True, stable=True)[:MOST_BENT]
-    knots = knots_of(covariates[:, leading])
+    columns = covariates[:, leading].T
+    ascending = torch.from_numpy(np.sort(columns.cpu().numpy())).to(covariates)
+    knots = knots_of(ascending.T)
     intervals = (knots.diff(dim=1) > ALIKE).sum(1)
-    # Ranks of those that take many values, and of those that take two.
-    parts = [leading[kind] for kind in (intervals >= LEAST_INTERVALS, intervals == 1)]
+    # Those that take many values, and those that take two.
+    many, two = intervals >= LEAST_INTERVALS, intervals == 1
     ranks = torch.zeros_like(covariates).T
-    ranks[leading] = ranks_of(covariates[:, leading].T, knots)
-    kinds = _candidates(ranks, residual, parts[0], parts[1][:MOST_DIVIDING], units_per_row)
-    kinds += _cycles(covariates, residual, parts[0][:MOST_COLUMNS], units_per_row) if kinds else []
+    ranks[leading] = ranks_of(columns, knots)
+    kinds = _candidates(ranks, residual, leading[many], leading[two][:MOST_DIVIDING], units_per_row)
+    if kinds:
+        chosen = [part[many][:MOST_COLUMNS] for part in (leading, ascending)]
+        kinds += _cycles(covariates, residual, chosen[0], chosen[1], units_per_row)
     if not kinds:
         return []
     # Rows of a cluster may say the same: what they say together is counted once, and closely below.
@@ -164,10 +168,13 @@ def _candidates(
 
 
 def _cycles(
-    covariates: Float[Tensor, "P D"], residual: Float[Tensor, " P"], many: Int[Tensor, " C"], units_per_row: float
+    covariates: Float[Tensor, "P D"],
+    residual: Float[Tensor, " P"],
+    many: Int[Tensor, " C"],
+    ascending: Float[Tensor, "C P"],
+    units_per_row: float,
 ) -> list[_Kind]:
-    """Cycles of covariates that are whole numbers, but for their unit and origin."""
-    ascending = torch.from_numpy(np.sort(covariates[:, many].T.cpu().numpy())).to(covariates)
+    """Cycles of covariates that are whole numbers, but for their unit and origin; these are given sorted, too."""
     gaps = ascending.diff(dim=1)
     apart = gaps > ALIKE
     step = torch.where(apart, gaps, torch.inf).amin(1)
@@ -225,6 +232,6 @@ def _products(
 ) -> Float[Tensor, "C M E K"]:
     """Squared t statistics of the products of two cosines in a residual, robust to unequal variances."""
     first, second = one.flatten(0, 1), other.flatten(0, 1)
-    sums = (first * residual) @ second.T
-    noise = (first.square() * residual.square()) @ second.square().T
+    weighted = first * residual
+    sums, noise = weighted @ second.T, weighted.square() @ second.square().T
     return (sums.square() / noise).view(*one.shape[:2], *other.shape[:2])

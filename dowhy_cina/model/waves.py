@@ -204,9 +204,12 @@ def ranks_of(values: Float[Tensor, "*B n"], knots: Float[Tensor, "*B L"]) -> Flo
 def curve(ranks: Float[Tensor, "*B n"], orders: Int[Tensor, "*B 1"]) -> Float[Tensor, "*B n"]:
     """Cosine of so many half waves over all ranks, their sine, or a squared normal score; of about unit variance."""
     angles = math.pi * orders.abs().to(ranks.dtype) * ranks
-    waves = math.sqrt(2) * torch.cos(angles)
-    if bool((orders >= 0).all()):
-        return waves
-    normal = torch.special.ndtri(ranks.clamp(NORMAL_ENDS, 1 - NORMAL_ENDS))
-    squares = (normal.square() - 1) / math.sqrt(2)
-    return torch.where(orders >= 0, waves, torch.where(orders == SQUARE, squares, math.sqrt(2) * torch.sin(angles)))
+    waves = torch.zeros_like(angles)
+    if bool((orders >= 0).any()):
+        waves = torch.where(orders >= 0, math.sqrt(2) * torch.cos(angles), waves)
+    if bool((orders == SQUARE).any()):
+        normal = torch.special.ndtri(ranks.clamp(NORMAL_ENDS, 1 - NORMAL_ENDS))
+        waves = torch.where(orders == SQUARE, (normal.square() - 1) / math.sqrt(2), waves)
+    if bool((orders < SQUARE).any()):
+        waves = torch.where(orders < SQUARE, math.sqrt(2) * torch.sin(angles), waves)
+    return waves
