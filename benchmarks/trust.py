@@ -33,6 +33,7 @@ from trust_figures import Figure, at_least, at_most, by_columns, mean, median, n
 
 import dowhy_cina
 from dowhy_cina import EffectResult
+from dowhy_cina.learning.evaluation.classical import kernel_ridge
 
 #: Tables that are estimated in one call.
 BLOCK = 40
@@ -43,6 +44,7 @@ NOISE_COLUMNS = (10, 30)
 CLASSICAL = Path(__file__).parent.parent / "docs/measured/accuracy-published.csv"
 PSID = ("lalonde_psid_realcause", "lalonde_psid_hard")
 STRATA = ("columns", "rows", "overlap", "heterogeneity", "driver")
+KERNEL_RIDGE = "mean error / kernel ridge's, in each arm"
 
 
 class Plan(NamedTuple):
@@ -103,9 +105,14 @@ def measure(part: str, tables: Sequence[ForeignTable], extra: int = 0) -> pd.Dat
 
 
 def foreign_part(plan: Plan) -> tuple[list[Figure], pd.DataFrame]:
-    """Foreign simulator."""
-    frame = measure("foreign", [foreign_table(index, plan.seed) for index in range(plan.foreign)])
-    return sampling_figures("foreign", frame, STRATA) + by_columns("foreign", frame), frame
+    """Foreign simulator, beside kernel ridge regression in each arm."""
+    tables = [foreign_table(index, plan.seed) for index in range(plan.foreign)]
+    frame, errors = measure("foreign", tables), []
+    for table in tqdm(tables, "kernel ridge"):
+        with threadpool_limits(1):
+            errors.append(abs(kernel_ridge(table.x, table.t, table.y)[0] - table.effect) / table.y.std())
+    ratio = number("foreign", KERNEL_RIDGE, frame["error"].mean() / np.mean(errors), at_most(0.85), len(frame))
+    return [*sampling_figures("foreign", frame, STRATA), *by_columns("foreign", frame), ratio], frame
 
 
 def noise_part(plan: Plan) -> tuple[list[Figure], pd.DataFrame]:
