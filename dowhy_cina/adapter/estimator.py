@@ -23,9 +23,9 @@ from dowhy.utils.encoding import Encoders
 from dowhy_cina.adapter import host
 from dowhy_cina.adapter.answers import Answer, estimate_of, part_of_effect
 from dowhy_cina.adapter.host import FittedTable, TargetRows
-from dowhy_cina.adapter.resampling import resamples
+from dowhy_cina.adapter.resampling import bootstrap_estimates, resamples
 from dowhy_cina.config import EstimatorOptions
-from dowhy_cina.errors import InputError, InputTypeError, check_known
+from dowhy_cina.errors import InputError, check_known, whole_number
 from dowhy_cina.tables.reading import uniform
 
 if TYPE_CHECKING:  # inference imports torch, whose absence is reported by the constructor
@@ -172,8 +172,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
             If a fit parameter is given.
         """
         check_known(fit_params, (), "fit parameter of CinaEstimator")
-        if not isinstance(data, pd.DataFrame):
-            raise InputTypeError(f"data must be a pandas DataFrame, got {type(data).__name__}.")
+        host.check_frame(data)
         host.check_identifier(self._target_estimand)
         treatment = host.only(self._target_estimand.treatment_variable, "treatment")
         outcome = host.only(self._target_estimand.outcome_variable, "outcome")
@@ -383,14 +382,14 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         # A copy of numpy's global state: np.random.seed decides the resamples, as in DoWhy, yet nothing is drawn there.
         random_state = np.random.RandomState()
         random_state.set_state(np.random.get_state())  # noqa: NPY002
+        count = whole_number(num_bootstrap_simulations, "num_simulations", 1)
         values = (self._treatment_value, self._control_value)
         draws = resamples(self._fitted(), self._answered().target, values, sample_size_fraction, random_state)
         estimates = [
-            self._analyse(table).value(target.units(table))
-            for table, target in itertools.islice(draws, num_bootstrap_simulations)
+            self._analyse(table).value(target.units(table)) for table, target in itertools.islice(draws, count)
         ]
         parameters = {"num_simulations": num_bootstrap_simulations, "sample_size_fraction": sample_size_fraction}
-        return CausalEstimator.BootstrapEstimates(np.array(estimates), parameters)
+        return bootstrap_estimates(np.array(estimates), parameters)
 
     def _estimate_confidence_intervals_with_bootstrap(self, *args: Any, **kwargs: Any) -> tuple[float, float]:
         lower, upper = super()._estimate_confidence_intervals_with_bootstrap(*args, **kwargs)

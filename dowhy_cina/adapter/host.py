@@ -111,11 +111,19 @@ def merged(settings: Mapping[str, Any], init_params: Mapping[str, Any]) -> dict[
     """
     if not isinstance(init_params, Mapping):
         raise InputTypeError(f"init_params must be a mapping of options, got {type(init_params).__name__}.")
-    clash = [name for name in init_params if name in settings and settings[name] != init_params[name]]
+    clash = [name for name in init_params if name in settings and not _are_same(settings[name], init_params[name])]
     if clash:
         raise InputError(f"{', '.join(clash)} given twice with different values: by name and in init_params. Give one.")
     check_known([*settings, *init_params], (*OPTIONS, *HOST_SETTINGS, *ROW_COLUMNS), "option of CinaEstimator")
     return {**settings, **init_params}
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    """Whether two settings are equal; of arrays, whether they are one."""
+    try:
+        return one is other or bool(one == other)
+    except (TypeError, ValueError):
+        return False
 
 
 def row_columns(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -184,8 +192,8 @@ def single(value: Any, what: str) -> Any:
         If there are more or none, or it is a missing value or no single one.
     """
     values = list(value) if isinstance(value, list | tuple) else [value]
-    if len(values) != 1:
-        raise InputError(f"{what} must be a single value, got {value!r}.")
+    if len(values) != 1 or values[0] is None:
+        raise InputError(f"{what} must be a single value of the treatment, got {value!r}.")
     check_value(values[0], what)
     return values[0]
 
@@ -203,6 +211,22 @@ def column_names(names: Any, what: str) -> list[Hashable] | None:
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InputTypeError(f"{what} must be a list of column names, got {names!r}.")
     return list(names)
+
+
+def check_frame(data: Any) -> None:
+    """Refuse data that are no table of pandas.
+
+    Raises
+    ------
+    InputTypeError
+        If they are none.
+    """
+    if not isinstance(data, pd.DataFrame):
+        kind = f"{type(data).__module__.partition('.')[0]}.{type(data).__qualname__}"
+        raise InputTypeError(
+            f"data must be a pandas DataFrame, got {kind}: convert it, or call dowhy_cina.estimate_effect, which takes "
+            "arrays and Dask DataFrames."
+        )
 
 
 def check_columns(frame: pd.DataFrame, names: Iterable[Hashable], what: str) -> None:
@@ -284,6 +308,13 @@ class FittedTable:
         """Tell the rows (N,) with this value of the treatment."""
         return rows_equal(self.treatment, value)
 
+    def counts(self, values: Sequence[Any]) -> NDArray[np.bool_]:
+        """Tell the rows (N,) that are compared: with one of these two values of the treatment, and with a weight."""
+        compared: NDArray[np.bool_] = np.logical_or(*(self.arm(value) for value in values))
+        if self.sample_weight is None:
+            return compared
+        return compared & (check_sample_weight(self.sample_weight, len(compared), compared) > 0)
+
 
 @dataclasses.dataclass(frozen=True)
 class TargetRows:
@@ -355,13 +386,13 @@ def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: 
     """
     if isinstance(target_units, pd.DataFrame):
         target = TargetRows("rows", target_units, np.arange(len(target_units)), in_table=False)
-    elif not isinstance(data, pd.DataFrame):
-        raise InputTypeError(f"data must be a pandas DataFrame, got {type(data).__name__}.")
-    elif callable(target_units):
-        target = _rows_of("rows", as_mask(target_units(data), len(data)), data, table)
-    elif isinstance(target_units, str) and target_units in NAMED_TARGETS:
-        rows = named_rows(target_units, data, table.treatment.name, treated, control)
-        target = _rows_of(target_units, rows, data, table)
+    elif callable(target_units) or (isinstance(target_units, str) and target_units in NAMED_TARGETS):
+        check_frame(data)
+        if callable(target_units):
+            name, rows = "rows", as_mask(target_units(data), data)
+        else:
+            name, rows = target_units, named_rows(target_units, data, table.treatment.name, treated, control)
+        target = _rows_of(name, rows, data, table, (treated, control))
     else:
         raise InputError(
             "target_units must be 'ate', 'att', 'atc', 'overlap', a function that takes the data and gives a boolean "
@@ -373,14 +404,15 @@ def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: 
     return target
 
 
-def _rows_of(name: str, mask: NDArray[np.bool_], data: pd.DataFrame, table: FittedTable) -> TargetRows:
-    """Make the target from a mask over ``data``; of the fitted rows, in their order, those that have a weight."""
+def _rows_of(
+    name: str, mask: NDArray[np.bool_], data: pd.DataFrame, table: FittedTable, values: tuple[Any, Any]
+) -> TargetRows:
+    """Make the target from a mask over ``data``; of the fitted rows, in their order, those that are not set aside."""
     order = table.order_in(data)
     if order is None:
         return TargetRows(name, data, np.flatnonzero(mask), in_table=False)
     frame = data if (order[:-1] < order[1:]).all() else data.iloc[order]
-    counts = True if table.sample_weight is None else check_sample_weight(table.sample_weight, len(order)) > 0
-    return TargetRows(name, frame, np.flatnonzero(mask[order] & counts), in_table=True)
+    return TargetRows(name, frame, np.flatnonzero(mask[order] & table.counts(values)), in_table=True)
 
 
 def _equal_columns(left: pd.Series[Any], right: Any) -> bool:

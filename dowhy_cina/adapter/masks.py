@@ -14,6 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dowhy_cina.errors import InputError
+from dowhy_cina.tables.columns import holds_numbers, number_column
+from dowhy_cina.tables.matching import check_order
+from dowhy_cina.tables.reading import inferred
 
 
 def named_rows(name: str, data: pd.DataFrame, treatment: Hashable, treated: Any, control: Any) -> NDArray[np.bool_]:
@@ -38,17 +41,24 @@ def rows_equal(values: pd.Series[Any], value: Any) -> NDArray[np.bool_]:
         same: NDArray[np.bool_] = values.to_numpy() == value  # pandas compares the same, ten times as slowly
         return same
     equal: NDArray[np.bool_] = (values == value).fillna(False).to_numpy(dtype=bool)
+    if values.dtype == object and isinstance(value, Real) and not equal.any():
+        # Numbers of another kind (decimals), as an analysis reads them.
+        read = inferred(values, str(values.name))
+        if holds_numbers(read, str(values.name)):
+            return np.asarray(number_column(read, str(values.name)) == value)
     return equal
 
 
-def as_mask(answer: Any, rows: int) -> NDArray[np.bool_]:
-    """Take the answer of a function that was given as ``target_units``, as a mask (N,).
+def as_mask(answer: Any, data: pd.DataFrame) -> NDArray[np.bool_]:
+    """Take the answer of a function of data that was given as ``target_units``, as a mask (N,).
 
     Raises
     ------
     InputError
-        If it is not one truth value for each row.
+        If it is not one truth value for each row, or has the data's labels in another order.
     """
+    rows = len(data)
+    check_order(answer, data, "target_units")
     values = answer.to_numpy() if isinstance(answer, pd.Series | pd.DataFrame) else np.asarray(answer)
     if values.dtype == object:  # pandas' nullable booleans; a missing answer selects nothing
         values = np.array([value is True or value is np.True_ for value in values.ravel()]).reshape(values.shape)

@@ -5,15 +5,25 @@ Letters: N rows of the fitted table.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from dowhy.causal_estimator import CausalEstimator
 
 from dowhy_cina.adapter.host import FittedTable, Positions, TargetRows
 from dowhy_cina.errors import InputError
-from dowhy_cina.tables import check_sample_weight
+
+
+def bootstrap_estimates(estimates: Any, params: Any) -> Any:
+    """Estimates of resamples as DoWhy keeps them."""
+    return CausalEstimator.BootstrapEstimates(estimates, params)
+
+
+# A class inside a class, which pickles do not find by its name.
+copyreg.pickle(CausalEstimator.BootstrapEstimates, lambda found: (bootstrap_estimates, tuple(found)))
 
 
 def resamples(
@@ -22,6 +32,7 @@ def resamples(
     """Draw rows with replacement, or whole clusters where the table names them, for ever.
 
     Rows without a sampling weight are none of the table's: none is drawn, and none counts for the size of a resample.
+    Those of other treatments are drawn, as DoWhy draws them, and set aside again.
 
     Parameters
     ----------
@@ -44,10 +55,13 @@ def resamples(
     Raises
     ------
     InputError
-        If a resample would have fewer than two rows or clusters.
+        If a resample would have fewer than two rows or clusters, or an arm has no row.
     """
-    table, target = _weighted(table, target)
+    table, target = _weighted(table, target, values)
     arms = [table.arm(value) for value in values]
+    for arm, value in zip(arms, values, strict=True):
+        if not arm.any():
+            raise InputError(f"expected rows of both arms to draw from, got none with the treatment {value!r}.")
     clusters, code = _clusters(table)
     compared = np.logical_or(*arms)
     units = len(arms[0]) if clusters is None else len(clusters)
@@ -66,13 +80,13 @@ def resamples(
             yield table.take(rows), resampled
 
 
-def _weighted(table: FittedTable, target: TargetRows) -> tuple[FittedTable, TargetRows]:
-    """Leave out the rows whose sampling weight is zero."""
+def _weighted(table: FittedTable, target: TargetRows, values: Sequence[Any]) -> tuple[FittedTable, TargetRows]:
+    """Leave out the rows that are set aside, where there are sampling weights."""
     if table.sample_weight is None:
         return table, target
-    weights = check_sample_weight(table.sample_weight, len(table.treatment))
-    rows = np.flatnonzero(weights)
-    return (table, target) if len(rows) == len(weights) else (table.take(rows), target.in_resample(rows))
+    counts = table.counts(values)
+    rows = np.flatnonzero(counts)
+    return (table, target) if counts.all() else (table.take(rows), target.in_resample(rows))
 
 
 def _clusters(table: FittedTable) -> tuple[list[Positions] | None, Positions]:

@@ -285,6 +285,7 @@ class Analysis:
             compared=self._compared(in_order, treated),
             control_scores=self._control_scores(found),
             refits=self._refits,
+            is_binary=bool(np.isin(prepared.outcome, (0, 1)).all()),
         )
 
     def _balance(self, weights: Array) -> pd.DataFrame:

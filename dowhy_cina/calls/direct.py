@@ -139,8 +139,11 @@ def prepare(
     options = options or EstimatorOptions()
     X = as_table(X)
     named = {"treatment": treatment, "outcome": outcome, "sample_weight": sample_weight, "cluster": cluster}
+    # Of an array of covariates, the columns beside it are those of each other's rows.
+    columns = (column for column in named.values() if isinstance(column, pd.Series))
+    labelled = X if isinstance(X, pd.DataFrame) else next(columns, None)
     for name, column in named.items():
-        check_order(column, X, name)
+        check_order(column, labelled, name)
     t, keep, _ = encode_treatment(treatment, *values)
     if len(X) != len(keep):
         raise InputError(f"expected covariates and treatment of the same length, got {len(X)} and {len(keep)} rows.")
@@ -149,7 +152,7 @@ def prepare(
         raise InputError(f"outcome: expected {len(keep)} values, one for each row of the table, got {len(outcome)}.")
     weights, unweighted = None, 0
     if sample_weight is not None:
-        weights = check_sample_weight(sample_weight, len(keep)) * keep
+        weights = check_sample_weight(sample_weight, len(keep), keep)
         weights *= unit_of(weights.max(initial=0.0))  # their unit means nothing, and their sum may overflow
         refuse_unweighted(weights[keep], t[keep], options)
         # Rows of no weight would count as evidence, and as rows, wherever those are counted.

@@ -80,7 +80,7 @@ class AverageEffect:
         ``(lower, upper)`` at ``confidence_level``.
     target : {"ate", "att", "atc", "rows", "overlap"}
     outcome_scale : float
-        Standard deviation of the outcome.
+        Standard deviation of the outcome, without sampling weights.
     balance : DataFrame
         A row per covariate; columns ``before`` and ``after``: standardised mean differences of the arms, before with
         the sampling weights if there are any; in standard deviations of the unweighted arms.
@@ -190,6 +190,9 @@ class AverageEffect:
     def sensitivity(self) -> Sensitivity | None:
         """How strong a hidden confounder would have to be to explain the estimate away.
 
+        Clusters count as rows where there are any. The E-value of an outcome of 0 and 1 is that of the ratio of its
+        risks, but for targets outside the table and Dask DataFrames.
+
         Returns
         -------
         dowhy_cina.results.sensitivity.Sensitivity or None
@@ -200,10 +203,21 @@ class AverageEffect:
             self.standard_error,
             self.confidence_interval,
             self.outcome_scale,
-            self.plan.rows,
+            self._independent_rows,
             self.plan.columns,
             self.confidence_level,
+            self._risk_without_treatment,
         )
+
+    @property
+    def _independent_rows(self) -> int:
+        """Rows of both arms, or the clusters that they are in."""
+        return self.plan.rows
+
+    @property
+    def _risk_without_treatment(self) -> float | None:
+        """Mean outcome of the target without treatment, if outcomes are 0 and 1 and it is known."""
+        return None
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -224,6 +238,8 @@ class EffectResult(Decisions, AverageEffect):
         The outcome regressions; left out of pickles and of :meth:`to_dict`, and shared by copies.
     compared : ComparedRows or None
         What :meth:`balance_of` is made of; left out and shared likewise.
+    is_binary : bool
+        Whether outcomes are 0 and 1.
     control_scores, refits
         As in :class:`~dowhy_cina.results.heterogeneity.Decisions`; the second is left out and shared likewise.
     """
@@ -234,6 +250,17 @@ class EffectResult(Decisions, AverageEffect):
     propensity: npt.NDArray[np.float64]
     function: EffectFunction | None
     compared: ComparedRows | None = None
+    is_binary: bool = False
+
+    @property
+    def _independent_rows(self) -> int:
+        rows = np.asarray(self.treatment >= 0)
+        return super()._independent_rows if self.cluster is None else len(pd.unique(np.asarray(self.cluster)[rows]))
+
+    @property
+    def _risk_without_treatment(self) -> float | None:
+        scores = self.control_scores[np.isfinite(self.control_scores)]
+        return float(scores.mean()) if self.is_binary and len(scores) else None
 
     @property
     def population(self) -> str:

@@ -151,6 +151,39 @@ def e_value(effect: float, standard_deviation: float) -> float:
     return ratio + math.sqrt(ratio * (ratio - 1))
 
 
+def e_value_of_risks(risk: float, difference: float) -> float:
+    """Least risk ratio of a confounder with treatment and outcome that explains a difference of two risks away.
+
+    Parameters
+    ----------
+    risk : float
+        Without treatment; positive.
+    difference : float
+        Of the risk with treatment from it.
+
+    Returns
+    -------
+    float
+        At least 1; infinite where the risk with treatment is not positive.
+
+    Raises
+    ------
+    InputError
+        If the risk is not positive.
+
+    References
+    ----------
+    VanderWeele & Ding (2017), as for :func:`e_value`.
+    """
+    if not risk > 0:
+        raise InputError(f"expected a positive risk without treatment, got {risk!r}.")
+    ratio = (risk + difference) / risk
+    if ratio <= 0:
+        return math.inf
+    ratio = max(ratio, 1 / ratio)
+    return ratio + math.sqrt(ratio * (ratio - 1))
+
+
 def sensitivity(
     value: float,
     standard_error: float | None,
@@ -159,6 +192,7 @@ def sensitivity(
     rows: int,
     columns: int,
     level: float = 0.95,
+    risk: float | None = None,
 ) -> Sensitivity | None:
     """Both figures for an estimate.
 
@@ -173,9 +207,12 @@ def sensitivity(
     outcome_scale : float
         Standard deviation of the outcome.
     rows, columns : int
-        Rows of both arms and encoded covariates.
+        Rows of both arms, or the clusters that they are in, and encoded covariates.
     level : float
         Of the interval, in (0, 1).
+    risk : float, optional
+        Mean outcome without treatment, of an outcome of 0 and 1. Then E-values are those of the ratio of the risks;
+        otherwise that ratio comes from the difference in standard deviations.
 
     Returns
     -------
@@ -194,10 +231,14 @@ def sensitivity(
     nearest = None
     if interval is not None:
         nearest = 0.0 if interval[0] <= 0 <= interval[1] else min(interval, key=abs)
+
+    def needed(effect: float) -> float:
+        return e_value_of_risks(risk, effect) if risk is not None and risk > 0 else e_value(effect, outcome_scale)
+
     return Sensitivity(
         robustness_value(value / standard_error, freedom),
         None if nearest is None else robustness_value(nearest / standard_error, freedom),
-        e_value(value, outcome_scale),
-        None if nearest is None else e_value(nearest, outcome_scale),
+        needed(value),
+        None if nearest is None else needed(nearest),
         level,
     )

@@ -29,7 +29,7 @@ def check_order(values: Any, table: Any, what: str) -> None:
     values : object
         Of N rows; those without labels are as they should be.
     table : object
-        The caller's covariates.
+        The caller's covariates, or another column of the table where these are an array.
     what : str
         Name of the values.
 
@@ -37,7 +37,7 @@ def check_order(values: Any, table: Any, what: str) -> None:
     ------
     InputError
     """
-    if not (isinstance(values, pd.Series | pd.DataFrame) and isinstance(table, pd.DataFrame)):
+    if not (isinstance(values, pd.Series | pd.DataFrame) and isinstance(table, pd.Series | pd.DataFrame)):
         return
     own, index = values.index, table.index
     if len(own) != len(index) or own.equals(index) or not (own.is_unique and index.is_unique):

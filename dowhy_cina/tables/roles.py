@@ -304,26 +304,26 @@ def _example(series: pd.Series[Any]) -> str:
     return f"{type(present.iloc[0]).__name__} values such as {present.iloc[0]!r}"
 
 
-def check_sample_weight(sample_weight: Any, n: int) -> npt.NDArray[np.float64]:
-    """Return sampling weights (N,) as float64 values.
+def check_sample_weight(sample_weight: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return sampling weights (N,) as float64 values, zero of the rows that are not compared.
 
     Raises
     ------
     InputError
-        If the length differs from ``n``, or values are negative, missing or infinite.
+        If the length differs from ``n``, or values of compared rows are negative, missing or infinite.
     InputTypeError
         If they are no numbers.
     """
     weights = np.array(as_array(sample_weight, "sample_weight", np.float64))
     if weights.shape != (n,):
         raise InputError(f"sample_weight: expected shape ({n},), a weight for each row, got {weights.shape}.")
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)) & keep)
     if bad.size:
         raise InputError(
             f"sample_weight: expected finite weights that are not negative, got {bad.size} others of {n} "
             f"({first_rows(bad.tolist())}). Correct them, or leave these rows out."
         )
-    return weights
+    return np.where(keep, weights, 0.0)
 
 
 def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:
@@ -345,14 +345,14 @@ def check_cluster(cluster: Any, n: int, keep: npt.NDArray[np.bool_]) -> npt.NDAr
     Raises
     ------
     InputError
-        If the length differs from ``n``, labels are missing, or there is only one cluster.
+        If the length differs from ``n``, labels of compared rows are missing, or there is only one cluster.
     InputTypeError
         If labels are containers.
     """
     labels = as_series(cluster, "cluster").reset_index(drop=True)
     if len(labels) != n:
         raise InputError(f"cluster: expected {n} labels, one for each row, got {len(labels)}.")
-    missing = np.flatnonzero(labels.isna())
+    missing = np.flatnonzero(labels.isna() & keep)
     if missing.size:
         raise InputError(f"cluster: expected a label for each row, got {missing.size} missing of {n}. Fill them in.")
     try:

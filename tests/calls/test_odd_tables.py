@@ -80,6 +80,14 @@ def test_labels_in_another_order_are_refused(table):
     found = effect(table)
     with pytest.raises(InputError, match=r"effect modifiers: .*another order"):
         found.group_effects(mask[::-1])
+    for rule in (mask[::-1], lambda frame: frame.sort_values("x1")["x0"] > 0):
+        with pytest.raises(InputError, match=r"rule: .*another order"):
+            found.policy_value(rule)
+    with pytest.raises(InputError, match=r"cost: .*another order"):
+        found.policy_value(mask, cost=pd.Series(np.linspace(0, 1, ROWS))[::-1])
+    # Beside an array the columns tell each other's order.
+    with pytest.raises(InputError, match=r"outcome: .*another order"):
+        dowhy_cina.estimate_effect(X.to_numpy(), t, y[::-1])
     # Other labels, or none, say nothing of an order.
     by_position = dowhy_cina.estimate_effect(X, t[::-1].reset_index(drop=True), y[::-1].to_numpy())
     assert (

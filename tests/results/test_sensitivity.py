@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
+import dowhy_cina
 from dowhy_cina.errors import InputError
-from dowhy_cina.results.sensitivity import e_value, robustness_value, sensitivity
+from dowhy_cina.results.sensitivity import e_value, e_value_of_risks, robustness_value, sensitivity
 
 T_VALUES = st.floats(0.01, 200)
 FREEDOM = st.integers(5, 10_000)
@@ -143,3 +144,31 @@ def test_in_short():
         "a hidden confounder that explains 16.5 % of what the covariates leave of treatment and outcome, "
         "or has risk ratios of 2.53"
     )
+
+
+def test_of_risks_it_is_the_published_ratio():
+    """VanderWeele and Ding's example: a risk ratio of 3.9 has an E-value of 7.26, and so has its inverse."""
+    assert e_value_of_risks(0.01, 0.029) == pytest.approx(7.26, abs=5e-3)
+    assert e_value_of_risks(0.039, -0.029) == pytest.approx(7.26, abs=5e-3)
+    assert e_value_of_risks(0.2, -0.3) == np.inf
+    with pytest.raises(InputError, match="positive risk"):
+        e_value_of_risks(0.0, 0.1)
+
+
+def test_a_rare_event_is_judged_by_its_risks():
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(3000, 3)), rng.random(3000) < 0.5
+    y = (rng.random(3000) < np.where(t, 0.05, 0.01)).astype(float)
+    result = dowhy_cina.estimate_effect(x, t, y)
+    ratio = y[t].mean() / y[~t].mean()
+    assert result.sensitivity().e_value == pytest.approx(ratio + np.sqrt(ratio * (ratio - 1)), rel=0.15)
+    assert result.sensitivity().e_value > 2 * e_value(result.value, result.outcome_scale)
+
+
+def test_clusters_count_as_rows():
+    rng = np.random.default_rng(1)
+    x, t = rng.normal(size=(150, 3)), rng.random(150) < 0.5
+    y, copies = x[:, 0] + 0.6 * t + rng.normal(size=150), np.repeat(np.arange(150), 4)
+    once = dowhy_cina.estimate_effect(x, t, y).sensitivity()
+    often = dowhy_cina.estimate_effect(x[copies], t[copies], y[copies], cluster=copies).sensitivity()
+    assert often.robustness_value == pytest.approx(once.robustness_value, rel=1e-6)

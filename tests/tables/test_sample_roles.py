@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.tables import check_cluster, check_sample_weight
 
+EVERY = np.ones(3, dtype=bool)
+
 
 @pytest.mark.parametrize(
     "weights",
@@ -26,33 +28,38 @@ from dowhy_cina.tables import check_cluster, check_sample_weight
     ],
 )
 def test_numbers_are_taken(weights):
-    ours = check_sample_weight(weights, 3)
+    ours = check_sample_weight(weights, 3, EVERY)
     assert ours.dtype == np.float64
     assert ours.tolist() == [1, 0, 2]
 
 
 def test_weights_are_no_view():
     given_weights = np.ones(3)
-    check_sample_weight(given_weights, 3)[0] = 5
+    check_sample_weight(given_weights, 3, EVERY)[0] = 5
     assert given_weights.tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("bad", [-1e-12, np.nan, np.inf, -np.inf])
 def test_weights_that_are_none(bad):
     with pytest.raises(InputError, match=r"1 others of 3 .row 1"):
-        check_sample_weight([1.0, bad, 1.0], 3)
+        check_sample_weight([1.0, bad, 1.0], 3, EVERY)
 
 
 @pytest.mark.parametrize("weights", [[1, 2], [[1, 2, 3]], 1.0, []])
 def test_weights_of_another_shape(weights):
     with pytest.raises(InputError, match=r"expected shape .3,."):
-        check_sample_weight(weights, 3)
+        check_sample_weight(weights, 3, EVERY)
 
 
 @pytest.mark.parametrize("weights", [["a", "b", "c"], [None, object(), 1], [[1], [1, 2], [3]]])
 def test_weights_that_are_no_numbers(weights):
     with pytest.raises(InputTypeError, match="sample_weight: expected numbers"):
-        check_sample_weight(weights, 3)
+        check_sample_weight(weights, 3, EVERY)
+
+
+def test_rows_that_are_set_aside_need_no_weight():
+    found = check_sample_weight([1.0, np.nan, 2.0], 3, np.array([True, False, True]))
+    assert found.tolist() == [1, 0, 2]
 
 
 ALL = np.ones(4, dtype=bool)

@@ -21,7 +21,7 @@ from dowhy_cina.adapter.masks import rows_equal
 from dowhy_cina.calls.batch import EncodedTable, HeldSettings
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
-from dowhy_cina.tables import Preprocessor, check_outcome, check_sample_weight
+from dowhy_cina.tables import Preprocessor, check_outcome
 from dowhy_cina.tables.reading import column_levels, read_table
 
 Array = NDArray[np.float64]
@@ -231,11 +231,14 @@ def read_setting(data: pd.DataFrame, estimand: Any, estimate: Any) -> RefitSetti
     old: CinaEstimator = estimate.estimator
     estimator = old.get_new_estimator_object(estimand)
     fitted = _fitted(estimator, data, old._effect_modifier_names)
-    if fitted.sample_weight is not None:
-        weights = check_sample_weight(fitted.sample_weight, len(data))
-        if not weights.all():  # rows that the estimate sets aside, and no refuter should draw from
-            data = data[weights > 0]
-            fitted = _fitted(estimator, data, old._effect_modifier_names)
+    treated, control = (
+        single(estimate.treatment_value, "treatment_value"),
+        single(estimate.control_value, "control_value"),
+    )
+    counts = fitted.counts((treated, control))
+    if not counts.all():  # rows that the estimate sets aside, and no refuter should draw from
+        data = data[counts]
+        fitted = _fitted(estimator, data, old._effect_modifier_names)
     names = list(fitted.covariates.columns)
     table = read_table(fitted.covariates)
     levels = tuple(column_levels(column, str(names[at])) for at, column in table.text.items())
@@ -254,8 +257,8 @@ def read_setting(data: pd.DataFrame, estimand: Any, estimate: Any) -> RefitSetti
         levels=levels,
         row_roles=fitted.sample_weight is not None or fitted.cluster is not None,
         common_causes=estimator._observed_common_causes,
-        treated=single(estimate.treatment_value, "treatment_value"),
-        control=single(estimate.control_value, "control_value"),
+        treated=treated,
+        control=control,
         effect=float(estimate.value),
         target_units="ate" if old._target_units is None else old._target_units,
         estimator=estimator,

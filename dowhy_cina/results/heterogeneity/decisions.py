@@ -28,6 +28,7 @@ from dowhy_cina.results.heterogeneity.scores import (
 )
 from dowhy_cina.results.heterogeneity.search import FoundGroups, search_groups
 from dowhy_cina.results.heterogeneity.uplift import WEIGHTINGS, Uplift, rank_weighted_effect
+from dowhy_cina.tables.matching import check_order
 
 _GONE = (
     "{} needs fits without some of the rows, which augmentation='none' does without and pickles leave out: estimate "
@@ -99,12 +100,14 @@ class Decisions(VaryingEffect):
         Raises
         ------
         InputError, InputTypeError
-            If the rule, the costs or ``against`` are not as above, or the target's rows are not in the table.
+            If the rule, the costs or ``against`` are not as above, or labels are in another order than the table's, or
+            the target's rows are not in the table.
         CinaError
             For a learned rule, as :meth:`effect_distribution`.
         """
         check_choice(against, ("all", "none", None), "against")
         judge, rows = self._judge(), self._scored()
+        check_order(cost, self.covariates, "cost")
         price = real_numbers(cost, "cost")
         if price.shape not in ((), rows.shape) or not np.isfinite(price).all():
             raise InputError(f"expected a finite cost, or one for each of {len(rows)} rows, got shape {price.shape}.")

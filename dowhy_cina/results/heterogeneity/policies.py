@@ -17,6 +17,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.results.heterogeneity.learned import HeldOut, Judge, marginal_effect, ranks
 from dowhy_cina.results.heterogeneity.scores import Mask
 from dowhy_cina.tables.columns import is_hashable
+from dowhy_cina.tables.matching import check_order
 from dowhy_cina.tables.reading import as_array, as_frame
 
 
@@ -137,6 +138,8 @@ def given_rule(rule: Any, covariates: Any, rows: int) -> Mask:
             )
         # A rule may write into what it is given.
         rule = _asked(rule, frame.copy()) if callable(rule) else frame[rule]
+        check_order(rule, frame, "rule")
+    check_order(rule, covariates, "rule")
     values = as_array(rule, "rule")
     if values.shape != (rows,):
         raise InputError(f"expected a rule with a truth value for each of {rows} rows, got shape {values.shape}.")

@@ -152,7 +152,7 @@ def test_several_treatment_values_are_refused(plain):
 def test_bad_tables_are_refused(plain):
     table, _, estimand = plain
     estimator = CinaEstimator(estimand)
-    with pytest.raises(InputTypeError, match="pandas DataFrame, got ndarray"):
+    with pytest.raises(InputTypeError, match=r"pandas DataFrame, got numpy\.ndarray"):
         estimator.fit(table.to_numpy())
     with pytest.raises(InputError, match=r"lacks the column\(s\) x"):
         estimator.fit(table.drop(columns="x"))
@@ -162,7 +162,7 @@ def test_bad_tables_are_refused(plain):
         estimator.estimate_effect(table)
     with pytest.raises(InputError, match="call estimate_effect first"):
         estimator.fit(table).estimate_std_error(table)
-    with pytest.raises(InputTypeError, match="pandas DataFrame, got ndarray"):
+    with pytest.raises(InputTypeError, match=r"pandas DataFrame, got numpy\.ndarray"):
         estimator.estimate_effect(table.to_numpy())
 
 

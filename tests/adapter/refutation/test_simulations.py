@@ -250,16 +250,18 @@ def test_an_empty_arm_is_refused(setting):
 
 
 def test_what_was_found_of_other_rows_is_not_held(make_frame, make_estimate, make_setting):
-    """With a third treatment a placebo compares other rows, whose standardised columns have thresholds of their own."""
+    """A subset has standardised columns with thresholds of their own; of a third treatment no refuter takes rows."""
     frame = make_frame(300)
     frame["x"] = np.exp(frame["x"])  # which is far from any mean that a few rows have
     frame["y"] += 4.0 * (frame["x"] > 1) + 3.0 * (frame["z"] > 0)
     frame.loc[::3, "t"] = 2
     setting = make_setting(make_estimate(frame, ["x", "z"]))
     assert setting.held.added.steps is not None
+    subsets = [setting.encode(simulations.data_subset(setting, generator(seed))) for seed in range(4)]
+    assert not any(setting.held.fits(table) for table in subsets)
+    assert values_encoded(subsets, setting.options, setting.held) == values_encoded(subsets, setting.options)
     placebos = [setting.encode(simulations.placebo_treatment(setting, generator(seed))) for seed in range(4)]
-    assert not any(setting.held.fits(table) for table in placebos)
-    assert values_encoded(placebos, setting.options, setting.held) == values_encoded(placebos, setting.options)
+    assert all(len(table.treatment) == 200 and setting.held.fits(table) for table in placebos)
     dummies = [setting.encode(simulations.dummy_outcome(setting, generator(seed))) for seed in range(4)]
     assert all(setting.held.fits(table) for table in dummies)
     assert values_encoded(dummies, setting.options, setting.held) != values_encoded(dummies, setting.options)
