@@ -1,6 +1,6 @@
-"""What a search for steps or for waves brings: errors and intervals with it and without, on the same tables.
+"""What a search for differences, steps or waves brings: errors and intervals with it and without, on the same tables.
 
-    python benchmarks/additions.py {steps,waves} [--tables N] [--data FOLDER] [--csv FILE]
+    python benchmarks/additions.py {differences,steps,waves} [--tables N] [--data FOLDER] [--csv FILE]
 
 Textbook designs (``designs.py``), among them confounding that jumps at thresholds or where two covariates are alike in
 sign, and that goes up and down in time and on maps; foreign tables, real covariates, the package's own families and,
@@ -28,8 +28,12 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.learning.evaluation.classical import aipw
 from dowhy_cina.model import search
 
-#: What looks for either kind of columns, and what finds none.
-SEARCHES = {"steps": ("find_steps", lambda *_: None), "waves": ("find_waves", lambda *_: [])}
+#: What looks for each kind of columns, and what finds none.
+SEARCHES = {
+    "differences": ("find_differences", lambda *_: None),
+    "steps": ("find_steps", lambda *_: None),
+    "waves": ("find_waves", lambda *_: []),
+}
 
 
 def estimated(problem: Problem, label: str, kind: str) -> dict[str, float]:

@@ -239,6 +239,30 @@ def weekends(rng: np.random.Generator, x: Array, effect: float) -> Design:
     return Design(np.column_stack([x[:, :5], day]), expit(mean - 1), mean, mean + effect)
 
 
+def change(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """How far two readings of one quantity are apart, which is a tenth to four tenths of their spread."""
+    between = rng.normal(size=POPULATION)
+    mean = 1.8 * np.abs(between)
+    x[:, 1] = x[:, 0] + rng.uniform(0.1, 0.4) * between
+    return Design(x, expit(mean - mean.mean()), mean + 0.5 * x[:, 0], mean + 0.5 * x[:, 0] + effect)
+
+
+def rise(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """Whether the second of two readings is higher than the first."""
+    between = rng.normal(size=POPULATION)
+    mean = 1.2 * np.sign(between)
+    x[:, 1] = x[:, 0] + rng.uniform(0.1, 0.4) * between
+    return Design(x, expit(mean), mean + 0.5 * x[:, 0], mean + 0.5 * x[:, 0] + effect)
+
+
+def body_mass(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """Body mass index, too low or too high, of which height and weight are given."""
+    height, index = rng.normal(1.7, 0.1, POPULATION), np.exp(rng.normal(3.25, 0.2, POPULATION))
+    mean = 1.5 * ((index >= 30) + 1.0 * (index < 22))
+    covariates = np.column_stack([height, index * height**2, x[:, :4]])
+    return Design(covariates, expit(1.2 * (mean - mean.mean())), mean + 0.3 * x[:, 0], mean + 0.3 * x[:, 0] + effect)
+
+
 DESIGNS = (
     thresholds,
     same_side,
@@ -266,6 +290,9 @@ DESIGNS = (
     which_is_largest,
     between_places,
     weekends,
+    change,
+    rise,
+    body_mass,
 )
 
 

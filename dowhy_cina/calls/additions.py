@@ -1,6 +1,6 @@
 """What a search has added to an analysed table, in words and in the covariates' own units.
 
-Letters: D covariates, S steps.
+Letters: D covariates, K differences, S steps.
 """
 
 from __future__ import annotations
@@ -26,6 +26,24 @@ _COLUMNS: dict[str, type] = {
 SHOWN_NAMES = 3
 
 
+def readable_differences(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
+    """Differences of one table as a result shows them: of two covariates in their standard deviations."""
+    if added is None or added.differences is None:
+        return ()
+    pairs, names = added.differences.columns[0].tolist(), preprocessor.names_out
+    told = []
+    for (first, second), sign in zip(pairs, added.differences.signs[0].tolist(), strict=True):
+        # Columns point one way, covariates perhaps another.
+        pointing = preprocessor.in_own_units(np.array([first, second]), np.zeros(2))[1]
+        told.append(f"{names[first]} {'less' if sign * pointing.prod() > 0 else 'plus'} {names[second]}")
+    return tuple(told)
+
+
+def _names(added: Additions, preprocessor: Preprocessor) -> list[str]:
+    """Names of the D + K columns that steps and waves are made of."""
+    return [*preprocessor.names_out, *readable_differences(added, preprocessor)]
+
+
 def readable_waves(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
     """Covariates along which outcomes go up and down, as a result shows them: alone, "one and another", or a few more.
 
@@ -35,7 +53,7 @@ def readable_waves(added: Additions | None, preprocessor: Preprocessor) -> tuple
         return ()
     told = []
     for columns, length in added.waves.groups:
-        names = [preprocessor.names_out[column] for column in columns]
+        names = [_names(added, preprocessor)[column] for column in columns]
         shown, rest = names[:SHOWN_NAMES], len(names) - SHOWN_NAMES
         text = f"{', '.join(shown)} and {rest} more" if rest > 0 else " and ".join(shown)
         told.append(f"{text} in cycles of {length}" if length else text)
@@ -58,9 +76,11 @@ def readable_steps(added: Additions | None, preprocessor: Preprocessor) -> pd.Da
         The strongest first, indexed by what each says; ``covariate`` and ``threshold``, ``other`` and
         ``other_threshold`` (None and NaN of a step of one covariate), and ``share``: of the rows that lie above, or on
         the same side of both. Rows between two thresholds, where none divides them as it should, count by half.
+        Thresholds of a difference are in standard deviations from its mean.
     """
-    steps = None if added is None else added.steps
-    rows = [] if steps is None else [_readable(steps, place, preprocessor) for place in range(steps.count)]
+    rows = []
+    if added is not None and added.steps is not None:
+        rows = [_readable(added, added.steps, place, preprocessor) for place in range(added.steps.count)]
     # Each column with its type at once: frames that change types take longer than the search itself.
     columns: dict[str, Any] = {
         name: np.array([row[place] for row in rows], dtype=kind)
@@ -69,13 +89,16 @@ def readable_steps(added: Additions | None, preprocessor: Preprocessor) -> pd.Da
     return pd.DataFrame(columns, index=pd.Index([row[0] for row in rows], dtype=object, name="step"))
 
 
-def _readable(steps: Steps, place: int, preprocessor: Preprocessor) -> tuple[str, str, float, str | None, float, float]:
+def _readable(
+    added: Additions, steps: Steps, place: int, preprocessor: Preprocessor
+) -> tuple[str, str, float, str | None, float, float]:
     """A step's words, its covariates with their thresholds, and a share of the rows."""
     used = steps.columns[0, place].cpu().numpy()
     used = used[used >= 0]
-    middle = ((steps.lower + steps.upper)[0, place, : len(used)] / 2).cpu().numpy()
-    thresholds, signs = preprocessor.in_own_units(used, middle)
-    names = [preprocessor.names_out[column] for column in used]
+    thresholds, signs = ((steps.lower + steps.upper)[0, place, : len(used)] / 2).cpu().numpy(), np.ones(len(used))
+    own = used < len(preprocessor.names_out)
+    thresholds[own], signs[own] = preprocessor.in_own_units(used[own], thresholds[own])
+    names = [_names(added, preprocessor)[column] for column in used]
     # The mean of a sign, or of a product of two, is how much more rows lie above than below.
     share = (1 + float(steps.centre[0, place]) * float(np.prod(signs))) / 2
     if len(names) == 1:

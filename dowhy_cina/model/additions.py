@@ -1,6 +1,6 @@
-"""Columns that a search adds to tables: steps, and after them waves.
+"""Columns that a search adds to tables: differences, steps and waves.
 
-Letters: B tables, n of any rows, D covariates, S steps, W waves.
+Letters: B tables, n of any rows, D covariates, K differences, S steps, W waves.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.model.differences import Differences
 from dowhy_cina.model.steps import Steps
 from dowhy_cina.model.waves import Waves
 
@@ -19,24 +20,29 @@ Scales = Float[Tensor, "B K"]
 
 @dataclass(frozen=True)
 class Additions:
-    """What is added to the covariates of tables with as many steps and waves, in this order; None where there is none.
+    """What is added to the covariates of tables with as many of each, in this order; None where there is none.
 
     Attributes
     ----------
-    steps : Steps, optional
-    waves : Waves, optional
+    differences : Differences, optional
+    steps, waves : Steps and Waves, optional
+        Of the covariates and, after them, the differences.
     """
 
+    differences: Differences | None = None
     steps: Steps | None = None
     waves: Waves | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Numbers of steps, of waves, and of the covariates that these are made of."""
-        return 0 if self.steps is None else self.steps.count, *((0, 0) if self.waves is None else self.waves.shape)
+    def shape(self) -> tuple[int, int, int, int]:
+        """Numbers of differences, of steps, of waves, and of the covariates that these are made of."""
+        differences, steps = (0 if part is None else part.count for part in (self.differences, self.steps))
+        return differences, steps, *((0, 0) if self.waves is None else self.waves.shape)
 
-    def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n D+S+W"]:
+    def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n D+K+S+W"]:
         """Covariates of rows with the further columns."""
+        if self.differences is not None:
+            covariates = torch.cat([covariates, self.differences.columns_of(covariates)], 2)
         parts = [part.columns_of(covariates) for part in (self.steps, self.waves) if part is not None]
         return torch.cat([covariates, *parts], 2)
 
@@ -49,5 +55,9 @@ class Additions:
 
     def reordered(self, places: Int[Tensor, " D"]) -> Additions:
         """The same where each covariate is in another place."""
-        steps, waves = self.steps, self.waves
-        return Additions(steps and steps.reordered(places), waves and waves.reordered(places))
+        differences, steps, waves = self.differences, self.steps, self.waves
+        if differences is not None:
+            differences = differences.reordered(places)
+            after = torch.arange(differences.count, device=places.device)
+            places = torch.cat([places, len(places) + after])
+        return Additions(differences, steps and steps.reordered(places), waves and waves.reordered(places))

@@ -22,10 +22,11 @@ from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_stat
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.additions import Additions, Scales
+from dowhy_cina.model.differences import find_differences
 from dowhy_cina.model.encoder import table_totals
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import Part, Pilot, TableBatch, each_tensor
-from dowhy_cina.model.steps import Steps, find_steps
+from dowhy_cina.model.steps import find_steps
 from dowhy_cina.model.wave_search import find_waves
 from dowhy_cina.model.waves import Waves
 
@@ -60,16 +61,26 @@ class Searched:
 
 @torch.no_grad()
 def with_additions(model: CinaModel, table: TableBatch) -> list[Searched]:
-    """Search the tables of a batch for steps and for waves, and put those with additions of one shape together."""
-    part, result = _searched_part(table), []
-    pilot = model.pilot(part)
-    for places, chosen, own, known in _with_steps(model, part, pilot):
-        waves = _waves(model, own, known, part.covariates.shape[2])
+    """Search the tables of a batch for differences, steps and waves; those with additions of one shape come together.
+
+    Each search is told what the ones before it have found. Differences and steps are kept where outcome regressions
+    predict better with them.
+    """
+    part = _searched_part(table)
+    found = [Searched([*range(len(part.treatment))], part, model.pilot(part))]
+    for search in (_differences, _steps):
+        found = [kept for own in found for kept in _with_found(model, part, own, search)]
+    result = []
+    for own in found:
+        assert own.pilot is not None
+        waves = _waves(model, own.table, own.pilot)
         for some in _alike([None if one is None else one.shape for one in waves]):
-            company, found = [places[place] for place in some], _joined([waves[place] for place in some])
-            added = None if chosen is None and found is None else Additions(_some(chosen, some), found)
+            company, joined = [own.places[place] for place in some], _joined([waves[place] for place in some])
+            added = _some(own.table.added, some)
+            if joined is not None:
+                added = replace(added or Additions(), waves=joined)
             extended = _some(table, company).with_added(added)
-            result.append(Searched(company, extended, _some(known, some) if part is table else None))
+            result.append(Searched(company, extended, _some(own.pilot, some) if part is table else None))
     return result
 
 
@@ -112,41 +123,58 @@ def _joined(parts: Sequence[Part | None]) -> Part | None:
     return each_tensor(known, torch.cat) if known else None
 
 
-def _steps(table: TableBatch, pilot: Pilot) -> list[Steps | None]:
-    """Steps of each table of a batch; None where there is none."""
-    x, t = (gather_rows(part, table.pilot).cpu().numpy() for part in (table.covariates, table.treatment))
-    residual, shares = pilot.residual.cpu().numpy(), pilot.shares[..., 1:].amax(2).cpu().numpy()
-    codes = None if table.clusters is None else table.clusters.take(table.pilot).codes.cpu().numpy()
-    found = []
+def _differences(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
+    """Differences of each table of a batch, which has no additions yet; None where there is none."""
+    x, found = gather_rows(table.covariates, table.pilot), list[Additions | None]()
+    codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
     for place in range(len(x)):
-        own = None if codes is None else np.unique(codes[place], return_inverse=True)[1]
-        steps = find_steps(x[place], t[place], residual[place], shares[place], _smoother(pilot, place), own)
-        found.append(steps and each_tensor([steps], lambda parts: parts[0].to(table.covariates.device)))
+        one = find_differences(x[place], pilot.residual[place], None if codes is None else codes[place])
+        found.append(None if one is None else Additions(one))
     return found
 
 
-def _with_steps(
-    model: CinaModel, table: TableBatch, pilot: Pilot
-) -> Iterator[tuple[list[int], Steps | None, TableBatch, Pilot]]:
-    """Tables of a batch by their steps: their places, those steps, the tables with them and pilots.
-
-    Steps are kept where outcome regressions predict better with them.
-    """
-    steps = _steps(table, pilot)
-    for places in _alike([0 if one is None else one.count for one in steps]):
-        own, known, chosen = _some(table, places), _some(pilot, places), _joined([steps[place] for place in places])
-        if chosen is None:
-            yield places, None, own, known
+def _steps(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
+    """Steps of each table of a batch, beside its differences; None where there is none."""
+    x, t = (gather_rows(part, table.pilot).cpu().numpy() for part in (table.covariates, table.treatment))
+    residual, shares = pilot.residual.cpu().numpy(), pilot.shares[..., 1:].amax(2).cpu().numpy()
+    codes = None if table.clusters is None else table.clusters.take(table.pilot).codes.cpu().numpy()
+    found = list[Additions | None]()
+    for place in range(len(x)):
+        own = None if codes is None else np.unique(codes[place], return_inverse=True)[1]
+        steps = find_steps(x[place], t[place], residual[place], shares[place], _smoother(pilot, place), own)
+        if steps is None:
+            found.append(None)
             continue
-        extended = own.with_added(Additions(chosen))
+        steps = each_tensor([steps], lambda parts: parts[0].to(table.covariates.device))
+        found.append(replace(_some(table.added, [place]) or Additions(), steps=steps))
+    return found
+
+
+def _with_found(
+    model: CinaModel,
+    plain: TableBatch,
+    tables: Searched,
+    search: Callable[[TableBatch, Pilot], list[Additions | None]],
+) -> Iterator[Searched]:
+    """Tables of a batch with what a search finds, where outcome regressions predict better with it; of one shape each.
+
+    ``plain`` are all tables without additions.
+    """
+    assert tables.pilot is not None
+    found = search(tables.table, tables.pilot)
+    for places in _alike([None if one is None else one.shape for one in found]):
+        own, known = _some(tables.table, places), _some(tables.pilot, places)
+        company, chosen = [tables.places[place] for place in places], _joined([found[place] for place in places])
+        if chosen is None:
+            yield Searched(company, own, known)
+            continue
+        extended = _some(plain, company).with_added(chosen)
         seen = model.pilot(extended)
         better = _outcome_loss(model, extended, seen) < _outcome_loss(model, own, known)
-        for kept in (True, False):
+        for kept, with_it, pilot in ((True, extended, seen), (False, own, known)):
             some = (better == kept).nonzero()[:, 0].tolist()
-            if some and kept:
-                yield [places[one] for one in some], _some(chosen, some), _some(extended, some), _some(seen, some)
-            elif some:
-                yield [places[one] for one in some], None, _some(own, some), _some(known, some)
+            if some:
+                yield Searched([company[one] for one in some], _some(with_it, some), _some(pilot, some))
 
 
 def _outcome_loss(model: CinaModel, table: TableBatch, pilot: Pilot) -> Float[Tensor, " B"]:
@@ -189,8 +217,9 @@ def _smoother(pilot: Pilot, place: int) -> Callable[[Array], Array]:
     return smoothed
 
 
-def _waves(model: CinaModel, table: TableBatch, pilot: Pilot, count: int) -> list[Waves | None]:
-    """Waves of each table of a batch, which has so many covariates before its steps; None where there is none."""
+def _waves(model: CinaModel, table: TableBatch, pilot: Pilot) -> list[Waves | None]:
+    """Waves of each table of a batch, of its columns before the steps; None where there is none."""
+    count = table.covariates.shape[2] - (0 if table.added is None else table.added.shape[1])
     codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
     x = gather_rows(table.covariates[..., :count], table.pilot)
     shares, found = pilot.shares[:, :count, 1:].amax(2), []

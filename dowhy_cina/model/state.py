@@ -109,7 +109,7 @@ class TableBatch:
     @property
     def without_waves(self) -> Float[Tensor, "B N K"]:
         """The columns before those of waves."""
-        waves = 0 if self.added is None else self.added.shape[1]
+        waves = 0 if self.added is None else self.added.shape[2]
         return self.covariates[..., : self.covariates.shape[2] - waves]
 
     def arm(self, treated: int) -> Rows:

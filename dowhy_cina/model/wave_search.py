@@ -98,7 +98,7 @@ def find_waves(
         group = kinds[kind].group(place)
         name = group.columns, group.ends is None
         if len(clearest) < MOST_GROUPS and name not in clearest:
-            z_score = _score_test(_waves_of(group, ranks, covariates), residual, cluster)
+            z_score = score_test(_waves_of(group, ranks, covariates), residual, cluster)
             if z_score > critical[kind]:
                 clearest[name] = replace(group, z_score=z_score)
     return sorted(clearest.values(), key=lambda own: -own.z_score)
@@ -148,7 +148,7 @@ def _candidates(
     if not len(places) or not single:
         return []
     columns, dividing, bent = places.tolist(), two.tolist(), many[:most].tolist()
-    waves = _cosines(ranks[places], max(single))
+    waves = cosines(ranks[places], max(single))
     alone = (waves @ residual).square() / (waves.square() @ residual.square())
     kinds = [_Kind([(column,) for column in columns], Group.alone, own, alone[:, :own].sum(1)) for own in single]
     pairs = torch.triu_indices(len(places), len(places), 1, device=places.device)
@@ -158,7 +158,7 @@ def _candidates(
         squares = together[:, :own, :, :own].sum((1, 3))[pairs[0], pairs[1]]
         kinds.append(_Kind(members, Group.together, own, squares))
     if dividing and DIVIDED * len(dividing) <= most:
-        beside = _products(waves[:, :DIVIDED], _cosines(ranks[two], 1), residual).sum((1, 2, 3))
+        beside = _products(waves[:, :DIVIDED], cosines(ranks[two], 1), residual).sum((1, 2, 3))
         kinds.append(_Kind([(column, *dividing) for column in columns], Group.divided, DIVIDED, beside))
     for order in (BEND, SQUARE):
         bends = curve(ranks[bent], places.new_tensor([[order]]))
@@ -201,7 +201,7 @@ def _waves_of(group: Group, ranks: Float[Tensor, "D P"], covariates: Float[Tenso
     return curve(ranks[first], order[:, None]) * curve(ranks[second], other[:, None])
 
 
-def _score_test(waves: Float[Tensor, "W P"], residual: Float[Tensor, " P"], cluster: Int[Tensor, " P"] | None) -> float:
+def score_test(waves: Float[Tensor, "W P"], residual: Float[Tensor, " P"], cluster: Int[Tensor, " P"] | None) -> float:
     """Normal score of a group of waves by the score test that is robust to unequal variances and to clusters.
 
     Where few rows carry most of the noise, waves of their ranks go together with it: their squares are no sum of as
@@ -218,7 +218,7 @@ def _z_score(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
     return ((squares / count) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
 
 
-def _cosines(ranks: Float[Tensor, "C P"], most: int) -> Float[Tensor, "C M P"]:
+def cosines(ranks: Float[Tensor, "C P"], most: int) -> Float[Tensor, "C M P"]:
     """Cosines of ranks, from half a wave on: each by the two before it, which takes less time than a cosine."""
     first = torch.cos(math.pi * ranks)
     waves, twice = [torch.ones_like(first), first], 2 * first

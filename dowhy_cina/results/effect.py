@@ -6,8 +6,7 @@ Letters: N rows, D covariates.
 from __future__ import annotations
 
 import copy
-import math
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.diagnostics import Arms, EffectiveSampleSize
 from dowhy_cina.results.heterogeneity import Decisions
 from dowhy_cina.results.overlap import OverlapVerdict
+from dowhy_cina.results.plain import plain
 from dowhy_cina.results.presentation.cards import effect_card
 from dowhy_cina.results.presentation.words import POPULATIONS, one_line, summary
 from dowhy_cina.results.sensitivity import Sensitivity, sensitivity
@@ -120,6 +120,9 @@ class AverageEffect:
         like a covariate. Indexed by what it says; columns ``covariate``, ``threshold``, ``other`` and
         ``other_threshold`` (of steps of two covariates), ``share`` (of the rows that lie above, or on the same side of
         both). Mostly empty.
+    differences : tuple of str
+        Differences of two covariates that nearly agree, in their standard deviations, which outcomes go with by more
+        than smooth regressions leave to chance; each is adjusted for and balanced like a covariate. Mostly empty.
     waves : tuple of str
         Covariates, pairs such as "longitude and latitude", or the first few of many, along which outcomes go up and
         down by more than smooth regressions leave to chance; waves along them are adjusted for and balanced. Mostly
@@ -155,6 +158,7 @@ class AverageEffect:
     overlap: OverlapVerdict
     steps: pd.DataFrame
     waves: tuple[str, ...]
+    differences: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return one_line(self)
@@ -363,23 +367,6 @@ class EffectResult(Decisions, AverageEffect):
         index = at.index if isinstance(at, pd.DataFrame) else None
         columns = {"effect": effects, "standard_error": errors, "lower": effects - half, "upper": effects + half}
         return pd.DataFrame(columns, index=index)
-
-
-def plain(value: Any) -> Any:
-    """A field of a result as strict JSON has it: mappings, lists, and None where there is no finite number."""
-    if is_dataclass(value):
-        return plain(vars(value))
-    if isinstance(value, dict):
-        return {str(name): plain(part) for name, part in value.items()}
-    if isinstance(value, pd.DataFrame):
-        return plain(value.reset_index().to_dict("records"))
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, tuple | list):
-        return plain(value._asdict()) if hasattr(value, "_asdict") else [plain(part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""Tables whose outcomes jump, follow a season, or a map: each with its treatment, and an effect of .5."""
+"""Tables whose outcomes jump, follow a season, a map or a difference: with their treatment, and an effect of .5."""
 
 from __future__ import annotations
 
@@ -41,4 +41,15 @@ def weekdays(seed, rows=800, columns=6):
     x[:, 0] = rng.integers(0, 500, rows)
     drive = 2.0 * (x[:, 0] % 7 > 4)
     t = (rng.random(rows) < 1 / (1 + np.exp(1 - drive))).astype(int)
+    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)
+
+
+def before_and_after(seed, rows=800, columns=6):
+    """Treatment and outcome go by how far the second covariate, the first one measured again, is off; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, columns))
+    change = rng.normal(size=rows)
+    x[:, 1] = x[:, 0] + 0.15 * change
+    drive = 1.6 * np.abs(change) - 1.3
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
     return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)

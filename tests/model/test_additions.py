@@ -1,4 +1,4 @@
-"""What a search adds to tables, steps and waves: what it brings, and that every route has it."""
+"""What a search adds to tables, differences, steps and waves: what it brings, and that every route has it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.model import search
 from dowhy_cina.tables import Preprocessor
-from tests.model.laws import jumps, on_a_map, season, weekdays
+from tests.model.laws import before_and_after, jumps, on_a_map, season, weekdays
 
 #: Laws with what is found in their tables, what looks for it, and the share of the error that is left at most.
 LAWS = [
@@ -21,6 +21,7 @@ LAWS = [
     (season, "waves", "find_waves", 0.6),
     (on_a_map, "waves", "find_waves", 0.5),
     (weekdays, "waves", "find_waves", 0.3),
+    (before_and_after, "differences", "find_differences", 0.3),
 ]
 
 
@@ -30,7 +31,7 @@ def test_what_is_found_is_adjusted_for(law, kind, find, left, monkeypatch):
     tables = [law(seed) for seed in range(15)]
     ours = [dowhy_cina.estimate_effect(*table) for table in tables]
     assert sum(len(getattr(result, kind)) > 0 for result in ours) >= 14
-    monkeypatch.setattr(search, find, lambda *_: None if kind == "steps" else [])
+    monkeypatch.setattr(search, find, lambda *_: [] if kind == "waves" else None)
     without = [dowhy_cina.estimate_effect(*table) for table in tables]
     errors, others = (np.mean([abs(result.value - 0.5) for result in results]) for results in (ours, without))
     assert errors < left * others
@@ -86,7 +87,7 @@ def test_many_tables_are_what_each_is_by_itself():
     assert len(set(shapes)) > 3
     for ours, table in zip(dowhy_cina.estimate_effects(tables), tables, strict=True):
         alone = dowhy_cina.estimate_effect(*table)
-        assert ours.waves == alone.waves
+        assert (ours.waves, ours.differences) == (alone.waves, alone.differences)
         assert ours.steps.equals(alone.steps)
         assert ours.value == pytest.approx(alone.value, rel=1e-9)
         assert ours.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
@@ -100,6 +101,7 @@ def test_many_tables_are_what_each_is_by_itself():
     [
         (jumps, "steps", lambda x: np.sign(x[:, 0] * x[:, 2])),
         (season, "waves", lambda x: np.cos(2 * np.pi * x[:, 0])),
+        (before_and_after, "differences", lambda x: np.abs(x[:, 1] - x[:, 0])),
     ],
 )
 def test_refits_hold_what_their_table_has(law, kind, further):
@@ -116,7 +118,7 @@ def test_refits_hold_what_their_table_has(law, kind, further):
     assert found[1] == pytest.approx(found[0], rel=1e-9)
 
 
-@pytest.mark.parametrize("law", [jumps, season])
+@pytest.mark.parametrize("law", [jumps, season, before_and_after])
 def test_an_exact_solution_has_none(law):
     x, t, y = law(5, 400, 3)
     assert analyse(x, t, y)._state.added is not None

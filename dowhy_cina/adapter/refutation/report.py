@@ -18,7 +18,8 @@ from scipy import stats
 
 from dowhy_cina.adapter.refutation.refits import Tally
 from dowhy_cina.adapter.refutation.refuters import OVERLAP, Refuter
-from dowhy_cina.results.effect import EffectResult, plain
+from dowhy_cina.results.effect import EffectResult
+from dowhy_cina.results.plain import plain
 from dowhy_cina.results.presentation.cards import refutation_card
 from dowhy_cina.results.presentation.words import interval_text
 

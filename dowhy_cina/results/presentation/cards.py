@@ -15,6 +15,7 @@ import numpy as np
 from dowhy_cina.results.presentation.words import (
     aside_text,
     bias_text,
+    differences_text,
     gap_text,
     interval_text,
     number,
@@ -181,6 +182,8 @@ def _figures(result: AverageEffect, spell: Spelling) -> list[tuple[str, str]]:
             bar = f'<span class="cina-bar"><span style="width:{100 * met / len(sizes):.1f}%"></span></span>'
             text = f"{met:,} of {len(sizes):,} covariates within {BALANCED:g} sd; largest {sizes.max():.2f}"
             figures.append((label, f"{bar}{text} ({escaped(shown(sizes.idxmax()))})"))
+    if result.differences:
+        figures.append(("differences", escaped(differences_text(result))))
     if len(result.steps):
         figures.append(("steps", escaped(steps_text(result))))
     if result.waves:

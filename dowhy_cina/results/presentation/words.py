@@ -87,6 +87,8 @@ def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
     if aside := aside_text(result):
         yield "set aside", aside
     yield balance_line(result)
+    if result.differences:
+        yield "differences", differences_text(result)
     if len(result.steps):
         yield "steps", steps_text(result)
     if result.waves:
@@ -126,6 +128,12 @@ def steps_text(result: AverageEffect) -> str:
         "; ".join([*told, f"and {rest} more"] if rest else told)
         + " (thresholds that smooth regressions miss; adjusted for)"
     )
+
+
+def differences_text(result: AverageEffect) -> str:
+    """Differences of covariates that were adjusted for."""
+    told = [shown(difference, 2 * LONGEST_NAME) for difference in result.differences]
+    return "; ".join(told) + " (of covariates that nearly agree, in their standard deviations; adjusted for)"
 
 
 def waves_text(result: AverageEffect) -> str:
