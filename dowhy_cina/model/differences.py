@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.model.steps import ALIKE
-from dowhy_cina.model.wave_search import FALSE_ALARMS, LEAST_INTERVALS, ROWS_OF_A_WAVE, cosines, score_test
+from dowhy_cina.model.wave_search import FALSE_ALARMS, LEAST_INTERVALS, ROWS_OF_A_WAVE, cosines, score_test, z_score
 from dowhy_cina.model.waves import knots_of, ranks_of
 
 #: Correlation from which two covariates nearly agree, most pairs that are looked at, the closest first, and most
@@ -87,18 +87,24 @@ def find_differences(
     if not pairs:
         return None
     units = len(residual) if cluster is None else len(torch.unique(cluster))
-    orders = [order for order in ORDERS if order <= units / ROWS_OF_A_WAVE]
     critical = NormalDist().inv_cdf(1 - FALSE_ALARMS / (len(pairs) * len(ORDERS)))
-    residual, found = residual - residual.mean(), []
-    for first, second, sign in pairs:
-        values = covariates[:, first] - sign * covariates[:, second]
-        knots = knots_of(values[:, None])
-        if int((knots.diff(dim=1) > ALIKE).sum()) >= LEAST_INTERVALS:
-            waves = cosines(ranks_of(values[None], knots), max(ORDERS))[0]
-            score = max((score_test(waves[:order], residual, cluster) for order in orders), default=0.0)
-            if score > critical:
-                found.append((-score, first, second, sign))
-    return _taken(covariates, sorted(found))
+    residual = residual - residual.mean()
+    first, second, sign = (residual.new_tensor(part) for part in zip(*pairs, strict=True))
+    values = covariates[:, first.long()].T - sign[:, None] * covariates[:, second.long()].T
+    knots = knots_of(values.T)
+    waves = cosines(ranks_of(values, knots), max(ORDERS))
+    squares = (waves @ residual).square() / (waves.square() @ residual.square())
+    usable = (knots.diff(dim=1) > ALIKE).sum(1) >= LEAST_INTERVALS
+    found: dict[int, float] = {}
+    for order in ORDERS:
+        if order <= units / ROWS_OF_A_WAVE:
+            # Rows of a cluster may say the same: what they say together is counted once, and closely below.
+            screened = z_score(units / len(residual) * squares[:, :order].sum(1), order) > critical
+            for place in (screened & usable).nonzero()[:, 0].tolist():
+                score = score_test(waves[place, :order], residual, cluster)
+                if score > critical:
+                    found[place] = max(score, found.get(place, score))
+    return _taken(covariates, [pairs[place] for place in sorted(found, key=lambda place: (-found[place], place))])
 
 
 def _close_pairs(covariates: Float[Tensor, "P D"]) -> list[tuple[int, int, float]]:
@@ -112,11 +118,11 @@ def _close_pairs(covariates: Float[Tensor, "P D"]) -> list[tuple[int, int, float
     return list(zip(first[order].tolist(), second[order].tolist(), signed[order].sign().tolist(), strict=True))
 
 
-def _taken(covariates: Float[Tensor, "P D"], found: Sequence[tuple[float, int, int, float]]) -> Differences | None:
+def _taken(covariates: Float[Tensor, "P D"], found: Sequence[tuple[int, int, float]]) -> Differences | None:
     """Differences of the first pairs that have a covariate that none before them has; None without any."""
     used: set[int] = set()
     kept: list[tuple[int, int, float]] = []
-    for _, first, second, sign in found:
+    for first, second, sign in found:
         if len(kept) < MOST_DIFFERENCES and not {first, second} <= used:
             used |= {first, second}
             kept.append((first, second, sign))

@@ -128,7 +128,7 @@ class _Kind:
     @property
     def scores(self) -> Float[Tensor, " G"]:
         """Normal scores."""
-        return _z_score(self.squares, len(self.group(0).waves))
+        return z_score(self.squares, len(self.group(0).waves))
 
     def group(self, place: int) -> Group:
         """The group in a place."""
@@ -209,10 +209,10 @@ def score_test(waves: Float[Tensor, "W P"], residual: Float[Tensor, " P"], clust
     """
     scores = sums_by_cluster(waves * residual, None if cluster is None else cluster.expand(len(waves), -1))
     total, noise = scores.sum(1), scores @ scores.T
-    return float(_z_score(total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)))
+    return float(z_score(total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)))
 
 
-def _z_score(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
+def z_score(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
     """Normal scores of sums of so many squared t statistics (Wilson and Hilferty 1931), whose chances may be zero."""
     spread = 2 / (9 * count)
     return ((squares / count) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
