@@ -143,7 +143,7 @@ bench-steps: $(STAMP)
 
 # The same of the search for differences of covariates that nearly agree.
 bench-differences: $(STAMP)
-	$(BIN)/python benchmarks/additions.py differences --csv docs/measured/differences.csv $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python benchmarks/additions.py differences --designs change rise body_mass --csv docs/measured/differences.csv $(if $(DATA),--data "$(DATA)")
 
 # The same of the search for waves.
 bench-waves: $(STAMP)

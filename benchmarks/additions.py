@@ -1,6 +1,6 @@
 """What a search for differences, steps or waves brings: errors and intervals with it and without, on the same tables.
 
-    python benchmarks/additions.py {differences,steps,waves} [--tables N] [--data FOLDER] [--csv FILE]
+    python benchmarks/additions.py {differences,steps,waves} [--tables N] [--designs NAME ...] [--data FOLDER] [--csv FILE]
 
 Textbook designs (``designs.py``), among them confounding that jumps at thresholds or where two covariates are alike in
 sign, and that goes up and down in time and on maps; foreign tables, real covariates, the package's own families and,
@@ -74,11 +74,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=list(SEARCHES))
     parser.add_argument("--tables", type=int, default=30, help="of each design; twice as many of other kinds")
+    parser.add_argument("--designs", nargs="*", help="names of the designs; all by default")
     parser.add_argument("--data", type=Path, help="folder with load.py and the collections")
     parser.add_argument("--csv", type=Path, help="write the table here too")
     arguments = parser.parse_args()
     count, kind = arguments.tables, arguments.kind
-    rows = [measure(designed(design, count), design.__name__, count, kind) for design in DESIGNS]
+    designs = [one for one in DESIGNS if arguments.designs is None or one.__name__ in arguments.designs]
+    rows = [measure(designed(design, count), design.__name__, count, kind) for design in designs]
     for name in ("foreign", "real covariates", "simulated"):
         rows.append(measure(others(name, 2 * count), name, 2 * count, kind))
     for name in COLLECTIONS if arguments.data else ():
