@@ -1,6 +1,7 @@
 """What a search for differences, steps or waves brings: errors and intervals with it and without, on the same tables.
 
-    python benchmarks/additions.py {differences,steps,waves} [--tables N] [--designs NAME ...] [--data FOLDER] [--csv FILE]
+    python benchmarks/additions.py {differences,steps,waves}
+        [--tables N] [--designs NAME ...] [--data FOLDER] [--csv FILE]
 
 Textbook designs (``designs.py``), among them confounding that jumps at thresholds or where two covariates are alike in
 sign, and that goes up and down in time and on maps; foreign tables, real covariates, the package's own families and,
