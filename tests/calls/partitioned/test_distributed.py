@@ -100,6 +100,19 @@ def test_the_waves_of_the_whole_table(rows):
     assert ours.waves == whole.waves
 
 
+@pytest.mark.parametrize("rows", [900, 9000])
+def test_the_differences_of_the_whole_table(rows):
+    table = frame(rows)
+    change = np.random.default_rng(0).normal(size=rows)
+    table["c"] = table["a"] + 0.1 * change
+    table["y"] += 20 * np.abs(change)
+    whole = dowhy_cina.estimate_effect(table, "t", "y")
+    assert set(whole.differences[0].split(" less ")) == {"a", "c"}
+    ours = dowhy_cina.estimate_effect(split(table, 200, rows // 2), treatment="t", outcome="y")
+    same(ours, whole)
+    assert ours.differences == whole.differences
+
+
 def test_a_table_whose_rows_are_all_landmarks():
     table = frame(rows=100)
     same(dowhy_cina.estimate_effect(split(table, 30), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
