@@ -71,6 +71,6 @@ axes[0].set_ylabel("score")
 axes[1].legend(fontsize=8)
 
 # %%
-# Differences in other proportions are not looked for, such as a body mass index of height and weight: where you know the
-# index, add it as a column (:doc:`/limitations`). How the search goes: :doc:`/method`; what it is worth:
+# Differences in other proportions are not looked for, such as a body mass index of height and weight: where you know
+# the index, add it as a column (:doc:`/limitations`). How the search goes: :doc:`/method`; what it is worth:
 # :ref:`differences`.

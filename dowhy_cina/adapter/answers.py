@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from dowhy.causal_estimator import CausalEstimate
 
-from dowhy_cina.adapter.host import Positions, TargetRows
+from dowhy_cina.adapter.host import Positions
+from dowhy_cina.adapter.target_rows import TargetRows
 
 if TYPE_CHECKING:  # its module imports torch
     from dowhy_cina.results.effect import EffectResult

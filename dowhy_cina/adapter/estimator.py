@@ -22,8 +22,9 @@ from dowhy.utils.encoding import Encoders
 
 from dowhy_cina.adapter import host
 from dowhy_cina.adapter.answers import Answer, estimate_of, part_of_effect
-from dowhy_cina.adapter.host import FittedTable, TargetRows
+from dowhy_cina.adapter.host import FittedTable
 from dowhy_cina.adapter.resampling import bootstrap_estimates, resamples
+from dowhy_cina.adapter.target_rows import TargetRows, resolve
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, check_known, whole_number
 from dowhy_cina.tables.reading import uniform
@@ -293,7 +294,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
         return self._table
 
     def _resolve(self, data: pd.DataFrame) -> TargetRows:
-        return host.resolve(self._target_units, data, self._fitted(), self._treatment_value, self._control_value)
+        return resolve(self._target_units, data, self._fitted(), self._treatment_value, self._control_value)
 
     def _analyse(self, table: FittedTable) -> Analysis:
         from dowhy_cina.calls.direct import analyse

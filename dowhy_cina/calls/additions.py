@@ -26,6 +26,15 @@ _COLUMNS: dict[str, type] = {
 SHOWN_NAMES = 3
 
 
+def readable(added: Additions | None, preprocessor: Preprocessor) -> dict[str, Any]:
+    """What a result says of additions to its table: fields of that name."""
+    return {
+        "differences": readable_differences(added, preprocessor),
+        "steps": readable_steps(added, preprocessor),
+        "waves": readable_waves(added, preprocessor),
+    }
+
+
 def readable_differences(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
     """Differences of one table as a result shows them: of two covariates in their standard deviations."""
     if added is None or added.differences is None:

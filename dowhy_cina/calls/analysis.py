@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from dowhy_cina._caching import cached_property
-from dowhy_cina.calls.additions import readable_differences, readable_steps, readable_waves
+from dowhy_cina.calls.additions import readable
 from dowhy_cina.calls.populations import target_of
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.variance import t_inference
@@ -277,9 +277,7 @@ class Analysis:
             degrees_of_freedom=freedom,
             pseudo_outcomes=self._pseudo_outcomes(found),
             overlap=verdict,
-            steps=readable_steps(self._state.added, prepared.preprocessor),
-            waves=readable_waves(self._state.added, prepared.preprocessor),
-            differences=readable_differences(self._state.added, prepared.preprocessor),
+            **readable(self._state.added, prepared.preprocessor),
             covariates=prepared.copied[0],
             cluster=prepared.copied[1],
             function=self.function,

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ INTERRUPTED = 130
 BATTERY = {"refuters": "all", "simulations": 100, "seed": 0, "jobs": -1}
 #: Columns of the table that a message names.
 _LISTED = 30
+#: Bytes of a table that tell its encoding.
+_HEAD = 1000
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -176,7 +179,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If it holds no table, a column without a name, or a column's name twice.
+        If it cannot be read, is no text in UTF-8, or holds no table, a column without a name, or a column's name twice.
     ImportError
         If pandas lacks what reads Parquet files.
     """
@@ -187,12 +190,16 @@ def read_table(path: Path) -> pd.DataFrame:
         if path.suffix.lower() in PARQUET:
             return _read_parquet(path)
         delimiter = DELIMITERS.get(path.suffix.lower(), ",")
-        header_names(source := _source(path), delimiter)
-        if not isinstance(source, Path):
-            source.seek(0)
+        source = _source(path)
+        for step in (_check_text, partial(header_names, delimiter=delimiter)):
+            step(source)
+            if not isinstance(source, Path):
+                source.seek(0)
         return read_text(source, delimiter)
-    except (OSError, MemoryError):
+    except MemoryError:
         raise
+    except (OSError, UnicodeError) as error:
+        raise InputError(_unreadable("a table", path, error)) from error
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except ImportError as error:  # pandas names every engine that it knows
@@ -201,6 +208,20 @@ def read_table(path: Path) -> pd.DataFrame:
         ) from error
     except Exception as error:  # each of pandas' engines raises errors of its own for a damaged file
         raise InputError(f"expected a CSV or Parquet table in {name}, could not read it: {error}") from error
+
+
+def _unreadable(what: str, path: Path, error: OSError | UnicodeError) -> str:
+    """Say why a file cannot be read, and what to do."""
+    name = table_name(path)
+    if isinstance(error, UnicodeError):
+        return f"expected {what} as text in UTF-8 in {name}, got another encoding ({error}): save the file as UTF-8."
+    if path.is_dir():
+        return f"expected a file with {what}, got the folder {name}: name a file in it."
+    if isinstance(error, FileNotFoundError):
+        return f"expected {what} in {name}, but there is no such file: check its name and its folder."
+    return (
+        f"expected {what} in {name}, could not read it ({error.strerror or error}): see whether you may read the file."
+    )
 
 
 def table_name(path: Path) -> str:
@@ -215,6 +236,14 @@ def _source(path: Path) -> Path | io.BytesIO:
             raise InputError("expected a table, got nothing: it is closed.")
         return io.BytesIO(sys.stdin.buffer.read())
     return path if path.is_file() else io.BytesIO(path.read_bytes())
+
+
+def _check_text(source: Path | io.BytesIO) -> None:
+    """Raise if there are zeros among the first bytes: UTF-16 has them, and pandas takes them for ends of names."""
+    with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
+        head = file.read(_HEAD)
+    if b"\0" in head:
+        raise InputError("expected text in UTF-8, got bytes that are zero, as UTF-16 has them: save the file as UTF-8.")
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -295,7 +324,7 @@ def read_graph(path: Path) -> Any:
     Raises
     ------
     InputError
-        If it has another ending or holds no graph.
+        If it has another ending, cannot be read or holds no graph.
     """
     import networkx as nx
 
@@ -307,8 +336,8 @@ def read_graph(path: Path) -> Any:
             if path.suffix.lower() == ".gml":
                 return nx.DiGraph(nx.read_gml(path))
             return _without_quotes(nx.DiGraph(nx.nx_pydot.read_dot(path)))
-    except OSError:
-        raise
+    except (OSError, UnicodeError) as error:
+        raise InputError(_unreadable("a causal graph", path, error)) from error
     except Exception as error:  # the parsers raise errors of their own
         reason = printed.getvalue().strip() or error
         raise InputError(f"expected a causal graph in {path}, could not read it: {reason}") from error

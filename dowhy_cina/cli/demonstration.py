@@ -20,9 +20,8 @@ from tqdm import tqdm
 
 from dowhy_cina.adapter.refutation import RefutationReport, refute
 from dowhy_cina.cli.arguments import quiet_dowhy
-from dowhy_cina.cli.outputs import check_outputs
+from dowhy_cina.cli.outputs import check_outputs, picture_files, replace_files
 from dowhy_cina.results.effect import EffectResult
-from dowhy_cina.results.plots import save_plots
 from dowhy_cina.results.plots.files import png
 from dowhy_cina.results.plots.style import AFTER, BEFORE, CONTROL, TREATED, finish
 from dowhy_cina.tables.data import COVARIATES, OUTCOME, TREATMENT, Comparison, load_nsw
@@ -82,7 +81,7 @@ def run(output: str | Path, simulations: int = 5) -> dict[Comparison, Outcome]:
     ------
     ImportError
         If matplotlib is not installed.
-    OSError
+    CheckpointError
         If the pictures cannot be written.
     """
     start = time.perf_counter()
@@ -95,7 +94,7 @@ def run(output: str | Path, simulations: int = 5) -> dict[Comparison, Outcome]:
         "Now men from a survey take the controls' place. Each method has to find the experiment's figure again."
     )
     outcomes = {}
-    pictures = []
+    files: dict[Path, bytes] = {}
     with (
         quiet_dowhy(),
         tqdm(total=len(NAMES) * _STEPS, bar_format="{desc:34s}{bar}{n_fmt}/{total_fmt}", leave=False) as bar,
@@ -106,15 +105,15 @@ def run(output: str | Path, simulations: int = 5) -> dict[Comparison, Outcome]:
             title = f"{trained} trained men against {len(table) - trained:,} men from the {name} survey"
             _say(f"\n{title}", heading="-")
             outcomes[comparison], result = _compare(table, simulations, _Steps(bar, name))
-            pictures += save_plots(result, output, f"{comparison}-", title)
-    pictures.append(Path(output) / "comparison.png")
-    pictures[-1].write_bytes(
-        png(lambda ax: comparison_plot(benchmark, outcomes, ax), 3.6, "National Supported Work: earnings in 1978")
+            files |= picture_files(result, Path(output), f"{comparison}-", title)
+    files[Path(output) / "comparison.png"] = png(
+        lambda ax: comparison_plot(benchmark, outcomes, ax), 3.6, "National Supported Work: earnings in 1978"
     )
+    replace_files(files)
     _say("\nEffect on the trained, by method and comparison group", heading="-")
     _say(format_table(benchmark, outcomes))
     _say("\n".join(["", *verdicts(benchmark, outcomes)]))
-    _say(f"\nPictures in {output}: {', '.join(path.name for path in pictures)}")
+    _say(f"\nPictures in {output}: {', '.join(path.name for path in files)}")
     _say(f"Took {time.perf_counter() - start:.0f} s.")
     return outcomes
 

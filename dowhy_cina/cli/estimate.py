@@ -18,7 +18,7 @@ from dowhy_cina.cli.arguments import (
     table_name,
 )
 from dowhy_cina.cli.gains import add_gains, check_gains, show_gains
-from dowhy_cina.cli.outputs import check_outputs, write_text
+from dowhy_cina.cli.outputs import check_outputs, picture_files, write_files
 from dowhy_cina.cli.spelling import in_options
 from dowhy_cina.errors import InputError
 
@@ -93,27 +93,30 @@ def _write(result: EffectResult, table: pd.DataFrame, covariates: list[str], arg
             if arguments.rows or not isinstance(getattr(result, key), np.ndarray)
         }
         entries = [f"  {json.dumps(key)}: {json.dumps(entry)}" for key, entry in kept.items()]
-        write_text(arguments.json, "{\n" + ",\n".join(entries) + "\n}\n")
+        write_files({arguments.json: "{\n" + ",\n".join(entries) + "\n}\n"})
     if arguments.plots is not None:
-        from dowhy_cina.results.plots import save_plots
-
-        print("\nwrote " + ", ".join(str(path) for path in save_plots(result, arguments.plots)))
+        write_files(picture_files(result, arguments.plots))
     if arguments.report is not None:
-        write_text(arguments.report, _page(result, table, covariates, arguments))
+        _report(result, table, covariates, arguments)
 
 
-def _page(result: EffectResult, table: pd.DataFrame, covariates: list[str], arguments: argparse.Namespace) -> str:
+def _report(result: EffectResult, table: pd.DataFrame, covariates: list[str], arguments: argparse.Namespace) -> None:
+    """Write the page; after an interruption with the refuters that were finished, as ``refute`` does."""
     import dowhy_cina
-    from dowhy_cina.cli.refute import battery
+    from dowhy_cina.cli.refute import battery, stop_if_interrupted
     from dowhy_cina.results.presentation import report_page
     from dowhy_cina.results.presentation.words import shown
 
     print("\nThe report: refuting the estimate", flush=True)
     report = battery(table, covariates, arguments)
+    if report.interrupted:
+        print(f"\ninterrupted; not finished: {', '.join(report.interrupted)}")
     listed = ", ".join(map(shown, covariates[:50])) + (f" and {len(covariates) - 50} more" if covariates[50:] else "")
     about = (
         f"From {table_name(Path(arguments.table.name))}, {len(table):,} rows; dowhy-cina {dowhy_cina.__version__}.",
         f"Adjusted for: {listed or 'nothing'}.",
     )
     title = f"Effect of {shown(arguments.treatment)} on {shown(arguments.outcome)}"
-    return report_page(result, report, title=title, about=about, spell=partial(in_options, own=table.columns))
+    page = report_page(result, report, title=title, about=about, spell=partial(in_options, own=table.columns))
+    write_files({arguments.report: page})
+    stop_if_interrupted(report)

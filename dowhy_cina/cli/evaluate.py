@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dowhy_cina.cli.arguments import add_device
-from dowhy_cina.cli.outputs import check_outputs
+from dowhy_cina.cli.outputs import check_outputs, write_files
 from dowhy_cina.cli.parsing import whole
 
 
@@ -63,6 +63,4 @@ def run(arguments: argparse.Namespace) -> None:
     )
     print(table.round(4).to_string(na_rep="-"))
     if arguments.csv is not None:
-        arguments.csv.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(arguments.csv)
-        print(f"\nwrote {arguments.csv}")
+        write_files({arguments.csv: table.to_csv()})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dowhy_cina.cli.arguments import check_columns
-from dowhy_cina.cli.outputs import write_text
+from dowhy_cina.cli.outputs import write_files
 from dowhy_cina.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,11 +37,21 @@ def check_gains(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
     Raises
     ------
     InputError
-        If a column is missing, the rule or the groups are what they should decide or explain, or effects of rows are
-        wanted of weights alone.
+        If a column is missing, the rule or the groups are what they should decide or explain, the rule is not one of
+        truth values, or effects of rows are wanted of weights alone.
     """
     wanted = [name for name in (arguments.effects_by, arguments.policy) if name is not None]
     check_columns(table, wanted, arguments.table)
+    _check_roles(arguments)
+    if arguments.conditional is not None and arguments.augmentation == "none":
+        raise InputError(
+            "--conditional needs the outcome regressions, which --augmentation none does without: leave one out."
+        )
+    if arguments.policy is not None:
+        _check_rule(table[arguments.policy], arguments.policy)
+
+
+def _check_roles(arguments: argparse.Namespace) -> None:
     roles = {"the treatment": arguments.treatment, "the outcome": arguments.outcome}
     for role, column in roles.items():
         if column == arguments.effects_by:
@@ -56,22 +66,27 @@ def check_gains(table: pd.DataFrame, arguments: argparse.Namespace) -> None:
                 f"expected in --policy a column of whom a rule would treat, got {column!r}, which is {role}: name a "
                 "covariate, or a column of recommendations."
             )
-    if arguments.conditional is not None and arguments.augmentation == "none":
-        raise InputError(
-            "--conditional needs the outcome regressions, which --augmentation none does without: leave one out."
-        )
+
+
+def _check_rule(rule: pd.Series[Any], name: str) -> None:
+    """Raise unless each value says whether the row would be treated."""
+    decides = [isinstance(value, int | float) and value in (0, 1) for value in rule.tolist()]
+    missing = int(rule.isna().sum())
+    if all(decides):
+        return
+    others = [str(value)[:40] for value in rule[[not one for one in decides]].dropna()]
+    shown = f" (such as {others[0]!r})" if others else ""
+    raise InputError(
+        f"expected 1 or 0, or truth values, in every row of --policy {name!r}, got {missing:,} missing and "
+        f"{len(others):,} other{shown} of {len(rule):,} values: write a column that has 1 where the rule treats and 0 "
+        "where it does not."
+    )
 
 
 def show_gains(
     result: EffectResult, table: pd.DataFrame, covariates: Sequence[str], arguments: argparse.Namespace
 ) -> None:
-    """Print and write what was asked for.
-
-    Raises
-    ------
-    InputError
-        If the rule is not one of truth values.
-    """
+    """Print and write what was asked for, as :func:`check_gains` has let it pass."""
     if arguments.effects_by is not None:
         print(f"\n{result.group_effects(table[arguments.effects_by], simultaneous=True)}")
     if arguments.policy is not None:
@@ -79,4 +94,4 @@ def show_gains(
         print(f"\nmean outcome if {arguments.policy} decides\n{values.to_string(float_format='{:.4g}'.format)}")
     if arguments.conditional is not None:
         rows = result.conditional_effects(table[list(covariates)])
-        write_text(arguments.conditional, rows.to_csv(index=False))
+        write_files({arguments.conditional: rows.to_csv(index=False)})

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dowhy_cina.errors import InputError
 
+if TYPE_CHECKING:
+    from dowhy_cina.results.effect import EffectResult
+
 #: Stands for standard input where a table is read; no output is called so.
 STANDARD = Path("-")
+#: Folders of the streams of a process.
+_STREAMS = ("/dev", "/dev/fd", "/proc/self/fd")
 
 
 def check_outputs(
@@ -34,7 +42,8 @@ def check_outputs(
     ImportError
         If there are pictures to be drawn and matplotlib is not installed.
     InputError
-        If a file is a folder, the folder a file, or a folder of theirs a file; or an output is an input or another one.
+        If a file is a folder, the folder a file, or a folder of theirs a file or one that cannot be made or written; or
+        an output is an input or another one.
     """
     if pictures:
         from dowhy_cina.results.plots.style import require_matplotlib
@@ -53,6 +62,27 @@ def check_outputs(
             if parent.exists() and not parent.is_dir():
                 raise InputError(f"expected a folder for {str(path)!r}, but {str(parent)!r} is a file.")
     _check_apart(outputs, [Path("/dev/stdin" if Path(name) == STANDARD else name) for name in inputs if name])
+    for path in outputs:
+        if not _is_special(path):
+            _check_writable(path, path if path == folder else Path(os.path.realpath(path)).parent)
+        elif not os.access(path, os.W_OK):
+            raise InputError(f"expected an output that may be written, got {str(path)!r}: name another one.")
+
+
+def _check_writable(path: Path, folder: Path) -> None:
+    """Raise unless a file can be written into the folder, or into the nearest above it that is there.
+
+    Modes do not say: a folder may be part of a file system that takes no files.
+    """
+    nearest = next(one for one in (folder, *folder.parents, Path(os.curdir)) if one.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"expected a place for {str(path)!r}, but nothing can be written into {str(nearest)!r} ({error.strerror}): "
+            "name another one, or make that folder writable."
+        ) from error
 
 
 def _check_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
@@ -76,8 +106,71 @@ def _same(one: Path, other: Path) -> bool:
     return os.path.samefile(one, other) and (one.is_file() or one.is_dir())
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a file, in a folder that is made if it does not exist, and say so."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
-    print(f"\nwrote {path}")
+def write_files(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files as :func:`replace_files` does, and say so."""
+    replace_files(contents)
+    print(f"\nwrote {', '.join(map(str, contents))}")
+
+
+def replace_files(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files, in folders that are made if they do not exist.
+
+    Each is whole, the new one or the earlier one: where one cannot be written all earlier ones stay. Devices and pipes,
+    of which there is nothing to keep, are written in place; links are followed, and a file's mode stays as it was.
+
+    Raises
+    ------
+    CheckpointError
+        If one cannot be written.
+    InputError
+        If it is a device or a pipe.
+    """
+    from dowhy_cina.model.files import write_together
+
+    whole = {}
+    for path, content in contents.items():
+        written = content.encode() if isinstance(content, str) else content
+        if _is_special(path):
+            _write_in_place(path, written)
+        else:
+            whole[Path(os.path.realpath(path)) if path.is_symlink() else path] = written
+    modes = {path: path.stat().st_mode for path in whole if path.exists()}
+    if whole:
+        write_together(whole)
+    for path, mode in modes.items():
+        path.chmod(stat.S_IMODE(mode))
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is that of a device or a pipe, or of a stream of this process, which may be a file."""
+    is_plain = path.is_file() and str(path.parent) not in _STREAMS
+    return path.exists() and not (is_plain or path.is_dir())
+
+
+def _write_in_place(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except BrokenPipeError:  # who reads it has read enough
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): name another output.") from error
+
+
+def picture_files(result: EffectResult, folder: Path, prefix: str = "", title: str = "") -> dict[Path, bytes]:
+    """Draw the pictures of an estimate; gives the files to write into the folder.
+
+    Raises
+    ------
+    InputError
+        If there is no room to draw them in.
+    """
+    from dowhy_cina.results.plots import save_plots
+
+    try:
+        with tempfile.TemporaryDirectory() as drawn:
+            return {folder / path.name: path.read_bytes() for path in save_plots(result, drawn, prefix, title)}
+    except OSError as error:
+        raise InputError(
+            f"pictures for {folder} cannot be written ({error.strerror}); earlier ones are as they were. Free space in "
+            f"{tempfile.gettempdir()}, where they are drawn, or set TMPDIR."
+        ) from error

@@ -16,7 +16,7 @@ from dowhy_cina.cli.arguments import (
     quiet_dowhy,
     read_problem,
 )
-from dowhy_cina.cli.outputs import check_outputs, write_text
+from dowhy_cina.cli.outputs import check_outputs, write_files
 from dowhy_cina.cli.parsing import names
 from dowhy_cina.cli.spelling import in_options
 from dowhy_cina.errors import InputError, check_known
@@ -53,6 +53,17 @@ def run(arguments: argparse.Namespace) -> None:
     report = battery(table, covariates, arguments)
     print(in_options(str(report), table.columns))
     _write(report, arguments)
+    stop_if_interrupted(report)
+
+
+def stop_if_interrupted(report: RefutationReport) -> None:
+    """End the command, when all is written, with the exit code of one that was interrupted.
+
+    Raises
+    ------
+    SystemExit
+        If the battery was interrupted.
+    """
     if report.interrupted:
         raise SystemExit(INTERRUPTED)
 
@@ -125,11 +136,8 @@ def _refute(table: pd.DataFrame, covariates: list[str], arguments: argparse.Name
 
 def _write(report: RefutationReport, arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
-        write_text(arguments.json, json.dumps(report.to_dict(), indent=2) + "\n")
+        write_files({arguments.json: json.dumps(report.to_dict(), indent=2) + "\n"})
     if arguments.plots is not None:
         from dowhy_cina.results.plots.files import png, refutation_height
 
-        arguments.plots.mkdir(parents=True, exist_ok=True)
-        path = arguments.plots / "refutations.png"
-        path.write_bytes(png(report.plot, refutation_height(report)))
-        print(f"\nwrote {path}")
+        write_files({arguments.plots / "refutations.png": png(report.plot, refutation_height(report))})

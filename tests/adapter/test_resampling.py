@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dowhy_cina.adapter.host import FittedTable, TargetRows
+from dowhy_cina.adapter.host import FittedTable
 from dowhy_cina.adapter.resampling import resamples
+from dowhy_cina.adapter.target_rows import TargetRows
 
 ROWS = 12
 

@@ -74,7 +74,12 @@ def test_a_rule_that_a_graph_leaves_out_is_a_column_of_recommendations(csv, tmp_
     [
         (["--effects-by", "nobody"], "expected the columns 'nobody'"),
         (["--policy", "nobody"], "expected the columns 'nobody'"),
-        (["--policy", "c"], "truth values"),
+        (["--policy", "c"], "got 0 missing and 200 other (such as '"),
+        (
+            ["--policy", "gaps"],
+            "in every row of --policy 'gaps', got 2 missing and 1 other (such as '3.0') of 200 values",
+        ),
+        (["--policy", "words"], "got 0 missing and 200 other (such as 'yes')"),
         (["--effects-by", "t"], "which is the treatment"),
         (["--effects-by", "y"], "which is the outcome"),
         (["--policy", "t"], "which is the treatment"),
@@ -83,6 +88,17 @@ def test_a_rule_that_a_graph_leaves_out_is_a_column_of_recommendations(csv, tmp_
         (["--augmentation", "none", "--conditional", "rows.csv"], "leave one out"),
     ],
 )
-def test_refusals(csv, capsys, arguments, reason):
-    assert estimate(csv, *arguments) != 0
-    assert reason in capsys.readouterr().err
+def test_refusals(table, csv, capsys, monkeypatch, arguments, reason):
+    monkeypatch.setattr("dowhy_cina.calls.direct.estimate_effect", lambda *_, **__: pytest.fail("the work began"))
+    gaps = table["r"].astype(float).where(table.index > 1).mask(table.index == 2, 3.0)
+    table.assign(gaps=gaps, words="yes").to_csv(csv, index=False)
+    assert estimate(csv, *arguments) == 2
+    streams = capsys.readouterr()
+    assert reason in streams.err
+    assert streams.out == ""
+
+
+def test_a_rule_may_be_one_of_truth_values(table, csv, capsys):
+    table.assign(r=table["r"] == 1).to_csv(csv, index=False)
+    assert estimate(csv, "--policy", "r") == 0
+    assert "mean outcome if r decides" in capsys.readouterr().out

@@ -1,7 +1,9 @@
 """What a command writes: never what it has read, never two things into one file, and nothing where it would be lost."""
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from dowhy_cina import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ["--treatment", "t", "--outcome", "y"]
+FEW = ["--refuters", "random_common_cause", "--simulations", "2"]
 
 
 @pytest.fixture
@@ -86,6 +89,83 @@ def test_outputs_beside_the_table_are_written_and_devices_may_be_shared(folder):
     assert len(pd.read_csv("effects.csv")) == 60
     assert cli.main(given) == 0  # over its own results
     assert cli.main(["estimate", "keep.csv", *ROLES, "--json", "/dev/null", "--conditional", "/dev/null"]) == 0
+
+
+@contextlib.contextmanager
+def room_for(size):
+    """No file may grow beyond so many bytes: what a full disk does, as the writers meet it."""
+    resource = pytest.importorskip("resource")  # of POSIX systems
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["estimate", "keep.csv", *ROLES, "--json", "out/big.json", "--rows"], "out/big.json"),
+        (["estimate", "keep.csv", *ROLES, "--conditional", "out/rows.csv"], "out/rows.csv"),
+        (["estimate", "keep.csv", *ROLES, "--plots", "out"], "out/love.png"),
+        (["refute", "keep.csv", *ROLES, *FEW, "--plots", "out"], "out/refutations.png"),
+        (["refute", "keep.csv", *ROLES, *FEW, "--json", "out/r.json"], "out/r.json"),
+    ],
+)
+def test_a_full_disk_leaves_the_earlier_result(folder, capsys, arguments, output):
+    Path(output).parent.mkdir()
+    Path(output).write_text("earlier")
+    with room_for(200):
+        assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(rf"({output}|pictures for out) cannot be written .* as (it was|they were)\. Free space", error)
+    assert [(str(path), path.read_text()) for path in Path("out").iterdir()] == [(output, "earlier")]
+
+
+def test_a_full_disk_leaves_an_earlier_measurement(folder, monkeypatch):
+    monkeypatch.setattr("dowhy_cina.learning.evaluation.evaluate", lambda *_, **__: pd.DataFrame({"a": range(99)}))
+    Path("found.csv").write_text("earlier")
+    with room_for(200):
+        assert cli.main(["evaluate", "cina-small", "scm", "--csv", "found.csv"]) == 2
+    assert Path("found.csv").read_text() == "earlier"
+    assert not list(Path().glob("*.partial"))
+    assert cli.main(["evaluate", "cina-small", "scm", "--csv", "found.csv"]) == 0
+    assert len(pd.read_csv("found.csv")) == 99
+
+
+def test_links_streams_and_pipes_stay_what_they_are(folder):
+    Path("link.json").symlink_to("inner/target.json")
+    given = [sys.executable, "-m", "dowhy_cina.cli", "estimate", str(folder / "keep.csv"), *ROLES, "--json"]
+    assert cli.main([*given[3:], "link.json"]) == 0
+    Path("inner/target.json").chmod(0o600)
+    assert cli.main([*given[3:], "link.json"]) == 0
+    assert Path("inner/target.json").stat().st_mode & 0o777 == 0o600
+    assert Path("link.json").is_symlink()
+    assert json.loads(Path("inner/target.json").read_text())["value"]
+    printed = subprocess.run([*given, "/dev/stdout"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert printed.returncode == 0, printed.stderr
+    assert '"value": ' in printed.stdout
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE) as reader:
+        assert cli.main([*given[3:], "pipe"]) == 0
+        assert b'"value": ' in reader.communicate(timeout=60)[0]
+    assert Path("pipe").is_fifo()
+
+
+def test_a_full_device_is_named(folder, capsys):
+    if not Path("/dev/full").exists():
+        pytest.skip("of Linux")
+    assert cli.main(["estimate", "keep.csv", *ROLES, "--json", "/dev/full"]) == 2
+    assert "/dev/full cannot be written (No space left on device): name another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "output"), [("--json", "/proc/x.json"), ("--report", "/proc/new/x.html"), ("--plots", "/proc/p")]
+)
+def test_a_place_that_takes_no_files_is_refused_before_the_work(folder, capsys, option, output):
+    error = refused(["estimate", "keep.csv", *ROLES, option, output], capsys)
+    assert f"expected a place for '{output}', but nothing can be written into '/proc'" in error
 
 
 def test_a_measurement_does_not_land_among_the_tables(folder, capsys):

@@ -71,6 +71,36 @@ def test_a_column_of_a_parquet_file_has_a_name(table, tmp_path, capsys):
     assert "expected a name for each column" in refusal(tmp_path / "a.parquet", capsys)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "told"),
+    [
+        ("none.csv", "", "expected a table in none.csv, but there is no such file: check its name"),
+        ("none.parquet", "", "expected a table in none.parquet, but there is no such file: check its name"),
+        ("folder", "", "expected a file with a table, got the folder folder: name a file in it"),
+        ("utf16.csv", "", "utf16.csv: expected text in UTF-8, got bytes that are zero"),
+        (
+            "utf16le.csv",
+            "",
+            "utf16le.csv: expected text in UTF-8, got bytes that are zero, as UTF-16 has them: save the",
+        ),
+        ("latin.csv", "", "expected a table as text in UTF-8 in latin.csv, got another encoding ("),
+        ("a.csv", "none.dot", "expected a causal graph in none.dot, but there is no such file: check its name"),
+        ("a.csv", "folder.gml", "expected a file with a causal graph, got the folder folder.gml: name a file in it"),
+        ("a.csv", "utf16.dot", "expected a causal graph as text in UTF-8 in utf16.dot, got another encoding ("),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_what_to_do(table, tmp_path, monkeypatch, capsys, name, option, told):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("folder", "folder.gml"):
+        Path(folder).mkdir()
+    table.to_csv("a.csv", index=False)
+    table.to_csv("utf16.csv", index=False, encoding="utf-16")
+    table.to_csv("utf16le.csv", index=False, encoding="utf-16-le")
+    table.assign(word="Zürich").to_csv("latin.csv", index=False, encoding="latin-1")
+    Path("utf16.dot").write_text("digraph { c -> t; c -> y; t -> y }", encoding="utf-16")
+    assert told in refusal(name, capsys, *(["--graph", option] if option else []))
+
+
 def test_standard_input(tmp_path, plain, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(plain[0])))
     assert value("-", tmp_path) == plain[1]

@@ -10,6 +10,7 @@ import pytest
 
 from dowhy_cina import cli
 from dowhy_cina.adapter.refutation.refuters import NAMES
+from dowhy_cina.cli.arguments import INTERRUPTED
 
 #: Names that a page, a picture, a terminal or a formula could trip over.
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$\\frac{", "a\x1b[31m&amp;'", "l" * 5000]
@@ -80,6 +81,25 @@ def test_the_page_loads_nothing_and_runs_nothing(page, files):
     assert "default-src 'none'" in content
     assert "\x1b" not in content
     assert "l" * 100 not in content
+
+
+def test_interrupted_the_page_has_what_was_finished(files, tmp_path, capsys, monkeypatch):
+    """As `refute` does: it says what is missing, and so does the exit code."""
+    from dowhy_cina.adapter.refutation import refits
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(refits, "_run_batch", interrupt)
+    given = ["estimate", str(files / "<i>data.csv"), "--treatment", "<b>t</b>", "--outcome", "y$"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*given, "--report", str(tmp_path / "r.html"), "--simulations", "2"])
+    assert stopped.value.code == INTERRUPTED
+    told = "interrupted; not finished: random_common_cause"
+    printed = capsys.readouterr().out
+    assert told in printed
+    assert f"wrote {tmp_path / 'r.html'}" in printed
+    assert told in Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
 
 
 def test_hostile_names_are_shown_as_text(page):

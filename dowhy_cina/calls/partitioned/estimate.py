@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dowhy_cina.calls.additions import readable_differences, readable_steps, readable_waves
+from dowhy_cina.calls.additions import readable
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
 from dowhy_cina.calls.partitioned.model import add_columns, balance_keys, forward
@@ -205,9 +205,7 @@ def estimate_partitioned(
         target=target,
         plan=Plan(route, landmarks, rows, columns, "dask", "float64", block_rows(landmarks), 0, 0),
         refinement_steps=0,
-        steps=readable_steps(pilot.added, coding.preprocessor),
-        waves=readable_waves(pilot.added, coding.preprocessor),
-        differences=readable_differences(pilot.added, coding.preprocessor),
+        **readable(pilot.added, coding.preprocessor),
         rows_set_aside=found["aside"],
         checkpoint=options.checkpoint,
         augmentation=options.augmentation,

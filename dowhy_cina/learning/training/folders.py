@@ -17,11 +17,12 @@ from dowhy_cina.config import FolderConfig, TrainingConfig, from_mapping, read_t
 from dowhy_cina.errors import CinaError, InputError, as_path, did_you_mean
 from dowhy_cina.learning.simulators.outcomes import random_outcome
 from dowhy_cina.learning.simulators.table import FloatArray
+from dowhy_cina.learning.training.collections import Collection, Mixture
 from dowhy_cina.learning.training.objectives import TrainingBatch
 from dowhy_cina.learning.training.tables import BATCH_ROWS, labelled_batch, stack_tables, subsample
 from dowhy_cina.mathematics.scaling import standardise
 from dowhy_cina.tables import Preprocessor, check_outcome, encode_treatment
-from dowhy_cina.tables.files import ENDINGS, column_names, read_columns, table_files, treatment_value
+from dowhy_cina.tables.files import ENDINGS, check_apart, column_names, read_columns, table_files, treatment_value
 from dowhy_cina.tables.preparation import stratified_rows
 
 logger = logging.getLogger(__name__)
@@ -155,6 +156,21 @@ class Tables:
         if not self.whole:
             rows = _draw_rows(rng, len(table.treatment), config)
         return _random_batch(rng, config, table, rows, left_out)
+
+
+def check_outside(output: Path, collection: Collection) -> None:
+    """Refuse to write into a folder that the collection, or a part of it, has its tables from.
+
+    Raises
+    ------
+    InputError
+        If the output's folder is one of them.
+    """
+    if isinstance(collection, Folder):
+        check_apart(output, collection.path)
+    elif isinstance(collection, Mixture):
+        for part in collection.parts:
+            check_outside(output, part)
 
 
 def subsample_batch(rng: np.random.Generator, config: TrainingConfig, tables: Sequence[FolderTable]) -> TrainingBatch:

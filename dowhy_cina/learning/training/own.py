@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dowhy_cina.config import TrainingConfig, check_config
-from dowhy_cina.errors import InputTypeError, as_path, came
+from dowhy_cina.errors import InputError, InputTypeError, as_path, came
 from dowhy_cina.learning.training.folders import Tables
 from dowhy_cina.learning.training.objectives import FLOOR, estimates
 from dowhy_cina.learning.training.own_tables import listed, read_tables
@@ -132,7 +132,7 @@ def pretrain_folder(
     outcome : str
         Column that is not read.
     config : TrainingConfig
-        Settings of the run; ``OWN`` by default.
+        Settings of the run, ``OWN`` with changes: ``outcomes`` is False and ``random_outcomes`` True.
     output : str or Path, optional
         Checkpoint to write, outside of the folder; by default the folder's name in the working directory.
     resume, strict, progress : bool
@@ -146,7 +146,8 @@ def pretrain_folder(
     ------
     InputError
         If there are not enough tables that can be used, they share no covariate, the treatment cannot be told, a
-        column that is named is in none of them or the output is among them; nothing is written.
+        column that is named is in none of them, the output is among them or would replace a file that is none of a
+        run's, or the settings ask for outcomes; nothing is written.
     InputTypeError
         If a path, a name or the settings are none.
     CheckpointError
@@ -161,7 +162,7 @@ def pretrain_folder(
     folder = as_path(folder, "the folder of tables")
     output = as_path(output or f"{folder.resolve().name}{checkpoint.ENDING}", "output")
     check_output(output)
-    config = dataclasses.replace(config, outcomes=False, random_outcomes=True)
+    _check_without_outcomes(config)
     found = read_tables(folder, treatment, outcome, strict)
     check_apart(output, folder)
     tables = found.tables
@@ -184,6 +185,18 @@ def pretrain_folder(
         checkpoint.write(output, trained, {**written, "figures": figures})
     counts = (len(chosen[2]), quarter, quarter)
     return OwnReport(output, found.treatment, found.covariates, counts, inside, outside, kept)
+
+
+def _check_without_outcomes(config: TrainingConfig) -> None:
+    """Raise if the settings ask for outcomes of the tables, or for none at all."""
+    for name in ("outcomes", "random_outcomes"):
+        expected, given = getattr(OWN, name), getattr(config, name)
+        if given != expected:
+            raise InputError(
+                f"expected {name} = {str(expected).lower()} for a folder of tables, got {str(given).lower()}: no "
+                "outcome of theirs is read, random ones stand in. Leave the setting out (in Python change "
+                "dowhy_cina.training.OWN by dataclasses.replace), or write a recipe with a collection.toml."
+            )
 
 
 @torch.no_grad()

@@ -10,10 +10,8 @@ from typing import Any
 
 from dowhy_cina.config import CollectionConfig, ModelConfig, TrainingConfig, from_mapping, parse_toml, read_toml
 from dowhy_cina.errors import InputError, InputTypeError, as_path, came, check_known
-from dowhy_cina.learning.training.calibration import SEED_OFFSET, calibrate_checkpoint
 from dowhy_cina.learning.training.collections import Collection, Mixture, Simulators, training_families
 from dowhy_cina.learning.training.folders import Folder
-from dowhy_cina.learning.training.processes import world
 from dowhy_cina.learning.training.trainer import pretrain
 
 #: Tables of a recipe and what they become.
@@ -144,8 +142,7 @@ def main(
     Raises
     ------
     InputError, UnknownOptionError
-        As :func:`parse_recipe` and :func:`build_collection`, or if the recipe does not fit the run to resume, or its
-        model the checkpoint to start from.
+        As :func:`parse_recipe`, :func:`build_collection` and :func:`~dowhy_cina.training.pretrain`.
     CheckpointError
         If there is no state to resume from, or a checkpoint to start from cannot be read.
     RunStoppedError
@@ -167,8 +164,4 @@ def main(
         start=Path(start) if start else None,
         resume=resume,
     )
-    config = parsed.training
-    if config.calibration_samples and not world()[0]:
-        families = training_families(config)
-        calibrate_checkpoint(target, families, config.calibration_samples, config.landmarks, config.seed + SEED_OFFSET)
     return target

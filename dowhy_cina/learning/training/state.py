@@ -30,6 +30,8 @@ TAKEN = (".csv", ".json", ".parquet", ".partial", ".pq", ".py", ".state", ".tens
 FREE = ("steps", "seconds", "patience", "workers", "device", "tensorboard")
 #: Numbers of a run that its state keeps.
 COUNTERS = ("step", "tables", "best", "stale", "validated", "loss", "waited")
+#: First columns of a validation curve.
+CURVE = ("steps", "tables", "seconds", "loss")
 
 
 @dataclass
@@ -170,6 +172,32 @@ def check_output(output: Path) -> None:
     twin = bare if bare != output else beside(output, checkpoint.ENDING)
     if twin.is_file():
         raise InputError(f"{output} would share its state and curve with {twin}: choose another name.")
+
+
+def read_curve(path: Path) -> list[dict[str, Any]]:
+    """Rows of the validation curve of an earlier run; none where there is no file, or an empty one.
+
+    Raises
+    ------
+    InputError
+        If the file is something else, such as a table of the user's, which a run would replace.
+    """
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            names = reader.fieldnames or []
+            if names and tuple(names[: len(CURVE)]) != CURVE:
+                raise ValueError(f"it has the columns {', '.join(names[:4])}, expected {', '.join(CURVE)}")
+            rows: list[dict[str, Any]] = list(reader)
+        _ = [int(row["steps"]) for row in rows]
+    except (OSError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path} is not the curve of an earlier run ({error}), and the run would write its own there: choose "
+            "another output, or move the file away."
+        ) from error
+    return rows
 
 
 def content(run: Run, config: TrainingConfig, collections: tuple[str, ...]) -> bytes:
@@ -321,7 +349,7 @@ class RunLog:
 
     def __init__(self, path: Path, kept: float, tensorboard: bool = False) -> None:
         self.path = path
-        self.rows = [row for row in self._read() if int(row["steps"]) < kept] if kept else []
+        self.rows = [row for row in read_curve(path) if int(row["steps"]) < kept]
         self._board = _summary_writer(path.with_suffix(".tensorboard")) if tensorboard else None
 
     def add(self, run: dict[str, Any], figures: dict[str, dict[str, float]]) -> None:
@@ -332,17 +360,6 @@ class RunLog:
             for name, value in row.items():
                 self._board.add_scalar(name, value, run["steps"])
             self._board.flush()
-
-    def _read(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        try:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows: list[dict[str, Any]] = list(csv.DictReader(file))
-            _ = [int(row["steps"]) for row in rows]
-        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-            raise InputError(f"{self.path} is not the curve of an earlier run ({error}): remove it.") from error
-        return rows
 
     def content(self) -> bytes:
         """Content of the file."""

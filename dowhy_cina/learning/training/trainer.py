@@ -20,13 +20,16 @@ from tqdm import tqdm
 from dowhy_cina.config import ModelConfig, TrainingConfig, check_config
 from dowhy_cina.errors import RunStoppedError, as_path
 from dowhy_cina.learning.training import state
+from dowhy_cina.learning.training.calibration import SEED_OFFSET, calibrate_checkpoint
 from dowhy_cina.learning.training.collections import (
     Collection,
     Prefetched,
     TableStream,
     as_collection,
     check_collection,
+    training_families,
 )
+from dowhy_cina.learning.training.folders import check_outside
 from dowhy_cina.learning.training.objectives import Objective, TrainingBatch, check_objectives
 from dowhy_cina.learning.training.processes import ProcessGroup, StopRequest, speed_up
 from dowhy_cina.learning.training.state import Run, RunLog
@@ -61,6 +64,8 @@ def pretrain(
     The weights' moving average with the best validation is kept. Beside ``output`` stand the validation curve
     (``.csv``) and the state from which the run can be resumed (``.state``).
 
+    Variance heads are fitted after the run where the settings ask for ``calibration_samples``.
+
     Parameters
     ----------
     config : TrainingConfig
@@ -88,8 +93,9 @@ def pretrain(
     Raises
     ------
     InputError
-        If the output is no file for a checkpoint, no objective has a weight, the tables to train on or to validate on
-        cannot be used, or the recipe does not fit the run to resume or the checkpoint to start from.
+        If the output is no file for a checkpoint, stands among the tables or would replace a file that is none of a
+        run's, no objective has a weight, the tables to train on or to validate on cannot be used, or the recipe does
+        not fit the run to resume or the checkpoint to start from.
     InputTypeError
         If the settings, a collection or a path are none.
     CheckpointError
@@ -106,6 +112,10 @@ def pretrain(
     state.check_output(output)
     check_objectives(config, labelled=config.outcomes or config.random_outcomes)
     collection = as_collection(collections, config)
+    for read in (collection, validation):
+        if read is not None:
+            check_outside(output, read)
+    state.read_curve(state.curve_path(output))
     start = start or (Path(config.start) if config.start else None)
     with ProcessGroup(resolve_device(config.device)) as group:
         if resume:
@@ -124,7 +134,16 @@ def pretrain(
                 "a process that draws tables has died, perhaps for want of memory: the same command with --resume goes "
                 "on from the last validation."
             ) from error
+    if config.calibration_samples and not group.rank:
+        figures = _calibrate(config, output)
+        return {**run.header, "calibration": figures}
     return run.header
+
+
+def _calibrate(config: TrainingConfig, output: Path) -> dict[str, float]:
+    """Fit the variance heads of what the run has written."""
+    families, seed = training_families(config), config.seed + SEED_OFFSET
+    return calibrate_checkpoint(output, families, config.calibration_samples, config.landmarks, seed)
 
 
 def _train(
@@ -141,7 +160,7 @@ def _train(
     first = run.totals["steps"] * config.batches_per_step + group.rank
     with (
         StopRequest() as request,
-        _progress_bar(config, shown=progress and keeper is not None) as bar,
+        _progress_bar(config, run, shown=progress and keeper is not None) as bar,
         Prefetched(TableStream(config, collection, first, group.size), config.workers) as batches,
     ):
         while True:
@@ -235,6 +254,9 @@ class _Keeper:
         )
 
 
-def _progress_bar(config: TrainingConfig, shown: bool) -> tqdm[Any]:
-    total, unit = (config.steps, "step") if config.steps else (round(config.seconds), "s")
-    return tqdm(total=total, unit=unit, disable=not shown, desc="pretraining")
+def _progress_bar(config: TrainingConfig, run: Run, shown: bool) -> tqdm[Any]:
+    """Show the steps or the seconds of the whole run, those before an interruption included."""
+    total, done, unit = config.steps, run.step, "step"
+    if not config.steps:
+        total, done, unit = round(config.seconds), round(run.elapsed), "s"
+    return tqdm(total=total, initial=done, unit=unit, disable=not shown, desc="pretraining")

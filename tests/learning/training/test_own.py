@@ -12,7 +12,7 @@ import torch
 from dowhy_cina import cli
 from dowhy_cina.errors import InputError
 from dowhy_cina.learning.simulators.clinics import COLUMNS, draw_clinics
-from dowhy_cina.learning.training import OWN, pretrain_folder
+from dowhy_cina.learning.training import OWN, Folder, pretrain, pretrain_folder
 from dowhy_cina.learning.training import own as module
 from dowhy_cina.learning.training.folders import Tables
 from dowhy_cina.learning.training.own import SEED_OFFSETS, compare
@@ -172,6 +172,9 @@ def test_bad_roles(folder, capsys):
     refused(folder, "expected a positive number of minutes", capsys, "--minutes", "0", "--outcome", "died")
     refused(folder, "unknown training setting", capsys, "--set", "sedd=1")
     refused(folder, "got --set model.width", capsys, "--set", "model.width=8")
+    refused(folder, "expected outcomes = false for a folder of tables, got true", capsys, "--set", "outcomes=true")
+    told = "expected random_outcomes = true for a folder of tables, got false"
+    refused(folder, told, capsys, "--set", "random_outcomes=false")
     with pytest.raises(InputError, match="must be the path of a checkpoint"):
         pretrain_folder(folder, output=folder)
 
@@ -192,6 +195,47 @@ def test_nothing_is_written_among_the_tables(tmp_path, monkeypatch, capsys, outp
     assert cli.main(["pretrain", ".", "--outcome", "died", "--set", "steps=1", *output]) == 2
     assert "expected an output outside of the folder of tables" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_table_beside_the_folder_is_no_place_for_the_curve(folder, tmp_path, monkeypatch, capsys):
+    """By default the output is called as the folder is, and so is its curve."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "registry.csv").write_text("hospital,days\n1,2\n")
+    assert cli.main(["pretrain", str(folder), "--treatment", "treated", "--set", "steps=1"]) == 2
+    assert "registry.csv is not the curve of an earlier run" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["registry.csv"]
+    assert (tmp_path / "registry.csv").read_text() == "hospital,days\n1,2\n"
+
+
+def test_a_recipe_writes_nothing_among_its_tables(tmp_path, capsys):
+    folder = write(tmp_path / "mine")
+    (folder / "collection.toml").write_text('treatment = "treated"\n')
+    collections = '[[collections]]\npath = "mine"\n[[collections]]\nsimulators = ["scm"]\n'
+    (tmp_path / "mine.toml").write_text(f"[training]\nsteps = 1\nworkers = 0\n{collections}")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for name in ("0", "new"):
+        output = str(folder / f"{name}.safetensors")
+        assert cli.main(["pretrain", str(tmp_path / "mine.toml"), "--output", output]) == 2
+        assert "expected an output outside of the folder of tables" in capsys.readouterr().err
+        given = {"config": SHORT, "output": output, "progress": False}
+        for one in ({"collections": [Folder(folder)]}, {"collections": "scm", "validation": Folder(folder)}):
+            with pytest.raises(InputError, match="outside of the folder of tables"):
+                pretrain(**given, **one)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_on_own_tables_is_calibrated_on_demand(folder, tmp_path, monkeypatch):
+    better = module.Comparison(0.2, 0.1, -0.3, 0.1)
+    monkeypatch.setattr(module, "compare", lambda *_: better)
+    config = dataclasses.replace(SHORT, calibration_samples=12, landmarks=16)
+    output = tmp_path / "x.safetensors"
+    pretrain_folder(folder, outcome="died", config=config, output=output, progress=False)
+    header = checkpoint.read_header(output)
+    assert header["recipe"]["calibration_samples"] == 12
+    assert 0 <= header["calibration"]["coverage"] <= 1
+    header = pretrain(dataclasses.replace(config, outcomes=True), "scm", output=output, progress=False)
+    written = checkpoint.read_header(output)
+    assert written["calibration"] == header["calibration"]
 
 
 def test_a_treatment_that_cannot_be_told(tmp_path, capsys):

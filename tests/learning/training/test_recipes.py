@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import CheckpointError, InputError, UnknownOptionError
-from dowhy_cina.learning.training import main
+from dowhy_cina.learning.training import main, pretrain, trainer
+from dowhy_cina.learning.training.calibration import SEED_OFFSET
 from dowhy_cina.learning.training.collections import Simulators, training_families
 from dowhy_cina.learning.training.recipes import parse_recipe
 
@@ -100,31 +104,37 @@ def test_a_run_from_a_checkpoint_has_its_network(tmp_path):
 
 def test_main_hands_the_recipe_to_the_loop(tmp_path, monkeypatch):
     calls = []
-    calibrated = []
     monkeypatch.setattr("dowhy_cina.training.recipes.pretrain", lambda *given, **named: calls.append((given, named)))
-    monkeypatch.setattr("dowhy_cina.training.recipes.calibrate_checkpoint", lambda *given: calibrated.append(given))
     monkeypatch.chdir(tmp_path)
     assert main(RECIPE, ["seconds=2", 'start=""']) == Path("cina-small.safetensors")
     (training, collection), named = calls[0]
-    assert training.seconds == 2
+    assert (training.seconds, training.calibration_samples) == (2, 8800)
     assert collection == TABLES
     output = Path("cina-small.safetensors")
     assert named == {"model_config": ModelConfig(), "output": output, "start": None, "resume": False}
     main(RECIPE)
-    assert (calls.pop()[1]["start"], calibrated.pop()[2]) == (Path("cina-small"), 8800)
+    assert calls.pop()[1]["start"] == Path("cina-small")
     main(RECIPE, ['start="mine.safetensors"'], resume=True, output=Path("other.safetensors"))
     named = calls[1][1]
     assert (named["start"], named["resume"], named["model_config"]) == (Path("mine.safetensors"), True, ModelConfig())
     assert named["output"] == Path("other.safetensors")
-    assert [(path.name, samples) for path, _, samples, *_ in calibrated] == [
-        ("cina-small.safetensors", 8800),
-        ("other.safetensors", 8800),
-    ]
-    for rank, calls_then in (("1", 2), ("0", 3)):  # of two processes the first alone calibrates
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        monkeypatch.setenv("RANK", rank)
-        main(RECIPE)
-        assert len(calibrated) == calls_then
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r"expected the state of an earlier run in .*none\.state"):
         main(RECIPE, resume=True, output=tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(("rank", "samples"), [(0, 50), (1, 50), (0, 0)])
+def test_of_several_processes_the_first_alone_calibrates_on_demand(tmp_path, monkeypatch, rank, samples):
+    calibrated = []
+    group = SimpleNamespace(rank=rank, device=torch.device("cpu"))
+    monkeypatch.setattr(trainer, "ProcessGroup", lambda _: contextlib.nullcontext(group))
+    monkeypatch.setattr(trainer, "_Keeper", lambda *_: None)
+    monkeypatch.setattr(trainer, "_train", lambda *_: None)
+    monkeypatch.setattr(trainer, "calibrate_checkpoint", lambda *given: calibrated.append(given) or {"coverage": 0.9})
+    config, output = TrainingConfig(seed=3, calibration_samples=samples), tmp_path / "x.safetensors"
+    header = pretrain(config, model_config=ModelConfig(width=8, layers=1, heads=2), output=output)
+    if samples and not rank:
+        assert calibrated == [(output, training_families(config), samples, config.landmarks, 3 + SEED_OFFSET)]
+        assert header["calibration"] == {"coverage": 0.9}
+    else:
+        assert (calibrated, header) == ([], {})

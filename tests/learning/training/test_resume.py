@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from dowhy_cina.config import ModelConfig, TrainingConfig
 from dowhy_cina.errors import CheckpointError, InputError, RunStoppedError
 from dowhy_cina.learning.training import Simulators, pretrain, trainer
 from dowhy_cina.learning.training.processes import StopRequest
-from dowhy_cina.learning.training.state import FORMAT_NAME, FORMAT_VERSION, state_path
+from dowhy_cina.learning.training.state import FORMAT_NAME, FORMAT_VERSION, resume, state_path
 from dowhy_cina.model import checkpoint
 from dowhy_cina.model.files import packed, unpacked
 
@@ -275,6 +276,38 @@ def test_what_is_no_curve_is_left_alone(finished):
     with pytest.raises(InputError, match=r"x\.csv is not the curve of an earlier run"):
         train(finished, dataclasses.replace(QUICK, steps=8), resume=True)
     assert curve.read_text().endswith("mine\n")
+
+
+@pytest.mark.parametrize(
+    "content", ["date,entry\n1999-01-01,mine\n", "steps,age\n1,2\n", "steps,tables,seconds,loss\nx\n"]
+)
+def test_a_new_run_replaces_no_table_by_its_curve(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(trainer, "_train", lambda *_: pytest.fail("the run began"))
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(InputError, match=r"x\.csv is not the curve of an earlier run \(.*choose another output"):
+        train(tmp_path / "x.safetensors")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.csv", content)]
+
+
+def test_a_new_run_replaces_the_curve_of_another(finished):
+    for wanted in (["0", "2"], ["0", "1"]):
+        train(finished, dataclasses.replace(QUICK, steps=int(wanted[-1])))
+        assert [row["steps"] for row in rows_of(finished)] == wanted
+
+
+@pytest.mark.parametrize("steps", [8, 0])
+def test_the_bar_of_a_resumed_run_begins_where_it_stopped(finished, monkeypatch, steps):
+    shown = []
+
+    def bar(**options):
+        shown.append(options)
+        return tqdm(**(options | {"disable": True}))
+
+    monkeypatch.setattr(trainer, "tqdm", bar)
+    run = resume(dataclasses.replace(QUICK, steps=4), SMALL, ONLY.names, finished, torch.device("cpu"))
+    run.seconds = 1000.0
+    trainer._progress_bar(dataclasses.replace(QUICK, steps=steps, seconds=2000.0), run, shown=True)
+    assert (shown[0]["initial"], shown[0]["total"]) == ((4, 8) if steps else (1000, 2000))
 
 
 def test_waiting_is_a_share_of_the_whole_run(tmp_path, monkeypatch):
