@@ -22,9 +22,9 @@ from dowhy_cina.model.steps import ALIKE
 from dowhy_cina.model.wave_search import FALSE_ALARMS, LEAST_INTERVALS, ROWS_OF_A_WAVE, cosines, score_test, z_score
 from dowhy_cina.model.waves import knots_of, ranks_of
 
-#: Correlation from which two covariates nearly agree, most pairs that are looked at, the closest first, and most
-#: differences that are taken.
-LEAST_CORRELATION, MOST_PAIRS, MOST_DIFFERENCES = 0.8, 60, 4
+#: Correlation from which two covariates nearly agree, most covariates that are looked at, those first along which the
+#: pilot's regressions change most, most pairs of them, the closest first, and most differences that are taken.
+LEAST_CORRELATION, MOST_COLUMNS, MOST_PAIRS, MOST_DIFFERENCES = 0.8, 300, 60, 4
 #: Half waves of the groups that are looked for along a difference: all up to one of these.
 ORDERS = (2, 4)
 
@@ -65,7 +65,10 @@ class Differences:
 
 
 def find_differences(
-    covariates: Float[Tensor, "P D"], residual: Float[Tensor, " P"], cluster: Int[Tensor, " P"] | None = None
+    covariates: Float[Tensor, "P D"],
+    residual: Float[Tensor, " P"],
+    gradient_shares: Float[Tensor, " D"],
+    cluster: Int[Tensor, " P"] | None = None,
 ) -> Differences | None:
     """Look for differences that outcomes go with in what smooth regressions leave of them.
 
@@ -75,6 +78,8 @@ def find_differences(
         Standardised.
     residual : Tensor, shape (P,)
         What the regression of the row's arm leaves of its outcome.
+    gradient_shares : Tensor, shape (D,)
+        How much the regressions change along each covariate.
     cluster : Tensor of int, shape (P,), optional
         Codes of clusters.
 
@@ -83,7 +88,8 @@ def find_differences(
     Differences of one table, or None
         The clearest first; each has a covariate that none before it has.
     """
-    pairs = _close_pairs(covariates)
+    leading = gradient_shares.argsort(descending=True, stable=True)[:MOST_COLUMNS].sort().values
+    pairs = _close_pairs(covariates, leading)
     if not pairs:
         return None
     units = len(residual) if cluster is None else len(torch.unique(cluster))
@@ -107,15 +113,16 @@ def find_differences(
     return _taken(covariates, [pairs[place] for place in sorted(found, key=lambda place: (-found[place], place))])
 
 
-def _close_pairs(covariates: Float[Tensor, "P D"]) -> list[tuple[int, int, float]]:
-    """Pairs of covariates that nearly agree, the closest first, and whether they do so with the same sign."""
-    centred = covariates - covariates.mean(0)
+def _close_pairs(covariates: Float[Tensor, "P D"], places: Int[Tensor, " C"]) -> list[tuple[int, int, float]]:
+    """Pairs of some covariates that nearly agree, the closest first, and whether they do so with the same sign."""
+    centred = covariates[:, places] - covariates[:, places].mean(0)
     length = torch.linalg.vector_norm(centred, dim=0)
     correlations = centred.T @ centred / (length[:, None] * length).clamp_min(torch.finfo(length.dtype).tiny)
     first, second = torch.triu_indices(len(length), len(length), 1, device=length.device)
     signed = correlations[first, second]
     order = (-signed.abs()).argsort(stable=True)[: int((signed.abs() >= LEAST_CORRELATION).sum())][:MOST_PAIRS]
-    return list(zip(first[order].tolist(), second[order].tolist(), signed[order].sign().tolist(), strict=True))
+    parts = places[first[order]], places[second[order]], signed[order].sign()
+    return list(zip(*(part.tolist() for part in parts), strict=True))
 
 
 def _taken(covariates: Float[Tensor, "P D"], found: Sequence[tuple[int, int, float]]) -> Differences | None:

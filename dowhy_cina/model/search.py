@@ -125,10 +125,12 @@ def _joined(parts: Sequence[Part | None]) -> Part | None:
 
 def _differences(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     """Differences of each table of a batch, which has no additions yet; None where there is none."""
-    x, found = gather_rows(table.covariates, table.pilot), list[Additions | None]()
+    x, shares = gather_rows(table.covariates, table.pilot), pilot.shares[..., 1:].amax(2)
     codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
+    found = list[Additions | None]()
     for place in range(len(x)):
-        one = find_differences(x[place], pilot.residual[place], None if codes is None else codes[place])
+        own = None if codes is None else codes[place]
+        one = find_differences(x[place], pilot.residual[place], shares[place], own)
         found.append(None if one is None else Additions(one))
     return found
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import dowhy_cina
-from dowhy_cina.model.differences import Differences, find_differences
+from dowhy_cina.model.differences import MOST_COLUMNS, Differences, find_differences
 from tests.model.laws import before_and_after
 
 
 def searched(x, residual, cluster=None):
     x = torch.from_numpy((x - x.mean(0)) / x.std(0))
     codes = None if cluster is None else torch.from_numpy(cluster)
-    return find_differences(x, torch.from_numpy(residual), codes)
+    return find_differences(x, torch.from_numpy(residual), torch.full_like(x[0], 1 / x.shape[1]), codes)
 
 
 def thin(rng, rows=600, apart=0.1, sign=1):
@@ -62,6 +62,19 @@ def test_covariates_that_are_apart_or_copies_are_passed_over():
     for apart in (0.0, 1e-7):
         x, change = thin(rng, apart=apart)
         assert searched(x, 3 * np.abs(change)) is None
+
+
+def test_of_many_covariates_those_that_regressions_go_along_are_looked_at():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(400, MOST_COLUMNS + 40))
+    change = rng.normal(size=400)
+    x[:, -1] = x[:, -2] + 0.1 * change
+    standard = torch.from_numpy((x - x.mean(0)) / x.std(0))
+    residual, shares = torch.from_numpy(2 * np.abs(change)), torch.zeros(x.shape[1], dtype=torch.float64)
+    assert find_differences(standard, residual, shares) is None
+    shares[-2:] = 0.5
+    found = find_differences(standard, residual, shares)
+    assert found.columns.tolist() == [[[x.shape[1] - 2, x.shape[1] - 1]]]
 
 
 def test_each_has_a_covariate_of_its_own():
