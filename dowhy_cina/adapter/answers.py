@@ -11,7 +11,7 @@ import numpy as np
 from dowhy.causal_estimator import CausalEstimate
 
 from dowhy_cina.adapter.host import Positions
-from dowhy_cina.adapter.target_rows import TargetRows
+from dowhy_cina.adapter.targets import TargetRows
 
 if TYPE_CHECKING:  # its module imports torch
     from dowhy_cina.results.effect import EffectResult

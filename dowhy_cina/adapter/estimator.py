@@ -24,7 +24,7 @@ from dowhy_cina.adapter import host
 from dowhy_cina.adapter.answers import Answer, estimate_of, part_of_effect
 from dowhy_cina.adapter.host import FittedTable
 from dowhy_cina.adapter.resampling import bootstrap_estimates, resamples
-from dowhy_cina.adapter.target_rows import TargetRows, resolve
+from dowhy_cina.adapter.targets import TargetRows, resolve
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, check_known, whole_number
 from dowhy_cina.tables.reading import uniform

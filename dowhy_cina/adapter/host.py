@@ -8,43 +8,43 @@ What the adapter leans on that DoWhy does not promise, without the hooks that it
 A test looks for each of them in the installed release. ``estimator`` stands for ours, as DoWhy's refuters and
 interpreters read it.
 
-================================================================= ========= ============================================
-part of DoWhy                                                     used      in       if it moves
-================================================================= ========= ============================================
-``causal_estimators.get_class_object``                            plugin    "backdoor.cina" is not found
-``CausalModel._data``                                             battery   ``refute`` has no table
-``CausalEstimator.__init__``                                      host      settings of its signature are refused
-``CausalEstimator._target_estimand``                              estimator nothing to fit
-``CausalEstimator._significance_test``                            estimator refits test significance
-``CausalEstimator._effect_strength_eval``                         estimator refits evaluate the effect's strength
-``CausalEstimator._confidence_intervals``                         estimator estimates print no interval
-``CausalEstimator.need_conditional_estimates``                    estimator no effects by group, or some in every refit
-``CausalEstimator._set_effect_modifiers``                         estimator no effects by group
-``CausalEstimator._effect_modifier_names``                        estimator modifiers are no covariates
-``CausalEstimator._estimate_conditional_effects``                 estimator no effects by group
-``CausalEstimator._estimate_effect_fn``                           estimator no effects by group for an earlier estimate
-``CausalEstimator._encode``                                       estimator no hidden common causes
-``CausalEstimator._encoders``                                     estimator refits share encoders with the estimate
-``CausalEstimator.reset_encoders``                                estimator categories of an earlier table stay
-``utils.encoding.Encoders``                                       estimator refits cannot be made
-``CausalEstimator._estimate_confidence_intervals``                estimator intervals come from a bootstrap
-``CausalEstimator._estimate_std_error``                           estimator standard errors come from a bootstrap
-``CausalEstimator._test_significance``                            estimator p-values come from a bootstrap
-``CausalEstimator._generate_bootstrap_estimates``                 estimator resamples may lack an arm, or split clusters
-``CausalEstimator.BootstrapEstimates``                            estimator no bootstrap
-``CausalEstimator._bootstrap_estimates``                          estimator a bootstrap of an earlier estimate answers
-``CausalEstimator._bootstrap_null_estimates``                     estimator the same for p-values
-``CausalEstimator._estimate_std_error_with_bootstrap``            estimator numpy's numbers instead of plain ones
-``CausalEstimator._estimate_confidence_intervals_with_bootstrap`` estimator the same
-``CausalEstimate.add_estimator``                                  estimator earlier estimates answer for later ones
-``CausalEstimate.params``                                         estimator ``estimate.cina_result`` is missing
-``estimator._target_units``                                       estimator refuters fail
-``estimator._treatment_value``                                    estimator the E-value's analyser fails
-``estimator._control_value``                                      estimator the E-value's analyser fails
-``estimator._observed_common_causes``                             estimator the refuter by a hidden common cause fails
-``estimator._observed_common_causes_names``                       estimator interpreters fail
-``w_random``                                                      host      no random common cause in a target frame
-================================================================= ========= ============================================
+================================================================= ========== ===========================================
+part of DoWhy                                                     used       in       if it moves
+================================================================= ========== ===========================================
+``causal_estimators.get_class_object``                            plugin     "backdoor.cina" is not found
+``CausalModel._data``                                             battery    ``refute`` has no table
+``CausalEstimator.__init__``                                      host       settings of its signature are refused
+``CausalEstimator._target_estimand``                              estimator  nothing to fit
+``CausalEstimator._significance_test``                            estimator  refits test significance
+``CausalEstimator._effect_strength_eval``                         estimator  refits evaluate the effect's strength
+``CausalEstimator._confidence_intervals``                         estimator  estimates print no interval
+``CausalEstimator.need_conditional_estimates``                    estimator  no effects by group, or some in every refit
+``CausalEstimator._set_effect_modifiers``                         estimator  no effects by group
+``CausalEstimator._effect_modifier_names``                        estimator  modifiers are no covariates
+``CausalEstimator._estimate_conditional_effects``                 estimator  no effects by group
+``CausalEstimator._estimate_effect_fn``                           estimator  no effects by group for an earlier estimate
+``CausalEstimator._encode``                                       estimator  no hidden common causes
+``CausalEstimator._encoders``                                     estimator  refits share encoders with the estimate
+``CausalEstimator.reset_encoders``                                estimator  categories of an earlier table stay
+``utils.encoding.Encoders``                                       estimator  refits cannot be made
+``CausalEstimator._estimate_confidence_intervals``                estimator  intervals come from a bootstrap
+``CausalEstimator._estimate_std_error``                           estimator  standard errors come from a bootstrap
+``CausalEstimator._test_significance``                            estimator  p-values come from a bootstrap
+``CausalEstimator._generate_bootstrap_estimates``                 estimator  resamples lack an arm, or split clusters
+``CausalEstimator.BootstrapEstimates``                            resampling no bootstrap
+``CausalEstimator._bootstrap_estimates``                          estimator  a bootstrap of an earlier estimate answers
+``CausalEstimator._bootstrap_null_estimates``                     estimator  the same for p-values
+``CausalEstimator._estimate_std_error_with_bootstrap``            estimator  numpy's numbers instead of plain ones
+``CausalEstimator._estimate_confidence_intervals_with_bootstrap`` estimator  the same
+``CausalEstimate.add_estimator``                                  estimator  earlier estimates answer for later ones
+``CausalEstimate.params``                                         estimator  ``estimate.cina_result`` is missing
+``estimator._target_units``                                       estimator  refuters fail
+``estimator._treatment_value``                                    estimator  the E-value's analyser fails
+``estimator._control_value``                                      estimator  the E-value's analyser fails
+``estimator._observed_common_causes``                             estimator  the refuter by a hidden common cause fails
+``estimator._observed_common_causes_names``                       estimator  interpreters fail
+``w_random``                                                      targets    no random common cause in a target frame
+================================================================= ========== ===========================================
 """
 
 from __future__ import annotations

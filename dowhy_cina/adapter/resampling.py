@@ -14,7 +14,7 @@ import pandas as pd
 from dowhy.causal_estimator import CausalEstimator
 
 from dowhy_cina.adapter.host import FittedTable, Positions
-from dowhy_cina.adapter.target_rows import TargetRows
+from dowhy_cina.adapter.targets import TargetRows
 from dowhy_cina.errors import InputError
 
 

@@ -147,8 +147,7 @@ def e_value(effect: float, standard_deviation: float) -> float:
     log_ratio = _LOG_RISK_PER_SD * abs(effect) / standard_deviation
     if log_ratio > 300:
         return math.inf
-    ratio = math.exp(log_ratio)
-    return ratio + math.sqrt(ratio * (ratio - 1))
+    return _explaining(math.exp(log_ratio))
 
 
 def e_value_of_risks(risk: float, difference: float) -> float:
@@ -180,7 +179,11 @@ def e_value_of_risks(risk: float, difference: float) -> float:
     ratio = (risk + difference) / risk
     if ratio <= 0:
         return math.inf
-    ratio = max(ratio, 1 / ratio)
+    return _explaining(max(ratio, 1 / ratio))
+
+
+def _explaining(ratio: float) -> float:
+    """E-value of a risk ratio of at least one."""
     return ratio + math.sqrt(ratio * (ratio - 1))
 
 

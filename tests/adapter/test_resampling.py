@@ -10,7 +10,7 @@ import pytest
 
 from dowhy_cina.adapter.host import FittedTable
 from dowhy_cina.adapter.resampling import resamples
-from dowhy_cina.adapter.target_rows import TargetRows
+from dowhy_cina.adapter.targets import TargetRows
 
 ROWS = 12
 

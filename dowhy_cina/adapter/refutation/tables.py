@@ -18,7 +18,7 @@ from dowhy_cina._caching import cached_property
 from dowhy_cina.adapter.estimator import CinaEstimator
 from dowhy_cina.adapter.host import NAMED_TARGETS, RANDOM_COMMON_CAUSE, FittedTable, single
 from dowhy_cina.adapter.masks import rows_equal
-from dowhy_cina.adapter.target_rows import resolve
+from dowhy_cina.adapter.targets import resolve
 from dowhy_cina.calls.batch import EncodedTable, HeldSettings
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError
