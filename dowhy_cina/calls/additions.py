@@ -1,10 +1,12 @@
 """What a search has added to an analysed table, in words and in the covariates' own units.
 
-Letters: D covariates, K differences, S steps.
+Letters: D covariates, R columns of labels, K differences, S steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -29,10 +31,32 @@ SHOWN_NAMES = 3
 def readable(added: Additions | None, preprocessor: Preprocessor) -> dict[str, Any]:
     """What a result says of additions to its table: fields of that name."""
     return {
+        "labels": readable_labels(added, preprocessor),
         "differences": readable_differences(added, preprocessor),
         "steps": readable_steps(added, preprocessor),
         "waves": readable_waves(added, preprocessor),
     }
+
+
+def readable_labels(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
+    """Columns of one table's labels as a result shows them: the label, and the covariate along which it has slopes."""
+    if added is None or added.labels is None:
+        return ()
+    labels, names = added.labels, preprocessor.names_out
+    told = []
+    for along, shares, slopes in zip(labels.along[0].tolist(), labels.shares[0], labels.slopes[0], strict=True):
+        used = (slopes if along >= 0 else shares).nonzero()[:, 0].tolist()
+        label = _label_name([names[column] for column in used])
+        told.append(label if along < 0 else f"{label} along {names[along]}")
+    return tuple(told)
+
+
+def _label_name(names: Sequence[str]) -> str:
+    """What indicators of a label's levels are called together: what their names begin with, up to a separator."""
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    common = "".join(letters[0] for letters in same)
+    end = max(common.rfind(separator) for separator in "=_.")
+    return f"{common[:end]} ({len(names)} levels)" if end > 0 else f"{names[0]} and {len(names) - 1} others"
 
 
 def readable_differences(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
@@ -49,8 +73,9 @@ def readable_differences(added: Additions | None, preprocessor: Preprocessor) ->
 
 
 def _names(added: Additions, preprocessor: Preprocessor) -> list[str]:
-    """Names of the D + K columns that steps and waves are made of."""
-    return [*preprocessor.names_out, *readable_differences(added, preprocessor)]
+    """Names of the D + R + K columns that steps and waves are made of."""
+    labels, differences = (told(added, preprocessor) for told in (readable_labels, readable_differences))
+    return [*preprocessor.names_out, *labels, *differences]
 
 
 def readable_waves(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:

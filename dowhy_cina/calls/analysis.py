@@ -332,7 +332,9 @@ class Analysis:
         """Warn of arms with few clusters, or of copies of rows in no cluster."""
         prepared = self._prepared
         if prepared.cluster is not None:
-            levels = levels_warning(prepared.encoded, prepared.treatment, prepared.cluster)
+            labels = None if self._state.added is None else self._state.added.labels
+            unknown = np.ones(self.columns, np.bool_) if labels is None else ~labels.indicators[0].cpu().numpy()
+            levels = levels_warning(prepared.encoded[:, unknown], prepared.treatment, prepared.cluster)
             return clusters_warnings(self._units) + levels
         return copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
 

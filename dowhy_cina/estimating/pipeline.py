@@ -124,8 +124,8 @@ class Estimation:
 
     @property
     def columns(self) -> Tables:
-        """Columns of the tables without waves, which are made of them."""
-        return torch.full_like(self.sampling, self.table.without_waves.shape[2])
+        """Columns that tell how much of the tables may be left to learn."""
+        return self.table.independent_columns
 
     @cached_property
     def variance(self) -> Tables:

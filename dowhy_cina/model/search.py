@@ -24,6 +24,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.additions import Additions, Scales
 from dowhy_cina.model.differences import find_differences
 from dowhy_cina.model.encoder import table_totals
+from dowhy_cina.model.labels import find_labels
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import Part, Pilot, TableBatch, each_tensor
 from dowhy_cina.model.steps import find_steps
@@ -61,13 +62,17 @@ class Searched:
 
 @torch.no_grad()
 def with_additions(model: CinaModel, table: TableBatch) -> list[Searched]:
-    """Search the tables of a batch for differences, steps and waves; those with additions of one shape come together.
+    """Search the tables of a batch for what is added; those with additions of one shape come together.
 
     Each search is told what the ones before it have found. Differences and steps are kept where outcome regressions
     predict better with them.
     """
-    part = _searched_part(table)
-    found = [Searched([*range(len(part.treatment))], part, model.pilot(part))]
+    part, found = _searched_part(table), list[Searched]()
+    searched = find_labels(table.covariates, table.treatment, table.cluster)
+    labels = [None if one is None else Additions(one) for one in searched]
+    for places in _alike([None if one is None else one.shape for one in labels]):
+        labelled = _some(part, places).with_added(_joined([labels[place] for place in places]))
+        found.append(Searched(places, labelled, model.pilot(labelled)))
     for search in (_differences, _steps):
         found = [kept for own in found for kept in _with_found(model, part, own, search)]
     result = []
@@ -124,14 +129,17 @@ def _joined(parts: Sequence[Part | None]) -> Part | None:
 
 
 def _differences(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
-    """Differences of each table of a batch, which has no additions yet; None where there is none."""
-    x, shares = gather_rows(table.covariates, table.pilot), pilot.shares[..., 1:].amax(2)
+    """Differences of each table of a batch, beside the columns of its labels; None where there is none."""
+    labels = None if table.added is None else table.added.labels
+    count = table.covariates.shape[2] - (0 if labels is None else labels.count)
+    x, shares = gather_rows(table.covariates[..., :count], table.pilot), pilot.shares[:, :count, 1:].amax(2)
     codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
     found = list[Additions | None]()
     for place in range(len(x)):
         own = None if codes is None else codes[place]
         one = find_differences(x[place], pilot.residual[place], shares[place], own)
-        found.append(None if one is None else Additions(one))
+        before = _some(table.added, [place]) or Additions()
+        found.append(None if one is None else replace(before, differences=one))
     return found
 
 
@@ -221,7 +229,8 @@ def _smoother(pilot: Pilot, place: int) -> Callable[[Array], Array]:
 
 def _waves(model: CinaModel, table: TableBatch, pilot: Pilot) -> list[Waves | None]:
     """Waves of each table of a batch, of its columns before the steps; None where there is none."""
-    count = table.covariates.shape[2] - (0 if table.added is None else table.added.shape[1])
+    steps = None if table.added is None else table.added.steps
+    count = table.covariates.shape[2] - (0 if steps is None else steps.count)
     codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
     x = gather_rows(table.covariates[..., :count], table.pilot)
     shares, found = pilot.shares[:, :count, 1:].amax(2), []

@@ -109,8 +109,14 @@ class TableBatch:
     @property
     def without_waves(self) -> Float[Tensor, "B N K"]:
         """The columns before those of waves."""
-        waves = 0 if self.added is None else self.added.shape[2]
+        waves = 0 if self.added is None or self.added.waves is None else self.added.waves.shape[0]
         return self.covariates[..., : self.covariates.shape[2] - waves]
+
+    @property
+    def independent_columns(self) -> Tables:
+        """Columns that tell how much of a table may be left to learn, without waves: a label of many levels is one."""
+        count = torch.full_like(self.covariates[:, 0, 0], self.without_waves.shape[2])
+        return count if self.added is None or self.added.labels is None else count - self.added.labels.spared
 
     def arm(self, treated: int) -> Rows:
         """Sampling weights of the rows of one arm, zero for the others."""

@@ -120,6 +120,9 @@ class AverageEffect:
         like a covariate. Indexed by what it says; columns ``covariate``, ``threshold``, ``other`` and
         ``other_threshold`` (of steps of two covariates), ``share`` (of the rows that lie above, or on the same side of
         both). Mostly empty.
+    labels : tuple of str
+        Labels of many levels, and covariates along which the treatment depends on the level: for each, one column says
+        how often the levels are treated, or how much more so along the covariate. It is adjusted for and balanced.
     differences : tuple of str
         Differences of two covariates that nearly agree, in their standard deviations, which outcomes go with by more
         than smooth regressions leave to chance; each is adjusted for and balanced like a covariate. Mostly empty.
@@ -158,6 +161,7 @@ class AverageEffect:
     overlap: OverlapVerdict
     steps: pd.DataFrame
     waves: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

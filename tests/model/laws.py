@@ -53,3 +53,16 @@ def before_and_after(seed, rows=800, columns=6):
     drive = 1.6 * np.abs(change) - 1.3
     t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
     return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)
+
+
+def practices(seed, rows=800, columns=6, levels=40):
+    """Treatment and outcome go by the practice, by a level and a slope of its own; effect .5.
+
+    The slopes are along the last covariate, after which comes an indicator of each practice.
+    """
+    rng = np.random.default_rng(seed)
+    practice, (level, slope) = rng.integers(0, levels, rows), rng.normal(size=(2, levels))
+    x = rng.normal(size=(rows, columns))
+    drive = 1.2 * (level[practice] + slope[practice] * x[:, -1])
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
+    return np.column_stack([x, np.eye(levels)[practice]]), t, drive + 0.3 * x[:, 0] + 0.5 * t + rng.normal(size=rows)

@@ -1,6 +1,8 @@
-"""What a search adds to tables, differences, steps and waves: what it brings, and that every route has it."""
+"""What a search adds to tables (labels, differences, steps, waves): what it brings, and that every route has it."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.model import search
 from dowhy_cina.tables import Preprocessor
-from tests.model.laws import before_and_after, jumps, on_a_map, season, weekdays
+from tests.model.laws import before_and_after, jumps, on_a_map, practices, season, weekdays
 
 #: Laws with what is found in their tables, what looks for it, and the share of the error that is left at most.
 LAWS = [
@@ -22,6 +24,7 @@ LAWS = [
     (on_a_map, "waves", "find_waves", 0.5),
     (weekdays, "waves", "find_waves", 0.3),
     (before_and_after, "differences", "find_differences", 0.3),
+    (practices, "labels", "find_labels", 0.3),
 ]
 
 
@@ -31,7 +34,8 @@ def test_what_is_found_is_adjusted_for(law, kind, find, left, monkeypatch):
     tables = [law(seed) for seed in range(15)]
     ours = [dowhy_cina.estimate_effect(*table) for table in tables]
     assert sum(len(getattr(result, kind)) > 0 for result in ours) >= 14
-    monkeypatch.setattr(search, find, lambda *_: [] if kind == "waves" else None)
+    nothing = {"waves": lambda *_: [], "labels": lambda covariates, *_: [None] * len(covariates)}
+    monkeypatch.setattr(search, find, nothing.get(kind, lambda *_: None))
     without = [dowhy_cina.estimate_effect(*table) for table in tables]
     errors, others = (np.mean([abs(result.value - 0.5) for result in results]) for results in (ours, without))
     assert errors < left * others
@@ -69,7 +73,7 @@ def test_other_rows_have_it_too(law, kind):
     own = (analysis._state.means[1] - analysis._state.means[0])[0].numpy() * result.outcome_scale
     effects = result.conditional_effects(x)["effect"].to_numpy()
     np.testing.assert_allclose(effects[analysis._rows.order], own, atol=0.35 * result.outcome_scale)
-    frame = pd.DataFrame(x, columns=list("abcdef"))
+    frame = pd.DataFrame(x, columns=[f"column {place}" for place in range(x.shape[1])])
     whole = dowhy_cina.estimate_effect(frame, t, y)
     elsewhere = dowhy_cina.estimate_effect(frame, t, y, target_units=frame.iloc[:300] + 1e-9)
     inside = dowhy_cina.estimate_effect(frame, t, y, target_units=np.arange(800) < 300)
@@ -87,7 +91,7 @@ def test_many_tables_are_what_each_is_by_itself():
     assert len(set(shapes)) > 3
     for ours, table in zip(dowhy_cina.estimate_effects(tables), tables, strict=True):
         alone = dowhy_cina.estimate_effect(*table)
-        assert (ours.waves, ours.differences) == (alone.waves, alone.differences)
+        assert (ours.labels, ours.waves, ours.differences) == (alone.labels, alone.waves, alone.differences)
         assert ours.steps.equals(alone.steps)
         assert ours.value == pytest.approx(alone.value, rel=1e-9)
         assert ours.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
@@ -102,13 +106,14 @@ def test_many_tables_are_what_each_is_by_itself():
         (jumps, "steps", lambda x: np.sign(x[:, 0] * x[:, 2])),
         (season, "waves", lambda x: np.cos(2 * np.pi * x[:, 0])),
         (before_and_after, "differences", lambda x: np.abs(x[:, 1] - x[:, 0])),
+        (partial(practices, levels=11), "labels", lambda x: x[:, 3]),
     ],
 )
 def test_refits_hold_what_their_table_has(law, kind, further):
     x, t, y = law(4, 120, 3)  # all rows are landmarks, whatever their order
     y = y + 4 * further(x)
-    names, order = ("a", "b", "c"), (2, 0, 1)
     encoded = Preprocessor().fit_transform(x)
+    names, order = tuple(f"column {place}" for place in range(encoded.shape[1])), (2, *range(3, encoded.shape[1]), 0, 1)
     table = EncodedTable(encoded, t, y, "ate", names)
     held = HeldSettings.of(table, EstimatorOptions())
     assert getattr(held.added, kind) is not None
@@ -118,7 +123,7 @@ def test_refits_hold_what_their_table_has(law, kind, further):
     assert found[1] == pytest.approx(found[0], rel=1e-9)
 
 
-@pytest.mark.parametrize("law", [jumps, season, before_and_after])
+@pytest.mark.parametrize("law", [jumps, season, before_and_after, practices])
 def test_an_exact_solution_has_none(law):
     x, t, y = law(5, 400, 3)
     assert analyse(x, t, y)._state.added is not None

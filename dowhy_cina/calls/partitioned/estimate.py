@@ -192,7 +192,7 @@ def estimate_partitioned(
         share = arm_shares(target, counts)
         balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
         shares = TargetShares(share)
-        columns = pilot.without_waves.shape[2]
+        columns = float(pilot.independent_columns)
         result = _effect(
             partitions, fitted, balanced, shares, moments, counts, columns, coding, float(confidence_level)
         )
@@ -254,7 +254,7 @@ def _effect(
     shares: TargetShares,
     means: Sums,
     counts: tuple[float, float],
-    columns: int,
+    columns: float,
     coding: Coding,
     level: float,
 ) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dowhy_cina.results.presentation.words import (
     differences_text,
     gap_text,
     interval_text,
+    labels_text,
     number,
     shown,
     steps_text,
@@ -182,6 +183,8 @@ def _figures(result: AverageEffect, spell: Spelling) -> list[tuple[str, str]]:
             bar = f'<span class="cina-bar"><span style="width:{100 * met / len(sizes):.1f}%"></span></span>'
             text = f"{met:,} of {len(sizes):,} covariates within {BALANCED:g} sd; largest {sizes.max():.2f}"
             figures.append((label, f"{bar}{text} ({escaped(shown(sizes.idxmax()))})"))
+    if result.labels:
+        figures.append(("labels", escaped(labels_text(result))))
     if result.differences:
         figures.append(("differences", escaped(differences_text(result))))
     if len(result.steps):

@@ -87,6 +87,8 @@ def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
     if aside := aside_text(result):
         yield "set aside", aside
     yield balance_line(result)
+    if result.labels:
+        yield "labels", labels_text(result)
     if result.differences:
         yield "differences", differences_text(result)
     if len(result.steps):
@@ -128,6 +130,12 @@ def steps_text(result: AverageEffect) -> str:
         "; ".join([*told, f"and {rest} more"] if rest else told)
         + " (thresholds that smooth regressions miss; adjusted for)"
     )
+
+
+def labels_text(result: AverageEffect) -> str:
+    """Labels of many levels whose shares of treated rows were adjusted for."""
+    told = [shown(label, 2 * LONGEST_NAME) for label in result.labels]
+    return "; ".join(told) + " (how often each level is treated; adjusted for)"
 
 
 def differences_text(result: AverageEffect) -> str:
