@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-differences bench-steps bench-waves bench-keys symmetries fuzz faults paper wheel release-check clean
+.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-labels bench-differences bench-steps bench-waves bench-keys symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
@@ -140,6 +140,10 @@ bench-landmarks: $(STAMP)
 # What the search for steps brings, on textbook designs and others; on published tables too with DATA=FOLDER: a quarter of an hour of a core.
 bench-steps: $(STAMP)
 	$(BIN)/python benchmarks/additions.py steps --csv docs/measured/steps.csv $(if $(DATA),--data "$(DATA)")
+
+# The same of columns that stand for labels of many levels.
+bench-labels: $(STAMP)
+	$(BIN)/python benchmarks/additions.py labels --designs clinics schools practices slopes --csv docs/measured/labels.csv $(if $(DATA),--data "$(DATA)")
 
 # The same of the search for differences of covariates that nearly agree.
 bench-differences: $(STAMP)

@@ -1,6 +1,6 @@
-"""What a search for differences, steps or waves brings: errors and intervals with it and without, on the same tables.
+"""What labels, differences, steps or waves bring: errors and intervals with the search and without, on the same tables.
 
-    python benchmarks/additions.py {differences,steps,waves}
+    python benchmarks/additions.py {labels,differences,steps,waves}
         [--tables N] [--designs NAME ...] [--data FOLDER] [--csv FILE]
 
 Textbook designs (``designs.py``), among them confounding that jumps at thresholds or where two covariates are alike in
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from designs import DESIGNS, designed, others, published
 from members import Problem
+from statsmodels.api import OLS, add_constant
 from tables import COLLECTIONS
 from tqdm import tqdm
 
@@ -30,7 +31,8 @@ from dowhy_cina.learning.evaluation.classical import aipw
 from dowhy_cina.model import search
 
 #: What looks for each kind of columns, and what finds none.
-SEARCHES = {
+SEARCHES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "labels": ("find_labels", lambda covariates, *_: [None] * len(covariates)),
     "differences": ("find_differences", lambda *_: None),
     "steps": ("find_steps", lambda *_: None),
     "waves": ("find_waves", lambda *_: []),
@@ -58,6 +60,14 @@ def estimated(problem: Problem, label: str, kind: str) -> dict[str, float]:
         found["error of AIPW"] = abs(value - problem.effect) / scale
         found["coverage of AIPW"] = float(abs(value - problem.effect) < 1.96 * error)
         found["width of AIPW"] = 2 * 1.96 * error / scale
+    if kind == "labels":
+        linear = OLS(problem.y, add_constant(np.column_stack([problem.t, problem.x]))).fit(cov_type="HC1")
+        error, margin = abs(linear.params[1] - problem.effect), 1.96 * linear.bse[1]
+        found |= {
+            "error of OLS": error / scale,
+            "coverage of OLS": float(error < margin),
+            "width of OLS": 2 * margin / scale,
+        }
     return found
 
 
@@ -86,8 +96,10 @@ def main() -> None:
         rows.append(measure(others(name, 2 * count), name, 2 * count, kind))
     for name in COLLECTIONS if arguments.data else ():
         rows.append(measure(published(arguments.data, name), name, None, kind))
-    order = ["tables", "count", kind, "error", "error without", "difference", "standard error", "error of AIPW"]
-    order += [f"{what}{whose}" for what in ("coverage", "width") for whose in ("", " without", " of AIPW")]
+    others_too = [" of AIPW", " of OLS"] if kind == "labels" else [" of AIPW"]
+    order = ["tables", "count", kind, "error", "error without", "difference", "standard error"]
+    order += [f"error{whose}" for whose in others_too]
+    order += [f"{what}{whose}" for what in ("coverage", "width") for whose in ("", " without", *others_too)]
     table = pd.DataFrame(rows)[[*order, "seconds", "seconds without"]].round(4)
     table["tables"] = table["tables"].str.replace("_", " ")
     print(table.to_string(index=False))

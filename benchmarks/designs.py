@@ -125,6 +125,23 @@ def clinics(rng: np.random.Generator, x: Array, effect: float) -> Design:
     return Design(np.column_stack([x[:, :5], np.eye(30)[clinic]]), expit(level[clinic][:, 0]), mean, mean + effect)
 
 
+def schools(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """A hundred schools, each with a level of its own, which treatment and outcome share in part."""
+    school, (level, own) = rng.integers(0, 100, POPULATION), rng.normal(size=(2, 100))
+    mean = level[school] + 0.5 * own[school] + 0.5 * x[:, 0]
+    return Design(
+        np.column_stack([x[:, :5], np.eye(100)[school]]), expit(level[school] + 0.5 * x[:, 0]), mean, mean + effect
+    )
+
+
+def practices(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """Forty practices, each with a rule of its own: a level, and a slope along a covariate."""
+    practice, (level, slope) = rng.integers(0, 40, POPULATION), rng.normal(size=(2, 40))
+    drive = level[practice] + slope[practice] * x[:, 1]
+    mean = drive + 0.3 * x[:, 0]
+    return Design(np.column_stack([x[:, :5], np.eye(40)[practice]]), expit(drive), mean, mean + effect)
+
+
 def slopes(rng: np.random.Generator, x: Array, effect: float) -> Design:
     """Six regions, each with a slope of its own."""
     region, slope = rng.integers(0, 6, POPULATION), rng.normal(size=6)
@@ -293,6 +310,8 @@ DESIGNS = (
     change,
     rise,
     body_mass,
+    schools,
+    practices,
 )
 
 

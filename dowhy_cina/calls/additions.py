@@ -44,9 +44,8 @@ def readable_labels(added: Additions | None, preprocessor: Preprocessor) -> tupl
         return ()
     labels, names = added.labels, preprocessor.names_out
     told = []
-    for along, shares, slopes in zip(labels.along[0].tolist(), labels.shares[0], labels.slopes[0], strict=True):
-        used = (slopes if along >= 0 else shares).nonzero()[:, 0].tolist()
-        label = _label_name([names[column] for column in used])
+    for along, members in zip(labels.along[0].tolist(), labels.members[0], strict=True):
+        label = _label_name([names[column] for column in members.nonzero()[:, 0].tolist()])
         told.append(label if along < 0 else f"{label} along {names[along]}")
     return tuple(told)
 

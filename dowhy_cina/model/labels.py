@@ -18,7 +18,7 @@ Mundlak (1978), On the pooling of time series and cross section data, Econometri
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -55,6 +55,8 @@ class Labels:
         a and b.
     slopes, shares : Tensor, shape (B, R, D)
         A and B: zero but for the label's indicators.
+    members : Tensor of bool, shape (B, R, D)
+        Whether a covariate is an indicator of the column's label.
     spared : Tensor, shape (B,)
         Columns that count no longer where those of a table tell how much may be left to learn: a label is one.
     """
@@ -64,6 +66,7 @@ class Labels:
     levels: Float[Tensor, "B R"]
     slopes: Float[Tensor, "B R D"]
     shares: Float[Tensor, "B R D"]
+    members: Bool[Tensor, "B R D"]
     spared: Float[Tensor, " B"]
 
     @property
@@ -74,7 +77,7 @@ class Labels:
     @property
     def indicators(self) -> Bool[Tensor, "B D"]:
         """Whether each covariate says which level of a label a row has."""
-        return ((self.shares != 0) | (self.slopes != 0)).any(1)
+        return self.members.any(1)
 
     def columns_of(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n R"]:
         """Columns of rows."""
@@ -87,10 +90,9 @@ class Labels:
 
     def reordered(self, places: Int[Tensor, " D"]) -> Labels:
         """The same where each covariate is in another place."""
-        slopes, shares = torch.zeros_like(self.slopes), torch.zeros_like(self.shares)
-        slopes[..., places], shares[..., places] = self.slopes, self.shares
-        along = torch.where(self.along < 0, -1, places[self.along.clamp_min(0)])
-        return Labels(along, self.slope_levels, self.levels, slopes, shares, self.spared)
+        along, before = torch.where(self.along < 0, -1, places[self.along.clamp_min(0)]), places.argsort()
+        slopes, shares, members = (part[..., before] for part in (self.slopes, self.shares, self.members))
+        return replace(self, along=along, slopes=slopes, shares=shares, members=members)
 
 
 def find_labels(
@@ -308,7 +310,10 @@ def _stacked(made: list[_Column], ends: tuple[Tensor, Tensor], spared: int) -> L
     levels, shares = part(lambda column: (column.levels - column.centre) / column.spread)
     slope_levels, slopes = part(lambda column: column.slopes / column.spread)
     along = torch.tensor([[column.along for column in made]], device=like.device)
-    return Labels(along, slope_levels, levels, slopes, shares, like.new_tensor([float(spared)]))
+    members = torch.zeros_like(shares, dtype=torch.bool)
+    for place, column in enumerate(made):
+        members[0, place, column.group] = True
+    return Labels(along, slope_levels, levels, slopes, shares, members, like.new_tensor([float(spared)]))
 
 
 def _of_indicators(group: list[int], levels: Array, ends: tuple[Array, Array]) -> tuple[float, Array]:
