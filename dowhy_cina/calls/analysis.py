@@ -28,7 +28,7 @@ from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.search import with_own_additions
 from dowhy_cina.model.state import TableBatch, ZeroShot, errors_at, without_rows
 from dowhy_cina.results.balance import ComparedRows
-from dowhy_cina.results.clusters import clusters_warnings, levels_warning
+from dowhy_cina.results.clusters import clusters_warnings
 from dowhy_cina.results.copies import copies_warning
 from dowhy_cina.results.diagnostics import balance_table, sum_arms
 from dowhy_cina.results.effect import EffectResult, Plan
@@ -332,10 +332,7 @@ class Analysis:
         """Warn of arms with few clusters, or of copies of rows in no cluster."""
         prepared = self._prepared
         if prepared.cluster is not None:
-            labels = None if self._state.added is None else self._state.added.labels
-            unknown = np.ones(self.columns, np.bool_) if labels is None else ~labels.indicators[0].cpu().numpy()
-            levels = levels_warning(prepared.encoded[:, unknown], prepared.treatment, prepared.cluster)
-            return clusters_warnings(self._units) + levels
+            return clusters_warnings(self._units)
         return copies_warning(self._rows.covariates, self._rows.treatment, self._rows.outcome)
 
     def _unsolved(self, weighting: Weighting) -> tuple[str, ...]:

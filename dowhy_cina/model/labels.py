@@ -32,7 +32,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.wave_search import FALSE_ALARMS
 
 #: Fewest levels of a label that a ridge does not learn by itself, and fewest rows, or clusters, of a level on average.
-LEAST_LEVELS, LEAST_ROWS = 10, 2
+LEAST_LEVELS, LEAST_ROWS = 5, 2
 #: Share of the treatment's variance that has to be left inside the levels: of less, nothing can be compared there.
 LEAST_INSIDE = 0.1
 #: Most covariates of one label whose slopes are taken, the clearest first.
@@ -73,11 +73,6 @@ class Labels:
     def count(self) -> int:
         """Number R of columns."""
         return self.along.shape[1]
-
-    @property
-    def indicators(self) -> Bool[Tensor, "B D"]:
-        """Whether each covariate says which level of a label a row has."""
-        return self.members.any(1)
 
     def columns_of(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n R"]:
         """Columns of rows."""

@@ -249,24 +249,3 @@ def test_clusters_without_weight_do_not_count():
     found = dowhy_cina.estimate_effect(x, t, y, sample_weight=weights, cluster=group)
     assert found.standard_error is None
     assert any("treated arm are in a single cluster" in warning for warning in found.warnings)
-
-
-def test_a_label_that_is_the_cluster_is_named():
-    """Levels of a cluster, given as a covariate, too, are not learned from other clusters."""
-    rng = np.random.default_rng(0)
-    school, x = np.repeat(np.arange(20), 15), rng.normal(size=(300, 2))
-    level = rng.normal(size=20)[school]
-    own = (rng.random(300) < 1 / (1 + np.exp(-level))).astype(int)
-    frame = pd.DataFrame(x, columns=["a", "b"]).assign(school=[f"s{code}" for code in school])
-    y = level + x[:, 0] + rng.normal(size=300)
-
-    def said(covariates, t):
-        warnings = dowhy_cina.estimate_effect(covariates, t, y, cluster=school).warnings
-        return [text for text in warnings if "say which cluster a row is in" in text]
-
-    varies = pd.Series(own).groupby(school).nunique().eq(2).sum()
-    assert said(frame, own)[0].startswith(f"{varies} columns")
-    assert said(frame[["a", "b"]], own) == []
-    assert said(frame.assign(school=[f"s{code % 5}" for code in school]), own) == []
-    # Of clusters that are treated as a whole nothing inside tells an effect.
-    assert said(frame, (level > 0).astype(int)) == []
