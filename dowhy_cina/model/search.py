@@ -24,7 +24,8 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.additions import Additions, Scales
 from dowhy_cina.model.differences import find_differences
 from dowhy_cina.model.encoder import table_totals
-from dowhy_cina.model.labels import find_labels
+from dowhy_cina.model.label_search import find_labels
+from dowhy_cina.model.labels import Labels
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import Part, Pilot, TableBatch, each_tensor
 from dowhy_cina.model.steps import find_steps
@@ -61,17 +62,19 @@ class Searched:
 
 
 @torch.no_grad()
-def with_additions(model: CinaModel, table: TableBatch) -> list[Searched]:
+def with_additions(
+    model: CinaModel, table: TableBatch, labels: Sequence[Labels | None] | None = None
+) -> list[Searched]:
     """Search the tables of a batch for what is added; those with additions of one shape come together.
 
     Each search is told what the ones before it have found. Differences and steps are kept where outcome regressions
-    predict better with them.
+    predict better with them. ``labels`` are given for tables of which the pilot rows alone are here.
     """
     part, found = _searched_part(table), list[Searched]()
-    searched = find_labels(table.covariates, table.treatment, table.cluster)
-    labels = [None if one is None else Additions(one) for one in searched]
-    for places in _alike([None if one is None else one.shape for one in labels]):
-        labelled = _some(part, places).with_added(_joined([labels[place] for place in places]))
+    labels = find_labels(table.covariates, table.treatment, table.cluster) if labels is None else labels
+    first = [None if one is None else Additions(one) for one in labels]
+    for places in _alike([None if one is None else one.shape for one in first]):
+        labelled = _some(part, places).with_added(_joined([first[place] for place in places]))
         found.append(Searched(places, labelled, model.pilot(labelled)))
     for search in (_differences, _steps):
         found = [kept for own in found for kept in _with_found(model, part, own, search)]
@@ -89,9 +92,11 @@ def with_additions(model: CinaModel, table: TableBatch) -> list[Searched]:
     return result
 
 
-def with_own_additions(model: CinaModel, table: TableBatch) -> tuple[TableBatch, Pilot | None]:
+def with_own_additions(
+    model: CinaModel, table: TableBatch, labels: Sequence[Labels | None] | None = None
+) -> tuple[TableBatch, Pilot | None]:
     """A batch of one table with its additions, and its pilot where the search has told it."""
-    (found,) = with_additions(model, table)
+    (found,) = with_additions(model, table, labels)
     return found.table, found.pilot
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dowhy_cina
-from dowhy_cina.model.labels import LEAST_LEVELS, find_labels
+from dowhy_cina.model.label_search import LEAST_LEVELS, find_labels
 from tests.model.laws import practices
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from dowhy_cina.calls.additions import readable
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
-from dowhy_cina.calls.partitioned.model import add_columns, balance_keys, forward
+from dowhy_cina.calls.partitioned.model import add_columns, balance_keys, forward, labels_of_all
 from dowhy_cina.calls.partitioned.outcomes import chance, is_empty, kernels_of
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums
 from dowhy_cina.calls.partitioned.sharing import ArmResponse, arm_responses, moments_of, shared_rows
@@ -185,7 +185,7 @@ def estimate_partitioned(
     arms = int(counts[0]), int(counts[1])
     pilot = _pilot(found["leaders"].chosen(arms, options.landmarks_for(*arms)))
     with torch.no_grad():
-        pilot, known = with_own_additions(model, pilot)
+        pilot, known = with_own_additions(model, pilot, labels_of_all(partitions, pilot))
         if pilot.added is not None:
             partitions.run(add_columns, ["encoded"], "encoded", added=pilot.added)
         fitted, moments = forward(partitions, model, pilot, totals, known)

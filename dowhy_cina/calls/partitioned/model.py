@@ -22,6 +22,8 @@ from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.additions import Additions
+from dowhy_cina.model.label_search import Indicators, labels_of, may_have_labels
+from dowhy_cina.model.labels import Labels
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import Pilot, ScoreModel, Settings, TableBatch
@@ -29,6 +31,23 @@ from dowhy_cina.model.state import Pilot, ScoreModel, Settings, TableBatch
 Rows = Float[Tensor, "1 n"]
 #: Candidates for the logarithms of the control and of the treated arm.
 Links = tuple[list[LogLink], list[LogLink]]
+
+
+def label_sums(part: EncodedPart, indicators: Indicators) -> Sums:
+    """Sums of a partition's rows over the levels of each label."""
+    rows, treatment = part.covariates[0], part.treatment[0].numpy()
+    return {f"label{place}": indicators.sums(place, rows, treatment) for place in range(len(indicators.groups))}
+
+
+def labels_of_all(partitions: Partitions, pilot: TableBatch) -> list[Labels | None]:
+    """Columns of the table's labels, whose levels are those of the pilot rows, as they are in all rows."""
+    may_have = bool(may_have_labels(pilot.covariates)[0])
+    indicators = Indicators.of(pilot.covariates[0]) if may_have else None
+    if indicators is None:
+        return [None]
+    found = partitions.run(label_sums, ["encoded"], indicators=indicators)
+    sums = [found[f"label{place}"] for place in range(len(indicators.groups))]
+    return [labels_of(indicators, sums, pilot.covariates)]
 
 
 def add_columns(part: EncodedPart, added: Additions) -> tuple[EncodedPart, Sums]:

@@ -113,6 +113,21 @@ def test_the_differences_of_the_whole_table(rows):
     assert ours.differences == whole.differences
 
 
+@pytest.mark.parametrize("rows", [900, 9000])
+def test_the_labels_of_the_whole_table(rows):
+    table, rng = frame(rows), np.random.default_rng(0)
+    school, (level, slope) = rng.integers(0, 20, rows), rng.normal(size=(2, 20))
+    drive = level[school] + slope[school] * table["a"]
+    treated = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
+    table = table.assign(school=pd.Categorical([f"s{code}" for code in school]), t=treated)
+    table["y"] += drive + 0.5 * table["t"]
+    whole = dowhy_cina.estimate_effect(table, "t", "y")
+    assert whole.labels == ("school (20 levels)", "school (20 levels) along a")
+    ours = dowhy_cina.estimate_effect(split(table, 200, rows // 2), treatment="t", outcome="y")
+    same(ours, whole)
+    assert ours.labels == whole.labels
+
+
 def test_a_table_whose_rows_are_all_landmarks():
     table = frame(rows=100)
     same(dowhy_cina.estimate_effect(split(table, 30), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
