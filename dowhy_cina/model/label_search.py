@@ -24,7 +24,7 @@ from dowhy_cina.model.labels import Labels
 from dowhy_cina.model.wave_search import FALSE_ALARMS
 
 #: Fewest levels of a label that a ridge does not learn by itself, and fewest rows, or clusters, of a level on average.
-LEAST_LEVELS, LEAST_ROWS = 5, 2
+LEAST_LEVELS, LEAST_ROWS = 10, 2
 #: Share of the treatment's variance that has to be left inside the levels: of less, nothing can be compared there.
 LEAST_INSIDE = 0.1
 #: Most covariates of one label whose slopes are taken, the clearest first.
