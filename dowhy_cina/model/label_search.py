@@ -21,14 +21,14 @@ from torch import Tensor
 from dowhy_cina.mathematics.passes import each_strip, sum_blocks
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.labels import Labels
-from dowhy_cina.model.wave_search import FALSE_ALARMS
 
 #: Fewest levels of a label that a ridge does not learn by itself, and fewest rows, or clusters, of a level on average.
 LEAST_LEVELS, LEAST_ROWS = 10, 2
 #: Share of the treatment's variance that has to be left inside the levels: of less, nothing can be compared there.
 LEAST_INSIDE = 0.1
-#: Most covariates of one label whose slopes are taken, the clearest first.
-MOST_SLOPES = 4
+#: Most covariates of one label whose slopes are taken, the clearest first, and share of labels without any that get
+#: some: more than of what outcomes ask for, since a missed one costs bias, another column a few degrees of freedom.
+MOST_SLOPES, FALSE_SLOPES = 4, 0.1
 #: Rows that show whether a table has indicators at all.
 _GLANCED_ROWS = 256
 #: Spread below which a column is constant.
@@ -205,7 +205,7 @@ class _Label:
 
     def _slopes(self, others: list[int]) -> list[_Column]:
         """How much more often rows of each level are treated along covariates whose part changes with the level."""
-        critical = NormalDist().inv_cdf(1 - FALSE_ALARMS / max(len(others), 1))
+        critical = NormalDist().inv_cdf(1 - FALSE_SLOPES / max(len(others), 1))
         found = [(*self._slopes_along(place), along) for place, along in enumerate(others)]
         found = sorted((one for one in found if one[0] > critical), key=lambda one: (-one[0], one[3]))
         return [_Column(self.group, along, -means * slopes, slopes) for _, means, slopes, along in found[:MOST_SLOPES]]
