@@ -14,6 +14,7 @@ import pandas as pd
 
 from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.steps import Steps
+from dowhy_cina.model.waves import Waves
 from dowhy_cina.tables import Preprocessor
 
 #: Columns of the table of steps.
@@ -80,17 +81,37 @@ def _names(added: Additions, preprocessor: Preprocessor) -> list[str]:
 def readable_waves(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
     """Covariates along which outcomes go up and down, as a result shows them: alone, "one and another", or a few more.
 
-    Of many that only bend together the first are named; of cycles the length, in steps of the covariate, is.
+    Of many that only bend together the first are named; of cycles the length, in steps of the covariate, is. Of one
+    beside columns of two values, which have no ups and downs, these are what it differs by, in order of their names.
     """
     if added is None or added.waves is None:
         return ()
-    told = []
-    for columns, length in added.waves.groups:
-        names = [_names(added, preprocessor)[column] for column in columns]
-        shown, rest = names[:SHOWN_NAMES], len(names) - SHOWN_NAMES
-        text = f"{', '.join(shown)} and {rest} more" if rest > 0 else " and ".join(shown)
+    told, names = [], _names(added, preprocessor)
+    for members, (columns, length) in zip(added.waves.members, added.waves.groups, strict=True):
+        along = _divided(added.waves, members)
+        if along is None:
+            text = _listed([names[column] for column in columns], SHOWN_NAMES)
+        else:
+            others = sorted(names[column] for column in columns if column != along)
+            text = f"{names[along]}, differently by {_listed(others, SHOWN_NAMES - 1)}"
         told.append(f"{text} in cycles of {length}" if length else text)
     return tuple(told)
+
+
+def _divided(waves: Waves, members: Sequence[int]) -> int | None:
+    """The one covariate whose half waves a group has beside each of some columns of two values; None of other groups.
+
+    Those have half a wave each, where both covariates of a pair have up to as many.
+    """
+    factors, orders = waves.factors[0, members], waves.orders[0, members]
+    beside = bool((factors[:, 1] >= 0).all() and (orders[:, 1] == 1).all() and orders[:, 0].max() > 1)
+    return int(waves.places[0, factors[0, 0]]) if beside else None
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    """The first few names, and how many more there are."""
+    rest = len(names) - most
+    return f"{', '.join(names[:most])} and {rest} more" if rest > 0 else " and ".join(names)
 
 
 def readable_steps(added: Additions | None, preprocessor: Preprocessor) -> pd.DataFrame:

@@ -36,7 +36,7 @@ from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms
-from dowhy_cina.tables.remarks import outcome_remark
+from dowhy_cina.tables.remarks import codes_remark, outcome_remark
 
 
 @dataclass(frozen=True)
@@ -325,7 +325,14 @@ class Analysis:
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
         """Say what is odd about the table's columns, and about its rows."""
-        return outcome_remark(self._varies) + self._prepared.preprocessor.remarks + self._belonging
+        prepared, pilot = self._prepared, self._table.pilot[0].cpu().numpy()
+        codes = codes_remark(
+            prepared.preprocessor.names_out,
+            self._rows.covariates[pilot],
+            self._rows.treatment[pilot],
+            prepared.preprocessor.in_own_units,
+        )
+        return outcome_remark(self._varies) + prepared.preprocessor.remarks + codes + self._belonging
 
     @property
     def _belonging(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.model.steps import ALIKE
 from dowhy_cina.model.wave_search import FALSE_ALARMS, LEAST_INTERVALS, ROWS_OF_A_WAVE, cosines, score_test, z_score
 from dowhy_cina.model.waves import knots_of, ranks_of
@@ -92,9 +93,9 @@ def find_differences(
     pairs = _close_pairs(covariates, leading)
     if not pairs:
         return None
-    units = len(residual) if cluster is None else len(torch.unique(cluster))
     critical = NormalDist().inv_cdf(1 - FALSE_ALARMS / (len(pairs) * len(ORDERS)))
     residual = residual - residual.mean()
+    share = independent_share(residual.cpu().numpy(), None if cluster is None else cluster.cpu().numpy())
     first, second, sign = (residual.new_tensor(part) for part in zip(*pairs, strict=True))
     values = covariates[:, first.long()].T - sign[:, None] * covariates[:, second.long()].T
     knots = knots_of(values.T)
@@ -103,9 +104,9 @@ def find_differences(
     usable = (knots.diff(dim=1) > ALIKE).sum(1) >= LEAST_INTERVALS
     found: dict[int, float] = {}
     for order in ORDERS:
-        if order <= units / ROWS_OF_A_WAVE:
+        if order <= share * len(residual) / ROWS_OF_A_WAVE:
             # Rows of a cluster may say the same: what they say together is counted once, and closely below.
-            screened = z_score(units / len(residual) * squares[:, :order].sum(1), order) > critical
+            screened = z_score(share * squares[:, :order].sum(1), order) > critical
             for place in (screened & usable).nonzero()[:, 0].tolist():
                 score = score_test(waves[place, :order], residual, cluster)
                 if score > critical:

@@ -18,12 +18,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.mathematics.passes import each_strip, sum_blocks
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.labels import Labels
 
-#: Fewest levels of a label that a ridge does not learn by itself, and fewest rows, or clusters, of a level on average.
+#: Fewest levels of a label that a ridge does not learn by itself, and fewest independent rows of a level, half of which
+#: have to have as many.
 LEAST_LEVELS, LEAST_ROWS = 10, 2
+#: Columns that may turn out to be in no label before the search for further labels ends.
+MOST_FAILURES = 20
 #: Share of the treatment's variance that has to be left inside the levels: of less, nothing can be compared there.
 LEAST_INSIDE = 0.1
 #: Most covariates of one label whose slopes are taken, the clearest first, and share of labels without any that get
@@ -106,30 +110,36 @@ class Indicators:
         for place in range(len(self.groups)):
             codes = self._levels(place, covariates)
             left = treatment - (np.bincount(codes, treatment) / np.maximum(np.bincount(codes), 1))[codes]
-            squares, of_clusters = float(left @ left), float((np.bincount(cluster, left) ** 2).sum())
-            found.append(min(1.0, squares / of_clusters) if of_clusters > 0 else 1.0)
+            found.append(independent_share(left, cluster))
         return found
 
 
 def _disjoint(counts: Array) -> list[list[int]]:
     """Groups of columns of which no two have a row in common, given how many each two have.
 
-    From the most frequent column on, since those of other labels hardly ever miss it.
+    Each time the column is taken that misses most of those that are left: the other levels of its label, and few of
+    another one's, which it misses by chance.
     """
-    apart = counts == 0
-    order = np.argsort(-counts.diagonal(), kind="stable").tolist()
-    left, groups = [place for place in order if apart[place].sum() >= LEAST_LEVELS - 1], []
-    while len(left) >= LEAST_LEVELS:
-        allowed, group = np.ones(len(counts), dtype=np.bool_), list[int]()
-        for place in left:
-            if allowed[place]:
-                group.append(place)
-                allowed &= apart[place]
+    apart, sizes = counts == 0, counts.diagonal()
+    left, groups, failures = np.ones(len(counts), dtype=np.bool_), list[list[int]](), 0
+    while failures < MOST_FAILURES:
+        left &= apart[:, left].sum(1) >= LEAST_LEVELS - 1
+        candidates, group = left.copy(), list[int]()
+        partners = apart[:, left].sum(1)
+        while candidates.any():
+            best = int(np.argmax(np.where(candidates, partners * (sizes.max() + 1) + sizes, -1)))
+            group.append(best)
+            gone = candidates & ~apart[best]
+            partners = partners - apart[:, gone].sum(1)
+            candidates &= apart[best]
         if len(group) >= LEAST_LEVELS:
             groups.append(group)
-        # Those that a small group has taken may be in another one without its first.
-        taken = group if len(group) >= LEAST_LEVELS else group[:1]
-        left = [place for place in left if place not in taken]
+            left[group] = False
+        elif group:
+            failures += 1
+            left[group[0]] = False
+        else:
+            break
     return groups
 
 
@@ -180,8 +190,8 @@ class _Label:
 
     def columns(self, others: list[int]) -> list[_Column]:
         """Columns of the label, none of which is constant; none where too little of the treatment can be compared."""
-        rows, (inside, total) = self.sizes.sum(), self._squares()
-        if inside < LEAST_INSIDE * total or self.share * rows < LEAST_ROWS * (self.sizes > 0).sum():
+        inside, total = self._squares()
+        if inside < LEAST_INSIDE * total or np.median(self.share * self.sizes[self.sizes > 0]) < LEAST_ROWS - 1e-9:
             return []
         found = [self._shares(), *self._slopes(others)]
         return [column for column in found if column is not None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Rows
 from dowhy_cina.mathematics.clusters import Clusters, cluster_statistics, clustered_cross_validation
+from dowhy_cina.mathematics.design_effects import apart_from_clusters
 from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows, places_of, sum_blocks
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
@@ -133,16 +135,47 @@ def _joined(parts: Sequence[Part | None]) -> Part | None:
     return each_tensor(known, torch.cat) if known else None
 
 
+class _Rows(NamedTuple):
+    """Pilot rows of a table as searches look at them.
+
+    Attributes
+    ----------
+    covariates : Tensor, shape (P, D)
+    residual : Tensor, shape (P,)
+        What the pilot leaves of outcomes; in clusters without what their rows have in common, which would drown what
+        goes up and down inside them.
+    gradient_shares : Tensor, shape (D,)
+    cluster : Tensor of int, shape (P,), optional
+        Codes without gaps.
+    """
+
+    covariates: Float[Tensor, "P D"]
+    residual: Float[Tensor, " P"]
+    gradient_shares: Float[Tensor, " D"]
+    cluster: Int[Tensor, " P"] | None
+
+
+def _rows_of(table: TableBatch, pilot: Pilot, count: int) -> Iterator[_Rows]:
+    """Pilot rows of each table with its first columns."""
+    x, shares = gather_rows(table.covariates[..., :count], table.pilot), pilot.shares[:, :count, 1:].amax(2)
+    clusters = None if table.clusters is None else table.clusters.take(table.pilot).codes
+    for place, residual in enumerate(pilot.residual):
+        codes = None
+        if clusters is not None:
+            own = np.unique(clusters[place].cpu().numpy(), return_inverse=True)[1]
+            left = residual - residual.mean()
+            residual = torch.from_numpy(apart_from_clusters(left.cpu().numpy(), own)).to(residual)
+            codes = torch.from_numpy(own).to(x.device)
+        yield _Rows(x[place], residual, shares[place], codes)
+
+
 def _differences(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     """Differences of each table of a batch, beside the columns of its labels; None where there is none."""
     labels = None if table.added is None else table.added.labels
     count = table.covariates.shape[2] - (0 if labels is None else labels.count)
-    x, shares = gather_rows(table.covariates[..., :count], table.pilot), pilot.shares[:, :count, 1:].amax(2)
-    codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
     found = list[Additions | None]()
-    for place in range(len(x)):
-        own = None if codes is None else codes[place]
-        one = find_differences(x[place], pilot.residual[place], shares[place], own)
+    for place, rows in enumerate(_rows_of(table, pilot, count)):
+        one = find_differences(*rows)
         before = _some(table.added, [place]) or Additions()
         found.append(None if one is None else replace(before, differences=one))
     return found
@@ -150,13 +183,12 @@ def _differences(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
 
 def _steps(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     """Steps of each table of a batch, beside its differences; None where there is none."""
-    x, t = (gather_rows(part, table.pilot).cpu().numpy() for part in (table.covariates, table.treatment))
-    residual, shares = pilot.residual.cpu().numpy(), pilot.shares[..., 1:].amax(2).cpu().numpy()
-    codes = None if table.clusters is None else table.clusters.take(table.pilot).codes.cpu().numpy()
+    treatment = gather_rows(table.treatment, table.pilot).cpu().numpy()
     found = list[Additions | None]()
-    for place in range(len(x)):
-        own = None if codes is None else np.unique(codes[place], return_inverse=True)[1]
-        steps = find_steps(x[place], t[place], residual[place], shares[place], _smoother(pilot, place), own)
+    for place, rows in enumerate(_rows_of(table, pilot, table.covariates.shape[2])):
+        x, residual, shares = (part.cpu().numpy() for part in rows[:3])
+        own = None if rows.cluster is None else rows.cluster.cpu().numpy()
+        steps = find_steps(x, treatment[place], residual, shares, _smoother(pilot, place), own)
         if steps is None:
             found.append(None)
             continue
@@ -236,14 +268,11 @@ def _waves(model: CinaModel, table: TableBatch, pilot: Pilot) -> list[Waves | No
     """Waves of each table of a batch, of its columns before the steps; None where there is none."""
     steps = None if table.added is None else table.added.steps
     count = table.covariates.shape[2] - (0 if steps is None else steps.count)
-    codes = None if table.clusters is None else table.clusters.take(table.pilot).codes
-    x = gather_rows(table.covariates[..., :count], table.pilot)
-    shares, found = pilot.shares[:, :count, 1:].amax(2), []
-    for place in range(len(x)):
-        own = None if codes is None else codes[place]
-        groups, waves = find_waves(x[place], pilot.residual[place], shares[place], own), None
+    found = list[Waves | None]()
+    for place, rows in enumerate(_rows_of(table, pilot, count)):
+        groups, waves = find_waves(*rows), None
         if groups:
-            waves = Waves.of(x[place : place + 1], groups)
+            waves = Waves.of(rows.covariates[None], groups)
             waves = _with_scales(model, _some(table, [place]), _some(pilot, [place]), waves)
         found.append(waves)
     return found

@@ -21,17 +21,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.mathematics.scaling import Array
+from dowhy_cina.model.priorities import looked_at_first
 
 #: Quantiles of a covariate at which it may have a step, in sixteenths of the rows.
 LEVELS = 16
 QUANTILES, MEDIAN = np.arange(1, LEVELS) / LEVELS, np.array([0.5])
 #: Places between two levels at which a step that was found may lie.
 FINER = 8
-#: Fewest rows, or clusters, on either side of a step.
+#: Fewest independent rows on either side of a step, and fewest clusters with rows there, or all of fewer.
 LEAST_ROWS = 20
-#: Most covariates that are looked at, those first along which the pilot's outcome regressions change most, and most of
-#: which two are looked at together; and most pairs that are kept, those that go most with the residual.
+#: Most covariates that are looked at, see :func:`looked_at_first`, and most of which two are looked at together; and
+#: most pairs that are kept, those that go most with the residual.
 MOST_COLUMNS, MOST_PAIRED, KEPT_PAIRS = 32, 100, 60
 #: Most steps of few rows, and rows for each step of many.
 MOST_STEPS, ROWS_OF_A_STEP = 8, 170
@@ -235,6 +237,10 @@ class _Search:
     smoothed: Callable[[Array], Array]
     cluster: npt.NDArray[np.int64] | None
 
+    def sums(self, rows: Array) -> Array:
+        """Sums (C, G) of rows (C, P) over the clusters."""
+        return pd.DataFrame(rows.T).groupby(self.cluster).sum().to_numpy().T
+
     def own(self, signs: Array) -> Array:
         """Candidates (C, P) without their parts along the basis."""
         apart: Array = signs - (signs @ self.basis) @ self.basis.T
@@ -245,17 +251,25 @@ class _Search:
 
         They are robust to unequal variances, or some rare outcome would vouch for a rare step, and to clusters.
         """
-        square = np.square(own)
-        if self.cluster is None:
-            noise = square @ np.square(self.residual)
-        else:
-            scores = pd.DataFrame((own * self.residual).T).groupby(self.cluster).sum().to_numpy()
-            noise = np.square(scores).sum(0)
+        square, total = np.square(own), np.square(own @ self.residual)
         mean = np.full(signs.shape[1], 1 / signs.shape[1])  # products take less time than numpy's own means
         left, variance = square @ mean, np.square(signs) @ mean - np.square(signs @ mean)
-        usable = (left > LEAST_OWN * variance) & (noise > 0)
-        gains: Array = np.where(usable, np.square(own @ self.residual) / np.where(usable, noise, 1), 0)
-        return gains
+        usable = left > LEAST_OWN * variance
+        if self.cluster is None:
+            noise = square @ np.square(self.residual)
+            usable &= noise > 0
+            gains: Array = np.where(usable, total / np.where(usable, noise, 1), 0)
+            return gains
+        sizes = np.bincount(self.cluster)
+        sides = [(self.sums((signs * side > 0).astype(np.float64)) > 0).sum(1) for side in (1, -1)]
+        usable &= np.minimum(*sides) >= min(LEAST_ROWS, len(sizes))
+        # What is given has taken from the sums of clusters, by as much as it lies between them, and the candidate does.
+        given = float((self.sums(self.basis.T) ** 2 / sizes).sum())
+        between = (self.sums(own) ** 2 / sizes).sum(1) / np.maximum(square.sum(1), np.finfo(np.float64).tiny)
+        kept = 1 - np.minimum(between, 1) * given / len(sizes)
+        squares = np.square(self.sums(own * self.residual)).sum(1)
+        share = np.where(usable & (squares > 0), total / np.where(squares > 0, squares, 1), 0) * kept.clip(0)
+        return student_gains(share, len(sizes))
 
     def add(self, signs: Array) -> Array:
         """Add a step (P,), and what smooth regressions learn of it, to the basis; returns both directions (P, 2).
@@ -271,6 +285,18 @@ class _Search:
                 self.residual = self.residual - direction * (direction @ self.residual)
                 self.basis = np.column_stack([self.basis, direction])
         return self.basis[:, start:]
+
+
+def student_gains(shares: Array, count: int) -> Array:
+    """Squared normal scores of squares of sums by sums of squares, of so many independent terms.
+
+    Of terms about a mean that is not zero that share is at most their number: their squared t statistic is not, and
+    its normal score is nearly that of Wallace (1959), Bounds on normal approximations to Student's distribution.
+    """
+    freedom = count - 1
+    squares = freedom * shares / np.maximum(count - shares, np.finfo(np.float64).tiny)
+    scores: Array = ((8 * freedom + 1) / (8 * freedom + 3)) ** 2 * freedom * np.log1p(squares / freedom)
+    return scores
 
 
 def _first_best(sizes: Array) -> int:
@@ -344,8 +370,8 @@ def find_steps(
     ----------
     Tropp (2004), Greed is good: algorithmic results for sparse approximation, for orthogonal matching pursuit.
     """
-    units_per_row = 1.0 if cluster is None else len(np.unique(cluster)) / len(cluster)
-    places, least = np.argsort(-gradient_shares, kind="stable"), LEAST_ROWS / units_per_row
+    units_per_row = independent_share(residual - residual.mean(), cluster)
+    places, least = looked_at_first(covariates, residual, gradient_shares), LEAST_ROWS / units_per_row
     basis = _nuisance_basis(covariates[:, places[:MOST_COLUMNS]], treatment, units_per_row)
     search = _Search(residual - basis @ (basis.T @ residual), basis, smoothed, cluster)
     paired, ascending = places[:MOST_PAIRED], np.sort(covariates[:, places[:MOST_PAIRED]].T, axis=1)

@@ -1,6 +1,6 @@
 """The search for waves in what smooth regressions leave: candidates of every kind, and which are beyond doubt.
 
-Letters: P pilot rows, D covariates, C and E of them, G groups, W waves, M and K orders.
+Letters: P pilot rows, D covariates, C, E and F of them, G groups, W waves, M and K orders.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.clusters import sums_by_cluster
+from dowhy_cina.mathematics.design_effects import independent_share
+from dowhy_cina.model.priorities import looked_at_first
 from dowhy_cina.model.steps import ALIKE
 from dowhy_cina.model.waves import BEND, SQUARE, Group, curve, knots_of, ranks_of
 
 #: Half waves of the groups that are looked for: all up to one of these, of one covariate and of each of two, and of one
 #: beside those of two values.
 SINGLE, PAIRED, DIVIDED = (4, 8, 16), (3, 5), 4
-#: Most covariates that are looked at, those first along which the pilot's outcome regressions change most: alone and in
-#: pairs, of two values, and for bends; most groups that are looked at closely, and most that are taken.
+#: Most covariates that are looked at, see :func:`looked_at_first`, alone and in pairs, and of two values; for bends
+#: those along which the pilot's regressions change most; most groups that are looked at closely, and that are taken.
 MOST_COLUMNS, MOST_DIVIDING, MOST_BENT, MOST_LOOKED_AT, MOST_GROUPS = 20, 8, 60, 20, 4
 #: Intervals between the quantiles that a covariate must have to be looked at.
 LEAST_INTERVALS = 8
-#: Rows for each wave of a group.
-ROWS_OF_A_WAVE = 10
+#: Independent rows for each wave of a group, and clusters beyond one for each.
+ROWS_OF_A_WAVE, LEAST_FREEDOM = 10, 5
 #: Chance with which waves are found in residuals that are noise. Of a function that smooth regressions learn in part,
 #: what they leave may be waves of a few turns, too.
 FALSE_ALARMS = 0.01
@@ -67,9 +69,13 @@ def find_waves(
     ----------
     Wilson and Hilferty (1931), The distribution of chi-square, PNAS 17, for the chance of a sum of squares.
     """
-    units_per_row = 1.0 if cluster is None else len(torch.unique(cluster)) / len(cluster)
     residual = residual - residual.mean()
-    leading = gradient_shares.argsort(descending=True, stable=True)[:MOST_BENT]
+    units_per_row = independent_share(residual.cpu().numpy(), None if cluster is None else cluster.cpu().numpy())
+    # Those that are looked at and, after them, others that may bend.
+    first = looked_at_first(*(part.cpu().numpy() for part in (covariates, residual, gradient_shares)))[:MOST_BENT]
+    bending = gradient_shares.argsort(descending=True, stable=True)[:MOST_BENT]
+    looked_at = torch.from_numpy(first).to(bending)
+    leading = torch.cat([looked_at, bending[~torch.isin(bending, looked_at)]])
     columns = covariates[:, leading].T
     ascending = torch.from_numpy(np.sort(columns.cpu().numpy())).to(covariates)
     knots = knots_of(ascending.T)
@@ -78,7 +84,8 @@ def find_waves(
     many, two = intervals >= LEAST_INTERVALS, intervals == 1
     ranks = torch.zeros_like(covariates).T
     ranks[leading] = ranks_of(columns, knots)
-    kinds = _candidates(ranks, residual, leading[many], leading[two][:MOST_DIVIDING], units_per_row)
+    bent = bending[torch.isin(bending, leading[many])]
+    kinds = _candidates(ranks, residual, (leading[many], leading[two][:MOST_DIVIDING], bent), units_per_row)
     if kinds:
         chosen = [part[many][:MOST_COLUMNS] for part in (leading, ascending)]
         kinds += _cycles(covariates, residual, chosen[0], chosen[1], units_per_row)
@@ -87,7 +94,8 @@ def find_waves(
     # Rows of a cluster may say the same: what they say together is counted once, and closely below.
     scores = [replace(kind, squares=units_per_row * kind.squares).scores for kind in kinds]
     # Every kind has the same chance of a false alarm, however many groups are of it.
-    critical = [NormalDist().inv_cdf(1 - FALSE_ALARMS / (len(kinds) * len(own))) for own in scores]
+    chances = [FALSE_ALARMS / (len(kinds) * kind.considered(covariates.shape[1])) for kind in kinds]
+    critical = [NormalDist().inv_cdf(1 - chance) for chance in chances]
     found = [
         (-float(own[place]), kind, place)
         for kind, (own, least) in enumerate(zip(scores, critical, strict=True))
@@ -125,6 +133,12 @@ class _Kind:
     orders: int
     squares: Float[Tensor, " G"]
 
+    def considered(self, covariates: int) -> int:
+        """Groups among which these are, given the number of covariates; bends are one group."""
+        if covariates <= MOST_COLUMNS or self.make == Group.bends:
+            return len(self.columns)
+        return covariates * (covariates - 1) // 2 if self.make == Group.together else covariates
+
     @property
     def scores(self) -> Float[Tensor, " G"]:
         """Normal scores."""
@@ -138,16 +152,16 @@ class _Kind:
 def _candidates(
     ranks: Float[Tensor, "D P"],
     residual: Float[Tensor, " P"],
-    many: Int[Tensor, " C"],
-    two: Int[Tensor, " E"],
+    chosen: tuple[Int[Tensor, " C"], Int[Tensor, " E"], Int[Tensor, " F"]],
     units_per_row: float,
 ) -> list[_Kind]:
-    """Groups that are looked for, given the covariates that take many values and those that take two."""
+    """Groups that are looked for, given covariates that take many values, those that take two, and those that bend."""
+    many, two, bending = chosen
     most, places = int(units_per_row * len(residual) / ROWS_OF_A_WAVE), many[:MOST_COLUMNS]
     single, paired = [own for own in SINGLE if own <= most], [own for own in PAIRED if own**2 <= most]
     if not len(places) or not single:
         return []
-    columns, dividing, bent = places.tolist(), two.tolist(), many[:most].tolist()
+    columns, dividing, bent = places.tolist(), two.tolist(), bending[:most].tolist()
     waves = cosines(ranks[places], max(single))
     alone = (waves @ residual).square() / (waves.square() @ residual.square())
     kinds = [_Kind([(column,) for column in columns], Group.alone, own, alone[:, :own].sum(1)) for own in single]
@@ -209,7 +223,24 @@ def score_test(waves: Float[Tensor, "W P"], residual: Float[Tensor, " P"], clust
     """
     scores = sums_by_cluster(waves * residual, None if cluster is None else cluster.expand(len(waves), -1))
     total, noise = scores.sum(1), scores @ scores.T
-    return float(z_score(total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)))
+    squares, count = total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)
+    if cluster is None:
+        return float(z_score(squares, count))
+    return _hotelling_score(float(squares), count, scores.shape[1])
+
+
+def _hotelling_score(squares: float, count: int, units: int) -> float:
+    """Normal score of such a sum of squares of so many units about their own means (Hotelling 1931, Paulson 1942).
+
+    Of few units the sum itself is at most their number, whatever they agree on.
+    """
+    freedom = units - count
+    if freedom < LEAST_FREEDOM:
+        return -math.inf
+    ratio = squares * freedom / (count * max(units - squares, 1e-9))
+    own, other = 2 / (9 * count), 2 / (9 * freedom)
+    root: float = ratio ** (1 / 3)
+    return ((1 - other) * root - (1 - own)) / math.sqrt(other * root**2 + own)
 
 
 def z_score(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:

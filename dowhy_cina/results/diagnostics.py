@@ -53,6 +53,9 @@ class Arm(NamedTuple):
         Weight in the target population, of all rows and of those without a counterpart; any scale.
     clusters : int, optional
         That hold the rows, where there are any.
+    even_size : float, optional
+        Effective sample size if all rows weighed the same: fewer than the clusters if these have unequal numbers of
+        rows; the rows where there are no clusters.
     """
 
     rows: int
@@ -62,6 +65,7 @@ class Arm(NamedTuple):
     target: float
     target_outside: float
     clusters: int | None = None
+    even_size: float | None = None
 
     @property
     def held(self) -> str:
@@ -225,7 +229,9 @@ def sum_arms(
         largest = float(units.max() / max(weights[own].sum(), np.finfo(np.float64).tiny))
         target, beyond = (float(target_weights[rows].sum()) for rows in (own, own & outside))
         clusters = None if cluster is None else len(np.unique(cluster[own]))
-        arms.append(Arm(int(own.sum()), _kish(units), largest, int(outside[own].sum()), target, beyond, clusters))
+        even = None if cluster is None else _kish(np.bincount(cluster[own]).astype(np.float64))
+        sums = largest, int(outside[own].sum()), target, beyond
+        arms.append(Arm(int(own.sum()), _kish(units), *sums, clusters, even))
     return Arms(*arms)
 
 

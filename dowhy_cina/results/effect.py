@@ -127,9 +127,10 @@ class AverageEffect:
         Differences of two covariates that nearly agree, in their standard deviations, which outcomes go with by more
         than smooth regressions leave to chance; each is adjusted for and balanced like a covariate. Mostly empty.
     waves : tuple of str
-        Covariates, pairs such as "longitude and latitude", or the first few of many, along which outcomes go up and
-        down by more than smooth regressions leave to chance; waves along them are adjusted for and balanced. Mostly
-        empty. A function that is too steep for these regressions may count as a step or a wave, too.
+        Covariates, pairs such as "longitude and latitude", one as in "day, differently by region=north", or the first
+        few of many, along which outcomes go up and down by more than smooth regressions leave to chance; waves along
+        them are adjusted for and balanced. Mostly empty. A function that is too steep for these regressions may count
+        as a step or a wave, too.
     """
 
     #: Fields that :meth:`to_dict` leaves out.

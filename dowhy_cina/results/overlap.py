@@ -17,6 +17,8 @@ OUTSIDE_SHARE = 0.1
 WIDEST_INTERVAL = 2.0
 #: Multiple of the least effective size up to which weights are as concentrated as they may be.
 AT_BOUND = 1.1
+#: Share of the effective size of even weights from which weights cost hardly anything: trimming would bring no more.
+EVEN_SHARE = 0.8
 #: Measures that exceed the bound of a grade by no more than this share of it meet it.
 _TIE = 1e-9
 
@@ -95,21 +97,17 @@ def grade_overlap(arms: Arms, balance: pd.DataFrame, width: float = 0.0) -> Over
     text = f"{100 * share:.0f} % of the target population have no counterpart in the other arm"
     found = [(_exceeds(share, "outside"), text)]
     found += [_weight_reason(name, arm) for name, arm in arms._asdict().items()]
-    worst = np.abs(balance["after"].to_numpy())
-    if len(worst):
-        place = int(worst.argmax())
-        name, size = balance.index[place], float(worst[place])
-        text = f"the arms still differ by {size:.2f} standard deviations in {name} after weighting"
-        grade = _exceeds(size, "imbalance")
-        if grade and any(map(_at_bound, arms)):
-            text, grade = f"{text}, though they rest on as few rows as weights may", 2
-        found.append((grade, text))
+    found.append(_imbalance_reason(arms, balance))
+    small = [name for name, arm in arms._asdict().items() if _is_even(arm) and _weight_reason(name, arm)[0]]
+    # Rows that trimming leaves would be fewer still, and an interval is wide where rows are few.
+    only_small = bool(small) and sum(grade > 0 for grade, _ in found) == len(small)
     text = f"the interval is {width:.3g} times as wide as the range of the outcome"
     found.append((2 if width > WIDEST_INTERVAL else 0, text))
     found = sorted((reason for reason in found if reason[0]), key=lambda reason: -reason[0])
     if not found:
         return OverlapVerdict("good", (), "")
-    return OverlapVerdict(GRADES[found[0][0]], tuple(text for _, text in found), _advice(arms))
+    advice = _advice_to_add(arms, small) if only_small else _advice(arms)
+    return OverlapVerdict(GRADES[found[0][0]], tuple(text for _, text in found), advice)
 
 
 def overlap_warnings(arms: Arms, verdict: OverlapVerdict) -> tuple[str, ...]:
@@ -154,11 +152,46 @@ def _weight_reason(name: str, arm: Arm) -> tuple[int, str]:
     grade = max(_exceeds(largest, "weight"), int(size < _STRAINED.rows) + int(size < _UNANSWERABLE.rows))
     kind = "clusters" if arm.clusters else "rows"
     text = f"the weights of the {arm.rows:,} {name} rows{arm.held} are worth {size:.3g} equally weighted {kind}"
-    if _exceeds(largest, "weight"):
+    text = _small_text(name, arm) if _is_even(arm) else text
+    if _exceeds(largest, "weight") and (arm.clusters or arm.rows) > 1:
         text += f", the heaviest carries {100 * largest:.0f} %"
     if uneven and _at_bound(arm):
         grade, text = max(grade, 1), f"{text}, the fewest that weights may rest on: more balance would leave fewer"
     return (grade if uneven else min(grade, 1)), text
+
+
+def _imbalance_reason(arms: Arms, balance: pd.DataFrame) -> tuple[int, str]:
+    """Grade what weights leave of the covariate in which the arms differ most; worse if they cannot do better."""
+    worst = np.abs(balance["after"].to_numpy())
+    if not len(worst):
+        return 0, ""
+    place = int(worst.argmax())
+    name, size = balance.index[place], float(worst[place])
+    text = f"the arms still differ by {size:.2f} standard deviations in {name} after weighting"
+    grade = _exceeds(size, "imbalance")
+    if grade and any(map(_at_bound, arms)):
+        return 2, f"{text}, though they rest on as few rows as weights may"
+    return grade, text
+
+
+def _small_text(name: str, arm: Arm) -> str:
+    """Say how few rows or clusters an arm has, whose weights are even."""
+    units, kind = (arm.clusters, "cluster") if arm.clusters else (arm.rows, "row")
+    if units == 1:
+        return f"the {name} arm is a single {kind}"
+    sizes = " of unequal size" if _even_size(arm) < EVEN_SHARE * units else ""
+    worth = f"worth {arm.effective_size:.3g} equally weighted {kind}s"
+    return f"the {name} arm is small, with {arm.rows:,} rows{arm.held}{sizes} that are {worth}"
+
+
+def _even_size(arm: Arm) -> float:
+    """What the rows of an arm would be worth if all weighed the same."""
+    return arm.rows if arm.even_size is None else arm.even_size
+
+
+def _is_even(arm: Arm) -> bool:
+    """Whether the weights of an arm cost hardly any of its effective size."""
+    return arm.effective_size >= EVEN_SHARE * _even_size(arm)
 
 
 def _at_bound(arm: Arm) -> bool:
@@ -170,6 +203,18 @@ def _outside_share(arms: Arms) -> float:
     """Share of the target population without a counterpart; none of a population that is not in the table."""
     total = sum(arm.target for arm in arms)
     return sum(arm.target_outside for arm in arms) / total if total > 0 else 0.0
+
+
+def _advice_to_add(arms: Arms, small: list[str]) -> str:
+    """Name the arms that are small, and no more: their weights are even."""
+    return f"Add {_wanted(arms, small)}: it is their number that is lacking, not overlap."
+
+
+def _wanted(arms: Arms, names: list[str]) -> str:
+    """Rows of some arms, in clusters where there are any."""
+    if all(arm.clusters for arm in arms):
+        return f"clusters with {' and with '.join(names)} rows"
+    return f"{' and '.join(names)} rows"
 
 
 def _advice(arms: Arms) -> str:
@@ -188,6 +233,6 @@ def _advice(arms: Arms) -> str:
     thin = min(
         arms._asdict().items(), key=lambda item: (len(shares) == 1 and item[1].target > 0, item[1].effective_size)
     )
-    advice.append(f"add {thin[0]} rows that resemble the target population")
+    advice.append(f"add {_wanted(arms, [thin[0]])} that resemble the target population")
     text = ", or ".join(advice)
     return f"{text[0].upper()}{text[1:]}."

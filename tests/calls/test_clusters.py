@@ -224,7 +224,21 @@ class TestClusters:
             assert own.largest_weight == pytest.approx(sums.max())
             assert own.clusters == len(np.unique(group[t == arm]))
             assert f"{own.rows} rows in {own.clusters} clusters, effective sample size" in found.summary()
-        assert dowhy_cina.estimate_effect(x, t, y).arms.treated.clusters is None
+            assert own.even_size == pytest.approx(own.clusters)
+        alone = dowhy_cina.estimate_effect(x, t, y).arms.treated
+        assert (alone.clusters, alone.even_size) == (None, None)
+
+    def test_a_randomised_trial_of_few_clusters_lacks_clusters(self):
+        rng = np.random.default_rng(0)
+        group = np.repeat(np.arange(40), 10)
+        x, t = rng.normal(size=(400, 3)), group % 2
+        found = dowhy_cina.estimate_effect(x, t, x[:, 0] + 0.3 * t + rng.normal(size=400), cluster=group)
+        assert found.overlap.grade == "strained"
+        (warning,) = found.warnings
+        assert "the treated arm is small, with 200 rows in 20 clusters that are worth " in warning
+        assert warning.endswith(
+            "Add clusters with treated and with control rows: it is their number that is lacking, not overlap."
+        )
 
 
 @pytest.mark.parametrize("arm", [0, 1])

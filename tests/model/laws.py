@@ -66,3 +66,13 @@ def practices(seed, rows=800, columns=6, levels=40):
     drive = 1.2 * (level[practice] + slope[practice] * x[:, -1])
     t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
     return np.column_stack([x, np.eye(levels)[practice]]), t, drive + 0.3 * x[:, 0] + 0.5 * t + rng.normal(size=rows)
+
+
+def stores(seed, count=30, weeks=52):
+    """Treatment and outcome of stores and weeks go by the store's level and the season; effect .5, and the stores."""
+    rng = np.random.default_rng(seed)
+    store, week = np.repeat(np.arange(count), weeks), np.tile(np.arange(weeks), count)
+    drive = rng.normal(size=count)[store] + 1.5 * np.cos(2 * np.pi * week / weeks)
+    t = (rng.random(len(drive)) < 1 / (1 + np.exp(-drive))).astype(int)
+    x = np.column_stack([week, rng.normal(size=len(drive)), np.eye(count)[store]])
+    return x, t, drive + 0.3 * x[:, 1] + 0.5 * t + rng.normal(size=len(drive)), store

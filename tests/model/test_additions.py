@@ -15,7 +15,7 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.model import search
 from dowhy_cina.tables import Preprocessor
-from tests.model.laws import before_and_after, jumps, on_a_map, practices, season, weekdays
+from tests.model.laws import before_and_after, jumps, on_a_map, practices, season, stores, weekdays
 
 #: Laws with what is found in their tables, what looks for it, and the share of the error that is left at most.
 LAWS = [
@@ -128,3 +128,32 @@ def test_an_exact_solution_has_none(law):
     x, t, y = law(5, 400, 3)
     assert analyse(x, t, y)._state.added is not None
     assert analyse(x, t, y, options=EstimatorOptions(checkpoint="exact"))._state.added is None
+
+
+def test_a_season_inside_clusters_is_found():
+    """Of thirty stores with levels of their own, which are labels and clusters, what weeks do is not drowned by them."""
+    held, errors = 0, []
+    for seed in range(6):
+        x, t, y, store = stores(seed)
+        result = dowhy_cina.estimate_effect(x, t, y, cluster=store)
+        assert any("x0" in text for text in (*result.waves, *result.steps.index))
+        low, high = result.confidence_interval
+        held += low <= 0.5 <= high
+        errors.append(abs(result.value - 0.5) / y.std())
+    assert held == 6
+    assert np.mean(errors) < 0.1
+
+
+def test_among_many_covariates_one_that_goes_both_ways_is_found():
+    """Regressions of a hundred covariates hardly change along it."""
+    errors = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(1000, 100))
+        drive = 1.5 * np.abs(x[:, 0]) - 1.2
+        t = (rng.random(1000) < 1 / (1 + np.exp(-drive))).astype(int)
+        y = drive + 0.5 * t + rng.normal(size=1000)
+        result = dowhy_cina.estimate_effect(x, t, y)
+        assert any("x0" in text for text in (*result.waves, *result.steps.index))
+        errors.append(abs(result.value - 0.5) / y.std())
+    assert np.mean(errors) < 0.12

@@ -78,8 +78,8 @@ def test_two_labels_have_a_column_each():
     columns = labels.columns_of(standardised(np.column_stack([x, np.eye(12)[other]]))[None])[0].numpy()
     assert labels.count == 2
     sizes = labels.members[0].sum(1).tolist()
-    assert sizes == [12, 30]
-    for column, codes in zip(columns.T, (other, level), strict=True):
+    assert sizes == [30, 12]
+    for column, codes in zip(columns.T, (level, other), strict=True):
         # Constant in each level.
         assert pd.Series(column).groupby(codes).std().max() < 1e-9
 
@@ -102,7 +102,7 @@ def test_rare_levels_belong_to_their_label_whatever_side_they_point_to():
         ("few levels", LEAST_LEVELS - 1, None),
         ("a treatment of whole levels", 20, np.arange(20) % 2),
         ("a treatment of nearly whole levels", 20, 0.98 * (np.arange(20) % 2) + 0.01),
-        ("as many levels as rows", 400, None),
+        ("levels of single rows", 450, None),
     ],
 )
 def test_other_labels_have_none(why, levels, chance):
@@ -175,3 +175,24 @@ def test_the_label_may_be_the_cluster_too():
     assert result.labels == ("practice (40 levels)", "practice (40 levels) along f")
     low, high = result.confidence_interval
     assert low <= 0.5 <= high
+
+
+def test_labels_of_few_rows_a_level_are_kept_apart():
+    """A level of one label has no row with many levels of another one by chance; a frequent flag misses some, too."""
+    rng = np.random.default_rng(10)
+    school, region = (rng.permutation(np.resize(np.arange(levels), 700)) for levels in (120, 25))
+    flag = rng.random((700, 4)) < 0.3
+    x = np.column_stack([flag, np.eye(120)[school], np.eye(25)[region]])
+    labels = found_in(x, rng.integers(0, 2, 700).astype(np.float64))
+    members = {tuple(part.nonzero()[:, 0].tolist()) for part in labels.members[0]}
+    assert members == {tuple(range(4, 124)), tuple(range(124, 149))}
+
+
+def test_names_of_rows_are_no_label():
+    """Beside a category with frequent levels, each of which misses most rows, either."""
+    rng = np.random.default_rng(11)
+    names = pd.DataFrame({"a": rng.normal(size=400), "kind": rng.choice(list("uvw"), 400)})
+    names["name"] = [f"row {place}" for place in range(400)]
+    t = rng.integers(0, 2, 400)
+    result = dowhy_cina.estimate_effect(names, t, names["a"] + 0.5 * t + rng.normal(size=400))
+    assert result.labels == ()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from scipy import stats
 
 from dowhy_cina.model.steps import (
     LEAST_ROWS,
@@ -14,6 +16,7 @@ from dowhy_cina.model.steps import (
     Steps,
     _thresholds,
     find_steps,
+    student_gains,
 )
 from tests.model.laws import jumps
 
@@ -151,3 +154,37 @@ def test_thresholds_are_those_of_their_definition():
             for place, column in enumerate(table):
                 expected = sorted({pair for share in shares for pair in nearest(column, least, share)})
                 assert [tuple(pair) for pair in pairs[own == place]] == expected
+
+
+def in_clusters(rng, clusters, rows):
+    """Clusters of rows, a covariate of rows and one of whole clusters, and noise of both."""
+    code = np.repeat(np.arange(clusters), rows)
+    x = np.column_stack([rng.normal(size=len(code)), rng.normal(size=clusters)[code]])
+    return code, x, rng.normal(size=len(code)), rng.normal(size=clusters)[code]
+
+
+@pytest.mark.parametrize("clusters", [12, 30])
+def test_steps_inside_few_clusters_are_found(clusters):
+    rng = np.random.default_rng(5)
+    code, x, noise, _ = in_clusters(rng, clusters, 40)
+    t = rng.integers(0, 2, len(code))
+    steps = searched(x, t, 1.2 * (x[:, 0] > 0.5) + noise, cluster=code)
+    assert steps.columns[0].tolist() == [[0, -1]]
+
+
+def test_steps_between_few_clusters_are_not():
+    """What thirty clusters have in common is no step of their covariate, however large it is."""
+    rng, found = np.random.default_rng(6), 0
+    for _ in range(60):
+        code, x, noise, level = in_clusters(rng, 30, 20)
+        found += searched(x, rng.integers(0, 2, len(code)), noise + 2 * level, cluster=code) is not None
+    assert found <= 2
+
+
+def test_scores_of_few_terms_are_normal():
+    rng = np.random.default_rng(7)
+    terms = rng.normal(size=(20_000, 12))
+    shares = terms.sum(1) ** 2 / (terms**2).sum(1)
+    for share in (0.9, 0.99, 0.999):
+        expected = stats.chi2.ppf(share, 1)
+        assert np.quantile(student_gains(shares, 12), share) == pytest.approx(expected, rel=0.1)

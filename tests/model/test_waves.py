@@ -8,10 +8,14 @@ import pytest
 import torch
 
 import dowhy_cina
+from dowhy_cina.calls.additions import readable_waves
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.model import search
+from dowhy_cina.model.additions import Additions
+from dowhy_cina.model.differences import Differences
 from dowhy_cina.model.wave_search import CYCLES, MOST_GROUPS, find_waves
 from dowhy_cina.model.waves import BEND, KNOTS, SQUARE, Group, Waves, knots_of, ranks_of
+from dowhy_cina.tables import Preprocessor
 from tests.model.laws import on_a_map, season, weekdays
 
 
@@ -235,6 +239,49 @@ def test_results_name_them():
     plain = dowhy_cina.estimate_effect(frame[["a", "b"]], t, np.random.default_rng(0).normal(size=800))
     assert plain.waves == ()
     assert "waves" not in plain.summary()
+
+
+@pytest.mark.parametrize(
+    ("group", "told"),
+    [
+        (Group.divided([5, 1, 2, 3, 4], 4), "day, differently by region=a, region=b and 2 more"),
+        (Group.divided([5, 3, 1, 2], 4), "day, differently by region=a, region=b and 1 more"),
+        (Group.divided([5, 2, 1], 4), "day, differently by region=a and region=b"),
+        (Group.divided([0, 4], 4), "age, differently by region=d"),
+        (Group.together([0, 5], 3), "age and day"),
+        (Group.together([0, 5], 5), "age and day"),
+        (Group.alone([5], 4), "day"),
+        (Group.bends([0, 5], BEND), "age and day"),
+        (Group.bends([0, 1, 2, 5], SQUARE), "age, region=a, region=b and 1 more"),
+        (Group.cycle({5: (0.0, 1.0, 400.0)}, [5], 7), "day in cycles of 7"),
+        (Group.divided([6, 1, 2], 4), "age less day, differently by region=a and region=b"),
+    ],
+)
+def test_groups_are_named_by_what_goes_up_and_down(group, told):
+    """Of a covariate beside columns of two values that is the covariate alone, wherever it stands in the table."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.normal(size=200), "region": list("abcd") * 50, "day": rng.normal(size=200)})
+    preprocessor = Preprocessor()
+    values = preprocessor.fit_transform(frame)
+    places = [preprocessor.names_out.index(name) for name in ("age", *(f"region={level}" for level in "abcd"), "day")]
+    ones = torch.ones(1, 1, dtype=torch.float64)
+    signs = preprocessor.in_own_units(np.array([places[0], places[5]]), np.zeros(2))[1].prod() * ones
+    differences = Differences(torch.tensor([[[places[0], places[5]]]]), signs, 0 * ones, ones)
+    columns = torch.column_stack([torch.from_numpy(values[:, places]), torch.from_numpy(values[:, 0])])
+    waves = Waves.of(columns[None], [Group.alone([0], 8), group]).reordered(torch.tensor([*places, 6]))
+    assert readable_waves(Additions(differences=differences, waves=waves), preprocessor) == ("age", told)
+    assert readable_waves(Additions(differences=differences), preprocessor) == ()
+
+
+def test_results_name_a_season_that_regions_turn_around():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"region": rng.choice(list("abcd"), 900), "day": rng.uniform(0, 730, 900)})
+    drive = np.cos(2 * np.pi * frame["day"] / 365 + frame["region"].map(dict(zip("abcd", range(4), strict=True))) * 1.6)
+    t = (rng.random(900) < 1 / (1 + np.exp(-drive))).astype(int)
+    result = dowhy_cina.estimate_effect(frame, t, 2 * drive + 0.5 * t + rng.normal(size=900))
+    told = "day, differently by region=a, region=b and 2 more"
+    assert result.waves[0] == told
+    assert f"along {told}" in " ".join(result.summary().split())
 
 
 @pytest.mark.parametrize("law", [season, on_a_map, weekdays])

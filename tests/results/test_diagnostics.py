@@ -250,6 +250,71 @@ class TestVerdict(Case):
         verdict = overlap_verdict(treatment, flat, flat, np.full(16, 0.5), self.case()["balance"])
         assert verdict.grade == "strained"
 
+    @pytest.mark.parametrize(
+        ("treated", "control", "added"), [(12, 60, "treated"), (60, 12, "control"), (20, 20, "treated and control")]
+    )
+    @pytest.mark.parametrize("targets", [(1, 1), (1, 0), (0, 1)])
+    def test_a_small_arm_of_even_weights_lacks_rows_and_not_overlap(self, treated, control, added, targets):
+        """Whoever the target is; an interval that is wide because of it changes nothing."""
+        treatment = np.repeat([1.0, 0.0], [treated, control])
+        flat = np.where(treatment == 1, 1 / treated, 1 / control)
+        target = np.where(treatment == 1, *targets).astype(float)
+        arms = sum_arms(treatment, flat, target, np.full(len(flat), 0.5))
+        for width in (0.0, 3.0):
+            verdict = grade_overlap(arms, self.case()["balance"], width)
+            assert verdict.grade == GRADES[2 if width else 1]
+            assert verdict.advice == f"Add {added} rows: it is their number that is lacking, not overlap."
+        name, rows = ("treated", treated) if treated < 30 else ("control", control)
+        small = f"the {name} arm is small, with {rows} rows that are worth {rows} equally weighted rows"
+        assert verdict.reasons[1] == small
+
+    @pytest.mark.parametrize(("carriers", "trim"), [(24, False), (20, False), (19, True), (12, True)])
+    def test_trimming_is_advised_where_weights_cost_something(self, carriers, trim):
+        treatment = np.repeat([1.0, 0.0], [25, 100])
+        weights = np.where(treatment == 1, np.arange(125) < carriers, 1.0)
+        verdict = overlap_verdict(treatment, weights, np.ones(125), np.full(125, 0.5), self.case()["balance"])
+        assert verdict.grade == "strained"
+        assert ("target_units='overlap'" in verdict.advice) == trim
+        assert ("the treated arm is small" in verdict.reasons[0]) != trim
+        assert ("it is their number" in verdict.advice) != trim
+
+    def test_trimming_is_advised_where_small_arms_differ(self):
+        treatment = np.repeat([1.0, 0.0], 25)
+        balance = self.case()["balance"].assign(after=0.3)
+        verdict = overlap_verdict(treatment, np.ones(50), np.ones(50), np.full(50, 0.5), balance)
+        assert "target_units='overlap'" in verdict.advice
+        assert [text[:15] for text in verdict.reasons] == ["the treated arm", "the control arm", "the arms still "]
+
+    def test_few_clusters_are_told_as_clusters(self):
+        """Twenty in each arm, of ten rows each, of unequal size, and with weights that leave half of them out."""
+        cluster = np.repeat(np.arange(40), 10)
+        arms, verdict = self.verdict_of_clusters(cluster, np.ones(400))
+        assert (arms.treated.clusters, arms.treated.effective_size) == (20, 20)
+        small = "the {} arm is small, with 200 rows in 20 clusters that are worth 20 equally weighted clusters"
+        assert verdict.reasons == (small.format("treated"), small.format("control"))
+        assert verdict.advice == (
+            "Add clusters with treated and with control rows: it is their number that is lacking, not overlap."
+        )
+        cluster = np.repeat(np.arange(40), np.r_[np.full(36, 5), np.full(4, 55)])
+        arms, verdict = self.verdict_of_clusters(cluster, np.ones(400))
+        assert arms.treated.effective_size == pytest.approx(200**2 / (18 * 5**2 + 2 * 55**2))
+        assert "200 rows in 20 clusters of unequal size that are worth 6.15 equally" in verdict.reasons[0]
+        assert verdict.advice.startswith("Add clusters with treated and with control rows: ")
+        cluster = np.repeat(np.arange(160), 10)
+        _, verdict = self.verdict_of_clusters(cluster, np.where(cluster < 40, 1.0, 0.0))
+        worth = "the weights of the 800 {} rows in 80 clusters are worth 20 equally weighted clusters"
+        assert verdict.reasons == (worth.format("treated"), worth.format("control"))
+        assert verdict.advice == (
+            "Trim to the rows where both arms are comparable (target_units='overlap'), or add clusters with treated "
+            "rows that resemble the target population."
+        )
+
+    def verdict_of_clusters(self, cluster, weights):
+        """What the arms add up to, of which every other cluster is treated, and the verdict."""
+        ones = np.ones(len(cluster))
+        arms = sum_arms((cluster % 2 == 0).astype(float), weights, ones, 0.5 * ones, cluster)
+        return arms, grade_overlap(arms, self.case()["balance"])
+
     @pytest.mark.parametrize(("after", "grade"), [(0.2, 0), (-0.3, 1), (0.9, 2)])
     def test_imbalance(self, after, grade):
         case = self.case()
@@ -319,4 +384,5 @@ class TestWarnings(Case):
         assert "The treated arm has a single row" in single
         assert "no standard error" in single
         assert "The control arm has 5 rows only" in few
-        assert "strained" in verdict
+        assert verdict.startswith("The data are strained: the treated arm is a single row; the control ")
+        assert "the control arm is small, with 5 rows that are worth 5 equally weighted rows" in verdict

@@ -33,13 +33,17 @@ class TestResult:
         frame = pd.DataFrame(x, columns=["age", "income", "school", "height"])
         found = dowhy_cina.estimate_effect(frame, t, y)
         left = found.balance.assign(after=[0.01, 0.02, -0.07, 0.03])
-        (line,) = (
-            line
-            for line in dataclasses.replace(found, balance=left).summary().splitlines()
-            if line.startswith("largest imbalance")
-        )
+        text = " ".join(dataclasses.replace(found, balance=left).summary().split())
         before = abs(found.balance.before["age"])
-        assert line.endswith(f" {before:.3f} before (age), 0.070 after (school) weighting, in standard deviations")
+        told = f"{before:.3f} before weighting (age), 0.070 after (school), each the largest"
+        assert f" largest imbalance {told}, in standard deviations overlap " in text
+
+    def test_summary_says_that_the_worst_case_is_a_bound(self, result):
+        told = f"worst-case bias {result.minimised_bias:.4g}, if outcomes were the worst function as smooth as "
+        text = " ".join(result.summary().split())
+        assert f"{told}the model takes them to be: a bound, not what to expect of this table; no weights" in text
+        none = dataclasses.replace(result, minimised_bias=0.0).summary()
+        assert "a bound" not in none
 
     def test_weights_sum_to_one_in_each_arm(self, result, table):
         _, t, _ = table

@@ -105,12 +105,15 @@ def summary_lines(result: AverageEffect) -> Iterator[tuple[str, str]]:
 
 
 def balance_line(result: AverageEffect) -> tuple[str, str]:
-    """Label and largest imbalances."""
+    """Label and largest imbalances, which are mostly in one covariate before weighting and in another after it."""
     if not len(result.balance):
         return "covariates", "none that vary: this is the difference in means"
     sizes = result.balance.abs()
-    told = [f"{sizes[when].max():.3f} {when} ({shown(sizes[when].idxmax())})" for when in ("before", "after")]
-    return "largest imbalance", f"{', '.join(told)} weighting, in standard deviations"
+    (before, first), (after, last) = (
+        (f"{sizes[when].max():.3f}", shown(sizes[when].idxmax())) for when in ("before", "after")
+    )
+    told = f"{before} before weighting ({first}), {after} after ({last}), each the largest, in standard deviations"
+    return "largest imbalance", told
 
 
 def aside_text(result: AverageEffect) -> str:
@@ -162,7 +165,10 @@ def bias_text(result: AverageEffect) -> str:
     """Say what the imbalance that is left can do, and how much less of it an exact solution could leave."""
     if not result.minimised_bias > 0:
         return "none: there is no imbalance left"
-    reached = f"{number(result.minimised_bias)}, if outcomes are as smooth as the model takes them to be"
+    reached = (
+        f"{number(result.minimised_bias)}, if outcomes were the worst function as smooth as the model takes them to "
+        "be: a bound, not what to expect of this table"
+    )
     if result.duality_gap < SOLVED:
         return f"{reached}; no weights as even bring it lower"
     if not result.lowest_bias > _ROUNDING * result.minimised_bias:

@@ -122,7 +122,7 @@ def test_the_labels_of_the_whole_table(rows):
     table = table.assign(school=pd.Categorical([f"s{code}" for code in school]), t=treated)
     table["y"] += drive + 0.5 * table["t"]
     whole = dowhy_cina.estimate_effect(table, "t", "y")
-    assert whole.labels == ("school (20 levels)", "school (20 levels) along a")
+    assert {"school (20 levels)", "school (20 levels) along a"} <= set(whole.labels)
     ours = dowhy_cina.estimate_effect(split(table, 200, rows // 2), treatment="t", outcome="y")
     same(ours, whole)
     assert ours.labels == whole.labels
