@@ -174,7 +174,7 @@ def _candidates(
     if dividing and DIVIDED * len(dividing) <= most:
         beside = _products(waves[:, :DIVIDED], cosines(ranks[two], 1), residual).sum((1, 2, 3))
         kinds.append(_Kind([(column, *dividing) for column in columns], Group.divided, DIVIDED, beside))
-    for order in (BEND, SQUARE):
+    for order in (BEND, SQUARE) if bent else ():
         bends = curve(ranks[bent], places.new_tensor([[order]]))
         squares = (bends @ residual).square() / (bends.square() @ residual.square())
         kinds.append(_Kind([tuple(bent)], Group.bends, order, squares.sum()[None]))

@@ -303,3 +303,13 @@ def test_an_estimate_with_waves_does_not_depend_on_names_units_and_order(law):
         found = dowhy_cina.estimate_effect(*table)
         assert found.value / factor == pytest.approx(once.value, abs=1e-9)
         assert found.standard_error / abs(factor) == pytest.approx(once.standard_error, rel=1e-9)
+
+
+def test_bends_are_of_covariates_with_many_values():
+    """Of which there may be none among those along which regressions of many covariates change most."""
+    rng = np.random.default_rng(12)
+    x = np.column_stack([rng.integers(0, 2, (500, 70)) * 2.0 - 1, rng.normal(size=(500, 2))])
+    parts = [
+        torch.from_numpy(part) for part in (x, 2 * np.abs(x[:, -1]) + rng.normal(size=500), np.r_[np.ones(70), 0, 0])
+    ]
+    assert [group.columns for group in find_waves(*parts)] == [(71,)]
