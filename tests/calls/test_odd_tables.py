@@ -50,6 +50,27 @@ def test_labels_that_are_none_are_named(table, values, said):
     assert warning.split(":")[0] in found.summary().replace("\n", " ")
 
 
+@pytest.mark.parametrize("levels", [20, 120])
+def test_codes_that_are_numbers_are_named(levels):
+    """Where the treatment goes by places whose numbers mean nothing, but not where by a curve or a threshold."""
+    rng, rows = np.random.default_rng(0), 2500
+    place, level = rng.integers(0, levels, rows), 1.2 * rng.normal(size=levels)
+    code, day = rng.choice(90_000, levels, replace=False)[place], rng.integers(0, 100, rows)
+    count, noise = rng.poisson(8, rows), rng.normal(size=rows)
+
+    def said(drive, **columns):
+        t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
+        table = pd.DataFrame({"noise": noise, "day": day, "count": count, **columns})
+        return dowhy_cina.estimate_effect(table, t, drive + 0.5 * t + rng.normal(size=rows)).warnings
+
+    (warning,) = said(level[place], zip=code)
+    assert "'zip'" in warning
+    assert f"({levels} values) holds whole numbers" in warning
+    assert said(level[place], zip=[f"z{one}" for one in code]) == ()
+    for drive in (np.cos(day / 8), 2.0 * (day > 60), np.sqrt(count) - 3, 0.0 * day):
+        assert said(drive, zip=code) == ()
+
+
 def test_covariates_that_do_not_vary_are_named(table):
     (warning,) = effect(table.assign(x1=np.nan, same="a")).warnings
     assert warning == "Not adjusted for, since constant or empty: 'x1', 'same'."

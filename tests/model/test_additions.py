@@ -131,7 +131,7 @@ def test_an_exact_solution_has_none(law):
 
 
 def test_a_season_inside_clusters_is_found():
-    """Of thirty stores with levels of their own, which are labels and clusters, what weeks do is not drowned by them."""
+    """Of thirty stores with levels of their own, labels and clusters at once: they do not drown what weeks do."""
     held, errors = 0, []
     for seed in range(6):
         x, t, y, store = stores(seed)

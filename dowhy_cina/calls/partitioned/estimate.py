@@ -37,7 +37,7 @@ from dowhy_cina.results.effect import PartitionedResult, Plan
 from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables.preparation import PILOT_ROWS
-from dowhy_cina.tables.remarks import outcome_remark
+from dowhy_cina.tables.remarks import codes_remark, outcome_remark
 
 _CPU = torch.device("cpu")
 
@@ -198,7 +198,9 @@ def estimate_partitioned(
         )
     rows, landmarks = sum(arms), pilot.landmarks.shape[1]
     route = "exact" if landmarks == rows else "landmarks"
-    columns = len(coding.preprocessor.names_out)
+    columns, preprocessor = len(coding.preprocessor.names_out), coding.preprocessor
+    x, t = pilot.covariates[0, :, :columns].numpy(), pilot.treatment[0].numpy()
+    result["warnings"] += codes_remark(preprocessor.names_out, x, t, preprocessor.in_own_units)
     return PartitionedResult(
         **result,
         confidence_level=float(confidence_level),
