@@ -280,6 +280,21 @@ def body_mass(rng: np.random.Generator, x: Array, effect: float) -> Design:
     return Design(covariates, expit(1.2 * (mean - mean.mean())), mean + 0.3 * x[:, 0], mean + 0.3 * x[:, 0] + effect)
 
 
+def illnesses(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """At least five of nine illnesses, of which each is a column."""
+    ill = rng.random((POPULATION, 9)) < rng.uniform(0.3, 0.6, 9)
+    mean = 1.5 * (ill.sum(1) >= 5) + 0.3 * x[:, 0]
+    return Design(np.column_stack([ill, x[:, :4]]), expit(mean - mean.mean()), mean, mean + effect)
+
+
+def questionnaire(rng: np.random.Generator, x: Array, effect: float) -> Design:
+    """Ten points or more in nine items of zero to three points, which go together."""
+    mood = rng.normal(size=(POPULATION, 1))
+    items = (0.7 * mood + rng.normal(size=(POPULATION, 9)) > np.array([-0.2, 0.7, 1.4])[:, None, None]).sum(0)
+    mean = 1.5 * (items.sum(1) >= 10) + 0.3 * x[:, 0]
+    return Design(np.column_stack([items, x[:, :4]]), expit(mean - mean.mean()), mean, mean + effect)
+
+
 DESIGNS = (
     thresholds,
     same_side,
@@ -312,6 +327,8 @@ DESIGNS = (
     body_mass,
     schools,
     practices,
+    illnesses,
+    questionnaire,
 )
 
 

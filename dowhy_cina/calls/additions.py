@@ -25,6 +25,8 @@ _COLUMNS: dict[str, type] = {
     "other_threshold": float,
     "share": float,
 }
+#: What the index is called.
+INDEX_NAME = "index of all covariates by which the treatment goes"
 #: Covariates of a group of waves that are named.
 SHOWN_NAMES = 3
 
@@ -73,9 +75,9 @@ def readable_differences(added: Additions | None, preprocessor: Preprocessor) ->
 
 
 def _names(added: Additions, preprocessor: Preprocessor) -> list[str]:
-    """Names of the D + R + K columns that steps and waves are made of."""
+    """Names of the columns that steps and waves are made of."""
     labels, differences = (told(added, preprocessor) for told in (readable_labels, readable_differences))
-    return [*preprocessor.names_out, *labels, *differences]
+    return [*preprocessor.names_out, *labels, *differences, *([] if added.index is None else [INDEX_NAME])]
 
 
 def readable_waves(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:
@@ -130,7 +132,7 @@ def readable_steps(added: Additions | None, preprocessor: Preprocessor) -> pd.Da
         The strongest first, indexed by what each says; ``covariate`` and ``threshold``, ``other`` and
         ``other_threshold`` (None and NaN of a step of one covariate), and ``share``: of the rows that lie above, or on
         the same side of both. Rows between two thresholds, where none divides them as it should, count by half.
-        Thresholds of a difference are in standard deviations from its mean.
+        Thresholds of a difference, of a label's column and of the index are in standard deviations from the mean.
     """
     rows = []
     if added is not None and added.steps is not None:

@@ -1,6 +1,6 @@
-"""Columns that a search adds to tables: those of labels, differences, steps and waves.
+"""Columns that a search adds to tables: those of labels, differences, an index, steps and waves.
 
-Letters: B tables, n of any rows, D covariates, R columns of labels, K differences, S steps, W waves.
+Letters: B tables, n of any rows, D covariates, R columns of labels, K differences, I indices, S steps, W waves.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.model.differences import Differences
+from dowhy_cina.model.index import Index
 from dowhy_cina.model.labels import Labels
 from dowhy_cina.model.steps import Steps
 from dowhy_cina.model.waves import Waves
@@ -27,26 +28,28 @@ class Additions:
     ----------
     labels : Labels, optional
     differences : Differences, optional
+    index : Index, optional
+        With a step along it.
     steps, waves : Steps and Waves, optional
-        Of the covariates and, after them, the columns of labels and the differences.
+        Of the covariates and, after them, the columns of labels, the differences and the index.
     """
 
     labels: Labels | None = None
     differences: Differences | None = None
+    index: Index | None = None
     steps: Steps | None = None
     waves: Waves | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        """Numbers of columns of labels, of differences, of steps, of waves, and of what these are made of."""
-        labels, differences, steps = (
-            0 if part is None else part.count for part in (self.labels, self.differences, self.steps)
-        )
-        return labels, differences, steps, *((0, 0) if self.waves is None else self.waves.shape)
+    def shape(self) -> tuple[int, ...]:
+        """Numbers of columns of labels, differences, indices, steps and waves, and of what these are made of."""
+        parts = (self.labels, self.differences, self.index, self.steps)
+        counts = (0 if part is None else part.count for part in parts)
+        return *counts, *((0, 0) if self.waves is None else self.waves.shape)
 
-    def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n D+R+K+S+W"]:
+    def extended(self, covariates: Float[Tensor, "B n D"]) -> Float[Tensor, "B n D+R+K+I+S+W"]:
         """Covariates of rows with the further columns."""
-        for first in (self.labels, self.differences):
+        for first in (self.labels, self.differences, self.index):
             if first is not None:
                 covariates = torch.cat([covariates, first.columns_of(covariates)], 2)
         parts = [part.columns_of(covariates) for part in (self.steps, self.waves) if part is not None]
@@ -61,15 +64,12 @@ class Additions:
 
     def reordered(self, places: Int[Tensor, " D"]) -> Additions:
         """The same where each covariate is in another place."""
-        labels, differences, steps, waves = self.labels, self.differences, self.steps, self.waves
-        labels = labels and labels.reordered(places)
-        places = _with_places(places, labels)
-        differences = differences and differences.reordered(places)
-        places = _with_places(places, differences)
-        return Additions(labels, differences, steps and steps.reordered(places), waves and waves.reordered(places))
-
-
-def _with_places(places: Int[Tensor, " D"], further: Labels | Differences | None) -> Int[Tensor, " K"]:
-    """Places of covariates and, after them, of further columns, which stay in their order."""
-    count = 0 if further is None else further.count
-    return torch.cat([places, len(places) + torch.arange(count, device=places.device)])
+        # Further columns, of which steps and waves are made, too, stay in their order.
+        every = torch.cat([places, len(places) + torch.arange(sum(self.shape[:3]), device=places.device)])
+        return Additions(
+            self.labels and self.labels.reordered(places),
+            self.differences and self.differences.reordered(places),
+            self.index and self.index.reordered(places),
+            self.steps and self.steps.reordered(every),
+            self.waves and self.waves.reordered(every),
+        )

@@ -26,6 +26,7 @@ from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.additions import Additions, Scales
 from dowhy_cina.model.differences import find_differences
 from dowhy_cina.model.encoder import table_totals
+from dowhy_cina.model.index import index_of_treatment
 from dowhy_cina.model.label_search import find_labels
 from dowhy_cina.model.labels import Labels
 from dowhy_cina.model.network import CinaModel
@@ -42,6 +43,10 @@ TRIED_DISTANCES = (1.0, 2.0, 3.0)
 #: Share of the squared error by which kernels that see a group of waves must predict better: they learn less of
 #: everything else.
 LEAST_GAIN = 0.05
+
+
+#: Steps along an index, at most.
+MOST_CUTOFFS = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def with_additions(
     for places in _alike([None if one is None else one.shape for one in first]):
         labelled = _some(part, places).with_added(_joined([first[place] for place in places]))
         found.append(Searched(places, labelled, model.pilot(labelled)))
-    for search in (_differences, _steps):
+    for search in (_differences, _steps, _steps_of_index):
         found = [kept for own in found for kept in _with_found(model, part, own, search)]
     result = []
     for own in found:
@@ -182,7 +187,7 @@ def _differences(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
 
 
 def _steps(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
-    """Steps of each table of a batch, beside its differences; None where there is none."""
+    """Steps of each table of a batch, beside its other additions; None where there is none."""
     treatment = gather_rows(table.treatment, table.pilot).cpu().numpy()
     found = list[Additions | None]()
     for place, rows in enumerate(_rows_of(table, pilot, table.covariates.shape[2])):
@@ -194,6 +199,34 @@ def _steps(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
             continue
         steps = each_tensor([steps], lambda parts: parts[0].to(table.covariates.device))
         found.append(replace(_some(table.added, [place]) or Additions(), steps=steps))
+    return found
+
+
+def _steps_of_index(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
+    """An index of each table with a step along it, beside its other additions; None where there is none."""
+    treatment = gather_rows(table.treatment, table.pilot).cpu().numpy()
+    before = (table.added or Additions()).shape
+    last = table.covariates.shape[2] - before[3]
+    found = list[Additions | None]()
+    for place, rows in enumerate(_rows_of(table, pilot, last)):
+        found.append(None)
+        x, residual, shares = (part.cpu().numpy() for part in rows[:3])
+        own = None if rows.cluster is None else rows.cluster.cpu().numpy()
+        index = index_of_treatment(x[:, : last - sum(before[:3])], treatment[place])
+        if index is None:
+            continue
+        column, told = index.columns_of(torch.from_numpy(x)[None])[0].numpy(), (treatment[place], residual)
+        # By itself at first, which takes little time, then beside what each covariate says.
+        if find_steps(column, *told, np.ones(1), _smoother(pilot, place), own) is None:
+            continue
+        shares = np.append(shares, shares.max() + 1)
+        steps = find_steps(np.column_stack([x, column]), *told, shares, _smoother(pilot, place), own)
+        # More steps than these are a curve.
+        if steps is not None and 1 <= int((steps.columns == last).any(2).sum()) <= MOST_CUTOFFS:
+            index, steps = each_tensor([(index, steps)], lambda parts: parts[0].to(table.covariates.device))
+            known = _some(table.added, [place]) or Additions()
+            steps = steps if known.steps is None else known.steps.joined(steps)
+            found[-1] = replace(known, index=index, steps=steps)
     return found
 
 

@@ -95,6 +95,11 @@ class Steps:
         lower, upper = ((values > end[:, place, side, None]).to(values.dtype) for end in ends)
         return torch.where(column < 0, 1, lower + upper - 1)
 
+    def joined(self, others: Steps) -> Steps:
+        """These and, after them, others."""
+        pairs = zip(vars(self).values(), vars(others).values(), strict=True)
+        return Steps(*(torch.cat(pair, 1) for pair in pairs))
+
     def reordered(self, places: Int[Tensor, " D"]) -> Steps:
         """The same where each covariate is in another place."""
         columns = torch.where(self.columns < 0, self.columns, places[self.columns.clamp_min(0)])

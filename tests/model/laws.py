@@ -76,3 +76,13 @@ def stores(seed, count=30, weeks=52):
     t = (rng.random(len(drive)) < 1 / (1 + np.exp(-drive))).astype(int)
     x = np.column_stack([week, rng.normal(size=len(drive)), np.eye(count)[store]])
     return x, t, drive + 0.3 * x[:, 1] + 0.5 * t + rng.normal(size=len(drive)), store
+
+
+def illnesses(seed, rows=1200, columns=9):
+    """Treatment and outcome jump where at least half of eight illnesses are there; effect .5."""
+    rng = np.random.default_rng(seed)
+    x = (rng.random((rows, columns)) < 0.5).astype(np.float64)
+    x[:, -1] = rng.normal(size=rows)
+    drive = 1.5 * (x[:, :-1].sum(1) > columns / 2 - 0.5)
+    t = (rng.random(rows) < 1 / (1 + np.exp(drive.mean() - drive))).astype(int)
+    return x, t, drive + 0.3 * x[:, -1] + 0.5 * t + rng.normal(size=rows)

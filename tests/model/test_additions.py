@@ -15,7 +15,7 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.model import search
 from dowhy_cina.tables import Preprocessor
-from tests.model.laws import before_and_after, jumps, on_a_map, practices, season, stores, weekdays
+from tests.model.laws import before_and_after, illnesses, jumps, on_a_map, practices, season, stores, weekdays
 
 #: Laws with what is found in their tables, what looks for it, and the share of the error that is left at most.
 LAWS = [
@@ -25,6 +25,7 @@ LAWS = [
     (weekdays, "waves", "find_waves", 0.3),
     (before_and_after, "differences", "find_differences", 0.3),
     (practices, "labels", "find_labels", 0.3),
+    (illnesses, "steps", "index_of_treatment", 0.5),
 ]
 
 
@@ -76,7 +77,7 @@ def test_other_rows_have_it_too(law, kind):
     frame = pd.DataFrame(x, columns=[f"column {place}" for place in range(x.shape[1])])
     whole = dowhy_cina.estimate_effect(frame, t, y)
     elsewhere = dowhy_cina.estimate_effect(frame, t, y, target_units=frame.iloc[:300] + 1e-9)
-    inside = dowhy_cina.estimate_effect(frame, t, y, target_units=np.arange(800) < 300)
+    inside = dowhy_cina.estimate_effect(frame, t, y, target_units=np.arange(len(x)) < 300)
     assert whole.value == pytest.approx(result.value, rel=1e-9)
     assert elsewhere.value == pytest.approx(inside.value, abs=0.05 * inside.standard_error)
 
