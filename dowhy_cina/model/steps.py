@@ -261,20 +261,18 @@ class _Search:
         left, variance = square @ mean, np.square(signs) @ mean - np.square(signs @ mean)
         usable = left > LEAST_OWN * variance
         if self.cluster is None:
-            noise = square @ np.square(self.residual)
-            usable &= noise > 0
-            gains: Array = np.where(usable, total / np.where(usable, noise, 1), 0)
-            return gains
-        sizes = np.bincount(self.cluster)
-        sides = [(self.sums((signs * side > 0).astype(np.float64)) > 0).sum(1) for side in (1, -1)]
-        usable &= np.minimum(*sides) >= min(LEAST_ROWS, len(sizes))
+            units, noise, given, between = signs.shape[1], square @ np.square(self.residual), self.basis.shape[1], 1.0
+        else:
+            sizes = np.bincount(self.cluster)
+            units, noise = len(sizes), np.square(self.sums(own * self.residual)).sum(1)
+            sides = [(self.sums((signs * side > 0).astype(np.float64)) > 0).sum(1) for side in (1, -1)]
+            usable &= np.minimum(*sides) >= min(LEAST_ROWS, units)
+            given = float((self.sums(self.basis.T) ** 2 / sizes).sum())
+            between = (self.sums(own) ** 2 / sizes).sum(1) / np.maximum(square.sum(1), np.finfo(np.float64).tiny)
         # What is given has taken from the sums of clusters, by as much as it lies between them, and the candidate does.
-        given = float((self.sums(self.basis.T) ** 2 / sizes).sum())
-        between = (self.sums(own) ** 2 / sizes).sum(1) / np.maximum(square.sum(1), np.finfo(np.float64).tiny)
-        kept = 1 - np.minimum(between, 1) * given / len(sizes)
-        squares = np.square(self.sums(own * self.residual)).sum(1)
-        share = np.where(usable & (squares > 0), total / np.where(squares > 0, squares, 1), 0) * kept.clip(0)
-        return student_gains(share, len(sizes))
+        kept = np.clip(1 - np.minimum(between, 1) * given / units, 0, 1)
+        usable &= noise > 0
+        return student_gains(np.where(usable, total / np.where(usable, noise, 1), 0) * kept, units)
 
     def add(self, signs: Array) -> Array:
         """Add a step (P,), and what smooth regressions learn of it, to the basis; returns both directions (P, 2).

@@ -223,10 +223,8 @@ def score_test(waves: Float[Tensor, "W P"], residual: Float[Tensor, " P"], clust
     """
     scores = sums_by_cluster(waves * residual, None if cluster is None else cluster.expand(len(waves), -1))
     total, noise = scores.sum(1), scores @ scores.T
-    squares, count = total @ torch.linalg.pinv(noise, hermitian=True) @ total, len(total)
-    if cluster is None:
-        return float(z_score(squares, count))
-    return _hotelling_score(float(squares), count, scores.shape[1])
+    squares = total @ torch.linalg.pinv(noise, hermitian=True) @ total
+    return _hotelling_score(float(squares), *scores.shape)
 
 
 def _hotelling_score(squares: float, count: int, units: int) -> float:

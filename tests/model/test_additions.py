@@ -158,3 +158,16 @@ def test_among_many_covariates_one_that_goes_both_ways_is_found():
         assert any("x0" in text for text in (*result.waves, *result.steps.index))
         errors.append(abs(result.value - 0.5) / y.std())
     assert np.mean(errors) < 0.12
+
+
+@pytest.mark.parametrize("law", [law[0] for law in LAWS])
+def test_doubled_rows_change_nothing(law):
+    """Clusters name the pairs, and each row has half the sampling weight."""
+    x, t, y = law(6)
+    alone = dowhy_cina.estimate_effect(x, t, y)
+    pairs = np.arange(len(t)).repeat(2)
+    weights = np.full(len(pairs), 0.5)
+    twice = dowhy_cina.estimate_effect(x[pairs], t[pairs], y[pairs], cluster=pairs, sample_weight=weights)
+    assert twice.value == pytest.approx(alone.value, abs=1e-6 * alone.standard_error)
+    assert twice.standard_error == pytest.approx(alone.standard_error, rel=1e-6)
+    assert (twice.labels, twice.differences, twice.waves) == (alone.labels, alone.differences, alone.waves)
