@@ -27,7 +27,7 @@ from tests.campaigns.fuzzed_tables import Case
 #: Errors that the package documents beside its own.
 OURS = (CinaError, NotImplementedError)
 #: Fields of a result that hold no number where nothing tells one; a step of one covariate has no other.
-OPTIONAL = {"standard_error", "confidence_interval", "p_value", "cluster", "clusters", "reason"}
+OPTIONAL = {"standard_error", "confidence_interval", "p_value", "cluster", "clusters", "even_size", "reason"}
 OPTIONAL |= {"other", "other_threshold"}
 #: Largest difference, in standard errors, of the answers of two ways.
 TOLERANCE = 1e-4
