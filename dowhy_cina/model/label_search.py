@@ -228,11 +228,14 @@ class _Label:
         """
         firsts, seconds, products = self.sums[:, 2 + 3 * place : 5 + 3 * place].T
         means, units = firsts / np.maximum(self.sizes, 1), self.share * self.sizes
-        squares, common = seconds - firsts * means, products - firsts * self.treated
-        slope = common.sum() / max(squares.sum(), _CONSTANT)
+        squares, common = np.maximum(seconds - firsts * means, 0), products - firsts * self.treated
+        # Of a covariate of whole levels nothing lies inside them but rounding.
+        seen = (units > 1) & (squares > _CONSTANT * self.sizes)
+        if not seen.any():
+            return -np.inf, means, np.zeros_like(means)
+        slope = common.sum() / squares.sum()
         moved = common - slope * squares
         left = self.sizes * self.treated * (1 - self.treated) - 2 * slope * common + slope**2 * squares
-        seen = (units > 1) & (squares > 1e-9 * self.sizes)
         noise = self.share * left[seen] / (units[seen] - 1)
         excess = float((self.share * moved[seen] ** 2 / squares[seen] - noise).sum())
         slopes = moved / (squares + squares.sum() / units.sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,3 +198,12 @@ def test_names_of_rows_are_no_label():
     t = rng.integers(0, 2, 400)
     result = dowhy_cina.estimate_effect(names, t, names["a"] + 0.5 * t + rng.normal(size=400))
     assert result.labels == ()
+
+
+def test_covariates_of_whole_levels_have_no_slopes():
+    rng = np.random.default_rng(12)
+    x, level, t = labelled(rng)
+    x[:, 0] = rng.normal(size=20)[level]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert found_in(x, t).along.tolist() == [[-1]]
