@@ -47,12 +47,12 @@ class Sensitivity:
         """Both figures on a line, those for the interval in brackets."""
         texts = []
         share, ratio = "explains {} of what the covariates leave of treatment and outcome", "has risk ratios of {}"
-        for text, form, scale, own, of_interval in (
-            (share, "{:.1f} %", 100, self.robustness_value, self.robustness_value_interval),
-            (ratio, "{:.2f}", 1, self.e_value, self.e_value_interval),
+        for text, shown, own, of_interval in (
+            (share, _share_text, self.robustness_value, self.robustness_value_interval),
+            (ratio, _ratio_text, self.e_value, self.e_value_interval),
         ):
-            interval = "" if of_interval is None else f" ({form.format(scale * of_interval)} for the interval)"
-            texts.append(text.format(form.format(scale * own)) + interval)
+            interval = "" if of_interval is None else f" ({shown(of_interval)} for the interval)"
+            texts.append(text.format(shown(own)) + interval)
         return f"a hidden confounder that {', or '.join(texts)}"
 
     def __str__(self) -> str:
@@ -64,9 +64,9 @@ class Sensitivity:
             text += (
                 f" ({100 * self.robustness_value_interval:.1f} % for the {100 * self.level:g} % interval to hold zero)"
             )
-        text += f"\nE-value {self.e_value:.2f}: the risk ratio it would need with treatment and with outcome"
+        text += f"\nE-value {_ratio_text(self.e_value)}: the risk ratio it would need with treatment and with outcome"
         if self.e_value_interval is not None:
-            text += f" ({self.e_value_interval:.2f} for the interval)"
+            text += f" ({_ratio_text(self.e_value_interval)} for the interval)"
         return text
 
 
@@ -115,6 +115,15 @@ def robustness_value(t_value: float, degrees_of_freedom: float, q: float = 1.0, 
         return (strength**2 - critical**2) / (1 + strength**2)
     # (sqrt(f^4 + 4 f^2) - f^2) / 2, written so that neither tiny nor huge f loses its digits.
     return 2 / (1 + math.sqrt(1 + 4 / excess**2)) if excess > 1e-150 else 0.0
+
+
+def _share_text(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _ratio_text(ratio: float) -> str:
+    """A risk ratio in words: none explains an outcome away that never happens in one arm."""
+    return "infinity" if math.isinf(ratio) else f"{ratio:.2f}"
 
 
 def e_value(effect: float, standard_deviation: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -172,3 +174,12 @@ def test_clusters_count_as_rows():
     once = dowhy_cina.estimate_effect(x, t, y).sensitivity()
     often = dowhy_cina.estimate_effect(x[copies], t[copies], y[copies], cluster=copies).sensitivity()
     assert often.robustness_value == pytest.approx(once.robustness_value, rel=1e-6)
+
+
+def test_an_infinite_e_value_is_a_word():
+    """Where the outcome never happens in one arm no risk ratio explains it away."""
+    found = sensitivity(-0.75, 0.3, (-1.3, -0.2), 0.5, rows=60, columns=2, risk=0.75)
+    assert math.isinf(found.e_value)
+    for text in (str(found), found.in_short()):
+        assert "infinity" in text
+        assert "inf" not in text.replace("infinity", "").split()
