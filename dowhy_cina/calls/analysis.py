@@ -326,11 +326,13 @@ class Analysis:
     def _remarks(self) -> tuple[str, ...]:
         """Say what is odd about the table's columns, and about its rows."""
         prepared, pilot = self._prepared, self._table.pilot[0].cpu().numpy()
+        cluster = self._table.cluster
         codes = codes_remark(
             prepared.preprocessor.names_out,
             self._rows.covariates[pilot],
             self._rows.treatment[pilot],
             prepared.preprocessor.in_own_units,
+            None if cluster is None else cluster[0].cpu().numpy()[pilot],
         )
         return outcome_remark(self._varies) + prepared.preprocessor.remarks + codes + self._belonging
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -43,9 +44,7 @@ TRIED_DISTANCES = (1.0, 2.0, 3.0)
 #: Share of the squared error by which kernels that see a group of waves must predict better: they learn less of
 #: everything else.
 LEAST_GAIN = 0.05
-
-
-#: Steps along an index, at most.
+#: Steps along an index, at most: more are a curve.
 MOST_CUTOFFS = 2
 
 
@@ -159,6 +158,12 @@ class _Rows(NamedTuple):
     gradient_shares: Float[Tensor, " D"]
     cluster: Int[Tensor, " P"] | None
 
+    @property
+    def arrays(self) -> tuple[Array, Array, Array, npt.NDArray[np.int64] | None]:
+        """The same as arrays of numpy."""
+        x, residual, shares = (part.cpu().numpy() for part in self[:3])
+        return x, residual, shares, None if self.cluster is None else self.cluster.cpu().numpy()
+
 
 def _rows_of(table: TableBatch, pilot: Pilot, count: int) -> Iterator[_Rows]:
     """Pilot rows of each table with its first columns."""
@@ -191,8 +196,7 @@ def _steps(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     treatment = gather_rows(table.treatment, table.pilot).cpu().numpy()
     found = list[Additions | None]()
     for place, rows in enumerate(_rows_of(table, pilot, table.covariates.shape[2])):
-        x, residual, shares = (part.cpu().numpy() for part in rows[:3])
-        own = None if rows.cluster is None else rows.cluster.cpu().numpy()
+        x, residual, shares, own = rows.arrays
         steps = find_steps(x, treatment[place], residual, shares, _smoother(pilot, place), own)
         if steps is None:
             found.append(None)
@@ -210,8 +214,7 @@ def _steps_of_index(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     found = list[Additions | None]()
     for place, rows in enumerate(_rows_of(table, pilot, last)):
         found.append(None)
-        x, residual, shares = (part.cpu().numpy() for part in rows[:3])
-        own = None if rows.cluster is None else rows.cluster.cpu().numpy()
+        x, residual, shares, own = rows.arrays
         index = index_of_treatment(x[:, : last - sum(before[:3])], treatment[place])
         if index is None:
             continue
@@ -221,7 +224,6 @@ def _steps_of_index(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
             continue
         shares = np.append(shares, shares.max() + 1)
         steps = find_steps(np.column_stack([x, column]), *told, shares, _smoother(pilot, place), own)
-        # More steps than these are a curve.
         if steps is not None and 1 <= int((steps.columns == last).any(2).sum()) <= MOST_CUTOFFS:
             index, steps = each_tensor([(index, steps)], lambda parts: parts[0].to(table.covariates.device))
             known = _some(table.added, [place]) or Additions()

@@ -5,14 +5,15 @@ Letters: N rows, D columns.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
 
+from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.mathematics.scaling import Array
 
 #: Levels up to which labels are taken to be meant as such.
@@ -20,8 +21,8 @@ PLAIN_LEVELS = 20
 #: Levels, as a share of the rows, from which most may be numbers or dates, if they read like these, or names of rows.
 NUMBER_SHARE, NAME_SHARE = 0.1, 0.5
 #: Values from which whole numbers may be codes, most of them by rows, half waves of what may be smooth in them, and how
-#: clear it must be that they are: a normal score, and the share of the treatment's variance that values explain beyond.
-LEAST_CODES, MOST_CODES, SMOOTH_WAVES, CLEAR, LEAST_EXPLAINED = 10, 1 / 3, 8, 5.0, 0.05
+#: clear it must be that they are: its chance, and the share of the treatment's variance that values explain beyond it.
+LEAST_CODES, MOST_CODES, SMOOTH_WAVES, CHANCE, LEAST_EXPLAINED = 10, 1 / 3, 8, 3e-7, 0.05
 _GLANCED_ROWS = 256
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 
@@ -44,6 +45,7 @@ def codes_remark(
     covariates: Array,
     treatment: Array,
     in_own_units: Callable[[npt.NDArray[np.int64], Array], tuple[Array, Array]],
+    cluster: npt.NDArray[np.int64] | None = None,
 ) -> tuple[str, ...]:
     """Say which whole numbers look like codes of labels: the treatment goes by each value, not by a curve.
 
@@ -57,6 +59,8 @@ def codes_remark(
         0 or 1.
     in_own_units : callable
         Gives values of columns in the covariates' units.
+    cluster : ndarray of int, shape (N,), optional
+        Codes of clusters.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def codes_remark(
         if LEAST_CODES <= len(values) <= MOST_CODES * len(codes):
             own = in_own_units(np.full(len(values), column), values)[0]
             whole = np.abs(own - np.rint(own)).max() < 1e-6 * max(1.0, float(np.abs(own).max()))
-            if whole and _goes_by_value(codes, treatment, len(values)):
+            if whole and _goes_by_value(codes, treatment, len(values), cluster):
                 found.append(f"{names[column]!r} ({len(values)} values)")
     return tuple(
         f"The covariate {name} holds whole numbers, and how often rows are treated differs from value to value by more "
@@ -80,7 +84,9 @@ def codes_remark(
     )
 
 
-def _goes_by_value(codes: npt.NDArray[np.int64], treatment: Array, count: int) -> bool:
+def _goes_by_value(
+    codes: npt.NDArray[np.int64], treatment: Array, count: int, cluster: npt.NDArray[np.int64] | None
+) -> bool:
     """Whether the treatment differs between values, from 0 in their order, beyond waves of their ranks."""
     sizes = np.bincount(codes, minlength=count)
     ranks = (np.cumsum(sizes) - sizes / 2) / len(codes)
@@ -90,13 +96,14 @@ def _goes_by_value(codes: npt.NDArray[np.int64], treatment: Array, count: int) -
     basis = np.linalg.qr(root * waves)[0]
     left = root[:, 0] * means - basis @ (basis.T @ (root[:, 0] * means))
     inside = float((sizes * means * (1 - means)).sum())
-    free, of_values = len(codes) - count, count - SMOOTH_WAVES - 1
-    if inside <= 0 or of_values < 1:
+    # Rows of clusters that are treated as a whole tell of no value.
+    free = independent_share(treatment - means[codes], cluster) * len(codes) - count
+    of_values = count - SMOOTH_WAVES - 1
+    if inside <= 0 or free <= 0:
         return False
     squares, total = float(left @ left), float(len(codes) * treatment.var())
-    spread = 2 / (9 * of_values)
-    score = (((squares * free / inside) / of_values) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
-    return score > CLEAR and squares - of_values * inside / free > LEAST_EXPLAINED * total
+    clear = bool(special.chdtrc(of_values, squares * free / inside) < CHANCE)
+    return clear and squares - of_values * inside / free > LEAST_EXPLAINED * total
 
 
 def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, ...]:

@@ -71,6 +71,18 @@ def test_codes_that_are_numbers_are_named(levels):
         assert said(drive, zip=code) == ()
 
 
+def test_numbers_of_clusters_that_are_treated_as_a_whole_are_no_codes():
+    """Villages of twenty rows each have a size, and a treatment: sizes differ in it by chance."""
+    rng = np.random.default_rng(1)
+    village = np.repeat(np.arange(90), 20)
+    size, t = rng.integers(10, 45, 90)[village], rng.integers(0, 2, 90)[village]
+    table = pd.DataFrame({"size": size, "noise": rng.normal(size=1800)})
+    y = 0.5 * t + rng.normal(size=1800)
+    result = dowhy_cina.estimate_effect(table, t, y, cluster=village)
+    assert not any("whole numbers" in text for text in result.warnings)
+    assert any("whole numbers" in text for text in dowhy_cina.estimate_effect(table, t, y).warnings)
+
+
 def test_covariates_that_do_not_vary_are_named(table):
     (warning,) = effect(table.assign(x1=np.nan, same="a")).warnings
     assert warning == "Not adjusted for, since constant or empty: 'x1', 'same'."
