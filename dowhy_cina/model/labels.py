@@ -37,8 +37,6 @@ class Labels:
         A and B: zero but for the label's indicators.
     members : Tensor of bool, shape (B, R, D)
         Whether a covariate is an indicator of the column's label.
-    spared : Tensor, shape (B,)
-        Columns that count no longer where those of a table tell how much may be left to learn: a label is one.
     """
 
     along: Int[Tensor, "B R"]
@@ -47,7 +45,6 @@ class Labels:
     slopes: Float[Tensor, "B R D"]
     shares: Float[Tensor, "B R D"]
     members: Bool[Tensor, "B R D"]
-    spared: Float[Tensor, " B"]
 
     @property
     def count(self) -> int:

@@ -26,6 +26,7 @@ from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.screening import ArmMoments
 from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.fitting import FittedOutcome
+from dowhy_cina.model.indicators import repeated_columns
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.smoother import Smoother
 from dowhy_cina.model.variance import RowError
@@ -112,11 +113,11 @@ class TableBatch:
         waves = 0 if self.added is None or self.added.waves is None else self.added.waves.shape[0]
         return self.covariates[..., : self.covariates.shape[2] - waves]
 
-    @property
+    @cached_property
     def independent_columns(self) -> Tables:
-        """Columns that tell how much of a table may be left to learn, without waves: a label of many levels is one."""
-        count = torch.full_like(self.covariates[:, 0, 0], self.without_waves.shape[2])
-        return count if self.added is None or self.added.labels is None else count - self.added.labels.spared
+        """Columns that tell how much of a table may be left to learn, without waves; the levels of a label are one."""
+        columns = self.without_waves
+        return columns.shape[2] - repeated_columns(columns, self.treatment)
 
     def arm(self, treated: int) -> Rows:
         """Sampling weights of the rows of one arm, zero for the others."""

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import dowhy_cina
-from dowhy_cina.model.label_search import LEAST_LEVELS, find_labels
+from dowhy_cina.model.indicators import LEAST_LEVELS, repeated_columns
+from dowhy_cina.model.label_search import find_labels
 from tests.model.laws import practices
 
 
@@ -39,7 +40,7 @@ def test_a_column_is_the_share_that_is_treated():
     for kept in (x, x[:, :-1]):
         labels = found_in(kept, t)
         assert labels.along.tolist() == [[-1]]
-        assert labels.spared.tolist() == [kept.shape[1] - 2]
+        assert repeated_columns(standardised(kept)[None], torch.from_numpy(t)[None]).tolist() == [kept.shape[1] - 2]
         assert labels.members[0, 0].tolist() == [False] + [True] * (kept.shape[1] - 1)
         column = labels.columns_of(standardised(kept)[None])[0, :, 0].numpy()
         rows = pd.Series(t).groupby(level)

@@ -22,7 +22,8 @@ from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.additions import Additions
-from dowhy_cina.model.label_search import Indicators, labels_of, may_have_labels
+from dowhy_cina.model.indicators import Indicators, may_have_labels
+from dowhy_cina.model.label_search import labels_of
 from dowhy_cina.model.labels import Labels
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
