@@ -36,7 +36,7 @@ from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms
-from dowhy_cina.tables.remarks import codes_remark, outcome_remark
+from dowhy_cina.tables.remarks import outcome_remark
 
 
 @dataclass(frozen=True)
@@ -325,16 +325,7 @@ class Analysis:
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
         """Say what is odd about the table's columns, and about its rows."""
-        prepared, pilot = self._prepared, self._table.pilot[0].cpu().numpy()
-        cluster = self._table.cluster
-        codes = codes_remark(
-            prepared.preprocessor.names_out,
-            self._rows.covariates[pilot],
-            self._rows.treatment[pilot],
-            prepared.preprocessor.in_own_units,
-            None if cluster is None else cluster[0].cpu().numpy()[pilot],
-        )
-        return outcome_remark(self._varies) + prepared.preprocessor.remarks + codes + self._belonging
+        return outcome_remark(self._varies) + self._prepared.preprocessor.remarks + self._belonging
 
     @property
     def _belonging(self) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ def prepare(
     clusters = None if cluster is None else check_cluster(cluster, len(keep), keep)
     t = t[keep]
     preprocessor = Preprocessor()
-    encoded = preprocessor.fit_transform(X if keep.all() else X[keep])
+    encoded = preprocessor.fit_transform(X if keep.all() else X[keep], t, clusters)
     given = (X, None if clusters is None else np.asarray(cluster))
     return PreparedTable(encoded, t, y, keep, preprocessor, options, weights, clusters, given, unweighted)
 

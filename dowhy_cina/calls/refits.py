@@ -157,13 +157,14 @@ class Refits:
         """The table of some of the compared rows, standardised by themselves; what is constant in them is left out."""
         table = self.covariates[chosen]
         preprocessor = Preprocessor()
-        encoded = preprocessor.fit_transform(table)
-        weights = None if self.sample_weight is None else self.sample_weight[chosen]
+        treatment = self.treatment[chosen].astype(np.float64)
         codes = None if self.cluster is None else pd.factorize(self.cluster[chosen])[0].astype(np.int64)
+        encoded = preprocessor.fit_transform(table, treatment, codes)
+        weights = None if self.sample_weight is None else self.sample_weight[chosen]
         count = int(chosen.sum())
         return PreparedTable(
             encoded,
-            self.treatment[chosen].astype(np.float64),
+            treatment,
             self.outcome[chosen],
             np.ones(count, dtype=np.bool_),
             preprocessor,

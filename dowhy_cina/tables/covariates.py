@@ -6,6 +6,7 @@ Letters: N rows, C raw covariates, E encoded columns, D columns that remain.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +17,9 @@ import pandas as pd
 from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.mathematics.scaling import Array, Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
-from dowhy_cina.tables.reading import Table, column_levels, indicators, level_names, read_table
-from dowhy_cina.tables.remarks import constant_remark, labels_remark
+from dowhy_cina.tables.codes import Codes, find_codes
+from dowhy_cina.tables.reading import MAX_LEVELS, Table, column_levels, indicators, level_names, read_table
+from dowhy_cina.tables.remarks import codes_remark, constant_remark, labels_remark
 
 #: Encoded columns of a table: with 2,000 an estimate takes half a minute on a core, and its time grows with their cube.
 MAX_COLUMNS = 2000
@@ -31,6 +33,7 @@ class _Encoding:
     named: bool
     names_in: list[str]
     numeric: list[int]
+    codes: list[int]
     fill: Array
     has_missing: npt.NDArray[np.intp]
     levels: dict[int, tuple[Any, ...]]
@@ -38,8 +41,14 @@ class _Encoding:
     names: list[str]
     sources: list[int]
 
+    @property
+    def read_as_numbers(self) -> list[int]:
+        """Covariates of numbers, with those that are codes."""
+        return sorted([*self.numeric, *self.codes])
+
     def apply(self, table: Table) -> Array:
         """Encode a table into columns (E, N)."""
+        table = table.with_labels(self.codes)
         numbers, missing = table.numbers, np.isnan(table.numbers)
         blocks = [numbers]
         if missing.any():
@@ -62,8 +71,9 @@ class _Encoding:
             )
 
 
-def _fit_encoding(table: Table) -> _Encoding:
+def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
     """Choose imputed values and levels; the encoded columns follow the order of the raw ones."""
+    table = table.with_labels(codes)
     missing = np.asarray(np.isnan(table.numbers).any(axis=1), dtype=np.bool_)
     has_missing = np.flatnonzero(missing)
     fill = _medians(table.numbers)
@@ -83,6 +93,7 @@ def _fit_encoding(table: Table) -> _Encoding:
         named=table.named,
         names_in=table.names,
         numeric=table.numeric,
+        codes=list(codes),
         fill=fill,
         has_missing=has_missing,
         levels=levels,
@@ -116,7 +127,8 @@ def _distinct(names: list[str]) -> list[str]:
 class Preprocessor:
     """Turn covariates of any kind into standardised columns.
 
-    Text and categories become an indicator per level (one indicator where there are two levels), missing numbers the
+    Text and categories become an indicator per level (one indicator where there are two levels), and so do numbers that
+    are codes, where the treatment is known and goes by each value (:mod:`dowhy_cina.tables.codes`); missing numbers the
     median beside an indicator ``<name>_missing``, missing labels a level of their own; constant and repeated columns
     are dropped; the rest is standardised, cut at `CLIP` standard deviations and pointed to the side of its longer tail.
     The result is the same to the last bit, up to the permutation, when rows or columns are permuted, and to rounding
@@ -144,6 +156,7 @@ class Preprocessor:
         self._rows = 0
         self._scaling: Scaling | None = None
         self._readable_scaling: Scaling | None = None
+        self._unread_codes: list[tuple[str, int]] = []
 
     def fit(self, covariates: Any) -> Preprocessor:
         """Learn levels, imputed values, scaling and column order from a table.
@@ -163,12 +176,28 @@ class Preprocessor:
         self.fit_transform(covariates)
         return self
 
-    def fit_transform(self, covariates: Any) -> Array:
-        """Fit to a table and return its transform (N, D); the same as both in turn, in half the time."""
+    def fit_transform(self, covariates: Any, treatment: Array | None = None, cluster: Codes | None = None) -> Array:
+        """Fit to a table and return its transform (N, D); the same as both in turn, in half the time.
+
+        Parameters
+        ----------
+        covariates
+            As of `fit`.
+        treatment : ndarray, shape (N,), optional
+            0 or 1, which tells what is a code.
+        cluster : ndarray of int, shape (N,), optional
+            Codes of clusters.
+        """
         table = read_table(covariates)
         encoding = _fit_encoding(table)
         encoded = encoding.apply(table)
         ascending = np.sort(encoded, axis=1)
+        if treatment is not None:
+            codes = self._find_codes(encoding, encoded, ascending, treatment, cluster)
+            if codes:
+                encoding = _fit_encoding(table, codes)
+                encoded = encoding.apply(table)
+                ascending = np.sort(encoded, axis=1)
         scaling = fit_scaling(ascending)
         varying = np.flatnonzero(~scaling.constant)
         names = [encoding.names[column] for column in varying]
@@ -191,6 +220,14 @@ class Preprocessor:
         self._encoding, self._varying, self._signs, self._rows = encoding, varying, signs[order], table.rows
         self._kept, self._scaling, self._readable_scaling = varying[kept], scaling.take(kept), scaling
         return self._pointed(standardised[kept])
+
+    def _find_codes(
+        self, encoding: _Encoding, encoded: Array, ascending: Array, treatment: Array, cluster: Codes | None
+    ) -> list[int]:
+        """Places of the covariates that are codes; those of too many values are left for a remark."""
+        found = find_codes(encoded, ascending, treatment, cluster)
+        self._unread_codes = [(encoding.names[place], count) for place, count in found if count > MAX_LEVELS]
+        return sorted({encoding.sources[place] for place, count in found if count <= MAX_LEVELS})
 
     def transform(self, covariates: Any) -> Array:
         """Encode and standardise a table like the fitted one.
@@ -291,6 +328,8 @@ class Preprocessor:
         assert encoding is not None
         varying = {encoding.sources[column] for column in self._varying}
         remarks = constant_remark(name for at, name in enumerate(encoding.names_in) if at not in varying)
+        read = [(encoding.names_in[at], len(encoding.levels[at])) for at in encoding.codes]
+        remarks += codes_remark(read, True) + codes_remark(self._unread_codes, False)
         for at, levels in encoding.levels.items():
             remarks += labels_remark(encoding.names_in[at], levels, self._rows)
         return remarks
@@ -310,4 +349,5 @@ class Preprocessor:
         encoding = self._encoding
         if encoding is None:
             raise CinaError("Preprocessor: not fitted yet. Call fit first.")
-        return encoding.apply(read_table(covariates, encoding.labels, encoding.numeric, by_position=not encoding.named))
+        numbers = encoding.read_as_numbers
+        return encoding.apply(read_table(covariates, encoding.labels, numbers, by_position=not encoding.named))

@@ -5,7 +5,8 @@ Letters: N rows, C raw covariates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,21 @@ class Table:
     def names(self) -> list[str]:
         """Names of the covariates as text."""
         return [str(label) for label in self.labels]
+
+    def with_labels(self, codes: Sequence[int]) -> Table:
+        """Return the table with some of its columns of numbers as labels."""
+        if not codes:
+            return self
+        kept = [place for place, at in enumerate(self.numeric) if at not in codes]
+        text = self.text | {at: _whole(self.numbers[self.numeric.index(at)]) for at in codes}
+        numeric = [self.numeric[place] for place in kept]
+        return replace(self, numeric=numeric, numbers=self.numbers[kept], text=dict(sorted(text.items())))
+
+
+def _whole(numbers: npt.NDArray[np.float64]) -> pd.Series[Any]:
+    """Numbers as labels: whole ones, if all are."""
+    column = pd.Series(numbers)
+    return column.astype("Int64") if (column.isna() | (column == column.round())).all() else column
 
 
 def read_table(

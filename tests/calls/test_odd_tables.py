@@ -9,6 +9,7 @@ import torch
 
 import dowhy_cina
 from dowhy_cina.errors import InputError, InputTypeError
+from dowhy_cina.tables import Preprocessor
 
 ROWS = 240
 
@@ -50,25 +51,66 @@ def test_labels_that_are_none_are_named(table, values, said):
     assert warning.split(":")[0] in found.summary().replace("\n", " ")
 
 
-@pytest.mark.parametrize("levels", [20, 120])
-def test_codes_that_are_numbers_are_named(levels):
-    """Where the treatment goes by places whose numbers mean nothing, but not where by a curve or a threshold."""
-    rng, rows = np.random.default_rng(0), 2500
+# Codes that are numbers
+
+
+def places(drive=None, rows=2500, levels=60, seed=0, **columns):
+    """Rows of places, each of which is treated by its own chance, or where a drive says so."""
+    rng = np.random.default_rng(seed)
     place, level = rng.integers(0, levels, rows), 1.2 * rng.normal(size=levels)
     code, day = rng.choice(90_000, levels, replace=False)[place], rng.integers(0, 100, rows)
-    count, noise = rng.poisson(8, rows), rng.normal(size=rows)
+    table = pd.DataFrame({"noise": rng.normal(size=rows), "day": day, "count": rng.poisson(8, rows), "zip": code})
+    drive = level[place] if drive is None else drive(table)
+    t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
+    return table.assign(t=t, y=drive + 0.5 * t + rng.normal(size=rows), **columns)
 
-    def said(drive, **columns):
-        t = (rng.random(rows) < 1 / (1 + np.exp(-drive))).astype(int)
-        table = pd.DataFrame({"noise": noise, "day": day, "count": count, **columns})
-        return dowhy_cina.estimate_effect(table, t, drive + 0.5 * t + rng.normal(size=rows)).warnings
 
-    (warning,) = said(level[place], zip=code)
-    assert "'zip'" in warning
-    assert f"({levels} values) holds whole numbers" in warning
-    assert said(level[place], zip=[f"z{one}" for one in code]) == ()
-    for drive in (np.cos(day / 8), 2.0 * (day > 60), np.sqrt(count) - 3, 0.0 * day):
-        assert said(drive, zip=code) == ()
+def test_codes_that_are_numbers_are_labels():
+    """Where the treatment goes by places whose numbers mean nothing; the answer is that of text, and it is right."""
+    table = places()
+    found, text = effect(table), effect(table.assign(zip=table["zip"].map("z{}".format)))
+    assert (found.value, found.standard_error) == (text.value, text.standard_error)
+    assert found.confidence_interval[0] < 0.5 < found.confidence_interval[1]
+    assert text.warnings == ()
+    (warning,) = found.warnings
+    assert "'zip' is taken for 60 labels" in warning
+    assert f"zip={table['zip'].min()}" in found.balance.index
+    for same in (-table["zip"], table["zip"] / 4 + 0.5):
+        assert effect(table.assign(zip=same)).value == pytest.approx(found.value, abs=1e-9 * found.standard_error)
+    swapped = effect(table, treatment_value=0, control_value=1)
+    assert swapped.value == pytest.approx(-found.value, abs=1e-6 * found.standard_error)
+
+
+@pytest.mark.parametrize(
+    "drive",
+    [
+        lambda table: np.cos(table["day"] / 8),
+        lambda table: 2.0 * (table["day"] > 60),
+        lambda table: np.sqrt(table["count"]) - 3,
+        lambda table: 0.0 * table["day"],
+    ],
+    ids=["wave", "threshold", "curve", "nothing"],
+)
+def test_numbers_that_curves_explain_stay_numbers(drive):
+    assert effect(places(drive)).warnings == ()
+
+
+def test_rows_of_a_code_that_was_not_there_are_refused():
+    table = places()
+    found = effect(table)
+    rows = table[["noise", "day", "count", "zip"]].head(3)
+    assert np.isfinite(found.conditional_effects(rows)).all(axis=None)
+    with pytest.raises(InputError, match=r"'zip'.*levels of the fitted table.*-1"):
+        found.conditional_effects(rows.assign(zip=-1))
+
+
+def test_codes_of_more_values_than_labels_may_have_are_named():
+    table = places(rows=5000, levels=1200)
+    fitted = Preprocessor()
+    fitted.fit_transform(table[["noise", "zip"]], table["t"].to_numpy(float))
+    (warning,) = fitted.remarks
+    assert "'zip' holds 11" in warning or "'zip' holds 1200 numbers" in warning
+    assert "make them text" in warning
 
 
 def test_numbers_of_clusters_that_are_treated_as_a_whole_are_no_codes():
@@ -79,8 +121,8 @@ def test_numbers_of_clusters_that_are_treated_as_a_whole_are_no_codes():
     table = pd.DataFrame({"size": size, "noise": rng.normal(size=1800)})
     y = 0.5 * t + rng.normal(size=1800)
     result = dowhy_cina.estimate_effect(table, t, y, cluster=village)
-    assert not any("whole numbers" in text for text in result.warnings)
-    assert any("whole numbers" in text for text in dowhy_cina.estimate_effect(table, t, y).warnings)
+    assert not any("labels, not for numbers" in text for text in result.warnings)
+    assert any("labels, not for numbers" in text for text in dowhy_cina.estimate_effect(table, t, y).warnings)
 
 
 def test_covariates_that_do_not_vary_are_named(table):

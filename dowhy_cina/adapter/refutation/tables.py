@@ -152,19 +152,19 @@ class RefitSetting:
             if not target.any():
                 raise InputError("the target units name no row of the compared arms.")
         kept = table if keep.all() else table.take(np.flatnonzero(keep))
-        covariates, names = self._covariates(kept)
-        outcome = check_outcome(kept.outcome, len(kept.rows))
-        return EncodedTable(covariates, treated[keep].astype(np.float64), outcome, target, names)
+        treatment = treated[keep].astype(np.float64)
+        covariates, names = self._covariates(kept, treatment)
+        return EncodedTable(covariates, treatment, check_outcome(kept.outcome, len(kept.rows)), target, names)
 
-    def _covariates(self, table: RefitTable) -> tuple[Array, tuple[str, ...]]:
+    def _covariates(self, table: RefitTable, treatment: Array) -> tuple[Array, tuple[str, ...]]:
         """Standardise covariates (n, D) and name them; those of the fitted table once for all refits that keep them."""
         own = self.table
         kept = table.numbers is own.numbers and table.codes is own.codes and table.noise is None
-        return self._own_covariates if kept else _standardised(table)
+        return self._own_covariates if kept else _standardised(table, treatment)
 
     @cached_property
     def _own_covariates(self) -> tuple[Array, tuple[str, ...]]:
-        return _standardised(self.table)
+        return _standardised(self.table, self.arms(self.table)[0].astype(np.float64))
 
     @cached_property
     def held(self) -> HeldSettings:
@@ -286,9 +286,9 @@ def _columns(table: RefitTable) -> Array:
     return np.concatenate(blocks)
 
 
-def _standardised(table: RefitTable) -> tuple[Array, tuple[str, ...]]:
+def _standardised(table: RefitTable, treatment: Array) -> tuple[Array, tuple[str, ...]]:
     preprocessor = Preprocessor()
-    covariates = preprocessor.fit_transform(_columns(table).T)
+    covariates = preprocessor.fit_transform(_columns(table).T, treatment)
     return covariates, tuple(preprocessor.names_out)
 
 

@@ -36,6 +36,7 @@ from dowhy_cina.results.diagnostics import Arm, Arms, support_limit
 from dowhy_cina.results.effect import PartitionedResult, Plan
 from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
+from dowhy_cina.tables.codes import find_codes
 from dowhy_cina.tables.preparation import PILOT_ROWS
 from dowhy_cina.tables.remarks import codes_remark, outcome_remark
 
@@ -200,7 +201,8 @@ def estimate_partitioned(
     route = "exact" if landmarks == rows else "landmarks"
     columns, preprocessor = len(coding.preprocessor.names_out), coding.preprocessor
     x, t = pilot.covariates[0, :, :columns].numpy(), pilot.treatment[0].numpy()
-    result["warnings"] += codes_remark(preprocessor.names_out, x, t, preprocessor.in_own_units)
+    codes = [(preprocessor.names_out[place], count) for place, count in find_codes(x.T, np.sort(x.T, axis=1), t)]
+    result["warnings"] += codes_remark(codes, False)
     return PartitionedResult(
         **result,
         confidence_level=float(confidence_level),

@@ -210,6 +210,21 @@ def test_a_bootstrap_of_other_types_of_columns(name, dtype, target, make_frame, 
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-9)
 
 
+def test_numbers_that_are_codes_are_labels_in_refits_too(make_frame, make_estimate, make_setting):
+    """In a bootstrap, whose own treatment tells; and in a placebo as the fitted table's own treatment does."""
+    rng, frame = generator(1), make_frame(900)
+    place = rng.integers(0, 30, 900)
+    frame["zip"] = rng.permutation(30)[place]
+    frame["t"] = (rng.random(900) < 1 / (1 + np.exp(-1.5 * rng.normal(size=30)[place]))).astype(int)
+    setting = make_setting(make_estimate(frame, ["x", "zip"]))
+    table = simulations.bootstrap(setting, generator())
+    (batched,) = values_encoded([setting.encode(table)], setting.options)
+    assert batched == pytest.approx(setting.estimate(table), abs=1e-6)
+    placebo = setting.encode(simulations.placebo_treatment(setting, generator()))
+    assert placebo.covariates is setting.encode(setting.table).covariates
+    assert placebo.covariates.shape[1] == 31
+
+
 def test_a_missing_boolean_stays_missing(make_frame, make_estimate, make_setting):
     frame = make_frame(120).astype({"flag": "boolean"})
     frame.loc[::7, "flag"] = pd.NA

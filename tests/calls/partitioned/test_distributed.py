@@ -128,6 +128,18 @@ def test_the_labels_of_the_whole_table(rows):
     assert ours.labels == whole.labels
 
 
+def test_numbers_that_are_codes_are_named_and_stay():
+    table, rng = frame(), np.random.default_rng(0)
+    place, level = rng.integers(0, 20, len(table)), 1.5 * rng.normal(size=20)
+    table = table.assign(
+        zip=rng.permutation(20)[place], t=(rng.random(900) < 1 / (1 + np.exp(-level[place]))).astype(int)
+    )
+    ours = dowhy_cina.estimate_effect(split(table, 300), treatment="t", outcome="y")
+    (warning,) = [text for text in ours.warnings if "value to value" in text]
+    assert "'zip' holds 20 numbers" in warning
+    assert "zip" in ours.balance.index
+
+
 def test_a_table_whose_rows_are_all_landmarks():
     table = frame(rows=100)
     same(dowhy_cina.estimate_effect(split(table, 30), "t", "y"), dowhy_cina.estimate_effect(table, "t", "y"))
