@@ -72,18 +72,21 @@ def _goes_by_value(codes: Codes, treatment: Array, count: int, cluster: Codes | 
     if several.sum() < LEAST_CODES or sizes[several].sum() < LEAST_KNOWN * len(codes):
         return False
     sizes, means = sizes[several], means[several]
+    noise = means * (1 - means) * sizes / (share * sizes - 1)
+    least = LEAST_EXPLAINED * float(len(codes) * treatment.var())
+    if sizes @ (means - treatment.mean()) ** 2 - noise.sum() <= least:
+        return False
     ranks = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
     waves = np.cos(np.pi * np.arange(SMOOTH_WAVES + 1) * ranks[:, None])
     # Weighted by rows, the regression of rows is that of the values' means.
     root = np.sqrt(sizes)
     basis = np.linalg.qr(root[:, None] * waves)[0]
     left = root * means - basis @ (basis.T @ (root * means))
-    noise = means * (1 - means) * sizes / (share * sizes - 1)
     by_chance = float(noise @ (1 - (basis**2).sum(1)))
     if by_chance <= 0:
         return False
     freedom = by_chance**2 / float(noise @ noise)
-    squares, total = float(left @ left), float(len(codes) * treatment.var())
+    squares = float(left @ left)
     clear = bool(special.chdtrc(freedom, squares * freedom / by_chance) < CHANCE)
     beyond, common = squares - by_chance, float(left[1:] @ left[:-1])
-    return clear and beyond > LEAST_EXPLAINED * total and common < MOST_COMMON * beyond
+    return clear and beyond > least and common < MOST_COMMON * beyond
