@@ -14,10 +14,12 @@ from scipy import special
 from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.mathematics.scaling import Array
 
-#: Values from which a column may hold codes, and most of them: by rows, and at all.
-LEAST_CODES, MOST_CODES, MOST_VALUES = 10, 1 / 3, 2000
-#: Independent rows of a value that counts, and share of the rows that such values have at least.
+#: Values from which a column may hold codes, and most of them.
+LEAST_CODES, MOST_VALUES = 10, 2000
+#: Independent rows of a value that counts, and share of the rows that such values have at least: so there are no more
+#: values than a share of the rows.
 LEAST_ROWS, LEAST_KNOWN = 2, 0.8
+MOST_SHARE = 1 - LEAST_KNOWN + LEAST_KNOWN / LEAST_ROWS
 #: Half waves of what may be smooth in them, and how clear it must be that they are codes: its chance, the share of the
 #: treatment's variance that values explain beyond it, and how much of that neighbours may have in common.
 SMOOTH_WAVES, CHANCE, LEAST_EXPLAINED, MOST_COMMON = 8, 3e-7, 0.06, 0.25
@@ -46,7 +48,7 @@ def find_codes(columns: Array, ascending: Array, treatment: Array, cluster: Code
     cluster : ndarray of int, shape (N,), optional
         Codes of clusters, whose rows tell of no value where they are treated as a whole.
     """
-    most = min(MOST_CODES * len(treatment), MOST_VALUES)
+    most = min(MOST_SHARE * len(treatment), MOST_VALUES)
     # Some of the sorted numbers rule out most columns.
     glance = ascending[:, :: max(1, len(treatment) // (4 * MOST_VALUES))]
     found = []

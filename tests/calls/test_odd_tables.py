@@ -79,6 +79,10 @@ def test_codes_that_are_numbers_are_labels():
         assert effect(table.assign(zip=same)).value == pytest.approx(found.value, abs=1e-9 * found.standard_error)
     swapped = effect(table, treatment_value=0, control_value=1)
     assert swapped.value == pytest.approx(-found.value, abs=1e-6 * found.standard_error)
+    pairs = np.arange(len(table)).repeat(2)
+    doubled = effect(table.iloc[pairs].assign(pair=pairs, half=0.5), cluster="pair", sample_weight="half")
+    assert doubled.value == pytest.approx(found.value, abs=1e-6 * found.standard_error)
+    assert doubled.standard_error == pytest.approx(found.standard_error, rel=1e-6)
 
 
 @pytest.mark.parametrize(
