@@ -1,6 +1,11 @@
 """Numbers that are codes of labels, such as of places: the treatment goes by each value, not by a curve.
 
-Letters: N rows, D columns, V values of a column.
+Letters: N rows, D columns.
+
+References
+----------
+.. [BH95] Benjamini & Hochberg (1995), Controlling the false discovery rate, Journal of the Royal Statistical Society B
+   57, 289-300.
 """
 
 from __future__ import annotations
@@ -14,15 +19,17 @@ from scipy import special
 from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.mathematics.scaling import Array
 
-#: Values from which a column may hold codes, and most of them.
-LEAST_CODES, MOST_VALUES = 10, 2000
+#: Values from which a column may hold codes, and most of them; fewer than so many are few.
+LEAST_CODES, MOST_VALUES, FEW_CODES = 3, 2000, 10
 #: Independent rows of a value that counts, and share of the rows that such values have at least: so there are no more
 #: values than a share of the rows.
 LEAST_ROWS, LEAST_KNOWN = 2, 0.8
 MOST_SHARE = 1 - LEAST_KNOWN + LEAST_KNOWN / LEAST_ROWS
-#: Half waves of what may be smooth in them, and how clear it must be that they are codes: its chance, the share of the
-#: treatment's variance that values explain beyond it, and how much of that neighbours may have in common.
-SMOOTH_WAVES, CHANCE, LEAST_EXPLAINED, MOST_COMMON = 8, 3e-7, 0.06, 0.25
+#: Most half waves of what may be smooth in them. How clear it must be that they are codes: of many values the chance,
+#: the share of the treatment's variance that they explain beyond it, and how much of that neighbours may have in
+#: common; of few, for little is lost by as few labels, the expected share of columns found in vain.
+SMOOTH_WAVES = 8
+CHANCE, LEAST_EXPLAINED, MOST_COMMON, IN_VAIN = 3e-7, 0.06, 0.25, 0.05
 
 Codes = npt.NDArray[np.int64]
 
@@ -51,44 +58,59 @@ def find_codes(columns: Array, ascending: Array, treatment: Array, cluster: Code
     most = min(MOST_SHARE * len(treatment), MOST_VALUES)
     # Some of the sorted numbers rule out most columns.
     glance = ascending[:, :: max(1, len(treatment) // (4 * MOST_VALUES))]
-    found = []
+    found: list[Coded] = []
+    few: dict[tuple[float, int], list[Coded]] = {}
     for place in np.flatnonzero(1 + (np.diff(glance, axis=1) > 0).sum(1) <= most).tolist():
         values = np.unique(ascending[place])
         if LEAST_CODES <= len(values) <= most:
-            codes = np.searchsorted(values, columns[place])
-            if _goes_by_value(codes, treatment, len(values), cluster):
-                found.append(Coded(place, len(values)))
-    return found
+            codes, column = np.searchsorted(values, columns[place]), Coded(place, len(values))
+            chance = _chance(codes, treatment, len(values), cluster)
+            if len(values) < FEW_CODES:
+                # A copy that is negated, shifted or scaled is the same column.
+                few.setdefault((chance, column.values), []).append(column)
+            elif chance < CHANCE:
+                found.append(column)
+    return sorted([*found, *_clear_ones(few)])
 
 
-def _goes_by_value(codes: Codes, treatment: Array, count: int, cluster: Codes | None) -> bool:
-    """Whether the treatment differs between values, from 0 in their order, beyond waves of their ranks.
+def _clear_ones(few: dict[tuple[float, int], list[Coded]]) -> list[Coded]:
+    """Columns of few values that are codes, by their chances, of which a share is found in vain [BH95]_."""
+    ascending = sorted(few)
+    clear = [rank for rank, (chance, _) in enumerate(ascending, 1) if chance <= IN_VAIN * rank / len(few)]
+    return [column for key in ascending[: max(clear, default=0)] for column in few[key]]
 
-    Of a threshold's edge waves leave something, too, but neighbours share that.
+
+def _chance(codes: Codes, treatment: Array, count: int, cluster: Codes | None) -> float:
+    """Chance that the treatment differs so much between values, from 0 in their order, beyond waves of their ranks.
+
+    Of many values it is one where curves or thresholds may have done it: of a threshold's edge waves leave something,
+    too, but neighbours share that.
     """
     sizes = np.bincount(codes, minlength=count)
     means = np.bincount(codes, treatment, count) / sizes
     share = independent_share(treatment - means[codes], cluster)
     # Of a value without two independent rows nothing tells how far its mean is from others by chance.
     several = share * sizes >= LEAST_ROWS - 1e-9
-    if several.sum() < LEAST_CODES or sizes[several].sum() < LEAST_KNOWN * len(codes):
-        return False
+    if several.sum() < min(count, FEW_CODES) or sizes[several].sum() < LEAST_KNOWN * len(codes):
+        return 1.0
     sizes, means = sizes[several], means[several]
     noise = means * (1 - means) * sizes / (share * sizes - 1)
-    least = LEAST_EXPLAINED * float(len(codes) * treatment.var())
+    is_few = count < FEW_CODES
+    least = 0.0 if is_few else LEAST_EXPLAINED * float(len(codes) * treatment.var())
     if sizes @ (means - treatment.mean()) ** 2 - noise.sum() <= least:
-        return False
+        return 1.0
     ranks = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    waves = np.cos(np.pi * np.arange(SMOOTH_WAVES + 1) * ranks[:, None])
+    waves = np.cos(np.pi * np.arange(min(SMOOTH_WAVES, (len(sizes) - 1) // 2) + 1) * ranks[:, None])
     # Weighted by rows, the regression of rows is that of the values' means.
     root = np.sqrt(sizes)
     basis = np.linalg.qr(root[:, None] * waves)[0]
     left = root * means - basis @ (basis.T @ (root * means))
     by_chance = float(noise @ (1 - (basis**2).sum(1)))
     if by_chance <= 0:
-        return False
+        return 1.0
     freedom = by_chance**2 / float(noise @ noise)
     squares = float(left @ left)
-    clear = bool(special.chdtrc(freedom, squares * freedom / by_chance) < CHANCE)
     beyond, common = squares - by_chance, float(left[1:] @ left[:-1])
-    return clear and beyond > least and common < MOST_COMMON * beyond
+    if not is_few and (beyond <= least or common >= MOST_COMMON * beyond):
+        return 1.0
+    return float(special.chdtrc(freedom, squares * freedom / by_chance))

@@ -19,7 +19,8 @@ from dowhy_cina.mathematics.scaling import Array, Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
 from dowhy_cina.tables.codes import Codes, find_codes
 from dowhy_cina.tables.reading import MAX_LEVELS, Table, column_levels, indicators, level_names, read_table
-from dowhy_cina.tables.remarks import codes_remark, constant_remark, labels_remark
+from dowhy_cina.tables.remarks import codes_remark, constant_remark, labels_remark, sentinels_remark
+from dowhy_cina.tables.sentinels import find_sentinels
 
 #: Encoded columns of a table: with 2,000 an estimate takes half a minute on a core, and its time grows with their cube.
 MAX_COLUMNS = 2000
@@ -34,6 +35,7 @@ class _Encoding:
     names_in: list[str]
     numeric: list[int]
     codes: list[int]
+    sentinels: dict[int, tuple[float, ...]]
     fill: Array
     has_missing: npt.NDArray[np.intp]
     levels: dict[int, tuple[Any, ...]]
@@ -48,7 +50,7 @@ class _Encoding:
 
     def apply(self, table: Table) -> Array:
         """Encode a table into columns (E, N)."""
-        table = table.with_labels(self.codes)
+        table = table.with_labels(self.codes).without(self.sentinels)
         numbers, missing = table.numbers, np.isnan(table.numbers)
         blocks = [numbers]
         if missing.any():
@@ -74,6 +76,9 @@ class _Encoding:
 def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
     """Choose imputed values and levels; the encoded columns follow the order of the raw ones."""
     table = table.with_labels(codes)
+    ends = {at: find_sentinels(column) for at, column in zip(table.numeric, table.numbers, strict=True)}
+    sentinels = {at: values for at, values in ends.items() if values}
+    table = table.without(sentinels)
     missing = np.asarray(np.isnan(table.numbers).any(axis=1), dtype=np.bool_)
     has_missing = np.flatnonzero(missing)
     fill = _medians(table.numbers)
@@ -94,6 +99,7 @@ def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
         names_in=table.names,
         numeric=table.numeric,
         codes=list(codes),
+        sentinels=sentinels,
         fill=fill,
         has_missing=has_missing,
         levels=levels,
@@ -128,11 +134,12 @@ class Preprocessor:
     """Turn covariates of any kind into standardised columns.
 
     Text and categories become an indicator per level (one indicator where there are two levels), and so do numbers that
-    are codes, where the treatment is known and goes by each value (:mod:`dowhy_cina.tables.codes`); missing numbers the
-    median beside an indicator ``<name>_missing``, missing labels a level of their own; constant and repeated columns
-    are dropped; the rest is standardised, cut at `CLIP` standard deviations and pointed to the side of its longer tail.
-    The result is the same to the last bit, up to the permutation, when rows or columns are permuted, and to rounding
-    when columns are negated, shifted or scaled.
+    are codes, if the treatment is known and goes by each value (:mod:`dowhy_cina.tables.codes`); missing numbers, for
+    which -999 or 99 may stand (:mod:`dowhy_cina.tables.sentinels`), become the median beside an indicator
+    ``<name>_missing``, and missing labels a level of their own; constant and repeated columns are dropped; the rest is
+    standardised, cut at `CLIP` standard deviations and pointed to the side of its longer tail. The result is the same
+    to the last bit, up to the permutation, when rows or columns are permuted, and to rounding when columns are negated,
+    shifted or scaled.
 
     Attributes
     ----------
@@ -328,6 +335,7 @@ class Preprocessor:
         assert encoding is not None
         varying = {encoding.sources[column] for column in self._varying}
         remarks = constant_remark(name for at, name in enumerate(encoding.names_in) if at not in varying)
+        remarks += sentinels_remark((encoding.names_in[at], values) for at, values in encoding.sentinels.items())
         read = [(encoding.names_in[at], len(encoding.levels[at])) for at in encoding.codes]
         remarks += codes_remark(read, True) + codes_remark(self._unread_codes, False)
         for at, levels in encoding.levels.items():

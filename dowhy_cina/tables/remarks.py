@@ -5,7 +5,7 @@ Letters: N rows, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -41,6 +41,15 @@ def codes_remark(found: Iterable[tuple[str, int]], taken_for_labels: bool) -> tu
     return tuple(
         f"The covariate {name!r} holds {values} numbers, and {why}: if they are codes, such as of places, make them "
         "text, or they are not adjusted for well."
+        for name, values in found
+    )
+
+
+def sentinels_remark(found: Iterable[tuple[str, Sequence[float]]]) -> tuple[str, ...]:
+    """Say which numbers of covariates were taken for missing ones."""
+    return tuple(
+        f"The covariate {name!r} holds {' and '.join(f'{value:.17g}' for value in values)}, so far from its other "
+        "numbers that it is taken for missing. If it is not, bring it nearer, for example by a logarithm."
         for name, values in found
     )
 

@@ -10,6 +10,8 @@ import torch
 import dowhy_cina
 from dowhy_cina.errors import InputError, InputTypeError
 from dowhy_cina.tables import Preprocessor
+from dowhy_cina.tables.codes import find_codes
+from dowhy_cina.tables.sentinels import find_sentinels
 
 ROWS = 240
 
@@ -99,6 +101,33 @@ def test_numbers_that_curves_explain_stay_numbers(drive):
     assert effect(places(drive)).warnings == ()
 
 
+def test_few_codes_in_many_columns_are_labels():
+    """Eight answers from 1 to 6 that mean nothing by themselves: each says little, together they decide."""
+    rng = np.random.default_rng(11)
+    moved = rng.normal(size=(8, 6))
+    codes = rng.integers(0, 6, size=(3000, 8))
+    drive = 1.2 * (moved - moved.mean(1, keepdims=True))[np.arange(8), codes].sum(1) / np.sqrt(8)
+    t = (rng.random(3000) < 1 / (1 + np.exp(-drive))).astype(int)
+    table = pd.DataFrame(codes + 1).add_prefix("q").assign(noise=rng.normal(size=3000))
+    found = dowhy_cina.estimate_effect(table, t, drive + t + rng.normal(size=3000))
+    assert found.value == pytest.approx(1, abs=0.12)
+    assert sum("is taken for 6 labels" in text for text in found.warnings) >= 7
+    assert not any("'noise'" in text for text in found.warnings)
+    copied = dowhy_cina.estimate_effect(table.assign(again=3 - 2 * table["q0"]), t, drive + t + found.weights)
+    assert copied.value == dowhy_cina.estimate_effect(table, t, drive + t + found.weights).value
+
+
+def test_answers_that_go_up_or_bend_stay_numbers():
+    """Columns of few values found in vain are as few as they should be: in at most 7 % of 200 tables."""
+    rng, found = np.random.default_rng(3), 0
+    for _ in range(200):
+        answers = rng.integers(1, 6, size=(400, 10))
+        drive = 0.4 * (answers[:, 0] - 3) + 0.3 * (answers[:, 1] - 3) ** 2 - 0.6
+        t = (rng.random(400) < 1 / (1 + np.exp(-drive))).astype(np.float64)
+        found += bool(find_codes(answers.T.astype(np.float64), np.sort(answers.T.astype(np.float64), 1), t))
+    assert found <= 14
+
+
 def test_rows_of_a_code_that_was_not_there_are_refused():
     table = places()
     found = effect(table)
@@ -106,6 +135,46 @@ def test_rows_of_a_code_that_was_not_there_are_refused():
     assert np.isfinite(found.conditional_effects(rows)).all(axis=None)
     with pytest.raises(InputError, match=r"'zip'.*levels of the fitted table.*-1"):
         found.conditional_effects(rows.assign(zip=-1))
+
+
+@pytest.mark.parametrize("sentinel", [-999, 9999, 99_999_999, -1e300])
+def test_numbers_that_stand_for_missing_ones(sentinel):
+    """What is far from all other numbers is missing; the answer is that of the same numbers as missing ones."""
+    rng = np.random.default_rng(2)
+    income, missing = rng.normal(40, 12, 1000), rng.random(1000) < 0.1
+    drive = np.where(missing, 0.8, (income - 40) / 12)
+    t = (rng.random(1000) < 1 / (1 + np.exp(-drive))).astype(int)
+    y = drive + t + rng.normal(size=1000)
+    table = pd.DataFrame({"income": income, "noise": rng.normal(size=1000)})
+    coded, plain = (
+        table.assign(income=np.where(missing, sentinel, income)),
+        table.assign(income=income).mask(pd.DataFrame({"income": missing, "noise": False})),
+    )
+    found = dowhy_cina.estimate_effect(coded, t, y)
+    assert found.value == dowhy_cina.estimate_effect(plain, t, y).value
+    assert found.value == pytest.approx(1, abs=0.3)
+    (warning,) = found.warnings
+    assert f"'income' holds {sentinel:.17g}" in warning
+    assert "income_missing" in found.balance.index
+    negated = dowhy_cina.estimate_effect(coded.assign(income=-coded["income"]), t, y)
+    assert negated.value == pytest.approx(found.value, abs=1e-9)
+    rows = coded.head(5).assign(income=[sentinel, 40, np.nan, 10, 80])
+    effects = found.conditional_effects(rows)
+    assert effects["effect"].iloc[0] == pytest.approx(effects["effect"].iloc[2], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        np.exp(2 * np.random.default_rng(0).normal(size=1000)),
+        np.r_[np.zeros(600), np.random.default_rng(0).uniform(1000, 5000, 400)],
+        np.random.default_rng(0).integers(0, 2, 1000) * 1e9,
+        np.r_[np.random.default_rng(0).normal(size=995), np.full(5, 1e6)],
+    ],
+    ids=["long tail", "zeros", "two values", "few rows"],
+)
+def test_other_far_numbers_are_no_sentinels(numbers):
+    assert find_sentinels(numbers) == ()
 
 
 def test_codes_of_more_values_than_labels_may_have_are_named():
