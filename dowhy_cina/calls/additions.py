@@ -1,4 +1,4 @@
-"""What a search has added to an analysed table, in words and in the covariates' own units.
+"""What a search has found in an analysed table, in words and in the covariates' own units.
 
 Letters: D covariates, R columns of labels, K differences, S steps.
 """
@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from dowhy_cina.model.additions import Additions
+from dowhy_cina.model.sharing import ArmRegression
 from dowhy_cina.model.steps import Steps
 from dowhy_cina.model.waves import Waves
 from dowhy_cina.tables import Preprocessor
+from dowhy_cina.tables.remarks import lacking_remark
 
 #: Columns of the table of steps.
 _COLUMNS: dict[str, type] = {
@@ -39,6 +41,16 @@ def readable(added: Additions | None, preprocessor: Preprocessor) -> dict[str, A
         "steps": readable_steps(added, preprocessor),
         "waves": readable_waves(added, preprocessor),
     }
+
+
+def lacking_kinds(regressions: Sequence[ArmRegression], names: Sequence[str]) -> tuple[str, ...]:
+    """Warn of the kinds of rows that an arm of one table lacks, by the covariates of these names."""
+    arms, remarks = ("control", "treated"), tuple[str, ...]()
+    for arm, regression in enumerate(regressions):
+        if regression.borrowed is not None:
+            rows = zip(names, regression.borrowed.lacking[0].tolist(), strict=False)
+            remarks += lacking_remark(arms[arm], arms[1 - arm], [(name, int(count)) for name, count in rows if count])
+    return remarks
 
 
 def readable_labels(added: Additions | None, preprocessor: Preprocessor) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from dowhy_cina._caching import cached_property
-from dowhy_cina.calls.additions import readable
+from dowhy_cina.calls.additions import lacking_kinds, readable
 from dowhy_cina.calls.populations import target_of
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.variance import t_inference
@@ -268,7 +268,7 @@ class Analysis:
             worst_case_bias=float(after) * scale,
             worst_case_bias_before=float(before) * scale,
             plan=self.plan,
-            warnings=overlap_warnings(arms, verdict) + self._remarks + self._unsolved(found.weighting),
+            warnings=overlap_warnings(arms, verdict) + self._lacking + self._remarks + self._unsolved(found.weighting),
             rows_set_aside=int((~prepared.keep).sum()) - prepared.unweighted,
             rows_without_weight=prepared.unweighted,
             checkpoint=self.options.checkpoint,
@@ -326,6 +326,14 @@ class Analysis:
     def _remarks(self) -> tuple[str, ...]:
         """Say what is odd about the table's columns, and about its rows."""
         return outcome_remark(self._varies) + self._prepared.preprocessor.remarks + self._belonging
+
+    @property
+    def _lacking(self) -> tuple[str, ...]:
+        """Warn of kinds of rows of which outcome regressions know by one arm alone."""
+        if self.options.augmentation == "none":
+            return ()
+        regressions = [fitted.regression for fitted in self._state.outcomes]
+        return lacking_kinds(regressions, self._prepared.preprocessor.names_out)
 
     @property
     def _belonging(self) -> tuple[str, ...]:

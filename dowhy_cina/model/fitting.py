@@ -30,6 +30,7 @@ from dowhy_cina.mathematics.ridge import (
     leave_one_out_residuals,
 )
 from dowhy_cina.mathematics.rows import RowFeatures, Storage
+from dowhy_cina.model.lacking import lacking_rows
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.outcome import ARMS, LogMember, Member, Moment, OutcomeRegression, combined
 from dowhy_cina.model.shares import borne_out, member_shares
@@ -240,7 +241,7 @@ class Borrowing:
 
     Attributes
     ----------
-    effect, lower, upper, share
+    effect, lower, upper, share, lacking
         As in :class:`~dowhy_cina.model.sharing.Borrowed`.
     means, loo_residuals, prognosis : Tensor, shape (B, N)
         As in :class:`FittedOutcome`.
@@ -250,6 +251,7 @@ class Borrowing:
     lower: Float[Tensor, "B 1"]
     upper: Float[Tensor, "B 1"]
     share: Tables
+    lacking: Float[Tensor, "B L"]
     means: Rows
     loo_residuals: Rows
     prognosis: Rows
@@ -268,12 +270,15 @@ def borrow(own: OwnOutcome, lent: tuple[Rows, Rows], outcome: Rows) -> Borrowing
     # The arm's rows alone are judged, of whose outcomes the source knows nothing; with clusters it is asked without.
     offered, wanted = lent[1] + clean - own.clean, outcome - own.clean
     share = borne_out(wanted, offered, (arm, data.alike), data.cluster)
+    # What an arm's own rows cannot tell of others is borrowed whole.
+    lacking = lacking_rows(data.rows.columns.values, data.places, arm)
+    share = torch.where((lacking > 0).any(1), 1, share)
     left = unexplained_share(response, effect.intercept[:, None], response - clean, arm)
     bounds, kept = allowed_range(ends_of(by_fit, arm), left), share[:, None]
     means = own.clipped[0]
     means = means + kept * (lent[0] + by_fit.clamp(*bounds) - means)
     prognosis = torch.where(arm > 0, halfway(own.clean, own.clipped[0]), own.clipped[1])
-    return Borrowing(effect, *bounds, share, means, wanted - kept * offered, prognosis)
+    return Borrowing(effect, *bounds, share, lacking, means, wanted - kept * offered, prognosis)
 
 
 def halfway(clean: Rows, fitted: Rows) -> Rows:
@@ -290,7 +295,7 @@ def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> Fitt
     """The regression of one arm, with what it borrows from the other arm's."""
     borrowed = None
     if bool((found.share > 0).any()):
-        borrowed = Borrowed(other.regression, found.effect, found.lower, found.upper, found.share)
+        borrowed = Borrowed(other.regression, found.effect, found.lower, found.upper, found.share, found.lacking)
     rows = SharedRows(own.data.rows, other.data.rows)
     regression = ArmRegression(own.regression, borrowed)
     by_arm = own.by_arm if borrowed is None else _both(own.by_arm, other.by_arm)

@@ -46,7 +46,9 @@ class Borrowed:
     lower, upper : Tensor, shape (B, 1)
         Range of the effect's predictions.
     share : Tensor, shape (B,)
-        Of this in the arm's predictions; the rest is the arm's own regression's.
+        Of this in the arm's predictions; the rest is the arm's own regression's. All of it where the arm lacks rows.
+    lacking : Tensor, shape (B, L)
+        Rows of the other arm of a kind that this one lacks, see :mod:`dowhy_cina.model.lacking`.
     """
 
     source: OutcomeRegression
@@ -54,6 +56,7 @@ class Borrowed:
     lower: Float[Tensor, "B 1"]
     upper: Float[Tensor, "B 1"]
     share: Tables
+    lacking: Float[Tensor, "B L"]
 
     def clip(self, effects: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
         """Predictions of the effect within their range."""

@@ -54,6 +54,17 @@ def sentinels_remark(found: Iterable[tuple[str, Sequence[float]]]) -> tuple[str,
     )
 
 
+def lacking_remark(arm: str, other: str, found: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    """Say which kinds of rows one arm lacks, by which covariate, and how many of the other arm's are such."""
+    kinds = " and ".join(f"{rows:,} {other} rows in {name!r}" for name, rows in found)
+    if not kinds:
+        return ()
+    return (
+        f"No {arm} row is like {kinds}: what the answer says of such rows is what it says of others, and rests on the "
+        f"{other} rows alone. Leave them out, or look at whether they may differ.",
+    )
+
+
 def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, ...]:
     """Say where labels look like something else, and what to do.
 

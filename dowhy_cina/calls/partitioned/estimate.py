@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dowhy_cina.calls.additions import readable
+from dowhy_cina.calls.additions import lacking_kinds, readable
 from dowhy_cina.calls.partitioned.balance import Balanced, Rows, solve
 from dowhy_cina.calls.partitioned.columns import Coding, EncodedPart, Roles, arms_only, encode, learn
 from dowhy_cina.calls.partitioned.model import add_columns, balance_keys, forward, labels_of_all
@@ -202,7 +202,7 @@ def estimate_partitioned(
     columns, preprocessor = len(coding.preprocessor.names_out), coding.preprocessor
     x, t = pilot.covariates[0, :, :columns].numpy(), pilot.treatment[0].numpy()
     codes = [(preprocessor.names_out[place], count) for place, count in find_codes(x.T, np.sort(x.T, axis=1), t)]
-    result["warnings"] += codes_remark(codes, False)
+    result["warnings"] += lacking_kinds(fitted.arms, preprocessor.names_out) + codes_remark(codes, False)
     return PartitionedResult(
         **result,
         confidence_level=float(confidence_level),

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from dowhy_cina.calls.partitioned.columns import EncodedPart
 from dowhy_cina.calls.partitioned.outcomes import by_others, is_empty, outcome_rows, range_of, range_sums
-from dowhy_cina.calls.partitioned.partitions import Partitions, Sums
+from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Sums
 from dowhy_cina.calls.partitioned.states import Fitted, OwnState, RowScores, RowState
 from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.model.agreement import Agreement
 from dowhy_cina.model.fitting import halfway
+from dowhy_cina.model.lacking import TOLERANCE, told
 from dowhy_cina.model.outcome import Moment, Response
 from dowhy_cina.model.shares import likeness
 from dowhy_cina.model.sharing import ArmRegression, Borrowed, EffectResponse, SharedRows
@@ -53,11 +54,19 @@ def effect_sums(part: EncodedPart, own: OwnState, fitted: Fitted) -> Sums:
     if is_empty(part):
         return {}
     response, columns = part.outcome - _lent(own, fitted, part.arm), ColumnFeatures(part.covariates)
-    return {f"effect{part.arm}": gram_statistics(columns, response, torch.ones_like(response))}
+    return {
+        f"effect{part.arm}": gram_statistics(columns, response, torch.ones_like(response)),
+        f"ends{part.arm}": Extremes(part.covariates.amin(1), part.covariates.amax(1)),
+    }
 
 
-def lending_sums(part: EncodedPart, own: OwnState, fitted: Fitted, effects: list[RidgeFit]) -> Sums:
-    """How each arm's outcomes agree with what it may borrow, and what its effect spans and leaves."""
+def lending_sums(
+    part: EncodedPart, own: OwnState, fitted: Fitted, effects: list[RidgeFit], ends: list[Extremes]
+) -> Sums:
+    """How each arm's outcomes agree with what it may borrow, and what its effect spans and leaves.
+
+    Also how many rows are of a kind that the other arm, the ends of whose columns are given, may lack.
+    """
     if is_empty(part):
         return {}
     arm, ones = part.arm, torch.ones_like(part.outcome)
@@ -65,7 +74,9 @@ def lending_sums(part: EncodedPart, own: OwnState, fitted: Fitted, effects: list
     response = part.outcome - lent
     by_fit, clean = by_others(effect, ColumnFeatures(part.covariates), response)
     wanted, offered = part.outcome - own.clean, lent + clean - own.clean
+    apart = (part.covariates - ends[1 - arm].lower[:, None]).abs() >= TOLERANCE
     return {
+        f"off{1 - arm}": apart.to(ones.dtype).sum(1),
         f"agreement{arm}": Agreement.of(wanted, offered, ones),
         f"alike{arm}": Agreement.of(wanted, offered, likeness(ones, own.scores.propensity, arm)),
         **range_sums(arm, by_fit, response, effect.intercept[:, None], clean),
@@ -77,11 +88,15 @@ def fit_borrowing(partitions: Partitions, fitted: Fitted) -> Fitted:
     names, one = ["encoded", "own"], torch.ones(1, dtype=torch.float64, device="cpu")
     sums = partitions.run(effect_sums, names, fitted=fitted)
     effects = [cross_validated_fit(sums[f"effect{arm}"], one) for arm in (0, 1)]
-    sums = partitions.run(lending_sums, names, fitted=fitted, effects=effects)
+    ends, sizes = [sums[f"ends{arm}"] for arm in (0, 1)], [sums[f"effect{arm}"].count[:, None] for arm in (0, 1)]
+    sums = partitions.run(lending_sums, names, fitted=fitted, effects=effects, ends=ends)
     arms = []
     for arm, effect in enumerate(effects):
         share = torch.minimum(sums[f"agreement{arm}"].trust, sums[f"alike{arm}"].trust)
-        borrowed = Borrowed(fitted.regressions[1 - arm], effect, *range_of(sums, arm), share)
+        constant = ends[arm].upper - ends[arm].lower < TOLERANCE
+        lacking = told(sums[f"off{arm}"] * constant, sizes[arm], sizes[1 - arm], torch.ones_like(sizes[arm]))
+        share = torch.where((lacking > 0).any(1), 1, share)
+        borrowed = Borrowed(fitted.regressions[1 - arm], effect, *range_of(sums, arm), share, lacking)
         arms.append(ArmRegression(fitted.regressions[arm], borrowed if bool((share > 0).any()) else None))
     return replace(fitted, arms=tuple(arms))
 
