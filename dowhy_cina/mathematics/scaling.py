@@ -18,6 +18,9 @@ Array = npt.NDArray[np.float64]
 
 #: Standardised covariates are cut at this many standard deviations.
 CLIP = 6.0
+#: Before their moments are taken covariates are cut at this many interquartile ranges beyond the quartiles: a single
+#: corrupt number would leave nothing of the others.
+FAR = 100.0
 #: A column whose spread is within this share of its size varies by rounding only: it is constant.
 CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)
 
@@ -42,6 +45,7 @@ def unit_of(size: npt.ArrayLike) -> Array:
 class Scaling:
     """Standardisation of D columns: ``((x * unit - centre) - mean) / sd``, cut at `CLIP`.
 
+    Before that columns are cut at `lower` and `upper`, which are infinite where no number is far from the others.
     `unit` is a power of two that brings the column's size to one without rounding, `centre` the median in that unit;
     taking it off first keeps the digits of columns such as 1e9 with a spread of one.
     """
@@ -51,10 +55,12 @@ class Scaling:
     mean: Array
     sd: Array
     constant: npt.NDArray[np.bool_]
+    lower: Array
+    upper: Array
 
     def apply(self, columns: Array, clip: float = CLIP) -> Array:
         """Standardise columns (D, N) into a new array."""
-        scaled = columns * self.unit[:, None]
+        scaled = _cut(columns, self.lower, self.upper) * self.unit[:, None]
         scaled -= self.centre[:, None]
         scaled -= self.mean[:, None]
         scaled /= self.sd[:, None]
@@ -62,17 +68,22 @@ class Scaling:
 
     def take(self, kept: npt.NDArray[np.intp]) -> Scaling:
         """Return the scaling of some of the columns."""
-        return Scaling(self.unit[kept], self.centre[kept], self.mean[kept], self.sd[kept], self.constant[kept])
+        unit, centre, mean, sd, lower, upper = (
+            part[kept] for part in (self.unit, self.centre, self.mean, self.sd, self.lower, self.upper)
+        )
+        return Scaling(unit, centre, mean, sd, self.constant[kept], lower, upper)
 
 
-def fit_scaling(ascending: Array) -> Scaling:
+def fit_scaling(ascending: Array, far: float = FAR) -> Scaling:
     """Fit the standardisation to columns (D, N) whose values are sorted.
 
-    The median is taken off before the moments; constant columns get a standard deviation of one.
+    The median is taken off before the moments, and what is so many interquartile ranges away is cut; constant columns
+    get a standard deviation of one.
     """
     # A sum over rows that lie apart in memory is taken in another order, with other last bits.
     ascending = np.ascontiguousarray(ascending)
-    rows = ascending.shape[1]
+    lower, upper = _bounds(ascending, far)
+    ascending, rows = _cut(ascending, lower, upper), ascending.shape[1]
     size = np.maximum(np.abs(ascending[:, 0]), np.abs(ascending[:, -1]))
     unit = unit_of(size)
     centre = (ascending[:, (rows - 1) // 2] * unit + ascending[:, rows // 2] * unit) / 2
@@ -82,10 +93,33 @@ def fit_scaling(ascending: Array) -> Scaling:
     mean = shifted.sum(axis=1) / rows
     shifted -= mean[:, None]
     sd = np.sqrt(np.square(shifted, out=shifted).sum(axis=1) / rows)
-    return Scaling(unit, centre, mean, np.where(constant, 1.0, sd), constant)
+    return Scaling(unit, centre, mean, np.where(constant, 1.0, sd), constant, lower, upper)
+
+
+def _cut(columns: Array, lower: Array, upper: Array) -> Array:
+    """Columns (D, N) within their bounds (D,)."""
+    if not np.isfinite(lower).any():
+        return columns
+    cut: Array = np.clip(columns, lower[:, None], upper[:, None])
+    return cut
+
+
+def _bounds(ascending: Array, far: float) -> tuple[Array, Array]:
+    """Bounds (D,) of columns (D, N) whose values are sorted; infinite where none is outside."""
+    none = np.full(len(ascending), np.inf)
+    if np.isinf(far):
+        return -none, none
+    place = (ascending.shape[1] - 1) // 4
+    marks = ascending[:, [0, place, -1 - place, -1]]
+    unit = unit_of(np.abs(marks).max(1))
+    low, first, last, high = (marks * unit[:, None]).T
+    distance = far * (last - first)
+    outside = (distance > 0) & ((low < first - distance) | (high > last + distance))
+    lower, upper = np.where(outside, first - distance, -np.inf), np.where(outside, last + distance, np.inf)
+    return lower / unit, upper / unit
 
 
 def standardise(columns: Array, clip: float = CLIP) -> tuple[Array, Scaling]:
     """Standardise columns (D, N) by their own moments; constant columns become zero."""
-    scaling = fit_scaling(np.sort(columns, axis=1))
+    scaling = fit_scaling(np.sort(columns, axis=1), np.inf if np.isinf(clip) else FAR)
     return scaling.apply(columns, clip), scaling

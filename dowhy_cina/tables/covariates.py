@@ -35,7 +35,7 @@ class _Encoding:
     names_in: list[str]
     numeric: list[int]
     codes: list[int]
-    sentinels: dict[int, tuple[float, ...]]
+    sentinels: list[tuple[int, float]]
     fill: Array
     has_missing: npt.NDArray[np.intp]
     levels: dict[int, tuple[Any, ...]]
@@ -50,15 +50,18 @@ class _Encoding:
 
     def apply(self, table: Table) -> Array:
         """Encode a table into columns (E, N)."""
-        table = table.with_labels(self.codes).without(self.sentinels)
-        numbers, missing = table.numbers, np.isnan(table.numbers)
+        numbers = table.with_labels(self.codes).numbers
+        missing, far = np.isnan(numbers), [numbers[place] == value for place, value in self.sentinels]
         blocks = [numbers]
         if missing.any():
             self._refuse_new_missing(missing)
-            blocks = [np.where(missing, self.fill[:, None], numbers)]
+        if far or missing.any():
+            blocks = [np.where(np.isnan(_without(numbers, self.sentinels)), self.fill[:, None], numbers)]
         if self.has_missing.size:
             blocks.append(missing[self.has_missing].astype(np.float64))
-        blocks += [indicators(table.text[at], levels, self.names_in[at]) for at, levels in self.levels.items()]
+        blocks += [rows[None].astype(np.float64) for rows in far]
+        text = table.with_labels(self.codes).text
+        blocks += [indicators(text[at], levels, self.names_in[at]) for at, levels in self.levels.items()]
         if self.order is None:
             return blocks[0]
         encoded: Array = np.concatenate(blocks)[self.order]
@@ -76,23 +79,23 @@ class _Encoding:
 def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
     """Choose imputed values and levels; the encoded columns follow the order of the raw ones."""
     table = table.with_labels(codes)
-    ends = {at: find_sentinels(column) for at, column in zip(table.numeric, table.numbers, strict=True)}
-    sentinels = {at: values for at, values in ends.items() if values}
-    table = table.without(sentinels)
-    missing = np.asarray(np.isnan(table.numbers).any(axis=1), dtype=np.bool_)
-    has_missing = np.flatnonzero(missing)
-    fill = _medians(table.numbers)
-    for column in has_missing:
-        present = table.numbers[column][~np.isnan(table.numbers[column])]
+    numbers = table.numbers
+    has_missing = np.flatnonzero(np.isnan(numbers).any(axis=1))
+    sentinels = [(place, value) for place, column in enumerate(numbers) for value in find_sentinels(column)]
+    numbers = _without(numbers, sentinels)
+    fill = _medians(numbers)
+    for column in np.flatnonzero(np.isnan(numbers).any(axis=1)):
+        present = numbers[column][~np.isnan(numbers[column])]
         fill[column] = _medians(present[None])[0] if present.size else 0.0
     levels = {at: column_levels(series, table.names[at]) for at, series in table.text.items()}
     names = [(at, table.names[at]) for at in table.numeric]
     names += [(table.numeric[column], f"{table.names[table.numeric[column]]}_missing") for column in has_missing]
+    names += [(table.numeric[place], f"{table.names[table.numeric[place]]}={value:.17g}") for place, value in sentinels]
     for at, found in levels.items():
         labelled = level_names(table.names[at], found)
         names += [(at, name) for name in (labelled[1:] if len(found) == 2 else labelled)]
     order = sorted(range(len(names)), key=lambda column: names[column][0])
-    plain = order == list(range(len(order))) and not has_missing.size and not levels
+    plain = order == list(range(len(order))) and not has_missing.size and not levels and not sentinels
     return _Encoding(
         labels=table.labels,
         named=table.named,
@@ -107,6 +110,16 @@ def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
         names=_distinct([names[column][1] for column in order]),
         sources=[names[column][0] for column in order],
     )
+
+
+def _without(numbers: Array, sentinels: Sequence[tuple[int, float]]) -> Array:
+    """Numbers (C, N) of which some values of some rows are missing."""
+    if not sentinels:
+        return numbers
+    numbers = numbers.copy()
+    for place, value in sentinels:
+        numbers[place, numbers[place] == value] = np.nan
+    return numbers
 
 
 def _medians(columns: Array) -> Array:
@@ -134,9 +147,10 @@ class Preprocessor:
     """Turn covariates of any kind into standardised columns.
 
     Text and categories become an indicator per level (one indicator where there are two levels), and so do numbers that
-    are codes, if the treatment is known and goes by each value (:mod:`dowhy_cina.tables.codes`); missing numbers, for
-    which -999 or 99 may stand (:mod:`dowhy_cina.tables.sentinels`), become the median beside an indicator
-    ``<name>_missing``, and missing labels a level of their own; constant and repeated columns are dropped; the rest is
+    are codes, if the treatment is known and goes by each value (:mod:`dowhy_cina.tables.codes`); missing numbers become
+    the median beside an indicator ``<name>_missing``, those that stand for such, like -999, the median beside one of
+    their own (:mod:`dowhy_cina.tables.sentinels`), and missing labels a level; constant and repeated columns are
+    dropped; the rest is cut at :data:`~dowhy_cina.mathematics.scaling.FAR` interquartile ranges from the quartiles,
     standardised, cut at `CLIP` standard deviations and pointed to the side of its longer tail. The result is the same
     to the last bit, up to the permutation, when rows or columns are permuted, and to rounding when columns are negated,
     shifted or scaled.
@@ -335,7 +349,9 @@ class Preprocessor:
         assert encoding is not None
         varying = {encoding.sources[column] for column in self._varying}
         remarks = constant_remark(name for at, name in enumerate(encoding.names_in) if at not in varying)
-        remarks += sentinels_remark((encoding.names_in[at], values) for at, values in encoding.sentinels.items())
+        remarks += sentinels_remark(
+            (encoding.names_in[encoding.numeric[place]], value) for place, value in encoding.sentinels
+        )
         read = [(encoding.names_in[at], len(encoding.levels[at])) for at in encoding.codes]
         remarks += codes_remark(read, True) + codes_remark(self._unread_codes, False)
         for at, levels in encoding.levels.items():

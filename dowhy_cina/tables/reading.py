@@ -5,7 +5,7 @@ Letters: N rows, C raw covariates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -177,16 +177,6 @@ class Table:
         text = self.text | {at: _whole(self.numbers[self.numeric.index(at)]) for at in codes}
         numeric = [self.numeric[place] for place in kept]
         return replace(self, numeric=numeric, numbers=self.numbers[kept], text=dict(sorted(text.items())))
-
-    def without(self, sentinels: Mapping[int, Sequence[float]]) -> Table:
-        """Return the table with numbers that stand for missing ones, by position, as missing."""
-        if not sentinels:
-            return self
-        numbers = self.numbers.copy()
-        for at, values in sentinels.items():
-            column = numbers[self.numeric.index(at)]
-            column[np.isin(column, values)] = np.nan
-        return replace(self, numbers=numbers)
 
 
 def _whole(numbers: npt.NDArray[np.float64]) -> pd.Series[Any]:

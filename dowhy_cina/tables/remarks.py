@@ -5,7 +5,7 @@ Letters: N rows, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -32,25 +32,26 @@ def outcome_remark(varies: bool) -> tuple[str, ...]:
 
 def codes_remark(found: Iterable[tuple[str, int]], taken_for_labels: bool) -> tuple[str, ...]:
     """Say which numbers look like codes, of how many values, and what became of them."""
-    why = "how often rows are treated differs from value to value by more than a curve could"
+    kinds = " and ".join(f"{name!r} ({values} values)" for name, values in found)
+    if not kinds:
+        return ()
+    why = "how often rows are treated differs from value to value by more than curves could"
     if taken_for_labels:
-        return tuple(
-            f"The covariate {name!r} is taken for {values} labels, not for numbers: {why}. Make it text to say so."
-            for name, values in found
-        )
-    return tuple(
-        f"The covariate {name!r} holds {values} numbers, and {why}: if they are codes, such as of places, make them "
-        "text, or they are not adjusted for well."
-        for name, values in found
+        return (f"Taken for labels, not for numbers, since {why}: {kinds}. Make such columns text to say so.",)
+    return (
+        f"Numbers of {kinds} may be codes, such as of places, since {why}: make such columns text, or they are not "
+        "adjusted for well.",
     )
 
 
-def sentinels_remark(found: Iterable[tuple[str, Sequence[float]]]) -> tuple[str, ...]:
-    """Say which numbers of covariates were taken for missing ones."""
-    return tuple(
-        f"The covariate {name!r} holds {' and '.join(f'{value:.17g}' for value in values)}, so far from its other "
-        "numbers that it is taken for missing. If it is not, bring it nearer, for example by a logarithm."
-        for name, values in found
+def sentinels_remark(found: Iterable[tuple[str, float]]) -> tuple[str, ...]:
+    """Say which numbers of covariates were taken for something else than a number."""
+    kinds = " and ".join(f"{value:.17g} in {name!r}" for name, value in found)
+    if not kinds:
+        return ()
+    return (
+        f"Taken for missing, each with an indicator of its own, since far from all other numbers: {kinds}. If one is a "
+        "number, bring it nearer, for example by a logarithm.",
     )
 
 

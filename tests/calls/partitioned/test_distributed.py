@@ -136,7 +136,7 @@ def test_numbers_that_are_codes_are_named_and_stay():
     )
     ours = dowhy_cina.estimate_effect(split(table, 300), treatment="t", outcome="y")
     (warning,) = [text for text in ours.warnings if "value to value" in text]
-    assert "'zip' holds 20 numbers" in warning
+    assert "Numbers of 'zip' (20 values) may be codes" in warning
     assert "zip" in ours.balance.index
 
 
