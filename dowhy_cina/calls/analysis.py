@@ -291,13 +291,13 @@ class Analysis:
         """Standardised mean differences before and after weighting."""
         rows = self._rows
         given = rows.weights if rows.weighted else None
-        return balance_table(self._prepared.readable, rows.treatment, weights, given, rows.order)
+        return balance_table(self._prepared.without_far, rows.treatment, weights, given, rows.order)
 
     def _compared(self, weights: Array, treatment: npt.NDArray[np.int8]) -> ComparedRows:
         """Rows for tables of balance; arrays are the result's own where no row is set aside."""
         prepared, keep = self._prepared, self._prepared.keep
         parts = (treatment, weights) if keep.all() else (treatment[keep], weights[keep])
-        return ComparedRows(prepared.readable, *parts, prepared.sample_weight)
+        return ComparedRows(prepared.without_far, *parts, prepared.sample_weight)
 
     @cached_property
     def _refits(self) -> Any:

@@ -60,11 +60,15 @@ class Scaling:
 
     def apply(self, columns: Array, clip: float = CLIP) -> Array:
         """Standardise columns (D, N) into a new array."""
-        scaled = _cut(columns, self.lower, self.upper) * self.unit[:, None]
+        scaled = self.cut(columns) * self.unit[:, None]
         scaled -= self.centre[:, None]
         scaled -= self.mean[:, None]
         scaled /= self.sd[:, None]
         return np.clip(scaled, -clip, clip, out=scaled)
+
+    def cut(self, columns: Array) -> Array:
+        """Columns (D, N) without what is far from their other numbers; the array itself where nothing is."""
+        return _cut(columns, self.lower, self.upper)
 
     def take(self, kept: npt.NDArray[np.intp]) -> Scaling:
         """Return the scaling of some of the columns."""

@@ -342,6 +342,13 @@ class Preprocessor:
         """
         return pd.DataFrame(self._encode(covariates)[self._varying].T, columns=self.names_readable)
 
+    def cut(self, readable: pd.DataFrame) -> pd.DataFrame:
+        """Columns of `readable` without what is far from their other numbers; the frame itself where nothing is."""
+        assert self._readable_scaling is not None
+        columns = readable.to_numpy().T
+        cut = self._readable_scaling.cut(columns)
+        return readable if cut is columns else pd.DataFrame(cut.T, readable.index, readable.columns)
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """What whoever reads a result should know of how the covariates were read."""

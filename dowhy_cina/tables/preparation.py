@@ -159,9 +159,14 @@ class PreparedTable:
 
     @cached_property
     def readable(self) -> pd.DataFrame:
-        """The compared rows' covariates in their own units, for tables of balance; refits have none."""
+        """The compared rows' covariates in their own units; refits have none."""
         covariates = self.given[0]
         return self.preprocessor.readable(covariates if self.keep.all() else covariates[self.keep])
+
+    @cached_property
+    def without_far(self) -> pd.DataFrame:
+        """The same without what is far from a column's other numbers, for tables of balance."""
+        return self.preprocessor.cut(self.readable)
 
     @cached_property
     def copied(self) -> tuple[Any, Any]:

@@ -83,7 +83,7 @@ def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, .
     tuple of str
         Empty where nothing is odd.
     """
-    text = pd.Series([level for level in levels if isinstance(level, str)], dtype=object)
+    text = pd.Series([str(level) for level in levels if level is not None], dtype=object)
     if len(text) <= max(PLAIN_LEVELS, NUMBER_SHARE * rows):
         return ()
     if pd.to_numeric(text.str.replace(",", ""), errors="coerce").notna().mean() > 0.5:

@@ -43,6 +43,7 @@ def test_a_plain_table_has_no_remarks(table):
         (lambda f: [f"P{place}" for place in range(ROWS)], "labels of which most occur once"),
         (lambda f: f["x0"].round(2).astype(str).where(f.index % 9 > 0, "?"), "numbers written as text"),
         (lambda f: (f["x0"] * 1e5).map("{:,.0f}".format), "numbers written as text"),
+        (lambda f: f["x0"].astype(object).where(f.index % 20 > 0, "unknown"), "numbers written as text"),
         (lambda f: pd.date_range("2020-01-01", periods=ROWS).astype(str), "dates written as text"),
     ],
 )
