@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NEWEST := .venv-newest
 
-.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-labels bench-differences bench-steps bench-waves bench-keys symmetries fuzz faults paper wheel release-check clean
+.PHONY: install demo test test-weekly test-host test-newest lint docs bench bench-scale bench-refutation bench-accuracy bench-balance bench-coverage bench-varying bench-effects bench-cate bench-trust bench-processes bench-registry bench-checkpoints bench-landmarks bench-labels bench-columns bench-differences bench-steps bench-waves bench-keys symmetries fuzz faults paper wheel release-check clean
 
 install: $(STAMP)
 
@@ -144,6 +144,10 @@ bench-steps: $(STAMP)
 # The same of columns that stand for labels of many levels.
 bench-labels: $(STAMP)
 	$(BIN)/python benchmarks/additions.py labels --designs clinics schools practices slopes --csv docs/measured/labels.csv $(if $(DATA),--data "$(DATA)")
+
+# What it is worth that columns are read for what they are, and kinds that an arm lacks are known: four minutes of a core.
+bench-columns: $(STAMP)
+	$(BIN)/python benchmarks/columns.py --csv docs/measured/columns.csv
 
 # The same of the search for differences of covariates that nearly agree.
 bench-differences: $(STAMP)
