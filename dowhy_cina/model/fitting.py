@@ -195,18 +195,14 @@ def fit_own(
     kernel = RowFeatures.build(space.kernel, keys, name in storage.kept, storage.block_entries, whiten=False)
     rows = OutcomeRows(kernel, ColumnFeatures(columns, storage.block_entries))
     clusters = None if clusters is None or bool((clusters.among(arm > 0) < 2).any()) else clusters
-    if kernel.is_streamed and clusters is None:
-        # Passes leave out rows without a weight.
-        own, places = rows, torch.arange(arm.shape[1], device=arm.device).expand_as(arm)
-    else:
-        # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
-        places = places_of(arm)
-        own = rows.take(places).with_features()
+    places = places_of(arm)
+    # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
+    own = rows.take(places).with_features()
     data = _Arm(rows, places, arm, alike, clusters)
     by_kernel = data.fit(own.kernel, outcome, multiplier)
     by_columns = data.fit(own.columns, outcome, torch.ones_like(multiplier))
     sums: list[Tensor] = []
-    if own is rows and others is not None:
+    if kernel.is_streamed and clusters is None and others is not None:
         arms = (arm, others) if name == ARMS[0] else (others, arm)
         fitted, leverage, means = by_kernel.streamed_predictions(rows.kernel, arm, torch.stack(arms, 1))
         found = [_left_out(outcome, fitted, leverage, arm)]
