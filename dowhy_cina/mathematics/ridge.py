@@ -233,12 +233,9 @@ class RidgeFit:
         self,
         features: RowFeatures,
         rows: Float[Tensor, "B N"],
-        beside: Sequence[Float[Tensor, "B N J"]] = (),
+        beside: Sequence[tuple[Float[Tensor, "B N"], Float[Tensor, "B N L"]]] = (),
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"], list[Float[Tensor, "B J M"]]]:
-        """:meth:`predictions`, and sums of each of some values times the features, by one pass.
-
-        The first of the values are weights of rows: where they are zero, so are the others.
-        """
+        """:meth:`predictions`, and for weights and columns sums of one and these times the features, by one pass."""
         dual, solving = features.dual(self.coefficients[:, None]), features.solving(self.factor)
         centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False).mT
         fitted, leverage = torch.empty_like(rows), torch.zeros_like(rows)
@@ -251,9 +248,11 @@ class RidgeFit:
                 places, chosen = _with_weight(rows[:, strip], part, kernels)
                 half = times_lower(chosen, solving).sub_(centre)
                 leverage[:, strip][:, places] = half.square_().sum(2) + 1 / self.count[:, None]
-                for found, values in zip(sums, beside, strict=True):
-                    places, chosen = _with_weight(values[:, strip, 0], part, kernels)
-                    found.append(values[:, strip][:, places].mT @ chosen)
+                for found, (weights, columns) in zip(sums, beside, strict=True):
+                    places, chosen = _with_weight(weights[:, strip], part, kernels)
+                    inside = weights[:, strip][:, places, None]
+                    values = torch.cat([inside, inside * columns[:, strip][:, places]], 2)
+                    found.append(values.mT @ chosen)
             return [sum_blocks(found) for found in sums]
 
         strips = features.in_strips(work)

@@ -209,15 +209,13 @@ def fit_own(
     by_columns = data.fit(own.columns, outcome, torch.ones_like(multiplier))
     sums = None
     if kernel.is_streamed and clusters is None and others is not None:
-        weights = arm[..., None], others[..., None]
-        fitted, leverage, crossed = by_kernel.streamed_predictions(
-            rows.kernel, arm, (torch.cat([weights[0], weights[0] * columns], 2), weights[1])
-        )
+        beside = (arm, columns), (others, columns[..., :0])
+        fitted, leverage, crossed = by_kernel.streamed_predictions(rows.kernel, arm, beside)
         found = [_left_out(outcome, fitted, leverage, arm)]
         total = (by_columns.count[:, None] * by_columns.centre)[:, None]
-        beside = torch.cat([crossed[0], torch.cat([total, by_columns.second_moments], 1)], 2)
+        products = torch.cat([crossed[0], torch.cat([total, by_columns.second_moments], 1)], 2)
         moment = torch.cat([crossed[1][:, 0], rows.columns.mean(others)], 1)
-        sums = RegressionSums(beside, by_kernel.second_moments, moment)
+        sums = RegressionSums(products, by_kernel.second_moments, moment)
     else:
         found = [data.predictions(by_kernel, (rows.kernel, own.kernel), outcome)]
     found.append(data.predictions(by_columns, (rows.columns, own.columns), outcome))
