@@ -118,8 +118,8 @@ class Refits:
     def _parts(self, count: int) -> npt.NDArray[np.intp]:
         """Random parts (n,) of rows or whole clusters, each with as many of either arm."""
         rng = np.random.default_rng(_SEED)
-        order = self._prepared(np.ones(len(self.treatment), dtype=np.bool_)).rows.order
-        shuffled = order[rng.permutation(len(order))]
+        rows = self._prepared(np.ones(len(self.treatment), dtype=np.bool_)).rows
+        shuffled = rows.order[rows.by_key(np.arange(len(rows.order)))][rng.permutation(len(rows.order))]
         part = np.empty(len(shuffled), dtype=np.intp)
         if self.cluster is not None:
             codes, sizes = self._dealt(shuffled)

@@ -53,7 +53,7 @@ def moments_of(
     """
     if target.foreign is None:
         shares = _arm_shares(table, target)
-        control, treated = (_outcome_moment(fitted, target, shares) for fitted in state.outcomes)
+        control, treated = (_outcome_moment(state.outcomes[arm], target, shares, arm) for arm in (0, 1))
         balance = _balance_target(model, table, state, target, shares)
         return Moments(balance, (control, treated), state.means[1] - state.means[0], target.weights)
     covariates = state.extended(target.foreign)
@@ -78,11 +78,10 @@ def _arm_shares(table: TableBatch, target: Target) -> tuple[Tables, Tables] | No
     return weights[0].sum(1) / table.arm(0).sum(1), weights[1].sum(1) / table.arm(1).sum(1)
 
 
-def _outcome_moment(fitted: FittedOutcome, target: Target, shares: tuple[Tables, Tables] | None) -> Moment:
+def _outcome_moment(fitted: FittedOutcome, target: Target, shares: tuple[Tables, Tables] | None, arm: int) -> Moment:
     """Moment of a population of the table's rows; by no pass where those of both arms tell it."""
-    if shares is None or fitted.by_arm is None:
-        return fitted.moment(target.weights)
-    return shares[0][:, None] * fitted.by_arm[0] + shares[1][:, None] * fitted.by_arm[1]
+    known = None if shares is None else fitted.moment_of_arms(shares[arm], shares[1 - arm])
+    return fitted.moment(target.weights) if known is None else known
 
 
 def _balance_target(
@@ -152,11 +151,14 @@ class Contributions:
         Contribution of each row's noise to the estimate's error.
     deviation : Tensor, shape (B, n)
         Contribution of each target row: its weight times its modelled effect about the mean.
+    reached : tuple of Tensor of shape (B, K), or None
+        Moment of each arm's weights in its outcome regression, where it is known.
     """
 
     arm_weights: tuple[Rows, Rows]
     scatter: Rows
     deviation: Float[Tensor, "B n"]
+    reached: tuple[Moment | None, Moment | None] = (None, None)
 
     @property
     def outcome_weights(self) -> Rows:
@@ -168,10 +170,12 @@ def augmented_contributions(
     table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows, effect: Effect
 ) -> Contributions:
     """Contributions to the error of an augmented estimate."""
-    control, treated = (arm_weights(table, state, moments, weights, effect.shrinkage, arm) for arm in (0, 1))
+    (control, of_control), (treated, of_treated) = (
+        arm_weights(table, state, moments, weights, effect.shrinkage, arm) for arm in (0, 1)
+    )
     centred = state.loo_residuals - _arm_means(table, state.loo_residuals, weights)
     deviation = moments.weights * (moments.effects - effect.plug_in[:, None])
-    return Contributions((control, treated), (treated - control) * centred, deviation)
+    return Contributions((control, treated), (treated - control) * centred, deviation, (of_control, of_treated))
 
 
 def weighted_contributions(table: TableBatch, moments: Moments, weights: Rows) -> Contributions:
@@ -183,23 +187,32 @@ def weighted_contributions(table: TableBatch, moments: Moments, weights: Rows) -
 
 def arm_weights(
     table: TableBatch, state: ZeroShot, moments: Moments, weights: Rows, shrinkage: Tables, arm: int
-) -> Rows:
+) -> tuple[Rows, Moment | None]:
     """Weight of each outcome in an arm's augmented mean: linear in them but for clipped predictions and logarithms.
 
     With the sampling weights r and the share s of the correction: ``a_i = s w_i + r_i response_i`` in the arm itself,
     see :meth:`~dowhy_cina.model.outcome.OutcomeRegression.response`. What it borrows weighs the other arm's rows, too:
-    by what their regression says of the target, less what it says of the arm's rows.
+    by what their regression says of the target, less what it says of the arm's rows. Beside them their moment in the
+    arm's regression, where it is known without a further pass.
     """
-    fitted, rows = state.outcomes[arm], table.arm(arm)
-    own = weights * (rows > 0)
-    direction = moments.outcomes[arm] - shrinkage[:, None] * fitted.moment(own)
-    response, effect = fitted.regression.response(direction, 1 - shrinkage)
-    total = shrinkage[:, None] * own + rows * response.of(fitted.rows.own, rows)
+    fitted, rows, others, share = state.outcomes[arm], table.arm(arm), table.arm(1 - arm), shrinkage[:, None]
+    regression, sums, lent_sums = fitted.regression, *fitted.sums
+    own, (target, lent_target) = weights * (rows > 0), regression.split(moments.outcomes[arm])
+    reached = share * regression.own.moment(fitted.rows.own, own)
+    response, effect = regression.response(target - reached, 1 - shrinkage)
+    responses = rows * response.of(fitted.rows.own, rows)
+    total, known = share * own + responses, None if sums is None else reached + sums.of_response(response)
     if effect is None:
-        return total
-    reached = fitted.regression.lent_moment(fitted.rows, rows * effect.of(fitted.rows.own.columns))
-    lent = fitted.regression.lent_response(direction, reached)
-    return total + table.arm(1 - arm) * lent.of(fitted.rows.other, table.arm(1 - arm))
+        return total, known
+    assert regression.borrowed is not None
+    of_effect = rows * effect.of(fitted.rows.own.columns)
+    parts = regression.borrowed.source.moments(fitted.rows.other, torch.stack([share * own, of_effect, responses], 1))
+    direction = torch.cat([target - reached, lent_target - parts[:, 0]], 1)
+    lent = regression.lent_response(direction, parts[:, 1])
+    whole = None
+    if known is not None and lent_sums is not None:
+        whole = torch.cat([known, parts[:, 0] + parts[:, 2] + lent_sums.of_response(lent)], 1)
+    return total + others * lent.of(fitted.rows.other, others), whole
 
 
 def _arm_means(table: TableBatch, values: Rows, weights: Rows) -> Rows:

@@ -106,7 +106,7 @@ class Estimation:
     def bias(self) -> Float[Tensor, "B K"]:
         """Squares that speak of the bias that smoothing left."""
         regressions = (self.state.outcomes[0].regression, self.state.outcomes[1].regression)
-        reached = reached_by(self.table, self.state, self.contributions.arm_weights)
+        reached = reached_by(self.table, self.state, self.contributions)
         return bias_parts(regressions, self.state.balance_kernel.diagonal, self.moments, self.effect, reached)
 
     def of_one(self, place: int, table: TableBatch) -> Estimation:

@@ -71,13 +71,14 @@ class Reached:
     unexplained: Tables
 
 
-def reached_by(table: TableBatch, state: ZeroShot, arm_weights: tuple[Rows, Rows]) -> tuple[Reached, Reached]:
+def reached_by(table: TableBatch, state: ZeroShot, contributions: Contributions) -> tuple[Reached, Reached]:
     """Sums of both arms of tables in memory."""
-    arms, balance = [], means_of(state.balance_features, torch.stack(arm_weights, 1))
-    for arm, (fitted, weights) in enumerate(zip(state.outcomes, arm_weights, strict=True)):
+    arms, balance = [], means_of(state.balance_features, torch.stack(contributions.arm_weights, 1))
+    for arm, (fitted, weights) in enumerate(zip(state.outcomes, contributions.arm_weights, strict=True)):
         rows = table.arm(arm)
         unexplained = (rows * state.loo_residuals.square()).sum(1) / rows.sum(1)
-        outcome = fitted.moment(weights * (rows > 0), weights)
+        known = contributions.reached[arm]
+        outcome = fitted.moment(weights * (rows > 0), weights) if known is None else known
         arms.append(Reached(outcome, balance[:, arm], unexplained))
     return arms[0], arms[1]
 

@@ -270,7 +270,8 @@ def balance_arms(
     untouched : str, optional
         "att" or "atc" for the arm that keeps its own weights.
     """
-    columns = model.balance_columns(table.covariates, state.coordinate)
+    known = state.arm_moments
+    columns = model.balance_columns(table.covariates, state.coordinate) if known is None else known.columns
     how = how or Balancing()
     zero_shot = untouched is None and how.bandwidth is None
     if zero_shot and table.arms_are_alike and isinstance(state.balance_features, Tensor):
@@ -279,11 +280,12 @@ def balance_arms(
         return control + treated
     arms = []
     for place, name in enumerate(("atc", "att")):
-        arm, known = table.arm(place), None if state.arm_moments is None else state.arm_moments.both[place]
+        arm = table.arm(place)
         if untouched == name:
             arms.append(Weighting.given(arm / arm.sum(1, keepdim=True)))
         else:
-            arms.append(arm_to_target(state, arm, columns, target, how, known))
+            moments = None if known is None else known.both[place]
+            arms.append(arm_to_target(state, arm, columns, target, how, moments))
     return arms[0] + arms[1]
 
 

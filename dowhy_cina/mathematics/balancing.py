@@ -58,6 +58,13 @@ class JoinedFeatures:
         beside = row_products(self.columns, self.amplitude[:, None] * direction[:, size:])
         return apply(self.kernel, direction[:, :size]) + beside
 
+    def times_several(self, directions: Float[Tensor, "B k K"]) -> Float[Tensor, "B k N"]:
+        """:meth:`times` for several directions, by one pass, of a kernel whose features are not a tensor."""
+        assert isinstance(self.kernel, RowFeatures)
+        size = directions.shape[2] - self.columns.shape[2]
+        beside = (self.amplitude[:, None, None] * directions[..., size:]) @ self.columns.mT
+        return self.kernel.times_several(directions[..., :size]) + beside
+
     def take(self, index: Int[Tensor, "B n"]) -> JoinedFeatures:
         """Features of some of the rows of each table."""
         return replace(self, kernel=take_rows(self.kernel, index), columns=gather_rows(self.columns, index))

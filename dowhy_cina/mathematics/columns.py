@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.mathematics.passes import gather_rows, row_products, sum_blocks, weighted_sum
+from dowhy_cina.mathematics.passes import gather_rows, row_products, sum_blocks
 from dowhy_cina.mathematics.rows import RowFeatures, block_rows
 
 Result = TypeVar("Result")
@@ -62,7 +62,11 @@ class ColumnFeatures:
 
     def mean(self, weights: Float[Tensor, "B N"]) -> Float[Tensor, "B L"]:
         """``sum_i weights_i x_i``."""
-        return sum_blocks(weighted_sum(weights[:, part], block) for part, block in self.blocks())
+        return self.means(weights[:, None])[:, 0]
+
+    def means(self, weights: Float[Tensor, "B k N"]) -> Float[Tensor, "B k L"]:
+        """:meth:`mean` for several weights of each row."""
+        return sum_blocks(torch.bmm(weights[:, :, part], block) for part, block in self.blocks())
 
     def times(self, coefficients: Float[Tensor, "B L"]) -> Float[Tensor, "B N"]:
         """``x_i . coefficients`` for every row."""

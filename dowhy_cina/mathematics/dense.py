@@ -93,11 +93,14 @@ def is_quick(matrices: Tensor) -> bool:
     )
 
 
-def product_of(one: Float[Tensor, "N K"], other: Float[Tensor, "K M"]) -> Float[Tensor, "N M"]:
-    """``one @ other``."""
+def product_of(
+    one: Float[Tensor, "N K"], other: Float[Tensor, "K M"], out: Float[Tensor, "N M"] | None = None
+) -> Float[Tensor, "N M"]:
+    """``one @ other``, in the memory of ``out`` if it is given."""
     if not is_quick(other):
-        return torch.mm(one, other)
-    return torch.from_numpy(np.matmul(one.detach().numpy(), other.detach().numpy()))
+        return torch.mm(one, other, out=out)
+    own = None if out is None else out.numpy()
+    return torch.from_numpy(np.matmul(one.detach().numpy(), other.detach().numpy(), out=own))
 
 
 def gram_of(rows: Float[Tensor, "B N M"]) -> Float[Tensor, "B M M"]:

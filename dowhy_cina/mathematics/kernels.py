@@ -23,7 +23,7 @@ from dowhy_cina.mathematics.dense import exponential_, is_quick, lower_factor, l
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
 #: Added to the diagonal of the landmark Gram, relative to its mean diagonal, before the Cholesky factorisation.
 JITTER = 1e-6
-#: Entries of kernels that are computed at once: three arrays of them fit a core's own cache, which the ten passes
+#: Entries of kernels that are computed at once: three arrays of them fit a core's own cache, which the nine passes
 #: over them wait for.
 CACHE_ENTRIES = 2**16
 #: Rows whose pairwise distances give the median bandwidth.
@@ -149,13 +149,17 @@ class LandmarkKernel:
         keys = torch.cat([keys, norms, torch.ones_like(norms)], 2)
         kernels = keys.new_empty(*keys.shape[:2], self.landmarks.shape[1])
         step = max(1, CACHE_ENTRIES // self.landmarks.shape[1])
+        # The same memory for every part stays in the cache.
+        rooms = keys.new_empty(2, min(step, keys.shape[1]), self.landmarks.shape[1])
         for own, exponents, (log_short, unit, wide), total in zip(
             keys, self._exponents, self._amplitudes, kernels, strict=True
         ):
             for part, block in zip(own.split(step), total.split(step), strict=True):
-                widest = product_of(part, exponents).clamp_max_(0)
+                widest, eighth = rooms[:, : len(part)].unbind(0)
+                product_of(part, exponents, out=widest)
                 exponential_(torch.add(log_short, widest, alpha=(HEAD_SCALES[2] / HEAD_SCALES[0]) ** 2, out=block))
-                eighth = exponential_(widest).square().square_().square_()
+                exponential_(widest)
+                torch.mul(widest, widest, out=eighth).square_().square_()
                 block.addcmul_(eighth, widest, value=unit).add_(widest, alpha=wide)
         return kernels
 

@@ -17,7 +17,7 @@ Letters: B tables, N rows, M features, L columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -170,7 +170,7 @@ def solve_with_means(
     ridge: Tables,
     count: Tables,
     evaluate: Evaluate,
-    settle: Callable[[DualPoint], bool] = lambda _: True,
+    settle: Callable[[Sequence[DualPoint]], int] = len,
 ) -> Solved:
     """Solve the problem above.
 
@@ -182,15 +182,13 @@ def solve_with_means(
     evaluate : callable
         Evaluates a point of the dual of the kernel's features and, beside them, the columns.
     settle : callable
-        Says whether a solution was evaluated as it is; if not, it is evaluated otherwise from then on.
+        Says how many of some solutions, the first ones, were evaluated as they are; the next one is from then on.
     """
     zero, columns = torch.zeros_like(ridge), target.columns.shape[1]
 
     def solve(found: Solved, ridge: Tables, stress: Tables, tolerance: Tables | float) -> Solved:
         dual = target.dual(ridge, stress, count)
         at, _ = solve_dual_of_target(dual, evaluate, found.at.times(ridge / found.ridge), tolerance)
-        while not settle(at.point):
-            at, _ = solve_dual_of_target(dual, evaluate, evaluate(at.point), tolerance)
         return Solved(dual, at, found.uniform, stress)
 
     def kernel_alone(found: Solved, log_multiple: Tables, tolerance: Tables | float) -> Solved:
@@ -206,19 +204,34 @@ def solve_with_means(
     start, floor = Solved(target.dual(ridge, zero, count), uniform, uniform, zero), least_size(count)
     most = zero + math.log(LARGEST_RIDGE)
     room = torch.minimum(floor / KEPT_SIZE, LARGEST_SHARE * count)
-    alone = _least_concentrated(kernel_alone, step_in_ridge, start, room, zero, most)
-
-    def step_in_stress(found: Solved, floor: Tables) -> Tables:
-        slope = found.slope_in_stress(columns)
-        # What the columns cost begins in proportion to the stress; they may bring size instead.
-        cost, most = (torch.log(alone.size / size) for size in (found.size, floor))
-        step = torch.where((cost > 0) & (most > NEAR * cost), torch.log(most / cost) * cost, most - cost) / -slope
-        # The least stress is the first to be tried, since the kernel's balance alone is all but its solution.
-        return torch.where(found.stress < STRESS, step, -torch.inf)
-
-    floor = torch.maximum(floor, KEPT_SIZE * alone.size)
     ends = zero + math.log(STRESS), zero + math.log(LEAST_STRESS)
-    return _least_concentrated(with_columns, step_in_stress, alone, floor, *ends)
+
+    def beside(alone: Solved) -> Solved:
+        """Solution with the columns, given that of the kernel alone."""
+
+        def step_in_stress(found: Solved, floor: Tables) -> Tables:
+            slope = found.slope_in_stress(columns)
+            # What the columns cost begins in proportion to the stress; they may bring size instead.
+            cost, most = (torch.log(alone.size / size) for size in (found.size, floor))
+            step = torch.where((cost > 0) & (most > NEAR * cost), torch.log(most / cost) * cost, most - cost) / -slope
+            # The least stress is the first to be tried, since the kernel's balance alone is all but its solution.
+            return torch.where(found.stress < STRESS, step, -torch.inf)
+
+        least = torch.maximum(floor, KEPT_SIZE * alone.size)
+        return _least_concentrated(with_columns, step_in_stress, alone, least, *ends)
+
+    open_ = True
+    while True:
+        if open_:
+            alone = _least_concentrated(kernel_alone, step_in_ridge, start, room, zero, most)
+        found = beside(alone)
+        points = (alone.at.point, found.at.point) if open_ else (found.at.point,)
+        right = settle(points)
+        if right == len(points):
+            return found
+        open_ = open_ and not right
+        if open_:
+            start = replace(alone, at=evaluate(alone.at.point))
 
 
 def _least_concentrated(

@@ -20,6 +20,7 @@ Qi and Sun (1993), A nonsmooth version of Newton's method, Mathematical Programm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,9 +68,9 @@ class ArmRows:
         self._features, self._arm = features, arm
         self._last = None if known is None else (arm, known)
 
-    def settle(self, point: DualPoint) -> bool:
-        """Whether a point was evaluated as it is."""
-        return True
+    def settle(self, points: Sequence[DualPoint]) -> int:
+        """How many points, the first ones, were evaluated as they are."""
+        return len(points)
 
     def margins(self, point: DualPoint) -> Rows:
         """``v - phi_i' u`` of every row."""

@@ -77,7 +77,12 @@ def places_of(weights: Float[Tensor, "B N"]) -> Int[Tensor, "B n"]:
 
 
 def gather_rows(values: Float[Tensor, "B N *rest"], index: Int[Tensor, "A M"]) -> Float[Tensor, "A M *rest"]:
-    """``values[b, index[b]]`` for every table; of several indices for each, the tables begin anew."""
+    """``values[b, index[b]]`` for every table; of several indices for each, the tables begin anew.
+
+    Of a long table, rows that follow each other are not copied.
+    """
+    if len(values) == len(index) == 1 and index.shape[1] > STRIP_ROWS and bool((index.diff() == 1).all()):
+        return values[:, int(index[0, 0]) :][:, : index.shape[1]]
     # One selection among the rows of all tables is far quicker than one for each table, or than a gather.
     if values.shape[0] > 1:
         index = index + torch.arange(index.shape[0], device=index.device)[:, None] % values.shape[0] * values.shape[1]

@@ -5,6 +5,7 @@ Letters: B tables, N rows, M features. Row weights are 0/1 masks (one arm) or fr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.columns import RegressionFeatures
 from dowhy_cina.mathematics.dense import gram_of, lower_factor, solve_by_factor, times_lower
-from dowhy_cina.mathematics.passes import sum_blocks, with_weight
+from dowhy_cina.mathematics.passes import Places, sum_blocks, with_weight
 from dowhy_cina.mathematics.resolvent import resolvent_sums
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.mathematics.scaling import Array
@@ -34,6 +35,8 @@ LEAST_UNEXPLAINED = 1e-12
 #: Penalty where features do not vary: rows that are all alike say nothing of a function of them, which may then vary as
 #: much as the noise.
 UNLEARNED = 1.0
+#: Added to every penalty, so that normal equations have a factor.
+SMALLEST_PENALTY = 1e-9
 #: Features whose spread is no more than this share of their squares vary by rounding alone: not at all.
 ROUNDING = 1e-12
 
@@ -223,31 +226,45 @@ class RidgeFit:
     ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
         """:meth:`predict` and :meth:`leverage` of the same rows; by one pass where their features are streamed."""
         if isinstance(features, RowFeatures) and features.is_streamed:
-            return self.streamed_predictions(features, rows, rows[:, None])[:2]
+            return self.streamed_predictions(features, rows)[:2]
         return self.predict(features), self.leverage(features, rows)
 
     def streamed_predictions(
-        self, features: RowFeatures, rows: Float[Tensor, "B N"], weights: Float[Tensor, "B k N"]
-    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"], Float[Tensor, "B k M"]]:
-        """:meth:`predictions`, and weighted sums of features, by one pass."""
+        self,
+        features: RowFeatures,
+        rows: Float[Tensor, "B N"],
+        beside: Sequence[tuple[Float[Tensor, "B N"], Float[Tensor, "B N L"]]] = (),
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"], list[Float[Tensor, "B J M"]]]:
+        """:meth:`predictions`, and for weights and columns sums of one and these times the features, by one pass."""
         dual, solving = features.dual(self.coefficients[:, None]), features.solving(self.factor)
         centre = torch.linalg.solve_triangular(self.factor, self.centre[..., None], upper=False).mT
         fitted, leverage = torch.empty_like(rows), torch.zeros_like(rows)
 
-        def work(strip: slice, own: RowFeatures) -> Float[Tensor, "B k M"]:
-            inside, sums = rows[:, None, strip], []
+        def work(strip: slice, own: RowFeatures) -> list[Float[Tensor, "B J M"]]:
+            sums: list[list[Tensor]] = [[] for _ in beside]
             for part in own.slices():
                 kernels = own.kernel.similarities(own.keys[:, part])
                 fitted[:, strip][:, part] = (dual @ kernels.mT)[:, 0]
-                sums.append(weights[:, :, strip][:, :, part] @ kernels)
-                places = with_weight(inside, part)
-                chosen = kernels if isinstance(places, slice) else kernels[:, places - part.start]
+                places, chosen = _with_weight(rows[:, strip], part, kernels)
                 half = times_lower(chosen, solving).sub_(centre)
                 leverage[:, strip][:, places] = half.square_().sum(2) + 1 / self.count[:, None]
-            return sum_blocks(sums)
+                for found, (weights, columns) in zip(sums, beside, strict=True):
+                    places, chosen = _with_weight(weights[:, strip], part, kernels)
+                    inside = weights[:, strip][:, places, None]
+                    values = torch.cat([inside, inside * columns[:, strip][:, places]], 2)
+                    found.append(values.mT @ chosen)
+            return [sum_blocks(found) for found in sums]
 
-        sums = features.kernel.whitened(sum_blocks(features.in_strips(work)))
+        strips = features.in_strips(work)
+        sums = [features.kernel.whitened(sum_blocks(parts)) for parts in zip(*strips, strict=True)]
         return self.offset + fitted, rows * leverage, sums
+
+    @property
+    def second_moments(self) -> Float[Tensor, "B M M"]:
+        """Weighted sum of the features times the features, about zero."""
+        gram = self.factor @ self.factor.mT + self.count[:, None, None] * self.centre[:, :, None] * self.centre[:, None]
+        gram.diagonal(dim1=1, dim2=2).sub_((self.penalty + SMALLEST_PENALTY)[:, None])
+        return gram
 
     @property
     def fitted_variance(self) -> Float[Tensor, " B"]:
@@ -266,13 +283,21 @@ class RidgeFit:
         return solve_by_factor(self.factor, direction)
 
 
+def _with_weight(
+    weights: Float[Tensor, "B N"], part: slice, block: Float[Tensor, "B n M"]
+) -> tuple[Places, Float[Tensor, "B m M"]]:
+    """Places of a block's rows that have a weight, see :func:`with_weight`, and what belongs to them."""
+    places = with_weight(weights[:, None], part)
+    return places, block if isinstance(places, slice) else block[:, places - part.start]
+
+
 def ridge_coefficients(
     statistics: GramStatistics, penalty: Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
     """Coefficients of the ridge regression, zero where features do not vary, and the factor of its normal equations."""
     size = statistics.gram.shape[-1]
     eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
-    factor = lower_factor(statistics.gram + (penalty[:, None, None] + 1e-9) * eye)
+    factor = lower_factor(statistics.gram + (penalty[:, None, None] + SMALLEST_PENALTY) * eye)
     cross = torch.where(statistics.varies[:, None], statistics.cross, 0)
     return solve_by_factor(factor, cross), factor
 

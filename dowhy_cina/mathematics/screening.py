@@ -10,6 +10,7 @@ Letters: B tables, N rows, M features, L columns, K = M + L.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -164,16 +165,20 @@ class StreamedRows(ArmRows):
             self._watched = self._refer(point, self.margins(point))
         return self._watched.reference.evaluate(point)
 
-    def settle(self, point: DualPoint) -> bool:
-        """Whether :meth:`evaluate` was right at a point; if not, it is from now on."""
+    def settle(self, points: Sequence[DualPoint]) -> int:
+        """How many points, the first ones, :meth:`evaluate` was right at, by one pass; at the next it is now."""
         if self._tries.are_over or self._watched is None:
-            return True
-        margins = self.margins(point)
-        if self._tries.count(self._watched.holds(margins)):
-            return True
-        self._watched = None  # not two at a time
-        self._watched = self._refer(point, margins)
-        return False
+            return len(points)
+        assert isinstance(self._features, JoinedFeatures)
+        slopes, levels = torch.stack([point.slope for point in points], 1), torch.stack([p.level for p in points], 1)
+        margins = (levels[..., None] - self._features.times_several(slopes)).unbind(1)
+        right = [self._watched.holds(own) for own in margins]
+        place = right.index(False) if False in right else len(right)
+        self._seen = points[min(place, len(right) - 1)], margins[min(place, len(right) - 1)]
+        if not self._tries.count(all(right)):
+            self._watched = None  # not two at a time
+            self._watched = self._refer(*self._seen)
+        return place
 
     def margins(self, point: DualPoint) -> Rows:
         """``v - phi_i' u`` of every row; those of the last point are known."""

@@ -32,17 +32,15 @@ from dowhy_cina.mathematics.ridge import (
 from dowhy_cina.mathematics.rows import RowFeatures, Storage
 from dowhy_cina.model.lacking import lacking_rows
 from dowhy_cina.model.links import LogLink, Powers
-from dowhy_cina.model.outcome import ARMS, LogMember, Member, Moment, OutcomeRegression, combined
+from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegression, combined
 from dowhy_cina.model.shares import borne_out, member_shares
 from dowhy_cina.model.sharing import ArmRegression, Borrowed, SharedRows
 from dowhy_cina.model.spaces import OutcomeRows, OutcomeSpace
+from dowhy_cina.model.sums import RegressionSums
 
 #: By how much predictions may leave the range of the arm's own, in such ranges: this times the ratio of the outcome's
 #: explained and unexplained variances. An arm whose outcome is explained may speak of rows beyond it.
 MARGIN = 0.1
-
-#: Moments of the control and of the treated arm.
-ByArm = tuple[Moment, Moment]
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,8 @@ class FittedOutcome:
         Scores for the balancing layer, by the arm's own regression: of its rows see :func:`halfway`, of the other arm's
         predictions kept within the range. Nothing is borrowed: its source has seen the outcomes of the rows that it is
         asked about.
-    by_arm : tuple of Tensor, shape (B, K), optional
-        Moments of the control and of the treated arm with their sampling weights, where the fit has told them.
+    sums : tuple of RegressionSums, optional
+        Of the arm's own regression and of the one that it borrows from, where the fits have told them.
     """
 
     regression: ArmRegression
@@ -71,17 +69,25 @@ class FittedOutcome:
     means: Rows
     loo_residuals: Rows
     prognosis: Rows
-    by_arm: ByArm | None = None
+    sums: tuple[RegressionSums | None, RegressionSums | None] = (None, None)
 
     def moment(self, weights: Rows, everywhere: Rows | None = None) -> Moment:
         """Moment of a population of the table's rows, see :meth:`ArmRegression.moment`."""
         return self.regression.moment(self.rows, weights, everywhere)
 
+    def moment_of_arms(self, own: Tables, other: Tables) -> Moment | None:
+        """Moment of a population, given its rows' shares by arm; None where the fits have not told it."""
+        sums, lent = self.sums
+        if sums is None or (lent is None and self.regression.borrowed is not None):
+            return None
+        moment = sums.of_arms(own, other)
+        return moment if lent is None else torch.cat([moment, lent.of_arms(other, own)], 1)
+
     def without_rows(self, own: OutcomeRegression, other: OutcomeRegression) -> FittedOutcome:
         """The same without what belongs to the table's rows, given both arms' own regressions without it."""
         empty = self.means[:, :0].clone()  # a slice would keep all rows alive
         rows = SharedRows(self.rows.own.without_rows(), self.rows.other.without_rows())
-        return FittedOutcome(self.regression.of(own, other), rows, empty, empty, empty, self.by_arm)
+        return FittedOutcome(self.regression.of(own, other), rows, empty, empty, empty)
 
 
 @dataclass(frozen=True)
@@ -142,15 +148,15 @@ class OwnOutcome:
     fitted, clean : Tensor, shape (B, N)
         Predictions of all rows, and by other rows of the arm alone, or by its rows of other clusters; neither is kept
         within the range.
-    by_arm : tuple of Tensor, shape (B, K), optional
-        As in :class:`FittedOutcome`, of the arm's own regression.
+    sums : RegressionSums, optional
+        What the fit has told.
     """
 
     data: _Arm
     regression: OutcomeRegression
     fitted: Rows
     clean: Rows
-    by_arm: ByArm | None = None
+    sums: RegressionSums | None = None
 
     @cached_property
     def clipped(self) -> tuple[Rows, Rows]:
@@ -191,27 +197,26 @@ def fit_own(
         Of the table's rows. An arm in a single one is fitted as if its rows were independent: without that
         cluster there is no fit that could be asked.
     others : Tensor, shape (B, N), optional
-        Sampling weights of the other arm's rows; moments of both arms come with the fit, where it can tell them.
+        Sampling weights of the other arm's rows; sums over both arms come with the fit, where it can tell them.
     """
     kernel = RowFeatures.build(space.kernel, keys, name in storage.kept, storage.block_entries, whiten=False)
     rows = OutcomeRows(kernel, ColumnFeatures(columns, storage.block_entries))
     clusters = None if clusters is None or bool((clusters.among(arm > 0) < 2).any()) else clusters
-    if kernel.is_streamed and clusters is None:
-        # Passes leave out rows without a weight.
-        own, places = rows, torch.arange(arm.shape[1], device=arm.device).expand_as(arm)
-    else:
-        # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
-        places = places_of(arm)
-        own = rows.take(places).with_features()
+    places = places_of(arm)
+    # The fit needs the features of its own arm's rows; for all rows' predictions their kernels will do.
+    own = rows.take(places).with_features()
     data = _Arm(rows, places, arm, alike, clusters)
     by_kernel = data.fit(own.kernel, outcome, multiplier)
     by_columns = data.fit(own.columns, outcome, torch.ones_like(multiplier))
-    sums: list[Tensor] = []
-    if own is rows and others is not None:
-        arms = (arm, others) if name == ARMS[0] else (others, arm)
-        fitted, leverage, means = by_kernel.streamed_predictions(rows.kernel, arm, torch.stack(arms, 1))
+    sums = None
+    if kernel.is_streamed and clusters is None and others is not None:
+        beside = (arm, columns), (others, columns[..., :0])
+        fitted, leverage, crossed = by_kernel.streamed_predictions(rows.kernel, arm, beside)
         found = [_left_out(outcome, fitted, leverage, arm)]
-        sums = [torch.cat([means[:, place], rows.columns.mean(arms[place])], 1) for place in (0, 1)]
+        total = (by_columns.count[:, None] * by_columns.centre)[:, None]
+        products = torch.cat([crossed[0], torch.cat([total, by_columns.second_moments], 1)], 2)
+        moment = torch.cat([crossed[1][:, 0], rows.columns.mean(others)], 1)
+        sums = RegressionSums(products, by_kernel.second_moments, moment)
     else:
         found = [data.predictions(by_kernel, (rows.kernel, own.kernel), outcome)]
     found.append(data.predictions(by_columns, (rows.columns, own.columns), outcome))
@@ -231,8 +236,8 @@ def fit_own(
     bounds = allowed_range(ends_of(fitted, arm), unexplained_share(outcome, mean, outcome - clean, arm))
     members = Member(by_kernel, shares[0]), Member(by_columns, shares[1])
     logs = tuple(replace(log, share=share) for (log, _), share in zip(logarithms, shares[2:], strict=True))
-    by_arm = (sums[0], sums[1]) if sums and not logs else None
-    return OwnOutcome(data, OutcomeRegression(space, *members, logs, *bounds), fitted, clean, by_arm)
+    regression = OutcomeRegression(space, *members, logs, *bounds)
+    return OwnOutcome(data, regression, fitted, clean, None if logs else sums)
 
 
 @dataclass(frozen=True)
@@ -298,15 +303,8 @@ def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> Fitt
         borrowed = Borrowed(other.regression, found.effect, found.lower, found.upper, found.share, found.lacking)
     rows = SharedRows(own.data.rows, other.data.rows)
     regression = ArmRegression(own.regression, borrowed)
-    by_arm = own.by_arm if borrowed is None else _both(own.by_arm, other.by_arm)
-    return FittedOutcome(regression, rows, found.means, found.loo_residuals, found.prognosis, by_arm)
-
-
-def _both(own: ByArm | None, other: ByArm | None) -> ByArm | None:
-    """Moments in an arm's own regression and, after them, in the other's."""
-    if own is None or other is None:
-        return None
-    return torch.cat([own[0], other[0]], 1), torch.cat([own[1], other[1]], 1)
+    sums = own.sums, None if borrowed is None else other.sums
+    return FittedOutcome(regression, rows, found.means, found.loo_residuals, found.prognosis, sums)
 
 
 def _fit_logarithms(

@@ -191,6 +191,15 @@ class OutcomeRegression:
 
         Mean features and columns and, of each logarithm, the mean slope of the way back and of its features times it.
         """
+        return self.moments(rows, weights[:, None])[:, 0]
+
+    def moments(self, rows: OutcomeRows, weights: Float[Tensor, "B k n"]) -> Float[Tensor, "B k K"]:
+        """:meth:`moment` for several weights of each row, by one pass where no logarithm enters."""
+        if self.logarithms:
+            return torch.stack([self._tilted_moment(rows, own) for own in weights.unbind(1)], 1)
+        return torch.cat([rows.kernel.means(weights), rows.columns.means(weights)], 2)
+
+    def _tilted_moment(self, rows: OutcomeRows, weights: Float[Tensor, "B n"]) -> Moment:
         parts = [rows.kernel.mean(weights), rows.columns.mean(weights)]
         for log in self.logarithms:
             tilted = weights * log.link.slope(log.logarithms(rows))

@@ -128,19 +128,20 @@ class ArmRegression:
         assert self.borrowed is not None
         return self.borrowed.source.moment(rows.other, weights)
 
-    def _split(self, moment: Moment) -> tuple[Moment, Moment]:
+    def split(self, moment: Moment) -> tuple[Moment, Moment]:
+        """Moment of the arm's own regression, and of the source; empty where nothing is borrowed."""
         size = self.own.moment_size
         return moment[:, :size], moment[:, size:]
 
     def mean(self, moment: Moment) -> Tables:
         """Mean outcome of a population whose weights sum to one, were no prediction clipped."""
-        own = self.own.mean(self._split(moment)[0])
+        own = self.own.mean(self.split(moment)[0])
         return own if self.borrowed is None else own + self.borrowed.share * (self._lent_mean(moment) - own)
 
     def _lent_mean(self, moment: Moment) -> Tables:
         """What is borrowed for a population whose weights sum to one."""
         assert self.borrowed is not None
-        own, other = self._split(moment)
+        own, other = self.split(moment)
         effect = self.borrowed.effect
         departure = ((self.own.columns_of(own) - effect.centre) * effect.coefficients).sum(1)
         mean: Tables = self.borrowed.source.mean(other) + effect.intercept + departure
@@ -148,7 +149,7 @@ class ArmRegression:
 
     def disagreement(self, moment: Moment) -> Tables:
         """Variance between what the members and the borrowed say of a population, each counted by its share."""
-        own = self._split(moment)[0]
+        own = self.split(moment)[0]
         shares, departures = self.own.among_members, self.own.departures(own)
         if self.borrowed is not None:
             lent = self.borrowed.share
@@ -164,7 +165,7 @@ class ArmRegression:
         The latter weighs what the arm's outcomes differ in from the source's predictions, so its negative weighs these,
         see :meth:`lent_response`. Arguments as in :meth:`OutcomeRegression.response`.
         """
-        own = self._split(direction)[0]
+        own = self.split(direction)[0]
         response = self.own.response(own, left)
         if self.borrowed is None:
             return response, None
@@ -180,7 +181,7 @@ class ArmRegression:
         ``reached`` is the :meth:`lent_moment` of the arm's rows, weighted as the :class:`EffectResponse` weighs them.
         """
         assert self.borrowed is not None
-        lent = self.borrowed.share[:, None] * self._split(direction)[1]
+        lent = self.borrowed.share[:, None] * self.split(direction)[1]
         return self.borrowed.source.response(lent - reached, torch.zeros_like(self.borrowed.share))
 
     def missed(self, target: Moment, reached: Moment) -> Tables:
@@ -188,7 +189,7 @@ class ArmRegression:
 
         What is borrowed misses what its source and what its linear effect do.
         """
-        (target, lent_target), (reached, lent_reached) = self._split(target), self._split(reached)
+        (target, lent_target), (reached, lent_reached) = self.split(target), self.split(reached)
         missed = self.own.missed(target, reached)
         if self.borrowed is None:
             return missed

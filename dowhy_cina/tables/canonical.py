@@ -174,6 +174,17 @@ def canonical_row_key(covariates: Array) -> Array:
     return key
 
 
+def sort_rows(keys: Sequence[Array]) -> npt.NDArray[np.intp]:
+    """``lexsort`` of rows by several keys, the last of which hardly any two rows share: in a fraction of the time."""
+    order = np.argsort(keys[-1])
+    tied = np.diff(keys[-1][order]) == 0
+    if tied.any():
+        shared = np.flatnonzero(np.r_[tied, False] | np.r_[False, tied])
+        rows = np.sort(order[shared])
+        order[shared] = rows[np.lexsort([key[rows] for key in keys])]
+    return order
+
+
 def first_arm(key: Array, treatment: Array, outcome: Array) -> int:
     """Arm that comes first among rows with one key, by what the arms hold and not by what they are called.
 
@@ -230,8 +241,8 @@ def turns_of(key: Array, treatment: Array, outcome: Array) -> npt.NDArray[np.int
     Parameters
     ----------
     key, treatment, outcome : ndarray, shape (N,)
-        Row keys in ascending order, 0 or 1, each arm together among rows with one key, and outcomes, ascending among
-        those of one arm too.
+        Row keys in ascending order, of all rows or of each arm, 0 or 1, each arm together among rows with one key, and
+        outcomes, ascending among those of one arm too.
 
     Returns
     -------

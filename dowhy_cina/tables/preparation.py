@@ -21,7 +21,7 @@ from dowhy_cina.mathematics.memory import MemoryPlan, plan_memory
 from dowhy_cina.mathematics.rows import KERNELS
 from dowhy_cina.mathematics.scaling import Array, standardise
 from dowhy_cina.model.state import TableBatch
-from dowhy_cina.tables.canonical import canonical_row_key, cluster_key, first_arm, turns_of
+from dowhy_cina.tables.canonical import canonical_row_key, cluster_key, first_arm, sort_rows, turns_of
 from dowhy_cina.tables.covariates import Preprocessor
 
 #: Rows from which the pilot learns column scales.
@@ -43,7 +43,7 @@ class CanonicalTable:
     weighted : bool
         Whether they were given.
     order : ndarray of int, shape (N,)
-        Place of each row in the given table.
+        Place of each row in the given table; see :func:`arms_are_apart`.
     turns : ndarray of int, shape (N,)
         Rows of the same arm with the same covariates that come before each row.
     scale : float
@@ -82,7 +82,9 @@ class CanonicalTable:
             # Of its rows that share a key, and of rows that are the same in several clusters, only the first may lead.
             keys[-2] = np.abs(treatment - first_arm(key, treatment, outcome))
             keys = [cluster, cluster_key(cluster, keys), *keys]
-        order = np.lexsort(keys)
+        order = sort_rows(keys)
+        if arms_are_apart(len(order), cluster):
+            order = np.concatenate([order[treatment[order] == arm] for arm in (0, 1)])
         (scaled,), scaling = standardise(outcome[None, order], clip=np.inf)
         blank = not covariates.shape[1]
         columns = np.zeros((len(treatment), 1)) if blank else covariates[order]
@@ -107,10 +109,17 @@ class CanonicalTable:
             return self.weights
         return self.weights * (float(self.cluster.max() + 1) / len(self.cluster))
 
+    def by_key(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Ascending rows in the order of their keys, which that of the table is where the arms are not apart."""
+        if not arms_are_apart(len(self.order), self.cluster):
+            return rows
+        keys = self.outcome[rows], self.treatment[rows], canonical_row_key(self.covariates[rows])
+        return rows[sort_rows(keys)]
+
     def leading(self, size: int) -> npt.NDArray[np.int64]:
         """Rows that lead: half from each arm where both have enough, and as few of each cluster as make up the size."""
         if self.cluster is None:
-            return stratified_rows(self.treatment, size, turns=self.turns)
+            return self.by_key(stratified_rows(self.treatment, size, turns=self.turns))
         few = rows_of_clusters(self.cluster, size)
         return few[stratified_rows(self.treatment[few], size, turns=self.turns[few])]
 
@@ -249,6 +258,11 @@ def table_batch(tables: Sequence[CanonicalTable], landmarks: int, device: torch.
         clusters or None,
     )
     return replace(batch, blank=tables[0].blank).to(device)
+
+
+def arms_are_apart(rows: int, cluster: npt.NDArray[np.int64] | None) -> bool:
+    """Whether controls come before the treated: passes over an arm of a long table read rows that lie together."""
+    return cluster is None and rows > PILOT_ROWS
 
 
 def clusters_of_arms(treatment: Array, cluster: npt.NDArray[np.int64] | None) -> tuple[int, int]:

@@ -23,11 +23,12 @@ from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
 from dowhy_cina.estimating.weighting import Weighting, balance_arms
 from dowhy_cina.mathematics.ridge import fit_ridge, gram_statistics
+from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.model import fitting
 from dowhy_cina.model.links import LEAST_MEAN
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.outcome import combined
-from dowhy_cina.model.state import TableBatch
+from dowhy_cina.model.state import TableBatch, each_tensor
 
 N, D = 60, 3
 
@@ -220,6 +221,25 @@ def written_out(table, state, fitted_at, moments, weights, share, outcome):
     return total
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@torch.no_grad()
+def test_what_the_weights_reach_is_known_where_features_are_streamed(model, weighted, monkeypatch):
+    """By the sums that the fits tell, of what is borrowed too: the same as by passes over the rows."""
+    monkeypatch.setattr("dowhy_cina.model.state.MOST_FILLED", 0.0)  # arms of long tables go one by one
+    both = draw(weighted=weighted)
+    table = each_tensor([both], lambda parts: parts[0][:1])
+    table = dataclasses.replace(table, storage=Storage((), 7 * N))
+    state, share = model(table), torch.full((1,), 0.4, dtype=torch.float64)
+    moments = moments_of(model, table, state, Target("ate", table.rows / N))
+    weights = balance_arms(model, table, state, moments.balance).weights
+    assert any(fitted.regression.borrowed is not None for fitted in state.outcomes)
+    for arm, fitted in enumerate(state.outcomes):
+        torch.testing.assert_close(moments.outcomes[arm], fitted.moment(table.rows / N), atol=1e-10, rtol=1e-9)
+        found, reached = arm_weights(table, state, moments, weights, share, arm)
+        expected = fitted.moment(found * (table.arm(arm) > 0), found)
+        torch.testing.assert_close(reached, expected, atol=1e-10, rtol=1e-9)
+
+
 @pytest.mark.parametrize("target", ["ate", "att", "any", "foreign"])
 @pytest.mark.parametrize("share", [0.0, 0.35, 1.0])
 def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share):
@@ -233,7 +253,7 @@ def test_weights_are_the_derivatives_in_every_outcome(model, case, target, share
     else:
         moments = moments_of(model, table, state, Target(target, populations(table)[target]))
     shares = torch.full((2,), share, dtype=torch.float64)
-    control, treated = (arm_weights(table, state, moments, weights, shares, arm) for arm in (0, 1))
+    (control, _), (treated, _) = (arm_weights(table, state, moments, weights, shares, arm) for arm in (0, 1))
     ours = treated - control
     linear = tables_without_logarithm(state)
     width = 0.5 if len(linear) == 2 else 1e-5

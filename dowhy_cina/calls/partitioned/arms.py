@@ -10,6 +10,7 @@ them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -180,16 +181,17 @@ class PartitionedArms:
         sums = each_tensor([own.sums for own in found], torch.cat)
         return Evaluated(point, sums, lambda: each_tensor([own.curvature for own in found], torch.cat))
 
-    def settle(self, point: DualPoint) -> bool:
-        """Whether :meth:`evaluate` was right at a point; if not, it is from now on."""
+    def settle(self, points: Sequence[DualPoint]) -> int:
+        """How many points, the first ones, :meth:`evaluate` was right at; at the next it is from now on."""
         if self._tries.are_over or bool(self._limits.isinf().all()):
-            return True
-        found = self.look(point)
-        assert self._seen is not None
-        if self._tries.count(not self._seen[1]["wrong"]):
-            return True
-        self._refer(found, of_both(self._seen[1], "sizes"))
-        return False
+            return len(points)
+        for place, point in enumerate(points):
+            found = self.look(point)
+            assert self._seen is not None
+            if not self._tries.count(not self._seen[1]["wrong"]):
+                self._refer(found, of_both(self._seen[1], "sizes"))
+                return place
+        return len(points)
 
     def look(self, point: DualPoint) -> Evaluated:
         """Evaluate a point by a pass over all rows; the last one is known."""
