@@ -16,6 +16,7 @@ from torch import Tensor
 from dowhy_cina.mathematics.dense import gram_of, is_quick, lower_inverse, times_lower
 from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import (
+    STRIP_ROWS,
     Places,
     each_strip,
     gather_rows,
@@ -110,7 +111,7 @@ class RowFeatures:
         """Features of all rows in one tensor."""
         if self.kept is not None and self.scale is None:
             return self.kept
-        if torch.is_grad_enabled() or len(self.keys) > 1:
+        if torch.is_grad_enabled() or len(self.keys) > 1 or self.keys.shape[1] <= STRIP_ROWS:
             return self._joined(self.blocks())
         whole = self.keys.new_empty(*self.keys.shape[:2], self.size)
 
