@@ -93,7 +93,7 @@ class ConditionalEffects:
 
 
 @torch.no_grad()
-def _forward(prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
+def _forward(model: CinaModel, prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
     """One forward pass of one table, and the table with what a search has added to it and with what was kept.
 
     An exact solution balances the covariates alone, and has none.
@@ -110,7 +110,6 @@ def _forward(prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
             table, pilot = with_own_additions(model, table)
         return model(table, pilot=pilot), table
 
-    model = load_model(prepared.options.checkpoint, prepared.device)
     with threads_for(prepared.threaded_rows):
         (state, table), storage = with_smaller_blocks(run, prepared.memory.storage)
     return state, replace(table, storage=storage)
@@ -139,7 +138,7 @@ class Analysis:
         self._rows, table = prepared.rows, prepared.batch
         state = state if known is None else known.state
         if state is None:
-            state, table = _forward(prepared)
+            state, table = _forward(self._model, prepared)
         else:
             table = table.with_added(state.added)
         balancing = Balancing(self.options.refine)

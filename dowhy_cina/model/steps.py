@@ -138,7 +138,8 @@ class _Candidates:
 
 def _signs(columns: Array, lower: Array, upper: Array) -> Array:
     """Signs (C, P) of columns, one for each pair of thresholds or the same one for all."""
-    signs: Array = (columns > upper[:, None]) * 2.0
+    signs: Array = (columns > upper[:, None]).astype(np.float64)
+    signs *= 2
     signs -= 1
     between = np.flatnonzero(lower < upper)
     if len(between):
@@ -183,7 +184,7 @@ def _distinct(kept: npt.NDArray[np.bool_], thresholds: Array) -> npt.NDArray[np.
 def _single(
     values: Array, places: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_], thresholds: Array
 ) -> _Candidates:
-    """Steps of columns (C, P), the covariates of these places, at thresholds (C, T, 2), those that are kept."""
+    """Steps of columns (C, P), the covariates of these places, at the kept ones of their thresholds (C, T, 2)."""
     own, level = np.nonzero(_distinct(kept, thresholds))
     (lower, upper), columns = thresholds[own, level].T, places[own]
     signs, columns = _signs(values[own], lower, upper), np.stack([columns, np.full_like(columns, -1)], 1)
@@ -302,11 +303,10 @@ def find_steps(
     search = Pursuit(residual - basis @ (basis.T @ residual), basis, smoothed, cluster)
     paired = places[:MOST_PAIRED]
     values = np.ascontiguousarray(covariates[:, paired].T)
-    parts = values, paired, *_thresholds(np.sort(values), least, QUANTILES)
-    medians = parts[2][:, MEDIAN], parts[3][:, MEDIAN]
+    kept, thresholds = _thresholds(np.sort(values), least, QUANTILES)
     candidates = [
-        _single(*(part[:MOST_COLUMNS] for part in parts)),
-        _paired(values, paired, *medians, search.residual),
+        _single(values, paired, kept[:MOST_COLUMNS], thresholds[:MOST_COLUMNS]),
+        _paired(values, paired, kept[:, MEDIAN], thresholds[:, MEDIAN], search.residual),
     ]
     found = _chosen(_joined(candidates), covariates, search, least)
     if not found:

@@ -182,9 +182,12 @@ class Waves:
 
 def knots_of(columns: Float[Tensor, "P C"]) -> Float[Tensor, "C L"]:
     """Quantiles of columns between which ranks are interpolated, of a kind that repeated rows do not change."""
-    shares, rows = np.linspace(0, 1, KNOTS), columns.T.contiguous().cpu().numpy()
-    found = np.quantile(rows, shares, axis=1, method="averaged_inverted_cdf")
-    return torch.from_numpy(np.ascontiguousarray(found.T)).to(columns)
+    ascending = np.sort(columns.T.cpu().numpy(), axis=1)
+    # Between two rows where a share of the rows ends, in the row where it does not.
+    rows = ascending.shape[1]
+    places = np.linspace(0, 1, KNOTS) * rows
+    lower, upper = (place.astype(np.int64).clip(0, rows - 1) for place in (np.ceil(places) - 1, np.floor(places)))
+    return torch.from_numpy(np.ascontiguousarray(ascending[:, lower] + ascending[:, upper]) / 2).to(columns)
 
 
 def ranks_of(values: Float[Tensor, "*B n"], knots: Float[Tensor, "*B L"]) -> Float[Tensor, "*B n"]:
