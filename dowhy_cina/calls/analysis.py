@@ -92,7 +92,7 @@ class ConditionalEffects:
         return self.scale * effects[0].cpu().numpy(), self.scale * variance.sqrt()[0].cpu().numpy()
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _forward(model: CinaModel, prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
     """One forward pass of one table, and the table with what a search has added to it and with what was kept.
 
@@ -143,7 +143,7 @@ class Analysis:
             table = table.with_added(state.added)
         balancing = Balancing(self.options.refine)
         if prepared.is_exact:
-            with torch.no_grad(), threads_for(prepared.threaded_rows):
+            with torch.inference_mode(), threads_for(prepared.threaded_rows):
                 state, balancing = with_kernel_of_all_rows(table, state)
         self._table, self._state, self._balancing = table, state, balancing
         self._named = {} if known is None else {known.target.name: known}
@@ -198,7 +198,7 @@ class Analysis:
             If the target is not one of these, or names no row.
         """
         level = check_level(confidence_level, "confidence_level")
-        with torch.no_grad(), threads_for(self._prepared.threaded_rows):
+        with torch.inference_mode(), threads_for(self._prepared.threaded_rows):
             return self._result(self._estimation(target_units), level)
 
     @usual_arithmetic()
@@ -215,7 +215,7 @@ class Analysis:
         InputError, InputTypeError
             As in :meth:`effect`.
         """
-        with torch.no_grad(), threads_for(self._prepared.threaded_rows):
+        with torch.inference_mode(), threads_for(self._prepared.threaded_rows):
             return float(self._estimation(target_units).effect.value) * self._rows.scale
 
     def _estimation(self, units: Any) -> Estimation:
