@@ -26,7 +26,7 @@ from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.search import with_own_additions
-from dowhy_cina.model.state import TableBatch, ZeroShot, errors_at, without_rows
+from dowhy_cina.model.state import TableBatch, ZeroShot, by_itself, errors_at, without_rows
 from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.clusters import clusters_warnings
 from dowhy_cina.results.copies import copies_warning
@@ -137,6 +137,7 @@ class Analysis:
         self._model = load_model(prepared.options.checkpoint, prepared.device)
         self._rows, table = prepared.rows, prepared.batch
         state = state if known is None else known.state
+        self._in_batch = state is not None
         if state is None:
             state, table = _forward(self._model, prepared)
         else:
@@ -175,8 +176,10 @@ class Analysis:
         """Modelled effects at any covariates; none if only weights were asked for."""
         if self.options.augmentation == "none":
             return None
-        preprocessor, scale = self._prepared.preprocessor, self._rows.scale
-        return ConditionalEffects(self._model, without_rows(self._state), preprocessor, scale, self.columns)
+        preprocessor, scale, state = self._prepared.preprocessor, self._rows.scale, without_rows(self._state)
+        # A result is no reason to keep the other tables of a batch.
+        state = by_itself(state) if self._in_batch else state
+        return ConditionalEffects(self._model, state, preprocessor, scale, self.columns)
 
     @usual_arithmetic()
     def effect(self, target_units: Any = "ate", confidence_level: float = 0.95) -> EffectResult:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
+from dowhy_cina.mathematics.dense import product_of
 from dowhy_cina.mathematics.scaling import Array
 
 #: Fewest independent rows on either side of a step, and fewest clusters with rows there, or all of fewer.
@@ -60,7 +62,8 @@ class Pursuit:
         # Rows weigh the same in a candidate's own squares, and as much as their residuals' squares in its noise.
         weights = np.stack([np.full(rows, 1 / rows), np.square(self.residual)], 1)
         sides = [self.basis * weight[:, None] for weight in weights.T]
-        products = signs @ np.column_stack([*sides, self.residual, weights[:, 0]])
+        beside = np.column_stack([*sides, self.residual, weights[:, 0]])
+        products = product_of(torch.from_numpy(signs), torch.from_numpy(beside)).numpy()
         along, squares = rows * products[:, :given], np.square(signs) @ weights
         left, noise = (
             square - 2 * (along * part).sum(1) + (along * (along @ (self.basis.T @ side))).sum(1)

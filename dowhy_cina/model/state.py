@@ -358,8 +358,13 @@ def _names_of(kind: Any) -> tuple[str, ...]:
 
 
 def one_table(batch: Part, place: int) -> Part:
-    """Take one table out of a state, settings or another part of a batch, with memory of its own."""
-    return each_tensor([batch], lambda tensors: tensors[0][place : place + 1].clone())
+    """Take one table out of a state, settings or another part of a batch, which stays alive with it."""
+    return each_tensor([batch], lambda tensors: tensors[0][place : place + 1])
+
+
+def by_itself(part: Part) -> Part:
+    """The same with memory of its own."""
+    return each_tensor([part], lambda tensors: tensors[0].clone())
 
 
 def without_rows(state: ZeroShot) -> ZeroShot:

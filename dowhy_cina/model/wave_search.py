@@ -20,7 +20,7 @@ from dowhy_cina.mathematics.clusters import sums_by_cluster
 from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.model.priorities import looked_at_first
 from dowhy_cina.model.steps import ALIKE
-from dowhy_cina.model.waves import BEND, SQUARE, Group, curve, knots_of, ranks_of
+from dowhy_cina.model.waves import BEND, SQUARE, Group, curve, knots_of, ranks_of, squared_normals
 
 #: Half waves of the groups that are looked for: all up to one of these, of one covariate and of each of two, and of one
 #: beside those of two values.
@@ -176,7 +176,7 @@ def _candidates(
         beside = _products(waves[:, :DIVIDED], cosines(ranks[two], 1), residual).sum((1, 2, 3))
         kinds.append(_Kind([(column, *dividing) for column in columns], Group.divided, DIVIDED, beside))
     for order in (BEND, SQUARE) if bent else ():
-        bends = curve(ranks[bent], places.new_tensor([[order]]))
+        bends = squared_normals(ranks[bent]) if order == SQUARE else torch.cos(math.pi * order * ranks[bent])
         squares = (bends @ residual).square() / (bends.square() @ residual.square())
         kinds.append(_Kind([tuple(bent)], Group.bends, order, squares.sum()[None]))
     return kinds

@@ -211,8 +211,13 @@ def curve(ranks: Float[Tensor, "*B n"], orders: Int[Tensor, "*B 1"]) -> Float[Te
     if bool((orders >= 0).any()):
         waves = torch.where(orders >= 0, math.sqrt(2) * torch.cos(angles), waves)
     if bool((orders == SQUARE).any()):
-        normal = torch.special.ndtri(ranks.clamp(NORMAL_ENDS, 1 - NORMAL_ENDS))
-        waves = torch.where(orders == SQUARE, (normal.square() - 1) / math.sqrt(2), waves)
+        waves = torch.where(orders == SQUARE, squared_normals(ranks), waves)
     if bool((orders < SQUARE).any()):
         waves = torch.where(orders < SQUARE, math.sqrt(2) * torch.sin(angles), waves)
     return waves
+
+
+def squared_normals(ranks: Float[Tensor, "*B n"]) -> Float[Tensor, "*B n"]:
+    """Squared normal scores of ranks, of mean zero and about unit variance."""
+    normal: Tensor = torch.special.ndtri(ranks.clamp(NORMAL_ENDS, 1 - NORMAL_ENDS))
+    return (normal.square() - 1) / math.sqrt(2)
