@@ -199,7 +199,7 @@ def _load(path: Path, _content: tuple[int, ...], device: torch.device) -> CinaMo
 
 def load(name_or_path: str | os.PathLike[str], device: torch.device) -> CinaModel:
     """Model of :func:`read` on a device, once per process and file; it is shared and must not be changed."""
-    path = resolve(name_or_path).absolute()  # what a relative path means may change
+    path = resolve(name_or_path).resolve()  # what a relative path means may change
     file = path.stat()
     return _load(path, (file.st_mtime_ns, file.st_size, file.st_ino), device)
 
