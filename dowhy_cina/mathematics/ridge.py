@@ -65,7 +65,8 @@ class GramStatistics:
     def varies(self) -> Bool[Tensor, " B"]:
         """Whether the features vary over the rows by more than rounding does."""
         spread = self.gram.diagonal(dim1=-2, dim2=-1).sum(-1)
-        return spread > ROUNDING * self.count * self.mean_features.square().sum(-1)
+        squares: Tensor = torch.linalg.vecdot(self.mean_features, self.mean_features)
+        return spread > ROUNDING * self.count * squares
 
     def of_constant(self, level: float) -> GramStatistics:
         """Statistics of the same rows with a response that is the same for all of them."""

@@ -304,11 +304,11 @@ def find_steps(
     paired = places[:MOST_PAIRED]
     values = np.ascontiguousarray(covariates[:, paired].T)
     kept, thresholds = _thresholds(np.sort(values), least, QUANTILES)
-    candidates = [
-        _single(values, paired, kept[:MOST_COLUMNS], thresholds[:MOST_COLUMNS]),
-        _paired(values, paired, kept[:, MEDIAN], thresholds[:, MEDIAN], search.residual),
-    ]
-    found = _chosen(_joined(candidates), covariates, search, least)
+    candidates = _single(values, paired, kept[:MOST_COLUMNS], thresholds[:MOST_COLUMNS])
+    if len(paired) > 1:
+        pairs = _paired(values, paired, kept[:, MEDIAN], thresholds[:, MEDIAN], search.residual)
+        candidates = _joined([candidates, pairs])
+    found = _chosen(candidates, covariates, search, least)
     if not found:
         return None
     steps = _joined(found)
