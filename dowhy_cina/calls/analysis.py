@@ -26,7 +26,7 @@ from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.search import with_own_additions
-from dowhy_cina.model.state import TableBatch, ZeroShot, errors_at, without_rows
+from dowhy_cina.model.state import TableBatch, ZeroShot, by_itself, errors_at, without_rows
 from dowhy_cina.results.balance import ComparedRows
 from dowhy_cina.results.clusters import clusters_warnings
 from dowhy_cina.results.copies import copies_warning
@@ -92,8 +92,8 @@ class ConditionalEffects:
         return self.scale * effects[0].cpu().numpy(), self.scale * variance.sqrt()[0].cpu().numpy()
 
 
-@torch.no_grad()
-def _forward(prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
+@torch.inference_mode()
+def _forward(model: CinaModel, prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
     """One forward pass of one table, and the table with what a search has added to it and with what was kept.
 
     An exact solution balances the covariates alone, and has none.
@@ -110,7 +110,6 @@ def _forward(prepared: PreparedTable) -> tuple[ZeroShot, TableBatch]:
             table, pilot = with_own_additions(model, table)
         return model(table, pilot=pilot), table
 
-    model = load_model(prepared.options.checkpoint, prepared.device)
     with threads_for(prepared.threaded_rows):
         (state, table), storage = with_smaller_blocks(run, prepared.memory.storage)
     return state, replace(table, storage=storage)
@@ -138,13 +137,14 @@ class Analysis:
         self._model = load_model(prepared.options.checkpoint, prepared.device)
         self._rows, table = prepared.rows, prepared.batch
         state = state if known is None else known.state
+        self._in_batch = state is not None
         if state is None:
-            state, table = _forward(prepared)
+            state, table = _forward(self._model, prepared)
         else:
             table = table.with_added(state.added)
         balancing = Balancing(self.options.refine)
         if prepared.is_exact:
-            with torch.no_grad(), threads_for(prepared.threaded_rows):
+            with torch.inference_mode(), threads_for(prepared.threaded_rows):
                 state, balancing = with_kernel_of_all_rows(table, state)
         self._table, self._state, self._balancing = table, state, balancing
         self._named = {} if known is None else {known.target.name: known}
@@ -176,8 +176,10 @@ class Analysis:
         """Modelled effects at any covariates; none if only weights were asked for."""
         if self.options.augmentation == "none":
             return None
-        preprocessor, scale = self._prepared.preprocessor, self._rows.scale
-        return ConditionalEffects(self._model, without_rows(self._state), preprocessor, scale, self.columns)
+        preprocessor, scale, state = self._prepared.preprocessor, self._rows.scale, without_rows(self._state)
+        # A result is no reason to keep the other tables of a batch.
+        state = by_itself(state) if self._in_batch else state
+        return ConditionalEffects(self._model, state, preprocessor, scale, self.columns)
 
     @usual_arithmetic()
     def effect(self, target_units: Any = "ate", confidence_level: float = 0.95) -> EffectResult:
@@ -199,7 +201,7 @@ class Analysis:
             If the target is not one of these, or names no row.
         """
         level = check_level(confidence_level, "confidence_level")
-        with torch.no_grad(), threads_for(self._prepared.threaded_rows):
+        with torch.inference_mode(), threads_for(self._prepared.threaded_rows):
             return self._result(self._estimation(target_units), level)
 
     @usual_arithmetic()
@@ -216,7 +218,7 @@ class Analysis:
         InputError, InputTypeError
             As in :meth:`effect`.
         """
-        with torch.no_grad(), threads_for(self._prepared.threaded_rows):
+        with torch.inference_mode(), threads_for(self._prepared.threaded_rows):
             return float(self._estimation(target_units).effect.value) * self._rows.scale
 
     def _estimation(self, units: Any) -> Estimation:

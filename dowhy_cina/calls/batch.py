@@ -88,7 +88,7 @@ class HeldSettings:
     added: Additions | None
 
     @classmethod
-    @torch.no_grad()
+    @torch.inference_mode()
     def of(cls, table: EncodedTable, options: EstimatorOptions) -> HeldSettings:
         """Predict the settings of a table."""
         device = resolve_device(options.device)
@@ -119,7 +119,7 @@ class HeldSettings:
         return Settings.joined(settings), each_tensor(added, torch.cat)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def values_encoded(
     tables: Sequence[EncodedTable],
     options: EstimatorOptions,
@@ -172,7 +172,7 @@ def values_encoded(
     return [results[place] for place in range(len(tables))]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def forward_together(tables: Sequence[PreparedTable]) -> list[tuple[list[int], TableBatch, ZeroShot]]:
     """Forward passes of several tables: places of those in each, the batch that they are in it, what it finds.
 
@@ -203,7 +203,7 @@ def shared_states(found: Mapping[int, PreparedTable]) -> dict[int, ZeroShot]:
     return states
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def shared_estimations(found: Mapping[int, PreparedTable], target: str) -> dict[int, Estimation]:
     """Estimations for a target with a name of the tables, by their keys, that can share all their steps with others."""
     estimations: dict[int, Estimation] = {}

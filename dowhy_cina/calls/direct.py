@@ -16,7 +16,7 @@ from dowhy_cina.calls.analysis import Analysis
 from dowhy_cina.calls.populations import check_request
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.errors import InputError, InputTypeError
-from dowhy_cina.mathematics.devices import return_freed_memory
+from dowhy_cina.mathematics.devices import return_freed_memory, threads_for
 from dowhy_cina.mathematics.scaling import unit_of, usual_arithmetic
 from dowhy_cina.results.effect import AverageEffect, EffectResult, PartitionedResult
 from dowhy_cina.tables import (
@@ -301,7 +301,9 @@ def estimate_effect(
         X, (treatment, outcome, sample_weight, cluster), covariates, (treatment_value, control_value), options
     )
     check_request(prepared, target_units, confidence_level)
-    result, rows = Analysis(prepared).effect(target_units, confidence_level), len(prepared.treatment)
+    rows = len(prepared.treatment)
+    with threads_for(prepared.threaded_rows):
+        result = Analysis(prepared).effect(target_units, confidence_level)
     del prepared
     return_freed_memory(rows)
     return result

@@ -110,7 +110,7 @@ class Estimation:
         return bias_parts(regressions, self.state.balance_kernel.diagonal, self.moments, self.effect, reached)
 
     def of_one(self, place: int, table: TableBatch) -> Estimation:
-        """Estimation of one table of the batch, which is given by itself, with memory of its own; all is worked out."""
+        """Estimation of one table of the batch, which is given by itself; all is worked out, for the whole batch."""
         state, target = one_table((self.state, self.target), place)
         own = Estimation(self.model, table, state, target, self.balancing, self.alone)
         steps = {name: one_table(getattr(self, name), place) for name in RESULTS}

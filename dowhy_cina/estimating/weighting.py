@@ -100,7 +100,7 @@ class Weighting:
         return self.certify()
 
     def of_one(self, place: int) -> Weighting:
-        """Weights of one table of the batch, and what is known of them, with memory of its own."""
+        """Weights of one table of the batch, and what is known of them."""
         certificate = one_table(self.certificate, place)
         weights, means = one_table((self.weights, self.means), place)
         return dataclasses.replace(self, weights=weights, means=means, certify=lambda: certificate)

@@ -111,6 +111,12 @@ def gram_of(rows: Float[Tensor, "B N M"]) -> Float[Tensor, "B M M"]:
     return torch.from_numpy(np.matmul(values.transpose(0, 2, 1), values))
 
 
+def with_diagonal(matrices: Float[Tensor, "B M M"], added: Float[Tensor, " B"]) -> Float[Tensor, "B M M"]:
+    """Add a number to every entry of a diagonal, in place."""
+    matrices.diagonal(dim1=-2, dim2=-1).add_(added[:, None])
+    return matrices
+
+
 def lower_factor(matrices: Float[Tensor, "B M M"]) -> Float[Tensor, "B M M"]:
     """Lower Cholesky factors.
 

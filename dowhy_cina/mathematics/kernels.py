@@ -17,7 +17,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dowhy_cina._caching import cached_property
-from dowhy_cina.mathematics.dense import exponential_, is_quick, lower_factor, lower_inverse, product_of, times_lower
+from dowhy_cina.mathematics.dense import (
+    exponential_,
+    is_quick,
+    lower_factor,
+    lower_inverse,
+    product_of,
+    times_lower,
+    with_diagonal,
+)
 
 #: Width of each head relative to the keys: short, unit and wide.
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
@@ -116,8 +124,7 @@ class LandmarkKernel:
     def factor(self) -> Float[Tensor, "B M M"]:
         """Lower Cholesky factor of the landmarks' Gram, with the jitter on its diagonal; computed on first use."""
         gram = multihead_kernel(squared_distances(self.landmarks, self.landmarks), self.amplitudes)
-        eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-        return lower_factor(gram + JITTER * self.diagonal[:, None, None] * eye)
+        return lower_factor(with_diagonal(gram, JITTER * self.diagonal))
 
     def set_factor(self, factor: Float[Tensor, "B M M"]) -> None:
         """Take what :attr:`factor` would be, where it is known."""

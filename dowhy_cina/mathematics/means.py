@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import JoinedFeatures, Rows, Tables, TargetCertificate, objective_from_sums
 from dowhy_cina.mathematics.concentration import LARGEST_SHARE, LEAST_FACTOR
 from dowhy_cina.mathematics.dual import ArmProblem, Curvature, DualPoint, Evaluate, Evaluated, Sums
@@ -82,7 +83,7 @@ class Solution:
     sums: Sums
     uniform: Sums
 
-    @property
+    @cached_property
     def means(self) -> Float[Tensor, "B 2 K"]:
         """Mean features, and columns times their amplitude, under the weights and under uniform ones."""
         both = [sums.moment / sums.margins[:, None] for sums in (self.sums, self.uniform)]

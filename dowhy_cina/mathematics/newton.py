@@ -143,6 +143,11 @@ class Dual:
         """Inverse factors; zero for features that are left out."""
         return torch.where(self.scale > 0, 1 / self.scale, 0.0)
 
+    @cached_property
+    def _half_unscale(self) -> Float[Tensor, "B M"]:
+        """Half of the squared inverse factors."""
+        return self._unscale * self._unscale / 2
+
     def scaled(self, point: DualPoint) -> DualPoint:
         """Point of the features times their factors."""
         return DualPoint(point.slope * self._unscale, point.level)
@@ -150,13 +155,13 @@ class Dual:
     def value(self, point: DualPoint, sums: Sums) -> Tables:
         """Dual objective, to be minimised, at a point at which the rows add up to these sums."""
         slope = point.slope
-        linear = (slope * ((slope * (self._unscale * self._unscale) / 2) + self.target)).sum(1) - point.level
+        linear = (slope * torch.addcmul(self.target, slope, self._half_unscale)).sum(1) - point.level
         return linear + sums.squares / (2 * self.ridge)
 
     def gradient(self, at: Evaluated) -> Float[Tensor, "B K"]:
         """Gradient in the slope and level of the features times their factors, side by side."""
         moment = at.sums.moment / self.ridge[:, None]
-        slope = self.scaled(at.point).slope + self.scale * (self.target - moment)
+        slope = torch.addcmul(at.point.slope * self._unscale, self.scale, self.target - moment)
         return torch.cat([slope, (at.sums.margins / self.ridge - 1)[:, None]], 1)
 
     def solve(self, curvature: Curvature, right: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
@@ -201,9 +206,10 @@ def line_search(
         found = evaluate(dual.moved(at.point, length[:, None] * direction))
         new = dual.value(found.point, found.sums)
         short = new > value + length * promise
-        if bool(short.any()):
-            # Below the rounding of the value nothing can be promised.
-            short = short & (new - value > 1e-13 * value.abs())
+        if not bool(short.any()):
+            break
+        # Below the rounding of the value nothing can be promised.
+        short = short & (new - value > 1e-13 * value.abs())
         if not bool(short.any()):
             break
         length = torch.where(short, length / 2, length)
@@ -233,7 +239,7 @@ def solve_dual_of_target(
         gradient = dual.gradient(at)
         size = gradient.abs().amax(1)
         moving = size > tolerance
-        if steps and bool(moving.any()):
+        if steps:
             # A table that neither falls nor levels out any more has come as far as its rounding lets it.
             moving = moving & ((value < lowest) | (size < smallest))
         if not bool(moving.any()):

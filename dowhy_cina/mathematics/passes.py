@@ -35,7 +35,9 @@ def each_strip(rows: int, work: Callable[[slice], Result]) -> list[Result]:
     strips = [slice(start, min(start + step, rows)) for start in range(0, max(rows, 1), max(step, 1))]
     if len(strips) < 2:
         return [work(strip) for strip in strips]
-    threads, work = min(torch.get_num_threads(), len(strips)), torch.no_grad()(work)
+    # What is made in inference mode may only be written to in it.
+    quiet = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
+    threads, work = min(torch.get_num_threads(), len(strips)), quiet()(work)
     # A single thread computes as each of several does.
     with one_thread_each():
         if threads < 2:

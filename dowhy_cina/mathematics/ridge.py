@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.columns import RegressionFeatures
-from dowhy_cina.mathematics.dense import gram_of, lower_factor, solve_by_factor, times_lower
+from dowhy_cina.mathematics.dense import gram_of, lower_factor, solve_by_factor, times_lower, with_diagonal
 from dowhy_cina.mathematics.passes import Places, sum_blocks, with_weight
 from dowhy_cina.mathematics.resolvent import resolvent_sums
 from dowhy_cina.mathematics.rows import RowFeatures
@@ -63,11 +64,12 @@ class GramStatistics:
     cross: Float[Tensor, "B M"]
     total: Float[Tensor, " B"]
 
-    @property
+    @cached_property
     def varies(self) -> Bool[Tensor, " B"]:
         """Whether the features vary over the rows by more than rounding does."""
         spread = self.gram.diagonal(dim1=-2, dim2=-1).sum(-1)
-        return spread > ROUNDING * self.count * self.mean_features.square().sum(-1)
+        squares: Tensor = torch.linalg.vecdot(self.mean_features, self.mean_features)
+        return spread > ROUNDING * self.count * squares
 
     def of_constant(self, level: float) -> GramStatistics:
         """Statistics of the same rows with a response that is the same for all of them."""
@@ -163,8 +165,8 @@ def best_penalty(score: Array, freedom: Array, explained: Array, statistics: Gra
     told = statistics.varies.cpu().numpy() | np.isinf(score[:, even])
     best = np.where(told, score.argmin(1), even)
     share = explained[tables, best] / np.maximum(statistics.total.cpu().numpy(), LEAST_UNEXPLAINED)
-    parts = _GRID[best], freedom[tables, best], share, score[tables, best]
-    return Gcv(*(torch.from_numpy(part).to(statistics.gram) for part in parts))
+    parts = np.stack([_GRID[best], freedom[tables, best], share, score[tables, best]])
+    return Gcv(*torch.from_numpy(parts).to(statistics.gram).unbind())
 
 
 @torch.no_grad()
@@ -295,9 +297,7 @@ def ridge_coefficients(
     statistics: GramStatistics, penalty: Float[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B M"], Float[Tensor, "B M M"]]:
     """Coefficients of the ridge regression, zero where features do not vary, and the factor of its normal equations."""
-    size = statistics.gram.shape[-1]
-    eye = torch.eye(size, dtype=statistics.gram.dtype, device=statistics.gram.device)
-    factor = lower_factor(statistics.gram + (penalty[:, None, None] + SMALLEST_PENALTY) * eye)
+    factor = lower_factor(with_diagonal(statistics.gram.clone(), penalty + SMALLEST_PENALTY))
     cross = torch.where(statistics.varies[:, None], statistics.cross, 0)
     return solve_by_factor(factor, cross), factor
 

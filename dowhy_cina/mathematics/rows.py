@@ -16,6 +16,7 @@ from torch import Tensor
 from dowhy_cina.mathematics.dense import gram_of, is_quick, lower_inverse, times_lower
 from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import (
+    STRIP_ROWS,
     Places,
     each_strip,
     gather_rows,
@@ -110,7 +111,7 @@ class RowFeatures:
         """Features of all rows in one tensor."""
         if self.kept is not None and self.scale is None:
             return self.kept
-        if torch.is_grad_enabled() or len(self.keys) > 1:
+        if torch.is_grad_enabled() or len(self.keys) > 1 or self.keys.shape[1] <= STRIP_ROWS:
             return self._joined(self.blocks())
         whole = self.keys.new_empty(*self.keys.shape[:2], self.size)
 
@@ -150,11 +151,12 @@ class RowFeatures:
 
     def in_strips(self, work: Callable[[slice, RowFeatures], Result]) -> list[Result]:
         """What is made of strips of the rows, see :func:`~dowhy_cina.mathematics.passes.each_strip`."""
-        if self.keys.device.type != "cpu" or torch.is_grad_enabled():
-            return [work(slice(0, self.keys.shape[1]), self)]
+        rows = self.keys.shape[1]
+        if rows <= STRIP_ROWS or self.keys.device.type != "cpu" or torch.is_grad_enabled():
+            return [work(slice(0, rows), self)]
         if self.is_streamed:
             self.kernel.prepare()  # before several threads do
-        return each_strip(self.keys.shape[1], lambda rows: work(rows, self._strip(rows)))
+        return each_strip(rows, lambda strip: work(strip, self._strip(strip)))
 
     def _strip(self, rows: slice) -> RowFeatures:
         kept, scale, similar = (None if p is None else p[:, rows] for p in (self.kept, self.scale, self.similar))

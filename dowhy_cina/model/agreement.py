@@ -39,8 +39,11 @@ class Agreement:
     @classmethod
     def of(cls, wanted: Rows, offered: Rows, arm: Rows, cluster: Int[Tensor, "B N"] | None = None) -> Agreement:
         """Agreement of the arm's rows, given their sampling weights and the codes of their clusters."""
-        u, v = (sums_by_cluster(rows, cluster) for rows in (arm * wanted * offered, arm * offered.square()))
-        return cls(u.sum(1), v.sum(1), (u.square().sum(1), (u * v).sum(1), v.square().sum(1)))
+        weighted = arm * offered
+        u, v = (sums_by_cluster(rows, cluster) for rows in (weighted * wanted, weighted * offered))
+        both = torch.stack([u, v], 1)
+        sums, squares = both.sum(2), both @ both.mT
+        return cls(sums[:, 0], sums[:, 1], (squares[:, 0, 0], squares[:, 0, 1], squares[:, 1, 1]))
 
     def __add__(self, other: Agreement) -> Agreement:
         spread = [one + two for one, two in zip(self.spread, other.spread, strict=True)]
@@ -60,7 +63,7 @@ class Agreement:
         squares = self.squares.clamp_min(tiny)
         slope = self.products / squares
         uu, uv, vv = self.spread
-        noise = (uu - 2 * slope * uv + slope.square() * vv).clamp_min(0) / squares.square().clamp_min(tiny)
+        noise = (uu - slope * (2 * uv - slope * vv)).clamp_min(0) / squares.square().clamp_min(tiny)
         borne_out = (slope - 2 * noise / slope.clamp_min(1e-6)).clamp(0, 1)
         offered = (slope * LEAST_OFFERED < 1) & (self.squares > LEAST_SQUARES)
         return torch.where(offered, borne_out, 0)

@@ -20,7 +20,14 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.model.steps import ALIKE
-from dowhy_cina.model.wave_search import FALSE_ALARMS, LEAST_INTERVALS, ROWS_OF_A_WAVE, cosines, score_test, z_score
+from dowhy_cina.model.wave_search import (
+    FALSE_ALARMS,
+    LEAST_INTERVALS,
+    ROWS_OF_A_WAVE,
+    cosines,
+    least_squares,
+    score_test,
+)
 from dowhy_cina.model.waves import knots_of, ranks_of
 
 #: Correlation from which two covariates nearly agree, most covariates that are looked at, those first along which the
@@ -106,7 +113,7 @@ def find_differences(
     for order in ORDERS:
         if order <= share * len(residual) / ROWS_OF_A_WAVE:
             # Rows of a cluster may say the same: what they say together is counted once, and closely below.
-            screened = z_score(share * squares[:, :order].sum(1), order) > critical
+            screened = share * squares[:, :order].sum(1) > least_squares(critical, order)
             for place in (screened & usable).nonzero()[:, 0].tolist():
                 score = score_test(waves[place, :order], residual, cluster)
                 if score > critical:

@@ -76,8 +76,8 @@ def column_features(
     """
     count, ones = x.new_full((x.shape[0],), x.shape[1]), torch.ones_like(t)
     counts = (count, (1 - t).sum(1), t.sum(1)) if sizes is None else (sizes[0] + sizes[1], *sizes)
-    size = x.abs()
-    transformed = torch.cat([x, x * x - 1, size], 2)
+    size, square = x.abs(), x * x
+    transformed = torch.cat([x, square - 1, size], 2)
     parts = [*torch.log(shares * x.shape[2] + 1e-3).unbind(-1)]
     rows, responses = torch.stack([ones, 1 - t, t], 1), torch.stack([t, y, y], 1)
     correlations = _correlations(transformed, responses, rows).abs()
@@ -85,10 +85,10 @@ def column_features(
     significances = torch.log1p(correlations * torch.stack(counts, 1).sqrt()[..., None])
     forms = [form.reshape(len(x), 3, 3, x.shape[2]) for form in (correlations, significances)]
     parts += torch.stack(forms, 3).flatten(1, 3).unbind(1)
-    cross = torch.einsum("bnd,bne->bde", x, x).abs() / x.shape[1]
-    cross = cross - torch.diag_embed(cross.diagonal(dim1=1, dim2=2))
-    kurtosis = (x**4).mean(1)
-    parts += [torch.log1p((x**3).mean(1).abs()), torch.log1p(kurtosis), (size.mean(1) - 1).abs()]
+    cross = (x.mT @ x).abs() / x.shape[1]
+    cross.diagonal(dim1=1, dim2=2).zero_()
+    skewness, kurtosis = (square * x).mean(1).abs(), square.square().mean(1)
+    parts += [torch.log1p(skewness), torch.log1p(kurtosis), (size.mean(1) - 1).abs()]
     parts += [cross.mean(2), cross.amax(2) if x.shape[2] else cross.mean(2)]
     return torch.stack(parts, -1)
 
@@ -112,7 +112,9 @@ def table_totals(
     ``sizes`` are the numbers of independent controls and treated, where those are not the rows: the means of y^4 and
     |y| stay those of the rows.
     """
-    totals = torch.stack([torch.full_like(t[:, 0], t.shape[1]), t.sum(1), (y**4).sum(1), y.abs().sum(1)], -1)
+    totals = torch.stack(
+        [torch.full_like(t[:, 0], t.shape[1]), t.sum(1), y.square().square().sum(1), y.abs().sum(1)], -1
+    )
     if sizes is None:
         return totals
     count = sizes[0] + sizes[1]
@@ -176,5 +178,5 @@ class ColumnEncoder(nn.Module):
         raw, swapped_raw = torch.tanh(self.table_output(hidden[:, 0])).chunk(2)
         scales = (scales + swapped_scales[..., _SWAPPED_COLUMN_OUTPUTS]) / 2
         raw = (raw + swapped_raw[:, _SWAPPED_TABLE_OUTPUTS]) / 2
-        multipliers = {name: bound * raw[:, k] for k, (name, bound) in enumerate(TABLE_OUTPUTS.items())}
-        return scales, multipliers
+        multipliers = raw * raw.new_tensor(list(TABLE_OUTPUTS.values()))
+        return scales, dict(zip(TABLE_OUTPUTS, multipliers.unbind(1), strict=True))

@@ -111,7 +111,7 @@ class CinaModel(nn.Module):
     @torch.no_grad()
     def pilot(self, table: TableBatch) -> Pilot:
         """Isotropic kernel ridge fits on the pilot rows and the mean squared gradient of each along every column."""
-        x, t, y = (gather_rows(part, table.pilot) for part in (table.without_waves, table.treatment, table.outcome))
+        x, t, y = (table.at_pilot(part) for part in (table.without_waves, table.treatment, table.outcome))
         divisor = self.config.key_width * math.sqrt(x.shape[2])
         landmarks = gather_rows(table.without_waves, table.landmarks) / divisor
         kernel = LandmarkKernel(landmarks, self._amplitudes(x.new_zeros(2, x.shape[0])))
@@ -142,7 +142,7 @@ class CinaModel(nn.Module):
         ``totals`` are the :func:`~dowhy_cina.model.encoder.table_totals` of a table of which the pilot rows alone are
         here.
         """
-        x, t, y = (gather_rows(v, table.pilot) for v in (table.without_waves, table.treatment, table.outcome))
+        x, t, y = (table.at_pilot(part) for part in (table.without_waves, table.treatment, table.outcome))
         clusters = table.clusters
         sizes = None if clusters is None else clusters.take(table.pilot).of_arms(t)
         columns = column_features(x, t, y, pilot.shares, sizes)

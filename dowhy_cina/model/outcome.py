@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.mathematics.columns import RegressionFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit
@@ -179,7 +180,7 @@ class OutcomeRegression:
         """Share of each member."""
         return [self.kernel.share, self.linear.share, *(log.share for log in self.logarithms)]
 
-    @property
+    @cached_property
     def among_members(self) -> list[Tables]:
         """Shares that sum to one; the kernel's is one where nothing is kept."""
         total, tiny = self.trust, torch.finfo(self.trust.dtype).tiny

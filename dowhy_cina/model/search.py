@@ -76,11 +76,11 @@ def with_additions(
     Each search is told what the ones before it have found. Differences and steps are kept where outcome regressions
     predict better with them. ``labels`` are given for tables of which the pilot rows alone are here.
     """
-    part, found = _searched_part(table), list[Searched]()
+    part, found, count = _searched_part(table), list[Searched](), len(table.covariates)
     labels = find_labels(table.covariates, table.treatment, table.cluster) if labels is None else labels
     first = [None if one is None else Additions(one) for one in labels]
     for places in _alike([None if one is None else one.shape for one in first]):
-        labelled = _some(part, places).with_added(_joined([first[place] for place in places]))
+        labelled = _some(part, places, count).with_added(_joined([first[place] for place in places]))
         found.append(Searched(places, labelled, model.pilot(labelled)))
     for search in (_differences, _steps, _steps_of_index):
         found = [kept for own in found for kept in _with_found(model, part, own, search)]
@@ -90,11 +90,12 @@ def with_additions(
         waves = _waves(model, own.table, own.pilot)
         for some in _alike([None if one is None else one.shape for one in waves]):
             company, joined = [own.places[place] for place in some], _joined([waves[place] for place in some])
-            added = _some(own.table.added, some)
+            added = _some(own.table.added, some, len(own.places))
             if joined is not None:
                 added = replace(added or Additions(), waves=joined)
-            extended = _some(table, company).with_added(added)
-            result.append(Searched(company, extended, _some(own.pilot, some) if part is table else None))
+            extended = _some(table, company, count).with_added(added)
+            pilot = _some(own.pilot, some, len(own.places)) if part is table else None
+            result.append(Searched(company, extended, pilot))
     return result
 
 
@@ -128,15 +129,22 @@ def _alike(shapes: Sequence[Hashable]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _some(batch: Part, places: list[int]) -> Part:
-    """A structure of some of the tables; of all of them, itself."""
-    return each_tensor([batch], lambda parts: parts[0] if len(parts[0]) == len(places) else parts[0][places])
+def _some(batch: Part, places: list[int], count: int) -> Part:
+    """A structure of some of so many tables; of all of them, itself."""
+    return batch if len(places) == count else each_tensor([batch], lambda parts: parts[0][places])
+
+
+def _added(table: TableBatch, place: int) -> Additions:
+    """What one table of a batch has already."""
+    return _some(table.added, [place], len(table.covariates)) or Additions()
 
 
 def _joined(parts: Sequence[Part | None]) -> Part | None:
     """One structure of some of one shape; of None where that is what they are."""
     known = [part for part in parts if part is not None]
-    return each_tensor(known, torch.cat) if known else None
+    if len(known) < 2:
+        return known[0] if known else None
+    return each_tensor(known, torch.cat)
 
 
 class _Rows(NamedTuple):
@@ -167,7 +175,7 @@ class _Rows(NamedTuple):
 
 def _rows_of(table: TableBatch, pilot: Pilot, count: int) -> Iterator[_Rows]:
     """Pilot rows of each table with its first columns."""
-    x, shares = gather_rows(table.covariates[..., :count], table.pilot), pilot.shares[:, :count, 1:].amax(2)
+    x, shares = table.at_pilot(table.covariates[..., :count]), pilot.shares[:, :count, 1:].amax(2)
     clusters = None if table.clusters is None else table.clusters.take(table.pilot).codes
     for place, residual in enumerate(pilot.residual):
         codes = None
@@ -186,14 +194,13 @@ def _differences(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     found = list[Additions | None]()
     for place, rows in enumerate(_rows_of(table, pilot, count)):
         one = find_differences(*rows)
-        before = _some(table.added, [place]) or Additions()
-        found.append(None if one is None else replace(before, differences=one))
+        found.append(None if one is None else replace(_added(table, place), differences=one))
     return found
 
 
 def _steps(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     """Steps of each table of a batch, beside its other additions; None where there is none."""
-    treatment = gather_rows(table.treatment, table.pilot).cpu().numpy()
+    treatment = table.at_pilot(table.treatment).cpu().numpy()
     found = list[Additions | None]()
     for place, rows in enumerate(_rows_of(table, pilot, table.covariates.shape[2])):
         x, residual, shares, own = rows.arrays
@@ -202,13 +209,13 @@ def _steps(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
             found.append(None)
             continue
         steps = each_tensor([steps], lambda parts: parts[0].to(table.covariates.device))
-        found.append(replace(_some(table.added, [place]) or Additions(), steps=steps))
+        found.append(replace(_added(table, place), steps=steps))
     return found
 
 
 def _steps_of_index(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     """An index of each table with a step along it, beside its other additions; None where there is none."""
-    treatment = gather_rows(table.treatment, table.pilot).cpu().numpy()
+    treatment = table.at_pilot(table.treatment).cpu().numpy()
     before = (table.added or Additions()).shape
     last = table.covariates.shape[2] - before[3]
     found = list[Additions | None]()
@@ -226,7 +233,7 @@ def _steps_of_index(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
         steps = find_steps(np.column_stack([x, column]), *told, shares, _smoother(pilot, place), own)
         if steps is not None and 1 <= int((steps.columns == last).any(2).sum()) <= MOST_CUTOFFS:
             index, steps = each_tensor([(index, steps)], lambda parts: parts[0].to(table.covariates.device))
-            known = _some(table.added, [place]) or Additions()
+            known = _added(table, place)
             steps = steps if known.steps is None else known.steps.joined(steps)
             found[-1] = replace(known, index=index, steps=steps)
     return found
@@ -243,25 +250,26 @@ def _with_found(
     ``plain`` are all tables without additions.
     """
     assert tables.pilot is not None
-    found = search(tables.table, tables.pilot)
+    found, count = search(tables.table, tables.pilot), len(tables.places)
     for places in _alike([None if one is None else one.shape for one in found]):
-        own, known = _some(tables.table, places), _some(tables.pilot, places)
+        own, known = _some(tables.table, places, count), _some(tables.pilot, places, count)
         company, chosen = [tables.places[place] for place in places], _joined([found[place] for place in places])
         if chosen is None:
             yield Searched(company, own, known)
             continue
-        extended = _some(plain, company).with_added(chosen)
+        extended = _some(plain, company, len(plain.covariates)).with_added(chosen)
         seen = model.pilot(extended)
         better = _outcome_loss(model, extended, seen) < _outcome_loss(model, own, known)
         for kept, with_it, pilot in ((True, extended, seen), (False, own, known)):
             some = (better == kept).nonzero()[:, 0].tolist()
             if some:
-                yield Searched([company[one] for one in some], _some(with_it, some), _some(pilot, some))
+                chosen_ones = _some(with_it, some, len(places)), _some(pilot, some, len(places))
+                yield Searched([company[one] for one in some], *chosen_ones)
 
 
 def _outcome_loss(model: CinaModel, table: TableBatch, pilot: Pilot) -> Float[Tensor, " B"]:
     """Logarithm of pilot rows' squared errors by generalised cross-validation of outcome kernels, times the rows."""
-    x, t, y = (gather_rows(part, table.pilot) for part in (table.covariates, table.treatment, table.outcome))
+    x, t, y = (table.at_pilot(part) for part in (table.covariates, table.treatment, table.outcome))
     marks = gather_rows(table.covariates, table.landmarks)
     clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
     settings = model.settings(table, pilot, table_totals(t, y, None if clusters is None else clusters.of_arms(t)))
@@ -290,10 +298,10 @@ def _loss(features: RowFeatures, response: Rows, rows: Rows, clusters: Clusters 
 
 def _smoother(pilot: Pilot, place: int) -> Callable[[Array], Array]:
     """What the pilot of one table makes of values (P,) of its rows."""
-    smoother = _some(pilot.smoother, [place])
-    assert smoother is not None
 
     def smoothed(values: Array) -> Array:
+        smoother = _some(pilot.smoother, [place], len(pilot.residual))
+        assert smoother is not None
         return np.asarray(smoother.smoothed(torch.from_numpy(values).to(smoother.features)[None])[0].cpu())
 
     return smoothed
@@ -302,13 +310,13 @@ def _smoother(pilot: Pilot, place: int) -> Callable[[Array], Array]:
 def _waves(model: CinaModel, table: TableBatch, pilot: Pilot) -> list[Waves | None]:
     """Waves of each table of a batch, of its columns before the steps; None where there is none."""
     steps = None if table.added is None else table.added.steps
-    count = table.covariates.shape[2] - (0 if steps is None else steps.count)
-    found = list[Waves | None]()
-    for place, rows in enumerate(_rows_of(table, pilot, count)):
+    columns = table.covariates.shape[2] - (0 if steps is None else steps.count)
+    found, count = list[Waves | None](), len(pilot.residual)
+    for place, rows in enumerate(_rows_of(table, pilot, columns)):
         groups, waves = find_waves(*rows), None
         if groups:
             waves = Waves.of(rows.covariates[None], groups)
-            waves = _with_scales(model, _some(table, [place]), _some(pilot, [place]), waves)
+            waves = _with_scales(model, _some(table, [place], count), _some(pilot, [place], count), waves)
         found.append(waves)
     return found
 
@@ -318,7 +326,7 @@ def _with_scales(model: CinaModel, table: TableBatch, pilot: Pilot, waves: Waves
 
     By the pilot rows alone, which are all that is known of a table in partitions.
     """
-    x, t, y = (gather_rows(part, table.pilot) for part in (table.without_waves, table.treatment, table.outcome))
+    x, t, y = (table.at_pilot(part) for part in (table.without_waves, table.treatment, table.outcome))
     marks = gather_rows(table.without_waves, table.landmarks)
     x, marks = (torch.cat([part, waves.columns_of(part)], 2) for part in (x, marks))
     clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()

@@ -21,6 +21,7 @@ from dowhy_cina.mathematics.balancing import Kernel, Rows, Tables
 from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.devices import THREADED_ROWS
 from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.screening import ArmMoments
@@ -52,7 +53,7 @@ class TableBatch:
     outcome : Tensor, shape (B, N)
         Standardised outcome.
     landmarks, pilot : Tensor of int, shape (B, M) and (B, P)
-        Rows that span the kernels, and rows from which the pilot learns column scales.
+        Rows that span the kernels, and rows from which the pilot learns column scales, in their order.
     weights : Tensor of shape (B, N), optional
         Sampling weights with mean one, times the clusters' share; one each by default.
     cluster : Tensor of int, shape (B, N), optional
@@ -106,6 +107,10 @@ class TableBatch:
         if added is None:
             return self
         return replace(self, covariates=added.extended(self.covariates), added=added)
+
+    def at_pilot(self, values: Float[Tensor, "B N *rest"]) -> Float[Tensor, "B P *rest"]:
+        """Values of the pilot rows; of all rows they are the same."""
+        return values if self.pilot.shape[1] == values.shape[1] else gather_rows(values, self.pilot)
 
     @property
     def without_waves(self) -> Float[Tensor, "B N K"]:
@@ -319,35 +324,47 @@ def _each_tensor(
 ) -> Any:
     """:func:`each_tensor`, given what has been made of parts by their identities."""
     first = parts[0]
-    place = tuple(map(id, parts)) if len(parts) > 1 else (id(first),)
+    kind: Any = type(first)
+    if kind in _LEAVES:
+        return first
+    place = tuple(map(id, parts))
     if place in known:
         return known[place]
     taken = first
-    if isinstance(first, Tensor):
+    if issubclass(kind, Tensor):
         taken = function(list(parts))
-    elif first is None or isinstance(first, int | float | str):
-        return first
-    elif isinstance(first, tuple):
-        taken = tuple(_each_tensor(inner, function, known) for inner in zip(*parts, strict=True))
-    elif isinstance(first, dict):
+    elif kind is tuple:
+        taken = tuple([_each_tensor(inner, function, known) for inner in zip(*parts, strict=True)])
+    elif kind is dict:
         taken = {name: _each_tensor([part[name] for part in parts], function, known) for name in first}
-    elif is_dataclass(first) and not isinstance(first, type):
+    elif names := _names_of(kind):
         # As replace would make it, which takes several times as long; none of them checks what it is made of.
-        taken = object.__new__(type(first))
-        names = _names_of(type(first))
-        vars(taken).update({n: _each_tensor([getattr(part, n) for part in parts], function, known) for n in names})
+        taken = object.__new__(kind)
+        inside, own = [vars(part) for part in parts], vars(taken)
+        for name in names:
+            own[name] = _each_tensor([values[name] for values in inside], function, known)
     known[place] = taken
     return taken
 
 
+#: What stays as it is.
+_LEAVES = frozenset({type(None), bool, int, float, str})
+
+
 @functools.cache
 def _names_of(kind: Any) -> tuple[str, ...]:
-    return tuple(entry.name for entry in fields(kind))
+    """Fields of a dataclass; none of another type."""
+    return tuple(entry.name for entry in fields(kind)) if is_dataclass(kind) else ()
 
 
 def one_table(batch: Part, place: int) -> Part:
-    """Take one table out of a state, settings or another part of a batch, with memory of its own."""
-    return each_tensor([batch], lambda tensors: tensors[0][place : place + 1].clone())
+    """Take one table out of a state, settings or another part of a batch, which stays alive with it."""
+    return each_tensor([batch], lambda tensors: tensors[0][place : place + 1])
+
+
+def by_itself(part: Part) -> Part:
+    """The same with memory of its own."""
+    return each_tensor([part], lambda tensors: tensors[0].clone())
 
 
 def without_rows(state: ZeroShot) -> ZeroShot:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -24,14 +23,13 @@ from torch import Tensor
 from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.model.priorities import looked_at_first
+from dowhy_cina.model.pursuit import LEAST_ROWS, Pursuit
 
-#: Quantiles of a covariate at which it may have a step, in sixteenths of the rows.
+#: Quantiles of a covariate at which it may have a step, in sixteenths of the rows, and the median's place among them.
 LEVELS = 16
-QUANTILES, MEDIAN = np.arange(1, LEVELS) / LEVELS, np.array([0.5])
+QUANTILES, MEDIAN = np.arange(1, LEVELS) / LEVELS, LEVELS // 2 - 1
 #: Places between two levels at which a step that was found may lie.
 FINER = 8
-#: Fewest independent rows on either side of a step, and fewest clusters with rows there, or all of fewer.
-LEAST_ROWS = 20
 #: Most covariates that are looked at, see :func:`looked_at_first`, and most of which two are looked at together; and
 #: most pairs that are kept, those that go most with the residual.
 MOST_COLUMNS, MOST_PAIRED, KEPT_PAIRS = 32, 100, 60
@@ -44,10 +42,6 @@ CRITICAL_FACTOR = 3.0
 ALIKE = 1e-5
 #: Squared lengths of directions, relative to the largest, up to which lines are taken to depend on each other.
 DEPENDENT = 1e-9
-#: Least share of a candidate's squares that the covariates and the steps before it must leave.
-LEAST_OWN = 0.01
-#: Least length, relative to its values, of a direction of the basis.
-LEAST_SMOOTH = 1e-6
 #: Rows for each coefficient from which the search takes what is linear in the covariates for given.
 ROWS_OF_A_COLUMN = 3
 
@@ -144,13 +138,18 @@ class _Candidates:
 
 def _signs(columns: Array, lower: Array, upper: Array) -> Array:
     """Signs (C, P) of columns, one for each pair of thresholds or the same one for all."""
-    signs: Array = np.add(columns > lower[:, None], columns > upper[:, None], dtype=np.float64)
+    signs: Array = (columns > upper[:, None]).astype(np.float64)
+    signs *= 2
     signs -= 1
+    between = np.flatnonzero(lower < upper)
+    if len(between):
+        signs[between] += np.broadcast_to(columns, signs.shape)[between] > lower[between, None]
+        np.minimum(signs, 1, out=signs)
     return signs
 
 
-def _thresholds(ascending: Array, least: float, shares: Array) -> tuple[npt.NDArray[np.int64], Array]:
-    """Pairs of thresholds (T, 2) of sorted columns (C, P), and the columns (T,) that they are of.
+def _thresholds(ascending: Array, least: float, shares: Array) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Pairs of thresholds (C, T, 2) of sorted columns (C, P), and which of them leave rows on either side.
 
     They lie between neighbouring values, where the share of the rows below is nearest to one of those asked for, which
     ascend; where two are as near they differ. All of them change their places alone when a column is negated, and none
@@ -171,33 +170,40 @@ def _thresholds(ascending: Array, least: float, shares: Array) -> tuple[npt.NDAr
     distance = np.abs(below[near] - shares[:, None])
     pairs = np.where(distance <= distance.min(2, keepdims=True) + 1e-9, near, near[..., ::-1])
     kept = np.minimum(below[pairs[..., 0]], 1 - below[pairs[..., 1]]) * rows >= least
-    kept[:, 1:] &= (pairs[:, 1:] != pairs[:, :-1]).any(2)
-    own, place = np.nonzero(kept & is_end.any(1, keepdims=True))
-    found = pairs[own, place]
-    return own, np.asarray((ascending[own[:, None], found] + ascending[own[:, None], found + 1]) / 2)
+    own = np.arange(len(ascending))[:, None, None]
+    return kept & is_end.any(1, keepdims=True), np.asarray((ascending[own, pairs] + ascending[own, pairs + 1]) / 2)
 
 
-def _single(covariates: Array, places: npt.NDArray[np.int64], ascending: Array, least: float) -> _Candidates:
-    """Steps of some of the covariates, which are given sorted, too."""
-    own, pairs = _thresholds(ascending, least, QUANTILES)
-    (lower, upper), columns = pairs.T, places[own]
-    signs, columns = _signs(covariates.T[columns], lower, upper), np.stack([columns, np.full_like(columns, -1)], 1)
+def _distinct(kept: npt.NDArray[np.bool_], thresholds: Array) -> npt.NDArray[np.bool_]:
+    """Which of the kept thresholds (C, T, 2) are not those before them again."""
+    found = kept.copy()
+    found[:, 1:] &= (thresholds[:, 1:] != thresholds[:, :-1]).any(2)
+    return found
+
+
+def _single(
+    values: Array, places: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_], thresholds: Array
+) -> _Candidates:
+    """Steps of columns (C, P), the covariates of these places, at the kept ones of their thresholds (C, T, 2)."""
+    own, level = np.nonzero(_distinct(kept, thresholds))
+    (lower, upper), columns = thresholds[own, level].T, places[own]
+    signs, columns = _signs(values[own], lower, upper), np.stack([columns, np.full_like(columns, -1)], 1)
     return _Candidates(signs, columns, np.stack([lower] * 2, 1), np.stack([upper] * 2, 1), len(signs))
 
 
 def _paired(
-    covariates: Array, places: npt.NDArray[np.int64], ascending: Array, least: float, residual: Array
+    values: Array, places: npt.NDArray[np.int64], kept: npt.NDArray[np.bool_], medians: Array, residual: Array
 ) -> _Candidates:
-    """Products of the signs of two covariates at their medians, those that go most with a residual."""
-    own, pairs = _thresholds(ascending, least, MEDIAN)
-    (lower, upper), columns = pairs.T, places[own]
-    signs = _signs(covariates.T[columns], lower, upper)
-    first, second = np.triu_indices(len(columns), 1)
-    strength = np.abs((signs * residual) @ signs.T)[first, second]
-    kept = np.sort(np.argsort(-strength, kind="stable")[:KEPT_PAIRS])
-    chosen = np.stack([first, second], 1)[kept]
+    """Products of the signs of two columns (C, P) at their medians (C, 2), those that go most with a residual."""
+    (lower, upper), columns = medians[kept].T, places[kept]
+    signs = _signs(values[kept], lower, upper)
+    chosen = np.stack(np.triu_indices(len(columns), 1), 1)
+    count = len(chosen)
+    if count > KEPT_PAIRS:
+        strength = np.abs((signs * residual) @ signs.T)[chosen[:, 0], chosen[:, 1]]
+        chosen = chosen[np.sort(np.argsort(-strength, kind="stable")[:KEPT_PAIRS])]
     products = signs[chosen[:, 0]] * signs[chosen[:, 1]]
-    return _Candidates(products, columns[chosen], lower[chosen], upper[chosen], len(strength))
+    return _Candidates(products, columns[chosen], lower[chosen], upper[chosen], count)
 
 
 def _joined(parts: list[_Candidates]) -> _Candidates:
@@ -222,116 +228,34 @@ def _nuisance_basis(covariates: Array, treatment: Array, units_per_row: float) -
     return basis
 
 
-@dataclass
-class _Search:
-    """What candidates are measured against, which grows with the steps that are taken.
-
-    Attributes
-    ----------
-    residual : ndarray, shape (P,)
-        Without its part along the basis.
-    basis : ndarray, shape (P, G)
-        Orthonormal: what is given, and the steps so far.
-    smoothed : callable
-        What the smooth regressions make of values (P,) in place of outcomes.
-    cluster : ndarray of int, shape (P,), optional
-    """
-
-    residual: Array
-    basis: Array
-    smoothed: Callable[[Array], Array]
-    cluster: npt.NDArray[np.int64] | None
-
-    def sums(self, rows: Array) -> Array:
-        """Sums (C, G) of rows (C, P) over the clusters."""
-        return pd.DataFrame(rows.T).groupby(self.cluster).sum().to_numpy().T
-
-    def own(self, signs: Array) -> Array:
-        """Candidates (C, P) without their parts along the basis."""
-        apart: Array = signs - (signs @ self.basis) @ self.basis.T
-        return apart
-
-    def gains(self, signs: Array, own: Array) -> Array:
-        """Squared t statistics (C,) of candidates; zero where the basis leaves next to nothing of one.
-
-        They are robust to unequal variances, or some rare outcome would vouch for a rare step, and to clusters.
-        """
-        square, total = np.square(own), np.square(own @ self.residual)
-        mean = np.full(signs.shape[1], 1 / signs.shape[1])  # products take less time than numpy's own means
-        left, variance = square @ mean, np.square(signs) @ mean - np.square(signs @ mean)
-        usable = left > LEAST_OWN * variance
-        if self.cluster is None:
-            units, noise, given, between = signs.shape[1], square @ np.square(self.residual), self.basis.shape[1], 1.0
-        else:
-            sizes = np.bincount(self.cluster)
-            units, noise = len(sizes), np.square(self.sums(own * self.residual)).sum(1)
-            sides = [(self.sums((signs * side > 0).astype(np.float64)) > 0).sum(1) for side in (1, -1)]
-            usable &= np.minimum(*sides) >= min(LEAST_ROWS, units)
-            given = float((self.sums(self.basis.T) ** 2 / sizes).sum())
-            between = (self.sums(own) ** 2 / sizes).sum(1) / np.maximum(square.sum(1), np.finfo(np.float64).tiny)
-        # What is given has taken from the sums of clusters, by as much as it lies between them, and the candidate does.
-        kept = np.clip(1 - np.minimum(between, 1) * given / units, 0, 1)
-        usable &= noise > 0
-        return student_gains(np.where(usable, total / np.where(usable, noise, 1), 0) * kept, units)
-
-    def add(self, signs: Array) -> Array:
-        """Add a step (P,), and what smooth regressions learn of it, to the basis; returns both directions (P, 2).
-
-        What they leave of outcomes that jump is the step less its smooth part, which goes up and down about the jump:
-        without that part in the basis the same jump would be found again and again on either side.
-        """
-        start = self.basis.shape[1]
-        for values in (signs, self.smoothed(signs)):
-            own = self.own(values[None])[0]
-            if np.linalg.norm(own) > LEAST_SMOOTH * np.linalg.norm(values):
-                direction: Array = own / np.linalg.norm(own)
-                self.residual = self.residual - direction * (direction @ self.residual)
-                self.basis = np.column_stack([self.basis, direction])
-        return self.basis[:, start:]
-
-
-def student_gains(shares: Array, count: int) -> Array:
-    """Squared normal scores of squares of sums by sums of squares, of so many independent terms.
-
-    Of terms about a mean that is not zero that share is at most their number: their squared t statistic is not, and
-    its normal score is nearly that of Wallace (1959), Bounds on normal approximations to Student's distribution.
-    """
-    freedom = count - 1
-    squares = freedom * shares / np.maximum(count - shares, np.finfo(np.float64).tiny)
-    scores: Array = ((8 * freedom + 1) / (8 * freedom + 3)) ** 2 * freedom * np.log1p(squares / freedom)
-    return scores
-
-
 def _first_best(sizes: Array) -> int:
     """The largest; of those that are the same but for rounding, the first."""
     return int(np.argmax(sizes >= sizes.max() * (1 - 1e-9)))
 
 
-def _chosen(candidates: _Candidates, covariates: Array, search: _Search, least: float) -> list[_Candidates]:
+def _chosen(candidates: _Candidates, covariates: Array, search: Pursuit, least: float) -> list[_Candidates]:
     """Candidates that explain a residual beyond doubt, the strongest first, each beside those before it."""
-    own, critical = search.own(candidates.signs), CRITICAL_FACTOR * math.log(max(candidates.count, 2))
-    found: list[_Candidates] = []
-    for _ in range(max(MOST_STEPS, len(covariates) // ROWS_OF_A_STEP) if len(own) else 0):
-        gains = search.gains(candidates.signs, own)
+    critical, found = CRITICAL_FACTOR * math.log(max(candidates.count, 2)), list[_Candidates]()
+    for _ in range(max(MOST_STEPS, len(covariates) // ROWS_OF_A_STEP) if len(candidates.signs) else 0):
+        gains = search.gains(candidates.signs)
         best = _first_best(gains)
         if gains[best] < critical:
             break
         found.append(_refined(candidates.take([best]), covariates, search, least))
-        directions = search.add(found[-1].signs[0])
-        own = own - (own @ directions) @ directions.T
+        search.add(found[-1].signs[0])
     return found
 
 
-def _refined(step: _Candidates, covariates: Array, search: _Search, least: float) -> _Candidates:
+def _refined(step: _Candidates, covariates: Array, search: Pursuit, least: float) -> _Candidates:
     """A step at the places near its own, of either covariate in turn, that explain most; a pair's anywhere at first."""
     sides = [side for side in (0, 1) if step.columns[0, side] >= 0]
     for anywhere in (True, False)[2 - len(sides) :]:
         for side in sides:
             column = covariates[:, step.columns[0, side]]
             shares = QUANTILES if anywhere else _near(column, step.lower[0, side], step.upper[0, side])
-            pairs = _thresholds(np.sort(column)[None], least, shares)[1]
-            others = step.moved(covariates, side, pairs)
-            step = others.take([_first_best(search.gains(others.signs, search.own(others.signs)))])
+            kept, thresholds = _thresholds(np.sort(column)[None], least, shares)
+            others = step.moved(covariates, side, thresholds[_distinct(kept, thresholds)])
+            step = others.take([_first_best(search.gains(others.signs))])
     return step
 
 
@@ -376,13 +300,15 @@ def find_steps(
     units_per_row = independent_share(residual - residual.mean(), cluster)
     places, least = looked_at_first(covariates, residual, gradient_shares), LEAST_ROWS / units_per_row
     basis = _nuisance_basis(covariates[:, places[:MOST_COLUMNS]], treatment, units_per_row)
-    search = _Search(residual - basis @ (basis.T @ residual), basis, smoothed, cluster)
-    paired, ascending = places[:MOST_PAIRED], np.sort(covariates[:, places[:MOST_PAIRED]].T, axis=1)
-    candidates = [
-        _single(covariates, paired[:MOST_COLUMNS], ascending[:MOST_COLUMNS], least),
-        _paired(covariates, paired, ascending, least, search.residual),
-    ]
-    found = _chosen(_joined(candidates), covariates, search, least)
+    search = Pursuit(residual - basis @ (basis.T @ residual), basis, smoothed, cluster)
+    paired = places[:MOST_PAIRED]
+    values = np.ascontiguousarray(covariates[:, paired].T)
+    kept, thresholds = _thresholds(np.sort(values), least, QUANTILES)
+    candidates = _single(values, paired, kept[:MOST_COLUMNS], thresholds[:MOST_COLUMNS])
+    if len(paired) > 1:
+        pairs = _paired(values, paired, kept[:, MEDIAN], thresholds[:, MEDIAN], search.residual)
+        candidates = _joined([candidates, pairs])
+    found = _chosen(candidates, covariates, search, least)
     if not found:
         return None
     steps = _joined(found)

@@ -6,7 +6,7 @@ Letters: P pilot rows, D covariates, C, E and F of them, G groups, W waves, M an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import NormalDist
@@ -20,7 +20,7 @@ from dowhy_cina.mathematics.clusters import sums_by_cluster
 from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.model.priorities import looked_at_first
 from dowhy_cina.model.steps import ALIKE
-from dowhy_cina.model.waves import BEND, SQUARE, Group, curve, knots_of, ranks_of
+from dowhy_cina.model.waves import BEND, SQUARE, Group, curve, knots_of, ranks_of, squared_normals
 
 #: Half waves of the groups that are looked for: all up to one of these, of one covariate and of each of two, and of one
 #: beside those of two values.
@@ -91,15 +91,14 @@ def find_waves(
         kinds += _cycles(covariates, residual, chosen[0], chosen[1], units_per_row)
     if not kinds:
         return []
-    # Rows of a cluster may say the same: what they say together is counted once, and closely below.
-    scores = [replace(kind, squares=units_per_row * kind.squares).scores for kind in kinds]
     # Every kind has the same chance of a false alarm, however many groups are of it.
     chances = [FALSE_ALARMS / (len(kinds) * kind.considered(covariates.shape[1])) for kind in kinds]
     critical = [NormalDist().inv_cdf(1 - chance) for chance in chances]
+    # Rows of a cluster may say the same: what they say together is counted once, and closely below.
     found = [
-        (-float(own[place]), kind, place)
-        for kind, (own, least) in enumerate(zip(scores, critical, strict=True))
-        for place in (own > least).nonzero()[:, 0].tolist()
+        (-score, number, place)
+        for number, (kind, least) in enumerate(zip(kinds, critical, strict=True))
+        for place, score in kind.above(least, units_per_row)
     ]
     clearest: dict[tuple[tuple[int, ...], bool], Group] = {}
     for _, kind, place in sorted(found)[:MOST_LOOKED_AT]:
@@ -139,10 +138,11 @@ class _Kind:
             return len(self.columns)
         return covariates * (covariates - 1) // 2 if self.make == Group.together else covariates
 
-    @property
-    def scores(self) -> Float[Tensor, " G"]:
-        """Normal scores."""
-        return z_score(self.squares, len(self.group(0).waves))
+    def above(self, least: float, units_per_row: float) -> Iterator[tuple[int, float]]:
+        """Groups whose normal scores are above this, and their scores, where so many units are in a row."""
+        count = len(self.group(0).waves)
+        for place in (units_per_row * self.squares > least_squares(least, count)).nonzero()[:, 0].tolist():
+            yield place, z_score(units_per_row * float(self.squares[place]), count)
 
     def group(self, place: int) -> Group:
         """The group in a place."""
@@ -167,7 +167,8 @@ def _candidates(
     kinds = [_Kind([(column,) for column in columns], Group.alone, own, alone[:, :own].sum(1)) for own in single]
     pairs = torch.triu_indices(len(places), len(places), 1, device=places.device)
     members = list(zip(*places[pairs].tolist(), strict=True))
-    together = _products(waves[:, : max(paired, default=1)], waves[:, : max(paired, default=1)], residual)
+    leading = waves[:, : max(paired, default=1)]
+    together = _products(leading, leading, residual)
     for own in paired if members else ():
         squares = together[:, :own, :, :own].sum((1, 3))[pairs[0], pairs[1]]
         kinds.append(_Kind(members, Group.together, own, squares))
@@ -175,7 +176,7 @@ def _candidates(
         beside = _products(waves[:, :DIVIDED], cosines(ranks[two], 1), residual).sum((1, 2, 3))
         kinds.append(_Kind([(column, *dividing) for column in columns], Group.divided, DIVIDED, beside))
     for order in (BEND, SQUARE) if bent else ():
-        bends = curve(ranks[bent], places.new_tensor([[order]]))
+        bends = squared_normals(ranks[bent]) if order == SQUARE else torch.cos(math.pi * order * ranks[bent])
         squares = (bends @ residual).square() / (bends.square() @ residual.square())
         kinds.append(_Kind([tuple(bent)], Group.bends, order, squares.sum()[None]))
     return kinds
@@ -241,19 +242,27 @@ def _hotelling_score(squares: float, count: int, units: int) -> float:
     return ((1 - other) * root - (1 - own)) / math.sqrt(other * root**2 + own)
 
 
-def z_score(squares: Float[Tensor, " G"], count: int) -> Float[Tensor, " G"]:
-    """Normal scores of sums of so many squared t statistics (Wilson and Hilferty 1931), whose chances may be zero."""
+def z_score(squares: float, count: int) -> float:
+    """Normal score of a sum of so many squared t statistics (Wilson and Hilferty 1931), whose chance may be zero."""
     spread = 2 / (9 * count)
-    return ((squares / count) ** (1 / 3) - (1 - spread)) / math.sqrt(spread)
+    root: float = (squares / count) ** (1 / 3)
+    return (root - (1 - spread)) / math.sqrt(spread)
+
+
+def least_squares(score: float, count: int) -> float:
+    """The sum that has a :func:`z_score`."""
+    spread = 2 / (9 * count)
+    return count * max(score * math.sqrt(spread) + 1 - spread, 0.0) ** 3
 
 
 def cosines(ranks: Float[Tensor, "C P"], most: int) -> Float[Tensor, "C M P"]:
     """Cosines of ranks, from half a wave on: each by the two before it, which takes less time than a cosine."""
     first = torch.cos(math.pi * ranks)
-    waves, twice = [torch.ones_like(first), first], 2 * first
-    for _ in range(1, most):
-        waves.append(twice * waves[-1] - waves[-2])
-    return torch.stack(waves[1:], 1)
+    waves, twice = ranks.new_empty(len(ranks), most, ranks.shape[1]), 2 * first
+    waves[:, 0] = first
+    for own in range(1, most):
+        torch.mul(twice, waves[:, own - 1], out=waves[:, own]).sub_(waves[:, own - 2] if own > 1 else 1)
+    return waves
 
 
 def _products(
@@ -261,6 +270,9 @@ def _products(
 ) -> Float[Tensor, "C M E K"]:
     """Squared t statistics of the products of two cosines in a residual, robust to unequal variances."""
     first, second = one.flatten(0, 1), other.flatten(0, 1)
-    weighted = first * residual
-    sums, noise = weighted @ second.T, weighted.square() @ second.square().T
+    squared = first.square()
+    sums, noise = (
+        (first * residual) @ second.T,
+        (squared * residual.square()) @ (squared if one is other else second.square()).T,
+    )
     return (sums.square() / noise).view(*one.shape[:2], *other.shape[:2])

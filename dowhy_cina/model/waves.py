@@ -182,9 +182,12 @@ class Waves:
 
 def knots_of(columns: Float[Tensor, "P C"]) -> Float[Tensor, "C L"]:
     """Quantiles of columns between which ranks are interpolated, of a kind that repeated rows do not change."""
-    shares, rows = np.linspace(0, 1, KNOTS), columns.T.contiguous().cpu().numpy()
-    found = np.quantile(rows, shares, axis=1, method="averaged_inverted_cdf")
-    return torch.from_numpy(np.ascontiguousarray(found.T)).to(columns)
+    ascending = np.sort(columns.T.cpu().numpy(), axis=1)
+    # Between two rows where a share of the rows ends, in the row where it does not.
+    rows = ascending.shape[1]
+    places = np.linspace(0, 1, KNOTS) * rows
+    lower, upper = (place.astype(np.int64).clip(0, rows - 1) for place in (np.ceil(places) - 1, np.floor(places)))
+    return torch.from_numpy(np.ascontiguousarray(ascending[:, lower] + ascending[:, upper]) / 2).to(columns)
 
 
 def ranks_of(values: Float[Tensor, "*B n"], knots: Float[Tensor, "*B L"]) -> Float[Tensor, "*B n"]:
@@ -208,8 +211,13 @@ def curve(ranks: Float[Tensor, "*B n"], orders: Int[Tensor, "*B 1"]) -> Float[Te
     if bool((orders >= 0).any()):
         waves = torch.where(orders >= 0, math.sqrt(2) * torch.cos(angles), waves)
     if bool((orders == SQUARE).any()):
-        normal = torch.special.ndtri(ranks.clamp(NORMAL_ENDS, 1 - NORMAL_ENDS))
-        waves = torch.where(orders == SQUARE, (normal.square() - 1) / math.sqrt(2), waves)
+        waves = torch.where(orders == SQUARE, squared_normals(ranks), waves)
     if bool((orders < SQUARE).any()):
         waves = torch.where(orders < SQUARE, math.sqrt(2) * torch.sin(angles), waves)
     return waves
+
+
+def squared_normals(ranks: Float[Tensor, "*B n"]) -> Float[Tensor, "*B n"]:
+    """Squared normal scores of ranks, of mean zero and about unit variance."""
+    normal: Tensor = torch.special.ndtri(ranks.clamp(NORMAL_ENDS, 1 - NORMAL_ENDS))
+    return (normal.square() - 1) / math.sqrt(2)

@@ -166,10 +166,12 @@ def _imbalance_reason(arms: Arms, balance: pd.DataFrame) -> tuple[int, str]:
     if not len(worst):
         return 0, ""
     place = int(worst.argmax())
-    name, size = balance.index[place], float(worst[place])
-    text = f"the arms still differ by {size:.2f} standard deviations in {name} after weighting"
+    size = float(worst[place])
     grade = _exceeds(size, "imbalance")
-    if grade and any(map(_at_bound, arms)):
+    if not grade:
+        return 0, ""
+    text = f"the arms still differ by {size:.2f} standard deviations in {balance.index[place]} after weighting"
+    if any(map(_at_bound, arms)):
         return 2, f"{text}, though they rest on as few rows as weights may"
     return grade, text
 

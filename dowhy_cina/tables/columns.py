@@ -56,7 +56,7 @@ def holds_numbers(series: pd.Series[Any], what: str) -> bool:
     if holds_dates(series):
         raise InputTypeError(
             f"{what}: expected numbers, text or categories, got dates or times. Turn them into a number, for example "
-            "(column - column.min()).dt.days for dates; column.astype('datetime64[ns]') makes such of periods and objects."
+            "(column - column.min()).dt.days for dates; column.astype('datetime64[ns]') makes these of other objects."
         )
     kind = types.infer_dtype(series, skipna=True)
     if kind in _NUMBERS:

@@ -7,16 +7,16 @@ import pytest
 import torch
 from scipy import stats
 
+from dowhy_cina.model.pursuit import LEAST_ROWS, student_gains
 from dowhy_cina.model.steps import (
-    LEAST_ROWS,
     MEDIAN,
     MOST_STEPS,
     QUANTILES,
     ROWS_OF_A_STEP,
     Steps,
+    _distinct,
     _thresholds,
     find_steps,
-    student_gains,
 )
 from tests.model.laws import jumps
 
@@ -149,11 +149,13 @@ def test_thresholds_are_those_of_their_definition():
     for rows in (2, 7, 64, 150):
         columns = [rng.normal(size=rows), rng.integers(0, 2, rows), rng.integers(0, 6, rows), np.ones(rows)]
         table = np.array(columns, dtype=np.float64)
-        for least, shares in ((1, QUANTILES), (rows / 10, MEDIAN)):
-            own, pairs = _thresholds(np.sort(table), least, shares)
-            for place, column in enumerate(table):
-                expected = sorted({pair for share in shares for pair in nearest(column, least, share)})
-                assert [tuple(pair) for pair in pairs[own == place]] == expected
+        for least in (1, rows / 10):
+            kept, pairs = _thresholds(np.sort(table), least, QUANTILES)
+            for column, own, found, chosen in zip(table, pairs, kept, _distinct(kept, pairs), strict=True):
+                expected = sorted({pair for share in QUANTILES for pair in nearest(column, least, share)})
+                assert [tuple(pair) for pair in own[chosen]] == expected
+                median = [tuple(own[MEDIAN])] if found[MEDIAN] else []
+                assert median == nearest(column, least, QUANTILES[MEDIAN])
 
 
 def in_clusters(rng, clusters, rows):

@@ -13,7 +13,7 @@ from dowhy_cina.calls.direct import analyse
 from dowhy_cina.model import search
 from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.differences import Differences
-from dowhy_cina.model.wave_search import CYCLES, MOST_GROUPS, find_waves
+from dowhy_cina.model.wave_search import CYCLES, MOST_GROUPS, find_waves, least_squares, z_score
 from dowhy_cina.model.waves import BEND, KNOTS, SQUARE, Group, Waves, knots_of, ranks_of
 from dowhy_cina.tables import Preprocessor
 from tests.model.laws import on_a_map, season, weekdays
@@ -66,6 +66,12 @@ def test_columns_are_products_of_cosines():
     bends = np.sqrt(2) * np.cos(2 * np.pi * ranks).T
     np.testing.assert_allclose(found, np.stack([*singles, *pairs, *bends], 1), atol=1e-9)
     np.testing.assert_allclose(found.std(0), 1, atol=0.15)
+
+
+@pytest.mark.parametrize("count", [1, 4, 25])
+def test_least_squares_are_those_of_a_score(count):
+    for score in (-1.0, 0.0, 3.5):
+        assert z_score(least_squares(score, count), count) == pytest.approx(score, abs=1e-9)
 
 
 def test_finds_what_is_there():
