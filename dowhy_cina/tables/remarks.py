@@ -5,7 +5,7 @@ Letters: N rows, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -53,6 +53,16 @@ def sentinels_remark(found: Iterable[tuple[str, float]]) -> tuple[str, ...]:
         f"Taken for missing, each with an indicator of its own, since far from all other numbers: {kinds}. If one is a "
         "number, bring it nearer, for example by a logarithm.",
     )
+
+
+def words_remark(found: Iterable[tuple[str, Sequence[str]]]) -> tuple[str, ...]:
+    """Say which texts were taken for numbers, and which words of theirs for missing ones."""
+    kinds = " and ".join(
+        f"{name!r}" + (f" ({', '.join(map(repr, words[:5]))} for missing)" if words else "") for name, words in found
+    )
+    if not kinds:
+        return ()
+    return (f"Taken for numbers, though text, since most are numbers that seldom repeat: {kinds}.",)
 
 
 def lacking_remark(arm: str, other: str, found: Iterable[tuple[str, int]]) -> tuple[str, ...]:
