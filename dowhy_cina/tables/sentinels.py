@@ -25,17 +25,19 @@ def find_sentinels(numbers: Array) -> tuple[float, ...]:
     if not present.size or not _may_have(present):
         return ()
     values, rows = np.unique(present, return_counts=True)
-    above = _far_above(values, rows)
-    if above:
-        return tuple(values[-above:].tolist())
-    below = _far_above(-values[::-1], rows[::-1])
-    return tuple(values[:below].tolist())
+    above, below = _far_above(values, rows), _far_above(-values[::-1], rows[::-1])
+    # Of two groups each is far from the other, and none is a sentinel.
+    if len(values) - above - below < LEAST_OTHERS:
+        return ()
+    return (*values[:below].tolist(), *values[len(values) - above :].tolist())
 
 
 def _may_have(present: Array) -> bool:
     """Whether one end is so far from the middle as sentinels make it: the middle itself is no sentinel."""
-    low, middle, high = present.min(), np.partition(present, present.size // 2)[present.size // 2], present.max()
-    return bool(max(high - middle, middle - low) >= LEAST_DISTANCE * min(high - middle, middle - low))
+    half = [(present.size - 1) // 2, present.size // 2]
+    low, (lower, upper), high = present.min(), np.partition(present, half)[half], present.max()
+    sides = (lower - low, high - lower), (upper - low, high - upper)
+    return any(max(side) >= LEAST_DISTANCE * min(side) for side in sides)
 
 
 def _far_above(values: Array, rows: npt.NDArray[np.int64]) -> int:
