@@ -59,7 +59,7 @@ def find_codes(columns: Array, ascending: Array, treatment: Array, cluster: Code
     # Some of the sorted numbers rule out most columns.
     glance = ascending[:, :: max(1, len(treatment) // (4 * MOST_VALUES))]
     found: list[Coded] = []
-    few: dict[tuple[float, int], list[Coded]] = {}
+    few: dict[bytes, tuple[float, list[Coded]]] = {}
     for place in np.flatnonzero(1 + (np.diff(glance, axis=1) > 0).sum(1) <= most).tolist():
         values = np.unique(ascending[place])
         if LEAST_CODES <= len(values) <= most:
@@ -67,17 +67,18 @@ def find_codes(columns: Array, ascending: Array, treatment: Array, cluster: Code
             chance = _chance(codes, treatment, len(values), cluster)
             if len(values) < FEW_CODES:
                 # A copy that is negated, shifted or scaled is the same column.
-                few.setdefault((chance, column.values), []).append(column)
+                same = min(codes.tobytes(), (len(values) - 1 - codes).tobytes())
+                few.setdefault(same, (chance, []))[1].append(column)
             elif chance < CHANCE:
                 found.append(column)
-    return sorted([*found, *_clear_ones(few)])
+    return sorted([*found, *_clear_ones(list(few.values()))])
 
 
-def _clear_ones(few: dict[tuple[float, int], list[Coded]]) -> list[Coded]:
+def _clear_ones(few: list[tuple[float, list[Coded]]]) -> list[Coded]:
     """Columns of few values that are codes, by their chances, of which a share is found in vain [BH95]_."""
     ascending = sorted(few)
     clear = [rank for rank, (chance, _) in enumerate(ascending, 1) if chance <= IN_VAIN * rank / len(few)]
-    return [column for key in ascending[: max(clear, default=0)] for column in few[key]]
+    return [column for _, same in ascending[: max(clear, default=0)] for column in same]
 
 
 def _chance(codes: Codes, treatment: Array, count: int, cluster: Codes | None) -> float:

@@ -51,7 +51,8 @@ class _Encoding:
 
     def apply(self, table: Table) -> Array:
         """Encode a table into columns (E, N)."""
-        numbers = table.with_labels(self.codes).numbers
+        table = table.with_labels(self.codes)
+        numbers = table.numbers
         missing, far = np.isnan(numbers), [numbers[place] == value for place, value in self.sentinels]
         blocks = [numbers]
         if missing.any():
@@ -61,8 +62,7 @@ class _Encoding:
         if self.has_missing.size:
             blocks.append(missing[self.has_missing].astype(np.float64))
         blocks += [rows[None].astype(np.float64) for rows in far]
-        text = table.with_labels(self.codes).text
-        blocks += [indicators(text[at], levels, self.names_in[at]) for at, levels in self.levels.items()]
+        blocks += [indicators(table.text[at], levels, self.names_in[at]) for at, levels in self.levels.items()]
         if self.order is None:
             return blocks[0]
         encoded: Array = np.concatenate(blocks)[self.order]
