@@ -35,8 +35,8 @@ from dowhy_cina.results.effect import EffectResult, Plan
 from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables import Preprocessor
+from dowhy_cina.tables.outcomes import outcome_remarks
 from dowhy_cina.tables.preparation import PreparedTable, clusters_of_arms
-from dowhy_cina.tables.remarks import outcome_remark
 
 
 @dataclass(frozen=True)
@@ -326,8 +326,10 @@ class Analysis:
 
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
-        """Say what is odd about the table's columns, and about its rows."""
-        return outcome_remark(self._varies) + self._prepared.preprocessor.remarks + self._belonging
+        """Say what is odd about the table's outcome, about its columns, and about its rows."""
+        reading = self._prepared.preprocessor
+        about = outcome_remarks(self._prepared.outcome, self._rows, reading.names_out)
+        return about + reading.remarks + self._belonging
 
     @property
     def _lacking(self) -> tuple[str, ...]:

@@ -15,9 +15,8 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows
 from dowhy_cina.mathematics.passes import gather_rows
 
-#: Rows of a kind that it lacks which an arm would have, were these as frequent there as in the other arm: by chance it
-#: has none once in 3,000 times.
-LEAST_EXPECTED = 8.0
+#: Chance that an arm has no row of such a kind in any column, were the arms alike.
+MOST_CHANCE = 0.01
 #: Difference, in standard deviations, from which a row is of another kind.
 TOLERANCE = 1e-9
 #: Rows of an arm that show whether a column may be constant in it.
@@ -45,16 +44,28 @@ def lacking_rows(columns: Float[Tensor, "B N L"], places: Int[Tensor, "B n"], ar
         rows = (arm > 0).to(arm.dtype)
         differs = ((columns[..., which] - level[..., which]).abs() >= TOLERANCE).to(arm.dtype)
         own, off = torch.bmm(rows[:, None], differs)[:, 0], differs.sum(1)
-        sizes = rows.sum(1, keepdim=True)
-        found[:, which] = told(off * (own == 0), sizes, rows.shape[1] - sizes, arm.sum(1, keepdim=True) / sizes)
+        sizes, varying = rows.sum(1, keepdim=True), (columns != columns[:, :1]).any(1).sum(1, keepdim=True)
+        share = arm.sum(1, keepdim=True) / sizes
+        found[:, which] = told(off * (own == 0), sizes, rows.shape[1] - sizes, share, varying)
     return found
 
 
 def told(
-    off: Float[Tensor, "B L"], own: Float[Tensor, "B 1"], other: Float[Tensor, "B 1"], share: Float[Tensor, "B 1"]
+    off: Float[Tensor, "B L"],
+    own: Float[Tensor, "B 1"],
+    other: Float[Tensor, "B 1"],
+    share: Float[Tensor, "B 1"],
+    columns: Int[Tensor, "B 1"],
 ) -> Float[Tensor, "B L"]:
     """Counts of rows of a kind that is in one arm alone, where they are so many that this is no chance.
 
-    Given the rows of the arm without them and of the other one, of which a share is independent.
+    Given the rows of the arm without them and of the other one, of which a share is independent, and how many columns
+    vary, each of which may tell of such a kind by chance [1]_.
+
+    References
+    ----------
+    .. [1] Bonferroni, in Dunn (1961), Multiple comparisons among means, Journal of the American Statistical Association
+       56, 52-64.
     """
-    return torch.where(off * share * own / other.clamp_min(1) >= LEAST_EXPECTED, off, 0)
+    chance = columns * (other / (own + other)) ** (off * share)
+    return torch.where(chance <= MOST_CHANCE, off, 0)

@@ -21,6 +21,7 @@ from dowhy_cina.tables.codes import Codes, find_codes
 from dowhy_cina.tables.reading import MAX_LEVELS, Table, column_levels, indicators, level_names, read_table
 from dowhy_cina.tables.remarks import codes_remark, constant_remark, labels_remark, sentinels_remark, words_remark
 from dowhy_cina.tables.sentinels import find_sentinels
+from dowhy_cina.tables.words import Wording
 
 #: Encoded columns of a table: with 2,000 an estimate takes half a minute on a core, and its time grows with their cube.
 MAX_COLUMNS = 2000
@@ -36,7 +37,7 @@ class _Encoding:
     numeric: list[int]
     codes: list[int]
     sentinels: list[tuple[int, float]]
-    words: dict[int, tuple[str, ...]]
+    wordings: dict[int, Wording]
     fill: Array
     has_missing: npt.NDArray[np.intp]
     levels: dict[int, tuple[Any, ...]]
@@ -104,7 +105,7 @@ def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
         numeric=table.numeric,
         codes=list(codes),
         sentinels=sentinels,
-        words=table.words,
+        wordings=table.wordings,
         fill=fill,
         has_missing=has_missing,
         levels=levels,
@@ -358,7 +359,7 @@ class Preprocessor:
         assert encoding is not None
         varying = {encoding.sources[column] for column in self._varying}
         remarks = constant_remark(name for at, name in enumerate(encoding.names_in) if at not in varying)
-        remarks += words_remark((encoding.names_in[at], found) for at, found in encoding.words.items())
+        remarks += words_remark((encoding.names_in[at], found) for at, found in encoding.wordings.items())
         remarks += sentinels_remark(
             (encoding.names_in[encoding.numeric[place]], value) for place, value in encoding.sentinels
         )
@@ -383,5 +384,5 @@ class Preprocessor:
         encoding = self._encoding
         if encoding is None:
             raise CinaError("Preprocessor: not fitted yet. Call fit first.")
-        numbers, words = encoding.read_as_numbers, encoding.words
-        return encoding.apply(read_table(covariates, encoding.labels, numbers, not encoding.named, words))
+        numbers, wordings = encoding.read_as_numbers, encoding.wordings
+        return encoding.apply(read_table(covariates, encoding.labels, numbers, not encoding.named, wordings))

@@ -5,7 +5,7 @@ Letters: N rows, C raw covariates.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError, first_rows
 from dowhy_cina.tables.columns import holds_numbers, number_column, typed
-from dowhy_cina.tables.words import among_words, numbers_and_words
+from dowhy_cina.tables.words import Wording, among_words, numbers_and_words
 
 #: Levels of a text column from which it is an identifier and not a covariate.
 MAX_LEVELS = 1000
@@ -158,7 +158,7 @@ def indicators(series: pd.Series[Any], levels: tuple[Any, ...], what: str) -> np
 class Table:
     """Raw covariates: `numbers` (C_numbers, N) with NaN where missing, and the columns of labels by position.
 
-    Of columns of numbers that came as text `words` are those that stood for some, by position.
+    Of columns of numbers that came as text `wordings` are how they have them, by position.
     """
 
     rows: int
@@ -167,7 +167,7 @@ class Table:
     numeric: list[int]
     numbers: npt.NDArray[np.float64]
     text: dict[int, pd.Series[Any]]
-    words: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    wordings: dict[int, Wording] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -195,7 +195,7 @@ def read_table(
     labels: list[Any] | None = None,
     numeric: list[int] | None = None,
     by_position: bool = False,
-    words: Collection[int] = (),
+    wordings: Mapping[int, Wording] | None = None,
 ) -> Table:
     """Read covariates without changing them.
 
@@ -210,8 +210,8 @@ def read_table(
     by_position
         Frames are taken by position, since an array without names was fitted; by name where they have those that the
         table has for an array's columns.
-    words
-        Positions of the fitted table's columns of numbers that came as text, in which words are missing numbers.
+    wordings
+        By position, the fitted table's columns of numbers that came as text, in which words are missing numbers.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def read_table(
         numbers = np.ascontiguousarray(source.T, dtype=np.float64)
         table = Table(source.shape[0], labels, False, list(range(source.shape[1])), numbers, {})
     else:
-        table = _read_frame(source, labels, numeric, words)
+        table = _read_frame(source, labels, numeric, wordings or {})
     _check_finite(table)
     return table
 
@@ -297,7 +297,9 @@ def _check_width(width: int, labels: list[Any]) -> None:
         )
 
 
-def _read_frame(source: Any, labels: list[Any] | None, numeric: list[int] | None, words: Collection[int]) -> Table:
+def _read_frame(
+    source: Any, labels: list[Any] | None, numeric: list[int] | None, wordings: Mapping[int, Wording]
+) -> Table:
     """Read a frame, or an array of objects or text, column by column where it is not plain numbers."""
     frame, named = source, isinstance(source, pd.DataFrame)
     if not named:
@@ -321,11 +323,11 @@ def _read_frame(source: Any, labels: list[Any] | None, numeric: list[int] | None
     ):
         numbers = np.ascontiguousarray(frame.to_numpy(dtype=np.float64).T)
         return Table(len(frame), labels, named, list(range(len(labels))), numbers, {})
-    return _read_columns(frame, labels, named, numeric, words)
+    return _read_columns(frame, labels, named, numeric, wordings)
 
 
 def _read_columns(
-    frame: pd.DataFrame, labels: list[Any], named: bool, numeric: list[int] | None, words: Collection[int]
+    frame: pd.DataFrame, labels: list[Any], named: bool, numeric: list[int] | None, wordings: Mapping[int, Wording]
 ) -> Table:
     columns = {position: frame.iloc[:, position] for position in range(len(labels))}
     texts = [
@@ -336,7 +338,7 @@ def _read_columns(
     if numeric is None:
         split = {at: parts for at in texts if (parts := among_words(columns[at])) is not None}
     else:
-        split = {at: numbers_and_words(columns[at]) for at in texts if at in words}
+        split = {at: numbers_and_words(columns[at], wordings[at].mark) for at in texts if at in wordings}
         odd = next((position for position in numeric if position in texts and position not in split), None)
         if odd is not None:
             raise InputTypeError(
@@ -348,7 +350,7 @@ def _read_columns(
         own = split.get(at)
         numbers[index] = own.numbers if own else number_column(columns[at], f"covariate {str(labels[at])!r}")
     text = {position: column for position, column in columns.items() if position not in set(found)}
-    return Table(len(frame), labels, named, found, numbers, text, {at: parts.words for at, parts in split.items()})
+    return Table(len(frame), labels, named, found, numbers, text, {at: parts.wording for at, parts in split.items()})
 
 
 def check_unique(labels: list[Any], what: str) -> None:

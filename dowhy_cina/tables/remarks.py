@@ -5,10 +5,12 @@ Letters: N rows, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+
+from dowhy_cina.tables.words import Wording
 
 #: Levels up to which labels are taken to be meant as such.
 PLAIN_LEVELS = 20
@@ -28,6 +30,28 @@ def outcome_remark(varies: bool) -> tuple[str, ...]:
     if varies:
         return ()
     return ("The outcome is constant: nothing tells how far another sample's effect would be from zero.",)
+
+
+def outcome_sentinels_remark(found: Iterable[tuple[float, int]]) -> tuple[str, ...]:
+    """Say which numbers of the outcome may stand for missing ones, and in how many rows."""
+    kinds = " and ".join(f"{value:.17g} in {rows:,} rows" for value, rows in found)
+    if not kinds:
+        return ()
+    return (
+        f"The outcome is {kinds}, far from all its other numbers. If that stands for a missing one, leave these rows "
+        "out: they count as any other.",
+    )
+
+
+def telling_remark(names: Iterable[str]) -> tuple[str, ...]:
+    """Say which covariates may be the outcome itself."""
+    listed = " and ".join(map(repr, names))
+    if not listed:
+        return ()
+    return (
+        f"Outcomes can be told from {listed} alone, to within a hundredth of their spread. A copy of the outcome, or "
+        "what was measured after treatment, leaves no effect to be found: leave it out.",
+    )
 
 
 def codes_remark(found: Iterable[tuple[str, int]], taken_for_labels: bool) -> tuple[str, ...]:
@@ -55,14 +79,19 @@ def sentinels_remark(found: Iterable[tuple[str, float]]) -> tuple[str, ...]:
     )
 
 
-def words_remark(found: Iterable[tuple[str, Sequence[str]]]) -> tuple[str, ...]:
-    """Say which texts were taken for numbers, and which words of theirs for missing ones."""
-    kinds = " and ".join(
-        f"{name!r}" + (f" ({', '.join(map(repr, words[:5]))} for missing)" if words else "") for name, words in found
-    )
+def words_remark(found: Iterable[tuple[str, Wording]]) -> tuple[str, ...]:
+    """Say which texts were taken for numbers, which words of theirs for missing ones, and which commas for points."""
+    kinds = " and ".join(repr(name) + _read_as(wording) for name, wording in found)
     if not kinds:
         return ()
-    return (f"Taken for numbers, though text, since most are numbers that seldom repeat: {kinds}.",)
+    return (f"Taken for numbers, though text, since most are numbers and no codes: {kinds}.",)
+
+
+def _read_as(wording: Wording) -> str:
+    """What is special about how a column has its numbers, in brackets."""
+    said = ["a comma before decimals"] if wording.mark == "," else []
+    said += [f"{', '.join(map(repr, wording.words[:5]))} for missing"] if wording.words else []
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def lacking_remark(arm: str, other: str, found: Iterable[tuple[str, int]]) -> tuple[str, ...]:

@@ -26,6 +26,11 @@ def find_sentinels(numbers: Array) -> tuple[float, ...]:
         return ()
     values, rows = np.unique(present, return_counts=True)
     above, below = _far_above(values, rows), _far_above(-values[::-1], rows[::-1])
+    # Beside the one end's, those of the other end are not far.
+    if above and not below:
+        below = _far_above(-values[:-above][::-1], rows[:-above][::-1])
+    elif below and not above:
+        above = _far_above(values[below:], rows[below:])
     # Of two groups each is far from the other, and none is a sentinel.
     if len(values) - above - below < LEAST_OTHERS:
         return ()

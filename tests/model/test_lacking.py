@@ -77,5 +77,19 @@ def test_few_rows_of_a_kind_may_lack_by_chance():
     assert lacking_rows(columns, places, arm).tolist() == [[0, kind.sum()]]
 
 
+def test_of_many_columns_one_may_lack_by_chance():
+    """Ten rows of a kind: none of them is treated in one of a thousand columns, where half of all rows are."""
+    rng = np.random.default_rng(4)
+    t = np.r_[np.ones(500), np.zeros(500)]
+    kind = np.r_[np.zeros(500), np.ones(10), np.zeros(490)]
+    arm, places = torch.from_numpy(t)[None], torch.arange(500)[None]
+    few = torch.from_numpy(np.column_stack([kind, rng.normal(size=(1000, 4))]))[None]
+    assert lacking_rows(few, places, arm)[0].tolist() == [10, 0, 0, 0, 0]
+    constant = torch.ones(1, 1000, 100, dtype=few.dtype)
+    assert lacking_rows(torch.cat([few, constant], 2), places, arm)[0, 0] == 10
+    many = torch.from_numpy(np.column_stack([kind, rng.normal(size=(1000, 99))]))[None]
+    assert not lacking_rows(many, places, arm).any()
+
+
 def test_weights_alone_say_nothing_of_regressions():
     assert warned(dowhy_cina.estimate_effect(*excluded(0), augmentation="none")) == []

@@ -90,11 +90,13 @@ def fit_borrowing(partitions: Partitions, fitted: Fitted) -> Fitted:
     effects = [cross_validated_fit(sums[f"effect{arm}"], one) for arm in (0, 1)]
     ends, sizes = [sums[f"ends{arm}"] for arm in (0, 1)], [sums[f"effect{arm}"].count[:, None] for arm in (0, 1)]
     sums = partitions.run(lending_sums, names, fitted=fitted, effects=effects, ends=ends)
+    varying = torch.maximum(ends[0].upper, ends[1].upper) > torch.minimum(ends[0].lower, ends[1].lower)
     arms = []
     for arm, effect in enumerate(effects):
         share = torch.minimum(sums[f"agreement{arm}"].trust, sums[f"alike{arm}"].trust)
         constant = ends[arm].upper - ends[arm].lower < TOLERANCE
-        lacking = told(sums[f"off{arm}"] * constant, sizes[arm], sizes[1 - arm], torch.ones_like(sizes[arm]))
+        off, each = sums[f"off{arm}"] * constant, torch.ones_like(sizes[arm])
+        lacking = told(off, sizes[arm], sizes[1 - arm], each, varying.sum(1, keepdim=True))
         share = torch.where((lacking > 0).any(1), 1, share)
         borrowed = Borrowed(fitted.regressions[1 - arm], effect, *range_of(sums, arm), share, lacking)
         arms.append(ArmRegression(fitted.regressions[arm], borrowed if bool((share > 0).any()) else None))

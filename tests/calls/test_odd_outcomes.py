@@ -1,0 +1,78 @@
+"""Outcomes that are not what they seem: a covariate tells them, or numbers stand for missing ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dowhy_cina
+
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(ROWS, 2))
+    t = (rng.random(ROWS) < 1 / (1 + np.exp(-x[:, 0]))).astype(int)
+    return pd.DataFrame(x, columns=["a", "b"]).assign(t=t, y=x[:, 0] + t + rng.normal(size=ROWS))
+
+
+def warnings_of(table, **options):
+    return dowhy_cina.estimate_effect(table, "t", "y", **options).warnings
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda f: f["y"],
+        lambda f: 3 - 1e6 * f["y"],
+        lambda f: f["y"] - 2 * f["t"],
+        lambda f: f["y"] + 0.005 * f["y"].std() * np.cos(np.arange(len(f))),
+    ],
+)
+@pytest.mark.parametrize("unit", [1, 1e200])
+def test_a_covariate_that_is_the_outcome_is_named(table, of, unit):
+    (text,) = warnings_of(table.assign(later=of(table), y=table["y"] * unit))
+    assert text.startswith("Outcomes can be told from 'later' alone") and text.endswith("leave it out.")
+
+
+def test_a_copy_of_an_outcome_of_two_values_is_named(table):
+    binary = table.assign(y=(table["y"] > 0).astype(int))
+    assert any("told from 'later' alone" in text for text in warnings_of(binary.assign(later=binary["y"])))
+    assert not any("told from" in text for text in warnings_of(binary))
+
+
+def test_many_tables_say_the_same_and_many_rows_too(table):
+    copies = table.assign(later=table["y"])
+    for found in dowhy_cina.estimate_effects([(copies, "t", "y")] * 2):
+        assert "'later'" in found.warnings[0]
+    rng = np.random.default_rng(1)
+    x, t = rng.normal(size=(9000, 2)), rng.integers(0, 2, 9000)
+    y = x[:, 0] + t
+    assert "'x0'" in dowhy_cina.estimate_effect(x, t, y).warnings[0]
+    assert dowhy_cina.estimate_effect(x, t, y + 0.05 * rng.normal(size=9000)).warnings == ()
+
+
+def test_a_measurement_before_is_no_copy(table):
+    rng = np.random.default_rng(2)
+    assert warnings_of(table.assign(before=table["y"] + 0.1 * table["y"].std() * rng.normal(size=ROWS))) == ()
+
+
+def test_numbers_that_stand_for_a_missing_outcome_are_named(table):
+    odd = table.copy()
+    odd.loc[:9, "y"], odd.loc[10:14, "y"] = -999, 9999
+    (text,) = [text for text in warnings_of(odd) if "outcome" in text]
+    assert text.startswith("The outcome is -999 in 10 rows and 9999 in 5 rows, far from all its other numbers.")
+    assert warnings_of(table) == ()
+    costs = table.assign(y=np.where(table["y"] > 1, np.exp(table["y"]), 0))
+    assert not any("far from all" in text for text in warnings_of(costs))
+
+
+def test_a_constant_outcome_has_no_error_and_a_remark(table):
+    for level in (0.0, 1.0, 1e6):
+        found = dowhy_cina.estimate_effect(table.assign(y=level), "t", "y")
+        assert (found.value, found.standard_error, found.p_value) == (0, 0, 1)
+        assert found.confidence_interval == (0, 0)
+        assert "outcome is constant" in found.warnings[0]

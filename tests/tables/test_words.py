@@ -1,0 +1,80 @@
+"""Columns of text that hold numbers, however people write them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import dowhy_cina
+from dowhy_cina.tables.words import among_words, numbers_and_words
+
+
+@pytest.mark.parametrize("text", [str, lambda number: number], ids=["text", "objects"])
+def test_numbers_among_words(text):
+    """Are numbers, and words are missing ones: the answer is that of such a column, on other rows too."""
+    rng = np.random.default_rng(6)
+    x, unknown = rng.normal(size=(600, 2)), rng.random(600) < 0.05
+    t = (rng.random(600) < 1 / (1 + np.exp(-1.2 * x[:, 0]))).astype(int)
+    y = np.where(unknown, 0, x[:, 0]) + t + rng.normal(size=600)
+    numbers = pd.DataFrame({"a": np.where(unknown, np.nan, 40 + 12 * x[:, 0]), "b": x[:, 1]})
+    words = numbers.assign(a=numbers["a"].map(text).astype(object).where(~unknown, "unknown"))
+    found, plain = (dowhy_cina.estimate_effect(table, t, y) for table in (words, numbers))
+    # Of text the last digit may be another one.
+    assert found.value == pytest.approx(plain.value, rel=1e-9)
+    (warning,) = found.warnings
+    assert warning.endswith("'a' ('unknown' for missing).")
+    same = found.conditional_effects(words.head(40))
+    pd.testing.assert_frame_equal(same, plain.conditional_effects(numbers.head(40)))
+    assert np.isfinite(found.conditional_effects(words.head(1).assign(a="never heard of"))).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (lambda number: f"{1000 * number:,.2f}", "'a'."),
+        (lambda number: f" ${1000 * number:,.0f} ", "'a'."),
+        (lambda number: f"{number:.1f} %", "'a'."),
+        (lambda number: f"{1000 * number:,.0f}".replace(",", "\u202f"), "'a'."),
+        (lambda number: f"{number:.2f}".replace(".", ","), "'a' (a comma before decimals)."),
+        (
+            lambda number: f"{1000 * number:,.2f} €".translate(str.maketrans(",.", ".,")),
+            "'a' (a comma before decimals).",
+        ),
+    ],
+)
+def test_numbers_as_people_write_them(written, said):
+    """Thousands apart, units of money and of percent, a comma before decimals: the answer is that of the numbers."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(400, 2))
+    t = (rng.random(400) < 1 / (1 + np.exp(-1.2 * x[:, 0]))).astype(int)
+    y = x[:, 0] + t + rng.normal(size=400)
+    numbers = pd.DataFrame({"a": np.round(40 + 12 * x[:, 0], 1), "b": x[:, 1]})
+    texts = numbers.assign(a=numbers["a"].map(written))
+    found, plain = (dowhy_cina.estimate_effect(table, t, y) for table in (texts, numbers))
+    assert found.value == pytest.approx(plain.value, rel=1e-9)
+    assert found.warnings[0].endswith(f"no codes: {said}")
+    # A row is read as the table is, whatever it might mean by itself.
+    same = found.conditional_effects(texts.head(1))
+    pd.testing.assert_frame_equal(same, plain.conditional_effects(numbers.head(1)))
+
+
+@pytest.mark.parametrize(
+    ("written", "numbers"),
+    [
+        (["1,234", "0,532"], [1.234, 0.532]),
+        (["1,234", "12"], [1234, 12]),
+        (["1.234,5", "7", "1.234"], [1234.5, 7, 1234]),
+        (["1,234.5", "12,34", "1.5"], [1234.5, np.nan, 1.5]),
+        (["192.168.100.200", "10.0.0.1", "2020-01-02", "12.03.2020", "5 mg", "1e3"], [np.nan] * 5 + [1000]),
+    ],
+)
+def test_which_texts_are_numbers(written, numbers):
+    np.testing.assert_array_equal(numbers_and_words(pd.Series(written)).numbers, numbers)
+
+
+def test_texts_of_few_or_repeated_numbers_stay_labels():
+    for values in (["1", "2", "3"] * 80, [f"{40_000 + place % 60}" for place in range(240)], ["a", "b"] * 120):
+        assert among_words(pd.Series(values)) is None
+    assert among_words(pd.Series(pd.Categorical([str(place) for place in range(240)]))) is None
+    assert among_words(pd.Series([*"abc", *map(str, range(237))])).wording.words == ("a", "b", "c")
