@@ -35,7 +35,8 @@ def warnings_of(table, **options):
 @pytest.mark.parametrize("unit", [1, 1e200])
 def test_a_covariate_that_is_the_outcome_is_named(table, of, unit):
     (text,) = warnings_of(table.assign(later=of(table), y=table["y"] * unit))
-    assert text.startswith("Outcomes can be told from 'later' alone") and text.endswith("leave it out.")
+    assert text.startswith("Outcomes can be told from 'later' alone")
+    assert text.endswith("leave it out.")
 
 
 def test_a_copy_of_an_outcome_of_two_values_is_named(table):
