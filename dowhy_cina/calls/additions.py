@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.sharing import ArmRegression
-from dowhy_cina.model.steps import Steps
-from dowhy_cina.model.waves import Waves
+from dowhy_cina.searches.added import Additions
+from dowhy_cina.searches.steps import Steps
+from dowhy_cina.searches.waves import Waves
 from dowhy_cina.tables import Preprocessor
 from dowhy_cina.tables.remarks import lacking_remark
 

@@ -24,17 +24,17 @@ from dowhy_cina.mathematics.passes import gather_rows, places_of, sum_blocks
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.mathematics.scaling import Array
-from dowhy_cina.model.additions import Additions, Scales
-from dowhy_cina.model.differences import find_differences
 from dowhy_cina.model.encoder import table_totals
-from dowhy_cina.model.index import index_of_treatment
-from dowhy_cina.model.label_search import find_labels
-from dowhy_cina.model.labels import Labels
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import Part, Pilot, TableBatch, each_tensor
-from dowhy_cina.model.steps import find_steps
-from dowhy_cina.model.wave_search import find_waves
-from dowhy_cina.model.waves import Waves
+from dowhy_cina.searches.added import Additions, Scales
+from dowhy_cina.searches.differences import find_differences
+from dowhy_cina.searches.index import index_of_treatment
+from dowhy_cina.searches.label_search import find_labels
+from dowhy_cina.searches.labels import Labels
+from dowhy_cina.searches.steps import find_steps
+from dowhy_cina.searches.wave_search import find_waves
+from dowhy_cina.searches.waves import Waves
 
 #: Rows, and landmarks of the smooth regressions, that a search takes: what needs more to be seen is small.
 SEARCHED_ROWS, SEARCHED_LANDMARKS = 4096, 128

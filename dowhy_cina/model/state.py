@@ -25,12 +25,12 @@ from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.mathematics.rows import Storage
 from dowhy_cina.mathematics.screening import ArmMoments
-from dowhy_cina.model.additions import Additions
 from dowhy_cina.model.fitting import FittedOutcome
-from dowhy_cina.model.indicators import repeated_columns
 from dowhy_cina.model.sharing import SharedRows
 from dowhy_cina.model.smoother import Smoother
 from dowhy_cina.model.variance import RowError
+from dowhy_cina.searches.added import Additions
+from dowhy_cina.searches.indicators import repeated_columns
 
 #: Largest share of a table's rows in one arm with which both arms are computed with together: the smaller one is filled
 #: up to as many.

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import dowhy_cina
-from dowhy_cina.model.steps import FINER, LEVELS
+from dowhy_cina.searches.steps import FINER, LEVELS
 
 ROOT = Path(__file__).resolve().parents[2]
 

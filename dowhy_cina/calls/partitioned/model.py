@@ -21,13 +21,13 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
-from dowhy_cina.model.additions import Additions
-from dowhy_cina.model.indicators import Indicators, may_have_labels
-from dowhy_cina.model.label_search import labels_of
-from dowhy_cina.model.labels import Labels
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import Pilot, ScoreModel, Settings, TableBatch
+from dowhy_cina.searches.added import Additions
+from dowhy_cina.searches.indicators import Indicators, may_have_labels
+from dowhy_cina.searches.label_search import labels_of
+from dowhy_cina.searches.labels import Labels
 
 Rows = Float[Tensor, "1 n"]
 #: Candidates for the logarithms of the control and of the treated arm.

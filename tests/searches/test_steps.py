@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from dowhy_cina.model.pursuit import LEAST_ROWS, student_gains
-from dowhy_cina.model.steps import (
+from dowhy_cina.searches.pursuit import LEAST_ROWS, student_gains
+from dowhy_cina.searches.steps import (
     MEDIAN,
     MOST_STEPS,
     QUANTILES,

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.clusters import sums_by_cluster
 from dowhy_cina.mathematics.design_effects import independent_share
-from dowhy_cina.model.priorities import looked_at_first
-from dowhy_cina.model.steps import ALIKE
-from dowhy_cina.model.waves import BEND, SQUARE, Group, curve, knots_of, ranks_of, squared_normals
+from dowhy_cina.searches.priorities import looked_at_first
+from dowhy_cina.searches.steps import ALIKE
+from dowhy_cina.searches.waves import BEND, SQUARE, Group, curve, knots_of, ranks_of, squared_normals
 
 #: Half waves of the groups that are looked for: all up to one of these, of one covariate and of each of two, and of one
 #: beside those of two values.

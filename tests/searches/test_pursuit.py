@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dowhy_cina.model.pursuit import LEAST_OWN, Pursuit, student_gains
+from dowhy_cina.searches.pursuit import LEAST_OWN, Pursuit, student_gains
 
 
 def direct_gains(pursuit, signs):

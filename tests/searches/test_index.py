@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dowhy_cina
-from dowhy_cina.model.index import Index, index_of_treatment
+from dowhy_cina.searches.index import Index, index_of_treatment
 from tests.model.laws import illnesses, jumps
 
 

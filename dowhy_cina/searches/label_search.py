@@ -1,6 +1,6 @@
 """The search for labels of many levels, and what their levels say of the treatment.
 
-Labels are found in their indicators, see :mod:`dowhy_cina.model.indicators`.
+Labels are found in their indicators, see :mod:`dowhy_cina.searches.indicators`.
 
 Letters: B tables, N rows, n of any rows, D covariates, L indicators of a label, K covariates that are none.
 """
@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.scaling import Array
-from dowhy_cina.model.indicators import Indicators, comparable, may_have_labels
-from dowhy_cina.model.labels import Labels
+from dowhy_cina.searches.indicators import Indicators, comparable, may_have_labels
+from dowhy_cina.searches.labels import Labels
 
 #: Most covariates of one label whose slopes are taken, the clearest first, and share of labels without any that get
 #: some: more than of what outcomes ask for, since a missed one costs bias, another column a few degrees of freedom.

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.mathematics.scaling import Array
-from dowhy_cina.model.priorities import looked_at_first
-from dowhy_cina.model.pursuit import LEAST_ROWS, Pursuit
+from dowhy_cina.searches.priorities import looked_at_first
+from dowhy_cina.searches.pursuit import LEAST_ROWS, Pursuit
 
 #: Quantiles of a covariate at which it may have a step, in sixteenths of the rows, and the median's place among them.
 LEVELS = 16

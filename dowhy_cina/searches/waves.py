@@ -6,7 +6,7 @@ products of two such, a group of them at a time. A group may be of one covariate
 of two values, a cycle of one that is whole numbers (weekdays), or a bend of every covariate: many small ones add up to
 what none of them shows. What goes with the residuals beyond doubt becomes columns of the regressions and of what the
 weights balance, and of kernels where these predict better with them. The treatment has no say in the search, see
-:mod:`dowhy_cina.model.wave_search`.
+:mod:`dowhy_cina.searches.wave_search`.
 
 Letters: B tables, P pilot rows, n of any rows, D covariates, W waves, V covariates that waves are made of, L knots.
 """

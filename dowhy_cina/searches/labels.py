@@ -5,7 +5,7 @@ outcome is learned in part, and the answer keeps the rest. As in Mundlak's devic
 share of the level that is treated: a linear regression of the outcome on the treatment and this column gives what one
 on an indicator of every level gives. Where a covariate's part in the treatment changes from level to level, as it does
 where each clinic selects by a rule of its own, a column for these slopes does the same. The outcome has no say in it,
-see :mod:`dowhy_cina.model.label_search`.
+see :mod:`dowhy_cina.searches.label_search`.
 
 Letters: B tables, n of any rows, D covariates, R columns.
 

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dowhy_cina.model.differences import Differences
-from dowhy_cina.model.index import Index
-from dowhy_cina.model.labels import Labels
-from dowhy_cina.model.steps import Steps
-from dowhy_cina.model.waves import Waves
+from dowhy_cina.searches.differences import Differences
+from dowhy_cina.searches.index import Index
+from dowhy_cina.searches.labels import Labels
+from dowhy_cina.searches.steps import Steps
+from dowhy_cina.searches.waves import Waves
 
 Scales = Float[Tensor, "B K"]
 

@@ -11,10 +11,10 @@ import dowhy_cina
 from dowhy_cina.calls.additions import readable_waves
 from dowhy_cina.calls.direct import analyse
 from dowhy_cina.model import search
-from dowhy_cina.model.additions import Additions
-from dowhy_cina.model.differences import Differences
-from dowhy_cina.model.wave_search import CYCLES, MOST_GROUPS, find_waves, least_squares, z_score
-from dowhy_cina.model.waves import BEND, KNOTS, SQUARE, Group, Waves, knots_of, ranks_of
+from dowhy_cina.searches.added import Additions
+from dowhy_cina.searches.differences import Differences
+from dowhy_cina.searches.wave_search import CYCLES, MOST_GROUPS, find_waves, least_squares, z_score
+from dowhy_cina.searches.waves import BEND, KNOTS, SQUARE, Group, Waves, knots_of, ranks_of
 from dowhy_cina.tables import Preprocessor
 from tests.model.laws import on_a_map, season, weekdays
 

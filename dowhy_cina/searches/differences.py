@@ -19,8 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.design_effects import independent_share
-from dowhy_cina.model.steps import ALIKE
-from dowhy_cina.model.wave_search import (
+from dowhy_cina.searches.steps import ALIKE
+from dowhy_cina.searches.wave_search import (
     FALSE_ALARMS,
     LEAST_INTERVALS,
     ROWS_OF_A_WAVE,
@@ -28,7 +28,7 @@ from dowhy_cina.model.wave_search import (
     least_squares,
     score_test,
 )
-from dowhy_cina.model.waves import knots_of, ranks_of
+from dowhy_cina.searches.waves import knots_of, ranks_of
 
 #: Correlation from which two covariates nearly agree, most covariates that are looked at, those first along which the
 #: pilot's regressions change most, most pairs of them, the closest first, and most differences that are taken.

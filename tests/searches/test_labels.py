@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import dowhy_cina
-from dowhy_cina.model.indicators import LEAST_LEVELS, repeated_columns
-from dowhy_cina.model.label_search import find_labels
+from dowhy_cina.searches.indicators import LEAST_LEVELS, repeated_columns
+from dowhy_cina.searches.label_search import find_labels
 from tests.model.laws import practices
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dowhy_cina
-from dowhy_cina.model.differences import MOST_COLUMNS, Differences, find_differences
+from dowhy_cina.searches.differences import MOST_COLUMNS, Differences, find_differences
 from tests.model.laws import before_and_after
 
 
