@@ -18,9 +18,9 @@ Array = npt.NDArray[np.float64]
 
 #: Standardised covariates are cut at this many standard deviations.
 CLIP = 6.0
-#: Before their moments are taken covariates are cut at this many interquartile ranges beyond the quartiles: a single
-#: corrupt number would leave nothing of the others.
-FAR = 100.0
+#: Before their moments are taken covariates are cut at this many interquartile ranges beyond the quartiles, where no
+#: more than such a share of the rows is beyond them: a single corrupt number would leave nothing of the others.
+FAR, MOST_FAR = 100.0, 0.02
 #: A column whose spread is within this share of its size varies by rounding only: it is constant.
 CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)
 
@@ -70,6 +70,14 @@ class Scaling:
         """Columns (D, N) without what is far from their other numbers; the array itself where nothing is."""
         return _cut(columns, self.lower, self.upper)
 
+    def far_rows(self, columns: Array) -> list[int]:
+        """How many numbers of each column (D, N) are cut."""
+        if not np.isfinite(self.lower).any():
+            return [0] * len(columns)
+        outside = (columns < self.lower[:, None]) | (columns > self.upper[:, None])
+        counts: list[int] = outside.sum(1).tolist()
+        return counts
+
     def take(self, kept: npt.NDArray[np.intp]) -> Scaling:
         """Return the scaling of some of the columns."""
         unit, centre, mean, sd, lower, upper = (
@@ -113,13 +121,16 @@ def _bounds(ascending: Array, far: float) -> tuple[Array, Array]:
     none = np.full(len(ascending), np.inf)
     if np.isinf(far):
         return -none, none
-    place = (ascending.shape[1] - 1) // 4
-    marks = ascending[:, [0, place, -1 - place, -1]]
+    rows = ascending.shape[1]
+    place, few = (rows - 1) // 4, int(MOST_FAR * rows)
+    marks = ascending[:, [0, few, place, -1 - place, -1 - few, -1]]
     unit = unit_of(np.abs(marks).max(1))
-    low, first, last, high = (marks * unit[:, None]).T
+    low, lower_end, first, last, upper_end, high = (marks * unit[:, None]).T
     distance = far * (last - first)
-    outside = (distance > 0) & ((low < first - distance) | (high > last + distance))
-    lower, upper = np.where(outside, first - distance, -np.inf), np.where(outside, last + distance, np.inf)
+    below, above = first - distance, last + distance
+    # Numbers of one column that are far on both sides are so few, too.
+    outside = (distance > 0) & ((low < below) | (high > above)) & (lower_end >= below) & (upper_end <= above)
+    lower, upper = np.where(outside, below, -np.inf), np.where(outside, above, np.inf)
     return lower / unit, upper / unit
 
 

@@ -276,7 +276,8 @@ def borrow(own: OwnOutcome, lent: tuple[Rows, Rows], outcome: Rows) -> Borrowing
     offered, wanted = lent[1] + clean - own.clean, outcome - own.clean
     share = borne_out(wanted, offered, (arm, data.alike), data.cluster)
     # What an arm's own rows cannot tell of others is borrowed whole.
-    lacking = lacking_rows(data.rows.columns.values, data.places, arm)
+    independent = 1.0 if data.clusters is None else data.clusters.share
+    lacking = lacking_rows(data.rows.columns.values, data.places, arm, independent)
     share = torch.where((lacking > 0).any(1), 1, share)
     left = unexplained_share(response, effect.intercept[:, None], response - clean, arm)
     bounds, kept = allowed_range(ends_of(by_fit, arm), left), share[:, None]

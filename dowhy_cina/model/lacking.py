@@ -15,15 +15,18 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows
 from dowhy_cina.mathematics.passes import gather_rows
 
-#: Chance that an arm has no row of such a kind in any column, were the arms alike.
-MOST_CHANCE = 0.01
+#: Chance that an arm has no row of such a kind in any column, were the arms alike. Fewest rows of a kind, by the root
+#: of all rows: those of fewer move the answer by less than half a standard error if they differ by a standard deviation.
+MOST_CHANCE, LEAST_OF_ROOT = 0.01, 0.5
 #: Difference, in standard deviations, from which a row is of another kind.
 TOLERANCE = 1e-9
 #: Rows of an arm that show whether a column may be constant in it.
 _GLANCED_ROWS = 256
 
 
-def lacking_rows(columns: Float[Tensor, "B N L"], places: Int[Tensor, "B n"], arm: Rows) -> Float[Tensor, "B L"]:
+def lacking_rows(
+    columns: Float[Tensor, "B N L"], places: Int[Tensor, "B n"], arm: Rows, independent: float = 1.0
+) -> Float[Tensor, "B L"]:
     """How many of the other rows are of a kind that an arm lacks, by each column; none if chance may have done it.
 
     Parameters
@@ -34,6 +37,8 @@ def lacking_rows(columns: Float[Tensor, "B N L"], places: Int[Tensor, "B n"], ar
         Rows of the arm, with others behind them in tables whose arm has fewer than another's.
     arm : Tensor, shape (B, N)
         Sampling weights of the arm's rows, zero of others.
+    independent : float
+        Clusters by rows where there are any.
     """
     few = places[:, :_GLANCED_ROWS]
     level, inside = gather_rows(columns, few[:, :1]), (arm > 0).gather(1, few)[..., None]
@@ -45,8 +50,7 @@ def lacking_rows(columns: Float[Tensor, "B N L"], places: Int[Tensor, "B n"], ar
         differs = ((columns[..., which] - level[..., which]).abs() >= TOLERANCE).to(arm.dtype)
         own, off = torch.bmm(rows[:, None], differs)[:, 0], differs.sum(1)
         sizes, varying = rows.sum(1, keepdim=True), (columns != columns[:, :1]).any(1).sum(1, keepdim=True)
-        share = arm.sum(1, keepdim=True) / sizes
-        found[:, which] = told(off * (own == 0), sizes, rows.shape[1] - sizes, share, varying)
+        found[:, which] = told(off * (own == 0), sizes, rows.shape[1] - sizes, independent, varying)
     return found
 
 
@@ -54,18 +58,19 @@ def told(
     off: Float[Tensor, "B L"],
     own: Float[Tensor, "B 1"],
     other: Float[Tensor, "B 1"],
-    share: Float[Tensor, "B 1"],
+    independent: float,
     columns: Int[Tensor, "B 1"],
 ) -> Float[Tensor, "B L"]:
-    """Counts of rows of a kind that is in one arm alone, where they are so many that this is no chance.
+    """Counts of rows of a kind that is in one arm alone, where they are so many that this matters and is no chance.
 
     Given the rows of the arm without them and of the other one, of which a share is independent, and how many columns
     vary, each of which may tell of such a kind by chance [1]_.
 
     References
     ----------
-    .. [1] Bonferroni, in Dunn (1961), Multiple comparisons among means, Journal of the American Statistical Association
-       56, 52-64.
+    .. [1] Dunn (1961), Multiple comparisons among means, Journal of the American Statistical Association 56, 52-64.
     """
-    chance = columns * (other / (own + other)) ** (off * share)
-    return torch.where(chance <= MOST_CHANCE, off, 0)
+    counted, rows = independent * off, own + other
+    chance = columns * (other / rows) ** counted
+    matters = counted >= LEAST_OF_ROOT * (independent * rows).sqrt()
+    return torch.where((chance <= MOST_CHANCE) & matters, off, 0)

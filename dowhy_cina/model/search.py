@@ -222,7 +222,7 @@ def _steps_of_index(table: TableBatch, pilot: Pilot) -> list[Additions | None]:
     for place, rows in enumerate(_rows_of(table, pilot, last)):
         found.append(None)
         x, residual, shares, own = rows.arrays
-        index = index_of_treatment(x[:, : last - sum(before[:3])], treatment[place])
+        index = index_of_treatment(x[:, : last - sum(before[:3])], treatment[place], own)
         if index is None:
             continue
         column, told = index.columns_of(torch.from_numpy(x)[None])[0].numpy(), (treatment[place], residual)

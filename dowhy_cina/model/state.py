@@ -122,7 +122,7 @@ class TableBatch:
     def independent_columns(self) -> Tables:
         """Columns that tell how much of a table may be left to learn, without waves; the levels of a label are one."""
         columns = self.without_waves
-        return columns.shape[2] - repeated_columns(columns, self.treatment)
+        return columns.shape[2] - repeated_columns(columns, self.treatment, self.cluster)
 
     def arm(self, treated: int) -> Rows:
         """Sampling weights of the rows of one arm, zero for the others."""

@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.design_effects import Codes
 from dowhy_cina.mathematics.scaling import Array
 
-#: Fewest covariates of an index, and rows for each of them.
+#: Fewest covariates of an index, and rows, or clusters of these, for each of them.
 LEAST_COLUMNS, ROWS_OF_A_COLUMN = 3, 10
 
 
@@ -49,7 +50,7 @@ class Index:
         return Index(self.coefficients[:, places.argsort()], self.centre)
 
 
-def index_of_treatment(covariates: Array, treatment: Array) -> Index | None:
+def index_of_treatment(covariates: Array, treatment: Array, cluster: Codes | None = None) -> Index | None:
     """Index of one table.
 
     Parameters
@@ -58,13 +59,15 @@ def index_of_treatment(covariates: Array, treatment: Array) -> Index | None:
         Standardised.
     treatment : ndarray, shape (P,)
         0 or 1.
+    cluster : ndarray of int, shape (P,), optional
+        Codes of clusters.
 
     Returns
     -------
     Index or None
         None where there are too few covariates, or too few rows for them.
     """
-    rows, columns = covariates.shape
+    rows, columns = covariates.shape if cluster is None else (len(np.unique(cluster)), covariates.shape[1])
     if columns < LEAST_COLUMNS or rows < ROWS_OF_A_COLUMN * columns:
         return None
     centred = covariates - covariates.mean(0)

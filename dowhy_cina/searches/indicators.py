@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Tables
@@ -54,7 +54,9 @@ class Indicators:
     ones: Array
 
     @classmethod
-    def of(cls, covariates: Float[Tensor, "N D"], least: int = LEAST_LEVELS) -> Indicators | None:
+    def of(
+        cls, covariates: Float[Tensor, "N D"], least: int = LEAST_LEVELS, cluster: Codes | None = None
+    ) -> Indicators | None:
         """Look for groups of so many columns of two values, no two of them one in the same row; None without any."""
         low, high = covariates.amin(0), covariates.amax(0)
         binary = (((covariates == low) | (covariates == high)).all(0) & (low < high)).nonzero()[:, 0]
@@ -69,7 +71,8 @@ class Indicators:
         if len(binary) < least:
             return None
         counts = sum_blocks(each_strip(len(covariates), together)).cpu().numpy()
-        groups = [sorted(binary[group].tolist()) for group in _disjoint(counts, least, len(covariates))]
+        rows = len(covariates) / _distinct_share(covariates[:, binary] == ones[binary], cluster)
+        groups = [sorted(binary[group].tolist()) for group in _disjoint(counts, least, rows)]
         zeros = torch.where(frequent, high, low)
         return cls(tuple(groups), zeros.cpu().numpy(), ones.cpu().numpy()) if groups else None
 
@@ -100,17 +103,19 @@ class Indicators:
             found += [values, values**2, values * treatment]
         return np.stack([np.bincount(codes, values, count) for values in found], 1)
 
-    def repeated(self, covariates: Float[Tensor, "n D"], treatment: Array) -> int:
+    def repeated(self, covariates: Float[Tensor, "n D"], treatment: Array, cluster: Codes | None) -> int:
         """Columns by which there are more than one for each label inside whose levels rows can be compared."""
         count = 0
-        for place, group in enumerate(self.groups):
+        for place, share in enumerate(self.independent(covariates, treatment, cluster)):
             codes = self._levels(place, covariates)
             sizes, treated = (np.bincount(codes, of).astype(np.float64) for of in (np.ones_like(treatment), treatment))
-            count += len(group) - 1 if comparable(sizes, treated) else 0
+            count += len(self.groups[place]) - 1 if comparable(sizes, treated, share) else 0
         return count
 
-    def independent(self, covariates: Float[Tensor, "n D"], treatment: Array, cluster: Codes) -> list[float]:
+    def independent(self, covariates: Float[Tensor, "n D"], treatment: Array, cluster: Codes | None) -> list[float]:
         """Independent rows by rows, as far as clusters have in common what the levels of each label leave of t."""
+        if cluster is None:
+            return [1.0] * len(self.groups)
         found = []
         for place in range(len(self.groups)):
             codes = self._levels(place, covariates)
@@ -119,7 +124,15 @@ class Indicators:
         return found
 
 
-def _disjoint(counts: Array, least: int, rows: int) -> list[list[int]]:
+def _distinct_share(inside: Bool[Tensor, "N L"], cluster: Codes | None) -> float:
+    """Rows by rows which tell of indicators what no other row of their cluster tells."""
+    if cluster is None:
+        return 1.0
+    kinds = np.column_stack([cluster, np.packbits(inside.cpu().numpy(), axis=1)])
+    return len(np.unique(kinds, axis=0)) / len(cluster)
+
+
+def _disjoint(counts: Array, least: int, rows: float) -> list[list[int]]:
     """Groups of so many columns of which no two have a row in common, given how many of the rows each two have.
 
     Each time the column is taken that misses most of those that are left: the other levels of its label, and few of
@@ -148,7 +161,7 @@ def _disjoint(counts: Array, least: int, rows: int) -> list[list[int]]:
     return groups
 
 
-def _shared_by_chance(sizes: Array, rows: int) -> float:
+def _shared_by_chance(sizes: Array, rows: float) -> float:
     """Rows that two or more of independent columns would share, counted for each pair, if so many rows have each."""
     return float(sizes.sum() ** 2 - sizes @ sizes) / (2 * rows)
 
@@ -172,12 +185,15 @@ def may_have_labels(covariates: Float[Tensor, "B N D"], least: int = LEAST_LEVEL
     return ((glance == low) | (glance == high)).all(1).sum(1) >= least
 
 
-def repeated_columns(covariates: Float[Tensor, "B N D"], treatment: Float[Tensor, "B N"]) -> Tables:
+def repeated_columns(
+    covariates: Float[Tensor, "B N D"], treatment: Float[Tensor, "B N"], cluster: Int[Tensor, "B N"] | None = None
+) -> Tables:
     """Columns that are no more than further levels of the same labels, in each table."""
     found = torch.zeros_like(treatment[:, 0])
     for place in may_have_labels(covariates, LEAST_GROUP).nonzero()[:, 0].tolist():
         rows, t = covariates[place], treatment[place].cpu().numpy()
-        indicators = Indicators.of(rows, LEAST_GROUP)
+        own = None if cluster is None else cluster[place].cpu().numpy()
+        indicators = Indicators.of(rows, LEAST_GROUP, own)
         if indicators is not None:
-            found[place] = indicators.repeated(rows, t)
+            found[place] = indicators.repeated(rows, t, own)
     return found

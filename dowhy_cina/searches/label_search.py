@@ -149,11 +149,11 @@ def find_labels(
     found: list[Labels | None] = [None] * len(covariates)
     for place in may_have_labels(covariates).nonzero()[:, 0].tolist():
         rows, t = covariates[place], treatment[place].cpu().numpy()
-        indicators = Indicators.of(rows)
+        own = None if cluster is None else cluster[place].cpu().numpy()
+        indicators = Indicators.of(rows, cluster=own)
         if indicators is not None:
             sums = [indicators.sums(label, rows, t) for label in range(len(indicators.groups))]
-            shares = None if cluster is None else indicators.independent(rows, t, cluster[place].cpu().numpy())
-            found[place] = labels_of(indicators, sums, rows, shares)
+            found[place] = labels_of(indicators, sums, rows, indicators.independent(rows, t, own))
     return found
 
 

@@ -6,6 +6,7 @@ References
 ----------
 .. [BH95] Benjamini & Hochberg (1995), Controlling the false discovery rate, Journal of the Royal Statistical Society B
    57, 289-300.
+.. [C54] Cochran (1954), Some methods for strengthening the common chi-square tests, Biometrics 10, 417-451.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import special
 
 from dowhy_cina.mathematics.design_effects import independent_share
 from dowhy_cina.mathematics.scaling import Array
+from dowhy_cina.searches.indicators import comparable
 
 #: Values from which a column may hold codes, and most of them; fewer than so many are few.
 LEAST_CODES, MOST_VALUES, FEW_CODES = 3, 2000, 10
-#: Independent rows of a value that counts, and share of the rows that such values have at least: so there are no more
-#: values than a share of the rows.
-LEAST_ROWS, LEAST_KNOWN = 2, 0.8
+#: Independent rows of a value that counts, of few values those of either arm by chance [C54]_, and share of the rows
+#: that such values have at least: so there are no more values than a share of the rows.
+LEAST_ROWS, LEAST_EXPECTED, LEAST_KNOWN = 2, 5, 0.8
 MOST_SHARE = 1 - LEAST_KNOWN + LEAST_KNOWN / LEAST_ROWS
 #: Most half waves of what may be smooth in them. How clear it must be that they are codes: of many values the chance,
 #: the share of the treatment's variance that they explain beyond it, and how much of that neighbours may have in
@@ -35,16 +38,17 @@ Codes = npt.NDArray[np.int64]
 
 
 class Coded(NamedTuple):
-    """A column of codes: its place, and how many values it has."""
+    """A column of codes: its place, and how many levels it has."""
 
     place: int
-    values: int
+    levels: int
 
 
 def find_codes(columns: Array, ascending: Array, treatment: Array, cluster: Codes | None = None) -> list[Coded]:
     """Look for columns whose every value is treated as often as it is, whatever the values beside it are.
 
-    Nothing changes where a column is negated, shifted or scaled, or where the arms change places.
+    Nothing changes where a column is negated, shifted or scaled, or where the arms change places. Without clusters rows
+    that agree in every covariate may be those of one person, who is treated in all of them or in none.
 
     Parameters
     ----------
@@ -60,11 +64,15 @@ def find_codes(columns: Array, ascending: Array, treatment: Array, cluster: Code
     glance = ascending[:, :: max(1, len(treatment) // (4 * MOST_VALUES))]
     found: list[Coded] = []
     few: dict[bytes, tuple[float, list[Coded]]] = {}
+    alike: Codes | None = None
     for place in np.flatnonzero(1 + (np.diff(glance, axis=1) > 0).sum(1) <= most).tolist():
         values = np.unique(ascending[place])
         if LEAST_CODES <= len(values) <= most:
             codes, column = np.searchsorted(values, columns[place]), Coded(place, len(values))
             chance = _chance(codes, treatment, len(values), cluster)
+            if cluster is None and chance <= IN_VAIN:
+                alike = _alike(columns) if alike is None else alike
+                chance = max(chance, _chance(codes, treatment, len(values), alike))
             if len(values) < FEW_CODES:
                 # A copy that is negated, shifted or scaled is the same column.
                 same = min(codes.tobytes(), (len(values) - 1 - codes).tobytes())
@@ -72,6 +80,12 @@ def find_codes(columns: Array, ascending: Array, treatment: Array, cluster: Code
             elif chance < CHANCE:
                 found.append(column)
     return sorted([*found, *_clear_ones(list(few.values()))])
+
+
+def _alike(columns: Array) -> Codes:
+    """Numbers of the kinds of rows that agree in every column (D, N)."""
+    kinds: Codes = pd.factorize(pd.util.hash_pandas_object(pd.DataFrame(columns.T), index=False))[0].astype(np.int64)
+    return kinds
 
 
 def _clear_ones(few: list[tuple[float, list[Coded]]]) -> list[Coded]:
@@ -87,16 +101,20 @@ def _chance(codes: Codes, treatment: Array, count: int, cluster: Codes | None) -
     Of many values it is one where curves or thresholds may have done it: of a threshold's edge waves leave something,
     too, but neighbours share that.
     """
-    sizes = np.bincount(codes, minlength=count)
+    sizes = np.bincount(codes, minlength=count).astype(np.float64)
     means = np.bincount(codes, treatment, count) / sizes
     share = independent_share(treatment - means[codes], cluster)
     # Of a value without two independent rows nothing tells how far its mean is from others by chance.
-    several = share * sizes >= LEAST_ROWS - 1e-9
-    if several.sum() < min(count, FEW_CODES) or sizes[several].sum() < LEAST_KNOWN * len(codes):
+    is_few, rarer = count < FEW_CODES, min(treatment.mean(), 1 - treatment.mean())
+    several = share * sizes >= (LEAST_EXPECTED / rarer if is_few else LEAST_ROWS) - 1e-9
+    known, least_values = sizes[several].sum() / len(codes), LEAST_CODES if is_few else FEW_CODES
+    if known < LEAST_KNOWN or several.sum() < least_values or not comparable(sizes, sizes * means, share):
         return 1.0
     sizes, means = sizes[several], means[several]
     noise = means * (1 - means) * sizes / (share * sizes - 1)
-    is_few = count < FEW_CODES
+    if is_few:
+        # Of a value of whose rows none is treated its own share tells nothing of chance.
+        noise = np.maximum(noise, treatment.var() / share)
     least = 0.0 if is_few else LEAST_EXPLAINED * float(len(codes) * treatment.var())
     if sizes @ (means - treatment.mean()) ** 2 - noise.sum() <= least:
         return 1.0

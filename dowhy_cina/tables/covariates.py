@@ -19,7 +19,14 @@ from dowhy_cina.mathematics.scaling import Array, Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
 from dowhy_cina.tables.codes import Codes, find_codes
 from dowhy_cina.tables.reading import MAX_LEVELS, Table, column_levels, indicators, level_names, read_table
-from dowhy_cina.tables.remarks import codes_remark, constant_remark, labels_remark, sentinels_remark, words_remark
+from dowhy_cina.tables.remarks import (
+    codes_remark,
+    constant_remark,
+    far_remark,
+    labels_remark,
+    sentinels_remark,
+    words_remark,
+)
 from dowhy_cina.tables.sentinels import find_sentinels
 from dowhy_cina.tables.words import Wording
 
@@ -181,6 +188,7 @@ class Preprocessor:
         self._scaling: Scaling | None = None
         self._readable_scaling: Scaling | None = None
         self._unread_codes: list[tuple[str, int]] = []
+        self._far: list[tuple[str, int]] = []
 
     def fit(self, covariates: Any) -> Preprocessor:
         """Learn levels, imputed values, scaling and column order from a table.
@@ -228,6 +236,7 @@ class Preprocessor:
         self.dropped = {encoding.names[column]: "constant" for column in np.flatnonzero(scaling.constant)}
         if scaling.constant.any():
             encoded, ascending, scaling = encoded[varying], ascending[varying], scaling.take(varying)
+        self._far = [(name, rows) for name, rows in zip(names, scaling.far_rows(ascending), strict=True) if rows]
         standardised, ascending = scaling.apply(encoded), scaling.apply(ascending)
         repeats = find_duplicates(standardised, ascending, names)
         self.dropped |= {names[column]: f"duplicate of {names[other]!r}" for column, other in sorted(repeats.items())}
@@ -250,8 +259,11 @@ class Preprocessor:
     ) -> list[int]:
         """Places of the covariates that are codes; those of too many values are left for a remark."""
         found = find_codes(encoded, ascending, treatment, cluster)
-        self._unread_codes = [(encoding.names[place], count) for place, count in found if count > MAX_LEVELS]
-        return sorted({encoding.sources[place] for place, count in found if count <= MAX_LEVELS})
+        wide = len(encoded) + sum(one.levels for one in found) > MAX_COLUMNS
+        # Numbers that stand for missing ones are levels, too.
+        left = [one for one in found if wide or one.levels + len(encoding.sentinels) > MAX_LEVELS]
+        self._unread_codes = [(encoding.names[one.place], one.levels) for one in left]
+        return sorted({encoding.sources[one.place] for one in found if one not in left})
 
     def transform(self, covariates: Any) -> Array:
         """Encode and standardise a table like the fitted one.
@@ -363,10 +375,11 @@ class Preprocessor:
         remarks += sentinels_remark(
             (encoding.names_in[encoding.numeric[place]], value) for place, value in encoding.sentinels
         )
+        remarks += far_remark(self._far)
         read = [(encoding.names_in[at], len(encoding.levels[at])) for at in encoding.codes]
         remarks += codes_remark(read, True) + codes_remark(self._unread_codes, False)
-        for at, levels in encoding.levels.items():
-            remarks += labels_remark(encoding.names_in[at], levels, self._rows)
+        for at in sorted(set(encoding.levels) - set(encoding.codes)):
+            remarks += labels_remark(encoding.names_in[at], encoding.levels[at], self._rows)
         return remarks
 
     @property

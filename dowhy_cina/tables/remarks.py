@@ -63,8 +63,8 @@ def codes_remark(found: Iterable[tuple[str, int]], taken_for_labels: bool) -> tu
     if taken_for_labels:
         return (f"Taken for labels, not for numbers, since {why}: {kinds}. Make such columns text to say so.",)
     return (
-        f"Numbers of {kinds} may be codes, such as of places, since {why}: make such columns text, or they are not "
-        "adjusted for well.",
+        f"Numbers of {kinds} may be codes, such as of places, since {why}: make such columns text (of more than 1,000 "
+        "values group them), or they are not adjusted for well.",
     )
 
 
@@ -76,6 +76,17 @@ def sentinels_remark(found: Iterable[tuple[str, float]]) -> tuple[str, ...]:
     return (
         f"Taken for missing, each with an indicator of its own, since far from all other numbers: {kinds}. If one is a "
         "number, bring it nearer, for example by a logarithm.",
+    )
+
+
+def far_remark(found: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    """Say of which covariates numbers were cut, and how many."""
+    kinds = " and ".join(f"{rows:,} in {name!r}" for name, rows in found)
+    if not kinds:
+        return ()
+    return (
+        f"Numbers more than a hundred interquartile ranges away were cut there: {kinds}. If these are no errors, bring "
+        "them nearer, for example by a logarithm.",
     )
 
 

@@ -95,8 +95,8 @@ def fit_borrowing(partitions: Partitions, fitted: Fitted) -> Fitted:
     for arm, effect in enumerate(effects):
         share = torch.minimum(sums[f"agreement{arm}"].trust, sums[f"alike{arm}"].trust)
         constant = ends[arm].upper - ends[arm].lower < TOLERANCE
-        off, each = sums[f"off{arm}"] * constant, torch.ones_like(sizes[arm])
-        lacking = told(off, sizes[arm], sizes[1 - arm], each, varying.sum(1, keepdim=True))
+        off = sums[f"off{arm}"] * constant
+        lacking = told(off, sizes[arm], sizes[1 - arm], 1.0, varying.sum(1, keepdim=True))
         share = torch.where((lacking > 0).any(1), 1, share)
         borrowed = Borrowed(fitted.regressions[1 - arm], effect, *range_of(sums, arm), share, lacking)
         arms.append(ArmRegression(fitted.regressions[arm], borrowed if bool((share > 0).any()) else None))
