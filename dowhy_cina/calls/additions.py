@@ -49,7 +49,7 @@ def lacking_kinds(regressions: Sequence[ArmRegression], names: Sequence[str]) ->
     arms, remarks = ("control", "treated"), tuple[str, ...]()
     for arm, regression in enumerate(regressions):
         if regression.borrowed is not None:
-            rows = zip(names, regression.borrowed.lacking[0].tolist(), strict=False)
+            rows = zip(names, regression.borrowed.lacking.rows[0].tolist(), strict=False)
             remarks += lacking_remark(arms[arm], arms[1 - arm], [(name, int(count)) for name, count in rows if count])
     return remarks
 

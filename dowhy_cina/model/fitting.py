@@ -30,7 +30,7 @@ from dowhy_cina.mathematics.ridge import (
     leave_one_out_residuals,
 )
 from dowhy_cina.mathematics.rows import RowFeatures, Storage
-from dowhy_cina.model.lacking import lacking_rows
+from dowhy_cina.model.lacking import Lacking, lacking_of
 from dowhy_cina.model.links import LogLink, Powers
 from dowhy_cina.model.outcome import LogMember, Member, Moment, OutcomeRegression, combined
 from dowhy_cina.model.shares import borne_out, member_shares
@@ -256,7 +256,7 @@ class Borrowing:
     lower: Float[Tensor, "B 1"]
     upper: Float[Tensor, "B 1"]
     share: Tables
-    lacking: Float[Tensor, "B L"]
+    lacking: Lacking
     means: Rows
     loo_residuals: Rows
     prognosis: Rows
@@ -275,14 +275,14 @@ def borrow(own: OwnOutcome, lent: tuple[Rows, Rows], outcome: Rows) -> Borrowing
     # The arm's rows alone are judged, of whose outcomes the source knows nothing; with clusters it is asked without.
     offered, wanted = lent[1] + clean - own.clean, outcome - own.clean
     share = borne_out(wanted, offered, (arm, data.alike), data.cluster)
-    # What an arm's own rows cannot tell of others is borrowed whole.
-    independent = 1.0 if data.clusters is None else data.clusters.share
-    lacking = lacking_rows(data.rows.columns.values, data.places, arm, independent)
-    share = torch.where((lacking > 0).any(1), 1, share)
     left = unexplained_share(response, effect.intercept[:, None], response - clean, arm)
     bounds, kept = allowed_range(ends_of(by_fit, arm), left), share[:, None]
-    means = own.clipped[0]
-    means = means + kept * (lent[0] + by_fit.clamp(*bounds) - means)
+    means, share_left = own.clipped[0], 1 - kept
+    independent = 1.0 if data.clusters is None else data.clusters.share
+    # What an arm's own rows cannot tell of others is borrowed whole.
+    missed = share_left * (lent[0] + by_fit - means)
+    lacking = lacking_of(data.rows.columns.values, data.places, arm, independent, missed)
+    means = means + kept * (lent[0] + by_fit.clamp(*bounds) - means) + lacking.offset(data.rows.columns)
     prognosis = torch.where(arm > 0, halfway(own.clean, own.clipped[0]), own.clipped[1])
     return Borrowing(effect, *bounds, share, lacking, means, wanted - kept * offered, prognosis)
 
@@ -300,7 +300,7 @@ def halfway(clean: Rows, fitted: Rows) -> Rows:
 def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> FittedOutcome:
     """The regression of one arm, with what it borrows from the other arm's."""
     borrowed = None
-    if bool((found.share > 0).any()):
+    if bool((found.share > 0).any()) or found.lacking.any:
         borrowed = Borrowed(other.regression, found.effect, found.lower, found.upper, found.share, found.lacking)
     rows = SharedRows(own.data.rows, other.data.rows)
     regression = ArmRegression(own.regression, borrowed)

@@ -20,6 +20,7 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows, Tables
 from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit
+from dowhy_cina.model.lacking import Lacking
 from dowhy_cina.model.outcome import Moment, OutcomeRegression, Response, posterior_parts
 from dowhy_cina.model.spaces import OutcomeRows
 from dowhy_cina.model.variance import RowError
@@ -46,9 +47,9 @@ class Borrowed:
     lower, upper : Tensor, shape (B, 1)
         Range of the effect's predictions.
     share : Tensor, shape (B,)
-        Of this in the arm's predictions; the rest is the arm's own regression's. All of it where the arm lacks rows.
-    lacking : Tensor, shape (B, L)
-        Rows of the other arm of a kind that this one lacks, see :mod:`dowhy_cina.model.lacking`.
+        Of this in the arm's predictions; the rest is the arm's own regression's.
+    lacking : Lacking
+        Kinds of the other arm's rows that this one lacks, and what is borrowed of them.
     """
 
     source: OutcomeRegression
@@ -56,7 +57,7 @@ class Borrowed:
     lower: Float[Tensor, "B 1"]
     upper: Float[Tensor, "B 1"]
     share: Tables
-    lacking: Float[Tensor, "B L"]
+    lacking: Lacking
 
     def clip(self, effects: Float[Tensor, "B n"]) -> Float[Tensor, "B n"]:
         """Predictions of the effect within their range."""
@@ -109,7 +110,9 @@ class ArmRegression:
     def predict(self, rows: SharedRows) -> Float[Tensor, "B n"]:
         """Mean outcome of rows; what it is made of is kept within its ranges."""
         own = self.own.predict(rows.own)
-        return own if self.borrowed is None else self._joined(own, self.borrowed.predict(rows))
+        if self.borrowed is None:
+            return own
+        return self._joined(own, self.borrowed.predict(rows)) + self.borrowed.lacking.offset(rows.own.columns)
 
     def _joined(self, own: Tensor, lent: Tensor) -> Float[Tensor, "B n"]:
         """What the arm's own regression says and what is borrowed, by its share."""
@@ -135,8 +138,12 @@ class ArmRegression:
 
     def mean(self, moment: Moment) -> Tables:
         """Mean outcome of a population whose weights sum to one, were no prediction clipped."""
-        own = self.own.mean(self.split(moment)[0])
-        return own if self.borrowed is None else own + self.borrowed.share * (self._lent_mean(moment) - own)
+        part = self.split(moment)[0]
+        own = self.own.mean(part)
+        if self.borrowed is None:
+            return own
+        offset = self.borrowed.lacking.mean_offset(self.own.columns_of(part))
+        return own + self.borrowed.share * (self._lent_mean(moment) - own) + offset
 
     def _lent_mean(self, moment: Moment) -> Tables:
         """What is borrowed for a population whose weights sum to one."""

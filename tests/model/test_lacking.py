@@ -80,15 +80,45 @@ def test_few_rows_of_a_kind_may_lack_by_chance():
 def test_of_many_columns_one_may_lack_by_chance():
     """Ten rows of a kind: none of them is treated in one of a thousand columns, where half of all rows are."""
     rng = np.random.default_rng(4)
-    t = np.r_[np.ones(500), np.zeros(500)]
-    kind = np.r_[np.zeros(500), np.ones(10), np.zeros(490)]
-    arm, places = torch.from_numpy(t)[None], torch.arange(500)[None]
-    few = torch.from_numpy(np.column_stack([kind, rng.normal(size=(1000, 4))]))[None]
+    t = np.r_[np.ones(200), np.zeros(200)]
+    kind = np.r_[np.zeros(200), np.ones(10), np.zeros(190)]
+    arm, places = torch.from_numpy(t)[None], torch.arange(200)[None]
+    few = torch.from_numpy(np.column_stack([kind, rng.normal(size=(400, 4))]))[None]
     assert lacking_rows(few, places, arm)[0].tolist() == [10, 0, 0, 0, 0]
-    constant = torch.ones(1, 1000, 100, dtype=few.dtype)
+    constant = torch.ones(1, 400, 100, dtype=few.dtype)
     assert lacking_rows(torch.cat([few, constant], 2), places, arm)[0, 0] == 10
-    many = torch.from_numpy(np.column_stack([kind, rng.normal(size=(1000, 99))]))[None]
+    many = torch.from_numpy(np.column_stack([kind, rng.normal(size=(400, 99))]))[None]
     assert not lacking_rows(many, places, arm).any()
+
+
+def test_so_few_rows_that_they_hardly_move_the_answer_are_no_kind():
+    rng = np.random.default_rng(4)
+    t = np.r_[np.ones(2000), np.zeros(2000)]
+    arm, places = torch.from_numpy(t)[None], torch.arange(2000)[None]
+    for rows in (20, 40):
+        kind = np.r_[np.zeros(2000), np.ones(rows), np.zeros(2000 - rows)]
+        columns = torch.from_numpy(np.column_stack([kind, rng.normal(size=4000)]))[None]
+        assert lacking_rows(columns, places, arm)[0, 0] == (rows if rows > 0.5 * 4000**0.5 else 0)
+
+
+def test_a_kind_leaves_what_the_arm_knows_of_others():
+    """Effects that bend: the error is about that of a table in which both arms have such rows."""
+    errors, widths = [], []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, kind = rng.normal(size=(800, 2)), np.arange(800) < 24
+        t = (rng.random(800) < 1 / (1 + np.exp(-1.2 * x[:, 0]))).astype(int)
+        t[kind] = 0
+        y = x.sum(1) + t * x[:, 0] ** 2 + 2 * kind + 0.5 * rng.normal(size=800)
+        table, truth = pd.DataFrame(x, columns=["a", "b"]), (x[:, 0] ** 2).mean()
+        for column in (kind, rng.permutation(kind)):
+            clear = y - 2 * kind * (column is not kind)
+            result = dowhy_cina.estimate_effect(table.assign(kind=column.astype(int)), t, clear)
+            errors.append(result.value - truth)
+            widths.append(result.standard_error)
+    lacking, both = np.reshape(errors, (-1, 2)).T
+    assert np.sqrt((lacking**2).mean()) < 1.5 * np.sqrt((both**2).mean()) + 0.02
+    assert np.median(widths[::2]) < 1.5 * np.median(widths[1::2])
 
 
 def test_weights_alone_say_nothing_of_regressions():

@@ -20,7 +20,7 @@ from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.model.agreement import Agreement
 from dowhy_cina.model.fitting import halfway
-from dowhy_cina.model.lacking import TOLERANCE, told
+from dowhy_cina.model.lacking import TOLERANCE, Lacking, told
 from dowhy_cina.model.outcome import Moment, Response
 from dowhy_cina.model.shares import likeness
 from dowhy_cina.model.sharing import ArmRegression, Borrowed, EffectResponse, SharedRows
@@ -74,9 +74,15 @@ def lending_sums(
     response = part.outcome - lent
     by_fit, clean = by_others(effect, ColumnFeatures(part.covariates), response)
     wanted, offered = part.outcome - own.clean, lent + clean - own.clean
-    apart = (part.covariates - ends[1 - arm].lower[:, None]).abs() >= TOLERANCE
+    other = 1 - arm
+    level, constant = ends[other].lower, ends[other].upper - ends[other].lower < TOLERANCE
+    apart = (part.covariates - level[:, None]) * constant[:, None]
+    missed = _lent(own, fitted, other) + effects[other].predict(ColumnFeatures(part.covariates))
+    missed = missed - fitted.regressions[other].clip(own.fitted[other])
     return {
-        f"off{1 - arm}": apart.to(ones.dtype).sum(1),
+        f"off{other}": (apart.abs() >= TOLERANCE).to(ones.dtype).sum(1),
+        f"squares{other}": torch.bmm(apart.mT, apart),
+        f"missed{other}": torch.bmm(missed[:, None], apart)[:, 0],
         f"agreement{arm}": Agreement.of(wanted, offered, ones),
         f"alike{arm}": Agreement.of(wanted, offered, likeness(ones, own.scores.propensity, arm)),
         **range_sums(arm, by_fit, response, effect.intercept[:, None], clean),
@@ -94,12 +100,14 @@ def fit_borrowing(partitions: Partitions, fitted: Fitted) -> Fitted:
     arms = []
     for arm, effect in enumerate(effects):
         share = torch.minimum(sums[f"agreement{arm}"].trust, sums[f"alike{arm}"].trust)
-        constant = ends[arm].upper - ends[arm].lower < TOLERANCE
-        off = sums[f"off{arm}"] * constant
-        lacking = told(off, sizes[arm], sizes[1 - arm], 1.0, varying.sum(1, keepdim=True))
-        share = torch.where((lacking > 0).any(1), 1, share)
+        rows = told(sums[f"off{arm}"], sizes[arm], sizes[1 - arm], 1.0, varying.sum(1, keepdim=True))
+        lacking = Lacking(rows, ends[arm].lower, torch.zeros_like(rows))
+        if lacking.any:
+            lacking = lacking.by_means(sums[f"squares{arm}"], (1 - share[:, None]) * sums[f"missed{arm}"])
         borrowed = Borrowed(fitted.regressions[1 - arm], effect, *range_of(sums, arm), share, lacking)
-        arms.append(ArmRegression(fitted.regressions[arm], borrowed if bool((share > 0).any()) else None))
+        arms.append(
+            ArmRegression(fitted.regressions[arm], borrowed if bool((share > 0).any()) or lacking.any else None)
+        )
     return replace(fitted, arms=tuple(arms))
 
 
@@ -117,7 +125,7 @@ def with_borrowing(part: EncodedPart, own: OwnState, fitted: Fitted) -> RowState
                 loo = loo - share * (lent + clean - own.clean)
             else:
                 by_fit = borrowed.effect.predict(columns)
-            mean = mean + share * (lent + borrowed.clip(by_fit) - mean)
+            mean = mean + share * (lent + borrowed.clip(by_fit) - mean) + borrowed.lacking.offset(columns)
         means.append(mean)
     return RowState(own.scores, (means[0], means[1]), loo, (prognosis[0], prognosis[1]))
 
