@@ -132,5 +132,6 @@ def told(
     """
     counted, rows = independent * off, own + other
     chance = columns * (other / rows) ** counted
-    matters = counted >= LEAST_OF_ROOT * (independent * rows).sqrt()
+    # A column that tells the arms apart is no kind of rows.
+    matters = (counted >= LEAST_OF_ROOT * (independent * rows).sqrt()) & (off < other)
     return torch.where((chance <= MOST_CHANCE) & matters, off, 0)

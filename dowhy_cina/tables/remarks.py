@@ -5,7 +5,7 @@ Letters: N rows, D columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -43,14 +43,26 @@ def outcome_sentinels_remark(found: Iterable[tuple[float, int]]) -> tuple[str, .
     )
 
 
-def telling_remark(names: Iterable[str]) -> tuple[str, ...]:
-    """Say which covariates may be the outcome itself."""
+def telling_remark(names: Sequence[str], told: float | None) -> tuple[str, ...]:
+    """Say which covariates may be the outcome itself, and what share of its variance all tell if it is so much."""
+    if not names and told is None:
+        return ()
+    whence = f"{' and '.join(map(repr, names))} alone" if names else "the covariates"
+    share = "" if told is None else f" ({100 * told:.5g} % of their variance)"
+    return (
+        f"Outcomes can be told from {whence} all but exactly{share}. A copy of the outcome, or what follows from it or "
+        "was measured after treatment, leaves no effect to be found: if there is one, leave it out.",
+    )
+
+
+def copied_treatment_remark(names: Iterable[str]) -> tuple[str, ...]:
+    """Say which covariates tell who is treated."""
     listed = " and ".join(map(repr, names))
     if not listed:
         return ()
     return (
-        f"Outcomes can be told from {listed} alone, to within a hundredth of their spread. A copy of the outcome, or "
-        "what was measured after treatment, leaves no effect to be found: leave it out.",
+        f"Who is treated can be told from {listed}: a copy of the treatment, what follows from it, or the rule by "
+        "which it was given. Leave a copy out; of such a rule no row has a counterpart.",
     )
 
 

@@ -35,8 +35,21 @@ def warnings_of(table, **options):
 @pytest.mark.parametrize("unit", [1, 1e200])
 def test_a_covariate_that_is_the_outcome_is_named(table, of, unit):
     (text,) = warnings_of(table.assign(later=of(table), y=table["y"] * unit))
-    assert text.startswith("Outcomes can be told from 'later' alone")
+    assert text.startswith("Outcomes can be told from 'later' alone all but exactly (9") or "(100 %" in text
     assert text.endswith("leave it out.")
+
+
+def test_covariates_that_tell_the_outcome_together_are_named(table):
+    for later in (table["y"] - table["b"], np.exp(table["y"] / 5)):
+        (text,) = warnings_of(table.assign(later=later))
+        assert text.startswith("Outcomes can be told from the covariates all but exactly (")
+
+
+def test_a_copy_of_the_treatment_is_named(table):
+    for copy in (table["t"], table["t"].map({0: "placebo", 1: "drug"}), 10 * table["t"] + table["b"].rank() / 1000):
+        texts = warnings_of(table.assign(dose=copy))
+        assert any(text.startswith("Who is treated can be told from 'dose") for text in texts)
+        assert not any(text.startswith("No ") for text in texts)
 
 
 def test_a_copy_of_an_outcome_of_two_values_is_named(table):
@@ -53,12 +66,38 @@ def test_many_tables_say_the_same_and_many_rows_too(table):
     x, t = rng.normal(size=(9000, 2)), rng.integers(0, 2, 9000)
     y = x[:, 0] + t
     assert "'x0'" in dowhy_cina.estimate_effect(x, t, y).warnings[0]
-    assert dowhy_cina.estimate_effect(x, t, y + 0.05 * rng.normal(size=9000)).warnings == ()
+    assert dowhy_cina.estimate_effect(x, t, y + 0.1 * rng.normal(size=9000)).warnings == ()
 
 
 def test_a_measurement_before_is_no_copy(table):
     rng = np.random.default_rng(2)
     assert warnings_of(table.assign(before=table["y"] + 0.1 * table["y"].std() * rng.normal(size=ROWS))) == ()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (lambda y: 5000 + 100 * y, -999),
+        (lambda y: 5000 + 100 * y, 9999),
+        (lambda y: (y + 12).round(), 99),
+        (lambda y: np.clip(y.round() + 3, 1, 5), 9),
+        (lambda y: np.clip(y.round() + 3, 1, 5), -9),
+        (lambda y: np.abs(y) + 3, -1),
+    ],
+)
+def test_known_codes_of_outcomes_are_named(table, outcome, code):
+    y = outcome(table["y"])
+    assert warnings_of(table.assign(y=y)) == ()
+    (text,) = [
+        text for text in warnings_of(table.assign(y=y.where(np.arange(ROWS) % 40 > 0, code))) if "outcome" in text
+    ]
+    assert text.startswith(f"The outcome is {code} in 8 rows")
+
+
+def test_other_outcomes_hold_no_codes(table):
+    counts = np.random.default_rng(0).poisson(4, ROWS).clip(0, 9)
+    for y in (counts, (table["y"] > 0) * 99, -(table["y"] > 0) * 1.0, table["y"].round(), 9 - counts):
+        assert not any("stands for" in text for text in warnings_of(table.assign(y=y)))
 
 
 def test_numbers_that_stand_for_a_missing_outcome_are_named(table):
