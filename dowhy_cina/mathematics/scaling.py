@@ -18,9 +18,10 @@ Array = npt.NDArray[np.float64]
 
 #: Standardised covariates are cut at this many standard deviations.
 CLIP = 6.0
-#: Before their moments are taken covariates are cut at this many interquartile ranges beyond the quartiles, where no
-#: more than such a share of the rows is beyond them: a single corrupt number would leave nothing of the others.
-FAR, MOST_FAR = 100.0, 0.02
+#: Before their moments are taken covariates are cut where numbers are so many interquartile ranges and more beyond the
+#: quartiles, and so many times as far away as the next one, unlike those of a long tail; no more than such a share of
+#: the rows is beyond them. A single corrupt number would leave nothing of the others.
+FAR, LEAST_GAP, MOST_FAR = 100.0, 10.0, 0.02
 #: A column whose spread is within this share of its size varies by rounding only: it is constant.
 CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)
 
@@ -118,20 +119,35 @@ def _cut(columns: Array, lower: Array, upper: Array) -> Array:
 
 def _bounds(ascending: Array, far: float) -> tuple[Array, Array]:
     """Bounds (D,) of columns (D, N) whose values are sorted; infinite where none is outside."""
-    none = np.full(len(ascending), np.inf)
+    upper = np.full(len(ascending), np.inf)
+    lower, rows = -upper, ascending.shape[1]
     if np.isinf(far):
-        return -none, none
-    rows = ascending.shape[1]
+        return lower, upper
     place, few = (rows - 1) // 4, int(MOST_FAR * rows)
-    marks = ascending[:, [0, few, place, -1 - place, -1 - few, -1]]
+    marks = ascending[:, [0, place, -1 - place, -1]]
     unit = unit_of(np.abs(marks).max(1))
-    low, lower_end, first, last, upper_end, high = (marks * unit[:, None]).T
+    low, first, last, high = (marks * unit[:, None]).T
     distance = far * (last - first)
-    below, above = first - distance, last + distance
-    # Numbers of one column that are far on both sides are so few, too.
-    outside = (distance > 0) & ((low < below) | (high > above)) & (lower_end >= below) & (upper_end <= above)
-    lower, upper = np.where(outside, below, -np.inf), np.where(outside, above, np.inf)
-    return lower / unit, upper / unit
+    for column in np.flatnonzero((distance > 0) & ((low < first - distance) | (high > last + distance))).tolist():
+        values, size = ascending[column], unit[column]
+        at, reach = (first[column], last[column]), distance[column]
+        below = at[0] - _end_of(at[0] - values[few::-1] * size, reach)
+        above = at[1] + _end_of(values[rows - 1 - few :] * size - at[1], reach)
+        # Its numbers are cut on both sides, since which one is the upper depends on a sign.
+        if np.isfinite(below) or np.isfinite(above):
+            lower[column] = (below if np.isfinite(below) else min(low[column], at[0] - reach)) / size
+            upper[column] = (above if np.isfinite(above) else max(high[column], at[1] + reach)) / size
+    return lower, upper
+
+
+def _end_of(distances: Array, reach: float) -> float:
+    """Distance at which an end of a column is cut, given its ascending ones; infinite where it is not.
+
+    The first of them is of a row that may not be cut.
+    """
+    inner = np.maximum(distances[:-1], reach)
+    gaps = np.flatnonzero(distances[1:] >= LEAST_GAP * inner)
+    return float(inner[gaps[0]]) if gaps.size else np.inf
 
 
 def standardise(columns: Array, clip: float = CLIP) -> tuple[Array, Scaling]:
