@@ -329,7 +329,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
             return self._value(target.part(rows))
 
         # DoWhy adds columns to the frame that it groups, so it gets one of its own; the index names a group's rows.
-        rows = uniform(target.frame[self._effect_modifier_names].iloc[target.positions]).set_axis(target.positions)
+        rows = uniform(self._analysed().reading.as_read(target.columns(self._effect_modifier_names)))
         return self._estimate_conditional_effects(rows, effect_in, effect_modifier_names=self._effect_modifier_names)
 
     def _estimate_effect_fn(self, data_df: pd.DataFrame) -> float:

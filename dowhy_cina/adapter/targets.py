@@ -59,6 +59,10 @@ class TargetRows:
         check_columns(rows, names, "the frame with the target units")
         return rows[names]
 
+    def columns(self, names: list[str]) -> pd.DataFrame:
+        """Some columns of the rows (M), a frame of their own whose index is the rows' positions."""
+        return self.frame[names].iloc[self.positions].set_axis(self.positions)
+
     def part(self, positions: Positions) -> TargetRows:
         """Restrict the target to some of its rows, given by their positions in its frame."""
         return TargetRows("rows", self.frame, positions, self.in_table)

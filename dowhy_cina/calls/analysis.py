@@ -162,6 +162,11 @@ class Analysis:
             prepared.memory.needed,
         )
 
+    @property
+    def reading(self) -> Preprocessor:
+        """How the table's covariates are read."""
+        return self._prepared.preprocessor
+
     def _in_table_order(self, values: Array, fill: float) -> Array:
         """Values per canonical row, put back to the caller's rows; ``fill`` for rows set aside."""
         keep, order = self._prepared.keep, self._rows.order
@@ -241,10 +246,9 @@ class Analysis:
         prepared, scale, treatment = self._prepared, self._rows.scale, self._rows.treatment
         parts = found.weighting.weights, found.target.weights, self._state.propensity.clamp(0, 1)
         weights, target, propensity = (part[0].cpu().numpy() for part in parts)
-        balance = self._balance(weights)
+        balance, error = self._balance(weights), self._standard_error(found)
         arms = sum_arms(treatment, weights, target, propensity, self._rows.cluster)
         certificate, (before, after) = found.weighting.certificate, found.worst_case
-        error = self._standard_error(found)
         value, freedom = float(found.effect.value) * scale, float(found.degrees_of_freedom)
         interval, p_value = (None, None) if error is None else t_inference(value, error, freedom, level)
         verdict = grade_overlap(arms, balance, relative_width(interval, float(np.ptp(self._rows.outcome)) * scale))
@@ -282,6 +286,7 @@ class Analysis:
             **readable(self._state.added, prepared.preprocessor),
             covariates=prepared.copied[0],
             cluster=prepared.copied[1],
+            reading=self.reading,
             function=self.function,
             compared=self._compared(in_order, treated),
             control_scores=self._control_scores(found),

@@ -88,7 +88,9 @@ def show_gains(
 ) -> None:
     """Print and write what was asked for, as :func:`check_gains` has let it pass."""
     if arguments.effects_by is not None:
-        print(f"\n{result.group_effects(table[arguments.effects_by], simultaneous=True)}")
+        column = arguments.effects_by
+        groups = result.group_effects(column if column in covariates else table[column], simultaneous=True)
+        print(f"\n{groups}")
     if arguments.policy is not None:
         values = result.policy_value(table[arguments.policy].to_numpy())
         print(f"\nmean outcome if {arguments.policy} decides\n{values.to_string(float_format='{:.4g}'.format)}")

@@ -239,10 +239,10 @@ class EffectResult(Decisions, AverageEffect):
         Balancing weights: not negative, summing to one in each arm, zero for rows set aside.
     propensity : ndarray, shape (N,)
         Leave-one-out propensity in [0, 1], NaN for rows set aside.
-    treatment, target_weights, pseudo_outcomes, covariates, cluster
-        As in :class:`~dowhy_cina.results.heterogeneity.VaryingEffect`. The last two are left out of :meth:`to_dict`;
-        the covariates of pickles too, and copies share them. Both are the result's own: what becomes of the caller's
-        table later changes no answer.
+    treatment, target_weights, pseudo_outcomes, covariates, cluster, reading
+        As in :class:`~dowhy_cina.results.heterogeneity.VaryingEffect`. The last three are left out of :meth:`to_dict`;
+        covariates and their reading of pickles too, and copies share them. Covariates and clusters are the result's
+        own: what becomes of the caller's table later changes no answer.
     function : EffectFunction or None
         The outcome regressions; left out of pickles and of :meth:`to_dict`, and shared by copies.
     compared : ComparedRows or None
@@ -253,7 +253,7 @@ class EffectResult(Decisions, AverageEffect):
         As in :class:`~dowhy_cina.results.heterogeneity.Decisions`; the second is left out and shared likewise.
     """
 
-    left_out = ("function", "covariates", "cluster", "compared", "refits")
+    left_out = ("function", "covariates", "cluster", "reading", "compared", "refits")
 
     weights: npt.NDArray[np.float64]
     propensity: npt.NDArray[np.float64]
@@ -302,14 +302,15 @@ class EffectResult(Decisions, AverageEffect):
         return overview(self, figure)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "function": None, "covariates": None, "compared": None, "refits": None}
+        return {**self.__dict__, **dict.fromkeys(("function", "covariates", "reading", "compared", "refits"))}
 
     def __copy__(self) -> EffectResult:
         return replace(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EffectResult:
-        # Neither ever changes, and DoWhy copies results where nobody asked for a second table.
-        memo.update({id(shared): shared for shared in (self.function, self.covariates, self.compared, self.refits)})
+        # None ever changes, and DoWhy copies results where nobody asked for a second table.
+        kept = (self.function, self.covariates, self.reading, self.compared, self.refits)
+        memo.update({id(shared): shared for shared in kept})
         return replace(self, **copy.deepcopy(vars(self), memo))
 
     def balance_of(self, kind: Literal["means", "squares", "interactions"] = "means") -> pd.DataFrame:

@@ -18,6 +18,7 @@ from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.mathematics.scaling import Array, Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
 from dowhy_cina.tables.codes import Codes, find_codes
+from dowhy_cina.tables.modifiers import columns_as_read
 from dowhy_cina.tables.reading import MAX_LEVELS, Table, column_levels, indicators, level_names, read_table
 from dowhy_cina.tables.remarks import (
     codes_remark,
@@ -363,6 +364,14 @@ class Preprocessor:
         columns = readable.to_numpy().T
         cut = self._readable_scaling.cut(columns)
         return readable if cut is columns else pd.DataFrame(cut.T, readable.index, readable.columns)
+
+    def as_read(self, columns: pd.DataFrame) -> pd.DataFrame:
+        """Some raw covariates with the values read in them, see :func:`dowhy_cina.tables.modifiers.columns_as_read`."""
+        encoding = self._encoding
+        assert encoding is not None
+        far = [(encoding.numeric[place], value) for place, value in encoding.sentinels]
+        codes = {at: len(encoding.levels[at]) for at in encoding.codes}
+        return columns_as_read(columns, encoding.labels, encoding.wordings, far, codes)
 
     @property
     def remarks(self) -> tuple[str, ...]:

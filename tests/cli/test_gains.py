@@ -102,3 +102,16 @@ def test_a_rule_may_be_one_of_truth_values(table, csv, capsys):
     table.assign(r=table["r"] == 1).to_csv(csv, index=False)
     assert estimate(csv, "--policy", "r") == 0
     assert "mean outcome if r decides" in capsys.readouterr().out
+
+
+def test_groups_of_a_covariate_are_read_as_the_estimate_reads_it(table, csv, capsys):
+    """A column beside the covariates is taken as it is."""
+    far = table.assign(c=(100 * table["c"]).round().mask(table.index % 20 == 0, -99_999))
+    far.to_csv(csv, index=False)
+    assert estimate(csv, "--effects-by", "c") == 0
+    printed = capsys.readouterr().out
+    assert "-99999 in 'c'" in printed
+    assert "-99999 to" not in printed
+    assert "\nmissing " in printed
+    assert estimate(csv, "--effects-by", "c", "--covariates", "g") == 0
+    assert "-99999 to" in capsys.readouterr().out

@@ -24,7 +24,6 @@ from dowhy_cina.results.heterogeneity.scores import (
     cluster_codes,
     finite_column,
     real_numbers,
-    select_modifiers,
 )
 from dowhy_cina.results.heterogeneity.search import FoundGroups, search_groups
 from dowhy_cina.results.heterogeneity.uplift import WEIGHTINGS, Uplift, rank_weighted_effect
@@ -148,7 +147,7 @@ class Decisions(VaryingEffect):
         if by is None:
             priority, fold = self._held_out("uplift")
         else:
-            column = select_modifiers(self.covariates, by).iloc[rows]
+            column = self._modifiers(by).iloc[rows]
             priority = finite_column(column, "one column of finite numbers to rank by")
             fold = np.zeros(len(priority), np.intp)
         return rank_weighted_effect(judge, ranks(priority, judge.share, fold), weighting)

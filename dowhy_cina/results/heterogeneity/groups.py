@@ -27,6 +27,7 @@ from dowhy_cina.results.heterogeneity.scores import (
     in_size,
     modifier_column,
 )
+from dowhy_cina.tables.modifiers import MOST_GROUPS
 
 #: Distinct numbers up to which each is a group of its own; more are cut at quantiles.
 MOST_LEVELS = 6
@@ -166,8 +167,9 @@ def group_effects(
     Raises
     ------
     InputError, InputTypeError
-        If lengths differ, a weight is negative or none is positive, no group has a row of the target, there is one
-        cluster only, the treatment holds another value than 0 and 1, or the level is not in (0, 1).
+        If lengths differ, a weight is negative or none is positive, no group has a row of the target, most of more than
+        a hundred groups have fewer than five rows of an arm, there is one cluster only, the treatment holds another
+        value than 0 and 1, or the level is not in (0, 1).
 
     References
     ----------
@@ -191,6 +193,7 @@ def group_effects(
     code = position[codes[kept]]
     influence = (added[kept] - effect[code] * q[kept]) / share[inside][code]
     arms = {} if treatment is None else _arm_rows(treatment, codes, inside)
+    _check_thin(arms)
     for rows in arms.values():
         influence[(rows < ROWS_PER_ARM)[code]] = np.nan
     own = None if clusters is None else clusters[kept]
@@ -312,3 +315,22 @@ def _arm_rows(treatment: npt.ArrayLike, codes: Codes, inside: npt.NDArray[np.boo
         )
     arms = {"treated": values == 1, "control": values == 0}
     return {name: np.bincount(codes[own], minlength=len(inside))[inside] for name, own in arms.items()}
+
+
+def _check_thin(arms: dict[str, Codes]) -> None:
+    """Refuse many groups of which most have too few rows (G,) of an arm to say how certain their effects are.
+
+    Raises
+    ------
+    InputError
+        If there are such.
+    """
+    if not arms or len(arms["treated"]) <= MOST_GROUPS:
+        return
+    thin = int((np.minimum(arms["treated"], arms["control"]) < ROWS_PER_ARM).sum())
+    if 2 * thin > (count := len(arms["treated"])):
+        raise InputError(
+            f"expected at most {MOST_GROUPS:,} groups where most have fewer than {ROWS_PER_ARM} rows of an arm, got "
+            f"{count:,}, of which {thin:,} have: group the levels, take fewer columns, or give numbers, which are cut "
+            "at quantiles."
+        )

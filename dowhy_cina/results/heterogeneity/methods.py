@@ -18,6 +18,7 @@ from dowhy_cina.results.heterogeneity.groups import GroupEffects, group_effects,
 from dowhy_cina.results.heterogeneity.inference import error_of_scores
 from dowhy_cina.results.heterogeneity.projection import best_linear_projection, effect_curve
 from dowhy_cina.results.heterogeneity.scores import (
+    Reading,
     cluster_codes,
     contributions,
     finite_column,
@@ -46,6 +47,8 @@ class VaryingEffect:
         As the user gave them, for effects by group.
     cluster : ndarray, shape (N,), or None
         Labels of clusters.
+    reading : Reading or None
+        How the estimate reads the covariates, which those named for effects by group are given by.
     """
 
     pseudo_outcomes: Array
@@ -55,6 +58,7 @@ class VaryingEffect:
     confidence_level: float
     covariates: Any
     cluster: npt.NDArray[Any] | None
+    reading: Reading | None = None
 
     def group_effects(self, by: Any, bins: int = 4, simultaneous: bool = False) -> GroupEffects:
         """Average effects by group, with a joint test that they are equal.
@@ -67,7 +71,9 @@ class VaryingEffect:
         ----------
         by : column name, list of column names, or Series, DataFrame or ndarray of N rows
             Covariates by name, or values of one's own, aligned by position. Numbers with more than six distinct values
-            are cut at quantiles.
+            are cut at quantiles. Covariates by name are read as the estimate reads them: numbers that it takes for
+            missing are in the group "missing", text that it takes for numbers is cut like these, and numbers that it
+            takes for labels are a group for each value, if there are at most a hundred. One's own values are as given.
         bins : int
             Groups that a column of numbers is cut into.
         simultaneous : bool
@@ -81,11 +87,11 @@ class VaryingEffect:
         Raises
         ------
         InputError, InputTypeError
-            If a name is not that of a covariate, a column holds complex numbers or containers, or the target's rows are
-            not in the table.
+            If a name is not that of a covariate, a column holds complex numbers or containers, most of more than a
+            hundred groups have fewer than five rows of an arm, or the target's rows are not in the table.
         """
         rows = self._scored()
-        labels = group_labels(select_modifiers(self.covariates, by).iloc[rows], bins)
+        labels = group_labels(self._modifiers(by).iloc[rows], bins)
         return group_effects(
             **self._scores(rows),
             groups=labels,
@@ -115,7 +121,7 @@ class VaryingEffect:
             As `group_effects`, and if a column has missing values, is constant or a combination of the others.
         """
         rows = self._scored()
-        chosen = select_modifiers(self.covariates, columns).iloc[rows]
+        chosen = self._modifiers(columns).iloc[rows]
         return best_linear_projection(**self._scores(rows), covariates=chosen, shared_error=self._shared_error(rows))
 
     def effect_curve(self, modifier: Any) -> pd.DataFrame:
@@ -136,10 +142,13 @@ class VaryingEffect:
             As `group_effects`, and if the modifier is more than one column, not of numbers, or has missing values.
         """
         rows = self._scored()
-        chosen = select_modifiers(self.covariates, modifier).iloc[rows]
+        chosen = self._modifiers(modifier).iloc[rows]
         values = finite_column(chosen, "one column of numbers for a curve")
         shared = self._shared_error(rows)
         return effect_curve(**self._scores(rows), modifier=values, level=self.confidence_level, shared_error=shared)
+
+    def _modifiers(self, by: Any) -> pd.DataFrame:
+        return select_modifiers(self.covariates, by, self.reading)
 
     def _scored(self) -> npt.NDArray[np.bool_]:
         if not self.target_weights.any() or np.isnan(self.pseudo_outcomes).all():

@@ -6,7 +6,7 @@ Letters: N rows.
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,15 @@ Codes = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
 
-def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
+class Reading(Protocol):
+    """How an estimate reads its covariates, such as :class:`dowhy_cina.tables.Preprocessor`."""
+
+    def as_read(self, columns: pd.DataFrame) -> pd.DataFrame:
+        """Some raw covariates with the values that the estimate reads in them."""
+        ...
+
+
+def select_modifiers(covariates: Any, by: Any, reading: Reading | None = None) -> pd.DataFrame:
     """Columns to look for effect modification in.
 
     Parameters
@@ -31,6 +39,9 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
         The columns of an array are called "x0", "x1", ...
     by : column name, list of column names, or Series, DataFrame or ndarray of N rows
         A list is one of names; values of one's own are aligned by position.
+    reading : Reading, optional
+        Of columns by name: numbers that stand for missing ones are missing, numbers that came as text are numbers, and
+        codes are labels. Values of one's own stay as they are.
 
     Returns
     -------
@@ -74,7 +85,8 @@ def select_modifiers(covariates: Any, by: Any) -> pd.DataFrame:
             f"expected covariates as effect modifiers, got {unknown or 'none'}; the covariates are {known}. Pass the "
             "values of another column themselves."
         )
-    return modifier_columns(pd.DataFrame(covariates[names]).reset_index(drop=True))
+    chosen = pd.DataFrame(covariates[names]).reset_index(drop=True)
+    return modifier_columns(chosen if reading is None else reading.as_read(chosen))
 
 
 def modifier_columns(frame: pd.DataFrame) -> pd.DataFrame:
@@ -155,10 +167,16 @@ def finite_column(columns: pd.DataFrame, expected: str) -> Array:
     """
     if columns.shape[1] != 1 or not pd.api.types.is_numeric_dtype(columns.iloc[:, 0]):
         names = [str(name) for name in columns.columns]
-        raise InputError(f"expected {expected}, got {names}; for labels or several columns there is group_effects.")
+        raise InputError(
+            f"expected {expected}, got {names}; for labels or several columns there is group_effects. Of a covariate "
+            "that the estimate took for labels give the numbers themselves."
+        )
     values = real_numbers(columns.iloc[:, 0], expected)
     if not np.isfinite(values).all():
-        raise InputError(f"expected {expected}, got missing or infinite ones; fill them in, or leave these rows out.")
+        raise InputError(
+            f"expected {expected}, got missing or infinite ones, or ones that were taken for missing; fill them in, or "
+            "leave these rows out."
+        )
     return values
 
 

@@ -47,7 +47,7 @@ def effect_plot(result: EffectResult, modifier: Any, ax: Axes | None = None) -> 
         one of a Dask DataFrame, or the axes are none.
     """
     check_estimate(result, ax)
-    column = select_modifiers(result.covariates, modifier)[result.treatment >= 0].iloc[:, 0]
+    column = select_modifiers(result.covariates, modifier, result.reading)[result.treatment >= 0].iloc[:, 0]
     is_curve = pd.api.types.is_numeric_dtype(column) and column.nunique() > MOST_LEVELS
     curve = result.effect_curve(modifier) if is_curve else None
     groups = None if is_curve else result.group_effects(modifier)

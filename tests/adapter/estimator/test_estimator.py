@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -265,6 +266,23 @@ def test_conditional_estimates_stay_in_the_target(frame, problem, units):
     estimate = model.estimate_effect(estimand, method_name=METHOD, target_units=units)
     assert np.isfinite(estimate.conditional_estimates.to_numpy()).all()
     assert estimate.conditional_estimates.mean() == pytest.approx(estimate.value, abs=0.3)
+
+
+@pytest.mark.parametrize("written", ["far", "text"])
+def test_conditional_estimates_go_by_what_the_estimate_reads(frame, make_model, written):
+    """Numbers that stand for missing ones are in no group, as missing ones are; text that is one of numbers is cut."""
+    gone = frame.index % 15 == 0
+    known = frame.assign(m=frame.m.round(3).mask(gone))
+    odd = known.m.fillna(-999.0) if written == "far" else known.m.map("{:.3f}".format).where(~gone, "unknown")
+    found, plain = [], []
+    for table, values in ((frame.assign(m=odd), found), (known, plain)):
+        model, estimand = make_model(table)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            values.append(model.estimate_effect(estimand, method_name=METHOD).conditional_estimates)
+    assert len(found[0]) == 5
+    assert [str(group) for group in found[0].index] == [str(group) for group in plain[0].index]
+    np.testing.assert_allclose(found[0], plain[0], atol=0.1)
 
 
 def test_refits_leave_conditional_estimates_out(frame, estimate):
