@@ -18,7 +18,8 @@ from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.mathematics.scaling import Array, Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
 from dowhy_cina.tables.codes import Codes, find_codes
-from dowhy_cina.tables.reading import MAX_LEVELS, Table, column_levels, indicators, level_names, read_table
+from dowhy_cina.tables.columns import MAX_LEVELS
+from dowhy_cina.tables.reading import Table, column_levels, indicators, level_names, read_table
 from dowhy_cina.tables.remarks import codes_remark, constant_remark, labels_remark, sentinels_remark, words_remark
 from dowhy_cina.tables.sentinels import find_sentinels
 from dowhy_cina.tables.words import Wording

@@ -1,22 +1,31 @@
 """Numbers among words: columns of text most entries of which are numbers and no codes, as in 12.5 and "unknown".
 
-Numbers may have a unit of money or a percent sign beside them, thousands apart, and a comma before their decimals.
+Numbers may have a unit beside them, thousands apart, and a comma before their decimals.
 
 Letters: N rows.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.mathematics.scaling import Array
+from dowhy_cina.tables.columns import MAX_LEVELS
 
-#: Share of the entries that are numbers, least share of these that are distinct if all are whole, and fewest of these:
-#: of fewer levels a text may be meant as such.
+#: Share of the entries that are numbers, share of these that are distinct from which they are no codes, and fewest
+#: distinct ones: of fewer levels a text may be meant as such.
 LEAST_NUMBERS, LEAST_DISTINCT, FEWEST_DISTINCT = 0.5, 0.5, 20
+#: Most that neighbours of measured numbers are apart by the median, in their last decimal place; most such places of a
+#: code; largest number that is looked at.
+MOST_APART, CODE_PLACES, LARGEST_CODE = 2, 4, 1e11
+#: Words for a missing entry.
+MISSING_MARKS = frozenset(["", "?", "-", "na", "n/a", "nan", "none", "null", "unknown", "missing", "."])
 #: What may stand around a number, and inside it before each three digits.
 _AROUND = r"^[\s$€£¥%]+|[\s$€£¥%]+$"
 _GAP = r"(?<=\d)[ '\u00a0\u202f](?=\d{3}(?!\d))"
@@ -41,23 +50,34 @@ class NumbersAndWords(NamedTuple):
     wording: Wording
 
 
-def numbers_and_words(column: pd.Series[Any], mark: str | None = None) -> NumbersAndWords:
-    """Take a column of text apart, in which a point or a comma stands before decimals; None for what reads more."""
+def numbers_and_words(column: pd.Series[Any], known: Wording | None = None) -> NumbersAndWords:
+    """Take a column of text apart, as it is known to have its numbers, or else in the way that reads more."""
     entries = column.astype(object)
-    parsed = pd.to_numeric(entries, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     is_text = np.fromiter((isinstance(entry, str) for entry in entries), bool, len(entries))
-    if np.isnan(parsed[is_text]).any():
-        texts = entries[is_text]
-        bare = texts.str.replace(_AROUND, "", regex=True).str.replace(_GAP, "", regex=True)
-        if mark is None:
-            commas = bare[bare.str.contains(",", regex=False)]
-            mark = "," if _apart(commas, ",").sum() > _apart(commas, ".").sum() else "."
-        apart, thousands = _apart(bare, mark), "," if mark == "." else "."
-        plain = bare.str.replace(thousands, "", regex=False).str.replace(mark, ".", regex=False).where(apart, bare)
-        parsed[is_text] = pd.to_numeric(plain, errors="coerce").to_numpy(np.float64)
-    numbers = np.where(np.isfinite(parsed), parsed, np.nan)
+    codes, unique = pd.factorize(entries[is_text])
+    parsed, mark = _parsed(pd.Series(unique, dtype=object), known)
+    numbers = np.empty(len(entries))
+    numbers[is_text] = parsed[codes]
+    numbers[~is_text] = pd.to_numeric(entries[~is_text], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers[~np.isfinite(numbers)] = np.nan
     words = column[np.isnan(numbers) & column.notna().to_numpy()]
-    return NumbersAndWords(numbers, Wording(tuple(sorted({str(word) for word in words.unique()})), mark or "."))
+    return NumbersAndWords(numbers, Wording(tuple(sorted({str(word) for word in words.unique()})), mark))
+
+
+def _parsed(texts: pd.Series[Any], known: Wording | None) -> tuple[Array, str]:
+    """Texts as numbers (N,), NaN of words, and what stands before decimals."""
+    plain: Array = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    if not np.isnan(plain).any() and (known is None or known.mark == "."):
+        return plain, "."
+    bare = texts.str.replace(_AROUND, "", regex=True).str.replace(_GAP, "", regex=True)
+    if known is None:
+        commas = bare[bare.str.contains(",", regex=False)]
+        mark = "," if _apart(commas, ",").sum() > _apart(commas, ".").sum() else "."
+    else:
+        mark = known.mark
+    apart, thousands = _apart(bare, mark), "," if mark == "." else "."
+    points = bare.str.replace(thousands, "", regex=False).str.replace(mark, ".", regex=False).where(apart, bare)
+    return pd.to_numeric(points, errors="coerce").to_numpy(np.float64), mark
 
 
 def _apart(texts: pd.Series[Any], mark: str) -> pd.Series[bool]:
@@ -65,15 +85,47 @@ def _apart(texts: pd.Series[Any], mark: str) -> pd.Series[bool]:
     return texts.str.fullmatch(_APART[mark])
 
 
-def among_words(column: pd.Series[Any]) -> NumbersAndWords | None:
-    """Numbers and words of a column of text that is one of numbers; None of another one."""
+def among_words(
+    column: pd.Series[Any], counted: Callable[[], npt.NDArray[np.bool_]] | None = None
+) -> NumbersAndWords | None:
+    """Numbers and words of a column of text that is one of numbers; None of another one.
+
+    Parameters
+    ----------
+    column : Series, N rows
+    counted : callable, optional
+        Returns which rows count, shape (N,), as copies do not; called where there are numbers. All by default.
+    """
     if isinstance(column.dtype, pd.CategoricalDtype):
         return None
     found = numbers_and_words(column)
-    present = found.numbers[~np.isnan(found.numbers)]
-    distinct = len(np.unique(present))
-    if distinct <= FEWEST_DISTINCT or len(present) < LEAST_NUMBERS * column.notna().sum():
+    if np.isnan(found.numbers).all():
         return None
-    # Codes, such as of places, are whole and repeat.
-    is_measured = distinct >= LEAST_DISTINCT * len(present) or bool((present != np.rint(present)).any())
-    return found if is_measured else None
+    rows = slice(None) if counted is None else counted()
+    return found if _are_numbers(column[rows], found.numbers[rows]) else None
+
+
+def _are_numbers(entries: pd.Series[Any], numbers: Array) -> bool:
+    """Whether the entries of a column are numbers (N,), and no codes."""
+    present = numbers[~np.isnan(numbers)]
+    if len(present) < LEAST_NUMBERS * entries.notna().sum():
+        return False
+    values = np.unique(present)
+    if len(values) <= FEWEST_DISTINCT:
+        return False
+    # Codes, such as of places or illnesses, repeat, and are no more than labels may be.
+    return len(values) >= LEAST_DISTINCT * len(present) or len(values) > MAX_LEVELS or _are_measured(values)
+
+
+def _are_measured(values: Array) -> bool:
+    """Whether distinct ascending numbers with decimals lie as densely as their last places, halves or quarters can."""
+    if np.abs(values[[0, -1]]).max() > LARGEST_CODE or (values == np.rint(values)).all():
+        return False
+    for places in range(1, CODE_PLACES + 1):
+        scaled = values * 10.0**places
+        whole = np.rint(scaled)
+        if (np.abs(scaled - whole) <= 4 * np.spacing(np.abs(scaled))).all():
+            gaps = np.diff(whole).astype(np.int64)
+            part = math.gcd(int(np.gcd.reduce(gaps)), 10**places // 2)
+            return bool(np.median(gaps) <= max(MOST_APART, part))
+    return True

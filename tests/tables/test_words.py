@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import dowhy_cina
+from dowhy_cina.tables.reading import read_table
 from dowhy_cina.tables.words import among_words, numbers_and_words
 
 
@@ -78,3 +79,56 @@ def test_texts_of_few_or_repeated_numbers_stay_labels():
         assert among_words(pd.Series(values)) is None
     assert among_words(pd.Series(pd.Categorical([str(place) for place in range(240)]))) is None
     assert among_words(pd.Series([*"abc", *map(str, range(237))])).wording.words == ("a", "b", "c")
+
+
+def spread(numbers, rows=1000):
+    """Rows of such numbers as text, each of which many rows have, in no order."""
+    return np.random.default_rng(0).permutation(np.resize(numbers, rows))
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        [f"{code:.1f}" for code in np.linspace(100.1, 899.9, 60)],
+        [f"{100.1 + 13.5 * place:.1f}" for place in range(60)],
+        [f"{code:.2f}" for code in np.random.default_rng(0).choice(90_000, 200, replace=False) / 100],
+        [*(f"{40_000 + place}" for place in range(60)), "40001.5"],
+    ],
+)
+def test_codes_with_decimals_stay_labels(codes):
+    """As those of illnesses, which lie far apart for their last decimal place."""
+    assert among_words(pd.Series(spread(codes))) is None
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [f"{35 + place / 10:.1f}" for place in range(60)],
+        [f"{place / 10:.1f} %" for place in range(1, 80, 2)],
+        [f"{place / 2}" for place in range(60)],
+        [f"{place / 4:.2f}" for place in range(40)],
+        [f"{number:.6f}" for number in np.random.default_rng(0).normal(size=100)],
+    ],
+    ids=["temperatures", "percent", "halves", "quarters", "many decimals"],
+)
+def test_measured_numbers_that_repeat_are_numbers(numbers):
+    assert among_words(pd.Series(spread(numbers))) is not None
+
+
+def test_copies_of_rows_change_nothing():
+    """Nor a bootstrap; where nothing else tells rows apart, the same rows are none."""
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame({"x": rng.normal(size=400), "money": [f"{number}" for number in rng.permutation(400) * 7]})
+    for rows in (np.tile(np.arange(400), 6), rng.integers(0, 40, 400) * 10):
+        assert read_table(table.iloc[rows]).numeric == [0, 1]
+    codes = pd.DataFrame(
+        {"sex": rng.integers(0, 2, 400), "zip": spread([f"{40_000 + place}" for place in range(60)], 400)}
+    )
+    for names in (["zip"], ["sex", "zip"]):
+        assert 0 in read_table(codes[names[::-1]]).text
+
+
+def test_more_numbers_than_labels_may_be():
+    texts = [f"{7 * place}" for place in range(1200)]
+    assert among_words(pd.Series(spread(texts, 6000))).wording.words == ()
+    assert among_words(pd.Series(spread(texts[:900], 6000))) is None
