@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,19 +109,34 @@ def among_words(
 
 def _are_numbers(entries: pd.Series[Any], numbers: Array) -> bool:
     """Whether the entries of a column are numbers (N,), and no codes."""
-    present = numbers[~np.isnan(numbers)]
-    if len(present) < LEAST_NUMBERS * entries.notna().sum():
+    is_number = ~np.isnan(numbers)
+    present = numbers[is_number]
+    given = int(entries.notna().sum())
+    if len(present) < LEAST_NUMBERS * given:
         return False
     values = np.unique(present)
+    words = entries[~is_number].dropna().unique()
+    marked = all(str(word).strip().lower() in MISSING_MARKS for word in words)
+    if _of_type(entries) > LEAST_NUMBERS * given and (marked or len(values) > FEWEST_DISTINCT):
+        return True
     if len(values) <= FEWEST_DISTINCT:
         return False
     # Codes, such as of places or illnesses, repeat, and are no more than labels may be.
-    return len(values) >= LEAST_DISTINCT * len(present) or len(values) > MAX_LEVELS or _are_measured(values)
+    if len(values) >= LEAST_DISTINCT * len(present) or len(values) > MAX_LEVELS:
+        return True
+    if (values == np.rint(values)).all():
+        return marked and len(words) > 0 and bool(np.median(np.diff(values)) <= MOST_APART)
+    return _are_measured(values)
+
+
+def _of_type(entries: pd.Series[Any]) -> int:
+    """How many entries are numbers by their type, not text that reads like one."""
+    return sum(isinstance(entry, Real | Decimal) and not isinstance(entry, bool) for entry in entries.dropna())
 
 
 def _are_measured(values: Array) -> bool:
     """Whether distinct ascending numbers with decimals lie as densely as their last places, halves or quarters can."""
-    if np.abs(values[[0, -1]]).max() > LARGEST_CODE or (values == np.rint(values)).all():
+    if np.abs(values[[0, -1]]).max() > LARGEST_CODE:
         return False
     for places in range(1, CODE_PLACES + 1):
         scaled = values * 10.0**places

@@ -132,3 +132,21 @@ def test_more_numbers_than_labels_may_be():
     texts = [f"{7 * place}" for place in range(1200)]
     assert among_words(pd.Series(spread(texts, 6000))).wording.words == ()
     assert among_words(pd.Series(spread(texts[:900], 6000))) is None
+
+
+def test_numbers_by_type_are_numbers_whatever_repeats():
+    """Beside words; where they are few, beside words for missing ones alone: others are levels like them."""
+    assert among_words(pd.Series([*range(40_000, 40_060), "N/A", "refused"] * 10, dtype=object)) is not None
+    assert among_words(pd.Series([0, 1, 2.5, np.int64(3), "unknown", " n/A", None, "4"] * 10)) is not None
+    assert among_words(pd.Series(["K", "PK", *range(1, 13)] * 10)) is None
+    assert among_words(pd.Series([True, False, "unknown"] * 10)) is None
+    assert among_words(pd.Series(["a", "b", 1, np.nan, np.nan] * 10, dtype=object)) is None
+
+
+@pytest.mark.parametrize("mark", ["", " ? ", "-", "NA", "n/a", "NaN", "none", "NULL", "Unknown", "missing", "."])
+def test_whole_numbers_beside_words_for_missing_ones(mark):
+    ages = [f"{age}" for age in range(18, 90)]
+    for words in ([mark], ["?", mark]):
+        assert among_words(pd.Series(spread([*ages, *words]))).wording.words == tuple(sorted(set(words)))
+    for others in (ages, [*ages, mark, "young"], [*ages, None], [*(f"{5 * int(age)}" for age in ages), mark]):
+        assert among_words(pd.Series(spread(others))) is None
