@@ -21,7 +21,7 @@ from dowhy_cina.tables.codes import Codes, find_codes
 from dowhy_cina.tables.columns import MAX_LEVELS
 from dowhy_cina.tables.reading import Table, column_levels, indicators, level_names, read_table
 from dowhy_cina.tables.remarks import codes_remark, constant_remark, labels_remark, sentinels_remark, words_remark
-from dowhy_cina.tables.sentinels import find_sentinels
+from dowhy_cina.tables.sentinels import Sentinel, sentinels_of, shortest
 from dowhy_cina.tables.words import Wording
 
 #: Encoded columns of a table: with 2,000 an estimate takes half a minute on a core, and its time grows with their cube.
@@ -37,7 +37,7 @@ class _Encoding:
     names_in: list[str]
     numeric: list[int]
     codes: list[int]
-    sentinels: list[tuple[int, float]]
+    sentinels: list[Sentinel]
     wordings: dict[int, Wording]
     fill: Array
     has_missing: npt.NDArray[np.intp]
@@ -55,7 +55,7 @@ class _Encoding:
         """Encode a table into columns (E, N)."""
         table = table.with_labels(self.codes)
         numbers = table.numbers
-        missing, far = np.isnan(numbers), [numbers[place] == value for place, value in self.sentinels]
+        missing, far = np.isnan(numbers), [sentinel.among(numbers) for sentinel in self.sentinels]
         blocks = [numbers]
         if missing.any():
             self._refuse_new_missing(missing)
@@ -84,7 +84,7 @@ def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
     table = table.with_labels(codes)
     numbers = table.numbers
     has_missing = np.flatnonzero(np.isnan(numbers).any(axis=1))
-    sentinels = [(place, value) for place, column in enumerate(numbers) for value in find_sentinels(column)]
+    sentinels = sentinels_of(numbers)
     numbers = _without(numbers, sentinels)
     fill = _medians(numbers)
     for column in np.flatnonzero(np.isnan(numbers).any(axis=1)):
@@ -93,7 +93,8 @@ def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
     levels = {at: column_levels(series, table.names[at]) for at, series in table.text.items()}
     names = [(at, table.names[at]) for at in table.numeric]
     names += [(table.numeric[column], f"{table.names[table.numeric[column]]}_missing") for column in has_missing]
-    names += [(table.numeric[place], f"{table.names[table.numeric[place]]}={value:.17g}") for place, value in sentinels]
+    for place, value, _ in sentinels:
+        names.append((table.numeric[place], f"{table.names[table.numeric[place]]}={shortest(value)}"))
     for at, found in levels.items():
         labelled = level_names(table.names[at], found)
         names += [(at, name) for name in (labelled[1:] if len(found) == 2 else labelled)]
@@ -111,19 +112,19 @@ def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
         has_missing=has_missing,
         levels=levels,
         order=None if plain else order,
-        names=_distinct([names[column][1] for column in order]),
+        names=_distinct([(names[column][1], names[column][1] == table.names[names[column][0]]) for column in order]),
         sources=[names[column][0] for column in order],
     )
 
 
-def _without(numbers: Array, sentinels: Sequence[tuple[int, float]]) -> Array:
+def _without(numbers: Array, sentinels: Sequence[Sentinel]) -> Array:
     """Numbers (C, N) of which some values of some rows are missing."""
     if not sentinels:
         return numbers
-    numbers = numbers.copy()
-    for place, value in sentinels:
-        numbers[place, numbers[place] == value] = np.nan
-    return numbers
+    left = numbers.copy()
+    for sentinel in sentinels:
+        left[sentinel.place, sentinel.among(numbers)] = np.nan
+    return left
 
 
 def _medians(columns: Array) -> Array:
@@ -134,13 +135,13 @@ def _medians(columns: Array) -> Array:
     return medians
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """Set apart names that occur before, as when a covariate is itself called ``age_missing``."""
-    seen: set[str] = set()
+def _distinct(names: list[tuple[str, bool]]) -> list[str]:
+    """Set apart names, as when a covariate is itself called ``age_missing``; those that are raw stay as they are."""
+    seen = {name for name, is_raw in names if is_raw}
     result = []
-    for name in names:
+    for name, is_raw in names:
         candidate, count = name, 2
-        while candidate in seen:
+        while candidate in seen and not is_raw:
             candidate, count = f"{name}_{count}", count + 1
         seen.add(candidate)
         result.append(candidate)
@@ -362,7 +363,7 @@ class Preprocessor:
         remarks = constant_remark(name for at, name in enumerate(encoding.names_in) if at not in varying)
         remarks += words_remark((encoding.names_in[at], found) for at, found in encoding.wordings.items())
         remarks += sentinels_remark(
-            (encoding.names_in[encoding.numeric[place]], value) for place, value in encoding.sentinels
+            (encoding.names_in[encoding.numeric[place]], value) for place, value, _ in encoding.sentinels
         )
         read = [(encoding.names_in[at], len(encoding.levels[at])) for at in encoding.codes]
         remarks += codes_remark(read, True) + codes_remark(self._unread_codes, False)

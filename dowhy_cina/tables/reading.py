@@ -186,9 +186,10 @@ class Table:
 
 
 def _whole(numbers: npt.NDArray[np.float64]) -> pd.Series[Any]:
-    """Numbers as labels: whole ones, if all are."""
+    """Numbers as labels: whole ones, if all are and such integers can hold them."""
     column = pd.Series(numbers)
-    return column.astype("Int64") if (column.isna() | (column == column.round())).all() else column
+    is_whole = (column == column.round()) & (column.abs() < 2.0**63)
+    return column.astype("Int64") if (column.isna() | is_whole).all() else column
 
 
 def read_table(

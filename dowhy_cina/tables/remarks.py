@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from dowhy_cina.tables.sentinels import shortest
 from dowhy_cina.tables.words import Wording
 
 #: Levels up to which labels are taken to be meant as such.
@@ -34,7 +35,7 @@ def outcome_remark(varies: bool) -> tuple[str, ...]:
 
 def outcome_sentinels_remark(found: Iterable[tuple[float, int]]) -> tuple[str, ...]:
     """Say which numbers of the outcome may stand for missing ones, and in how many rows."""
-    kinds = " and ".join(f"{value:.17g} in {rows:,} rows" for value, rows in found)
+    kinds = " and ".join(f"{shortest(value)} in {rows:,} rows" for value, rows in found)
     if not kinds:
         return ()
     return (
@@ -70,7 +71,7 @@ def codes_remark(found: Iterable[tuple[str, int]], taken_for_labels: bool) -> tu
 
 def sentinels_remark(found: Iterable[tuple[str, float]]) -> tuple[str, ...]:
     """Say which numbers of covariates were taken for something else than a number."""
-    kinds = " and ".join(f"{value:.17g} in {name!r}" for name, value in found)
+    kinds = " and ".join(f"{shortest(value)} in {name!r}" for name, value in found)
     if not kinds:
         return ()
     return (
