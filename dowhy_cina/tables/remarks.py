@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dowhy_cina.tables.sentinels import shortest
-from dowhy_cina.tables.words import Wording
+from dowhy_cina.tables.words import WITH_UNIT, Wording
 
 #: Levels up to which labels are taken to be meant as such.
 PLAIN_LEVELS = 20
@@ -91,6 +91,7 @@ def words_remark(found: Iterable[tuple[str, Wording]]) -> tuple[str, ...]:
 def _read_as(wording: Wording) -> str:
     """What is special about how a column has its numbers, in brackets."""
     said = ["a comma before decimals"] if wording.mark == "," else []
+    said += [f"in {wording.unit!r}"] if wording.unit else []
     said += [f"{', '.join(map(repr, wording.words[:5]))} for missing"] if wording.words else []
     return f" ({'; '.join(said)})" if said else ""
 
@@ -132,6 +133,8 @@ def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, .
         kind, remedy = "dates written as text", "Turn dates into numbers, for example days since the first one."
     elif len(text) > NAME_SHARE * rows:
         kind, remedy = "labels of which most occur once", "If they name rows, leave it out; if not, group its levels."
+        if text.str.fullmatch(rf"\s*{WITH_UNIT}\s*").mean() > 0.5:
+            remedy += " Numbers with units: give them in one unit, the same behind each, or as plain numbers."
     else:
         return ()
     return (f"The covariate {name!r} holds {kind}: each of {len(levels)} levels is an indicator of its own. {remedy}",)

@@ -28,21 +28,28 @@ LEAST_NUMBERS, LEAST_DISTINCT, FEWEST_DISTINCT = 0.5, 0.5, 20
 MOST_APART, CODE_PLACES, LARGEST_CODE = 2, 4, 1e11
 #: Words for a missing entry.
 MISSING_MARKS = frozenset(["", "?", "-", "na", "n/a", "nan", "none", "null", "unknown", "missing", "."])
-#: What may stand around a number, and inside it before each three digits.
+#: What may stand around a number, between its sign and it, and inside it before each three digits; a negative one, as
+#: accountants write it.
 _AROUND = r"^[\s$€£¥%]+|[\s$€£¥%]+$"
+_SIGNED = r"^([+-])[\s$€£¥]+"
 _GAP = r"(?<=\d)[ '\u00a0\u202f](?=\d{3}(?!\d))"
-#: Numbers that ``float`` does not read: with thousands apart, by what stands before decimals.
+_NEGATIVE = r"^\(([\s$€£¥]*[\d.,][^()]*)\)$"
+#: A number, however it is written, and the word for its unit.
+WITH_UNIT = r"[+-]?\.?\d[\d.,' \u00a0\u202f]*?\s*((?:[^\W\d_]|°)\S*)"
+#: Numbers that ``float`` does not read: with thousands apart (or, as in India, hundreds beyond), by what stands before
+#: decimals.
 _APART = {
-    ".": r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?",
+    ".": r"[+-]?(?:[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d?(?:,\d{2})+,\d{3})(?:\.\d*)?",
     ",": r"[+-]?(?:\d+,\d+|[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?)",
 }
 
 
 class Wording(NamedTuple):
-    """How a column of text has its numbers: the words that stand for none, and what stands before decimals."""
+    """How a column has its numbers: the words that stand for none, what stands before decimals, and their unit."""
 
     words: tuple[str, ...]
     mark: str = "."
+    unit: str = ""
 
 
 class NumbersAndWords(NamedTuple):
@@ -56,22 +63,25 @@ def numbers_and_words(column: pd.Series[Any], known: Wording | None = None) -> N
     """Take a column of text apart, as it is known to have its numbers, or else in the way that reads more."""
     entries = column.astype(object)
     is_text = np.fromiter((isinstance(entry, str) for entry in entries), bool, len(entries))
-    codes, unique = pd.factorize(entries[is_text])
-    parsed, mark = _parsed(pd.Series(unique, dtype=object), known)
     numbers = np.empty(len(entries))
-    numbers[is_text] = parsed[codes]
     numbers[~is_text] = pd.to_numeric(entries[~is_text], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    codes, unique = pd.factorize(entries[is_text])
+    may_have_unit = bool(np.isnan(numbers[~is_text]).all())
+    parsed, mark, unit = _parsed(pd.Series(unique, dtype=object), known, may_have_unit)
+    numbers[is_text] = parsed[codes]
     numbers[~np.isfinite(numbers)] = np.nan
     words = column[np.isnan(numbers) & column.notna().to_numpy()]
-    return NumbersAndWords(numbers, Wording(tuple(sorted({str(word) for word in words.unique()})), mark))
+    return NumbersAndWords(numbers, Wording(tuple(sorted({str(word) for word in words.unique()})), mark, unit))
 
 
-def _parsed(texts: pd.Series[Any], known: Wording | None) -> tuple[Array, str]:
-    """Texts as numbers (N,), NaN of words, and what stands before decimals."""
+def _parsed(texts: pd.Series[Any], known: Wording | None, may_have_unit: bool) -> tuple[Array, str, str]:
+    """Texts as numbers (N,), NaN of words, what stands before decimals, and the unit behind them."""
     plain: Array = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
     if not np.isnan(plain).any() and (known is None or known.mark == "."):
-        return plain, "."
-    bare = texts.str.replace(_AROUND, "", regex=True).str.replace(_GAP, "", regex=True)
+        return plain, ".", ""
+    bare = _bare(texts)
+    unit = known.unit if known else _common_unit(bare) if may_have_unit else ""
+    bare = bare.str.removesuffix(unit).str.rstrip()
     if known is None:
         commas = bare[bare.str.contains(",", regex=False)]
         mark = "," if _apart(commas, ",").sum() > _apart(commas, ".").sum() else "."
@@ -79,7 +89,21 @@ def _parsed(texts: pd.Series[Any], known: Wording | None) -> tuple[Array, str]:
         mark = known.mark
     apart, thousands = _apart(bare, mark), "," if mark == "." else "."
     points = bare.str.replace(thousands, "", regex=False).str.replace(mark, ".", regex=False).where(apart, bare)
-    return pd.to_numeric(points, errors="coerce").to_numpy(np.float64), mark
+    return pd.to_numeric(points, errors="coerce").to_numpy(np.float64), mark, unit
+
+
+def _bare(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """Texts without what may stand around a number, and with a plain minus."""
+    bare = texts.str.replace("\u2212", "-", regex=False).str.replace(_AROUND, "", regex=True)
+    bare = bare.str.replace(_NEGATIVE, r"-\1", regex=True).str.replace(_AROUND, "", regex=True)
+    return bare.str.replace(_SIGNED, r"\1", regex=True).str.replace(_GAP, "", regex=True)
+
+
+def _common_unit(bare: pd.Series[Any]) -> str:
+    """The word behind all numbers of such texts; empty if there is none, or another one behind some."""
+    is_number = _apart(bare, ".") | _apart(bare, ",") | np.isfinite(pd.to_numeric(bare, errors="coerce"))
+    units = bare.str.extract(f"^{WITH_UNIT}$", expand=False).dropna().unique()
+    return str(units[0]) if len(units) == 1 and not is_number.any() else ""
 
 
 def _apart(texts: pd.Series[Any], mark: str) -> pd.Series[bool]:

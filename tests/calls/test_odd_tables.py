@@ -41,6 +41,7 @@ def test_a_plain_table_has_no_remarks(table):
     ("values", "said"),
     [
         (lambda f: [f"P{place}" for place in range(ROWS)], "labels of which most occur once"),
+        (lambda f: [f"{place}.5 {'mg' if place % 2 else 'g'}" for place in range(ROWS)], "give them in one unit"),
         (lambda f: (f["x0"] * 15).map("{:.0f}".format), "numbers written as text"),
         (lambda f: pd.date_range("2020-01-01", periods=ROWS).astype(str), "dates written as text"),
     ],

@@ -42,6 +42,7 @@ def test_numbers_among_words(text):
             lambda number: f"{1000 * number:,.2f} €".translate(str.maketrans(",.", ".,")),
             "'a' (a comma before decimals).",
         ),
+        (lambda number: f"{number:.1f} kg", "'a' (in 'kg')."),
     ],
 )
 def test_numbers_as_people_write_them(written, said):
@@ -67,6 +68,17 @@ def test_numbers_as_people_write_them(written, said):
         (["1,234", "12"], [1234, 12]),
         (["1.234,5", "7", "1.234"], [1234.5, 7, 1234]),
         (["1,234.5", "12,34", "1.5"], [1234.5, np.nan, 1.5]),
+        (["1,23,456", "12,34,567.5", "1,00,00,000", "1,23,45"], [123456, 1234567.5, 1e7, np.nan]),
+        (["(1,234)", "($5.50)", " $ (12)", "(3 %)", "(n/a)", "7"], [-1234, -5.5, -12, -3, np.nan, 7]),
+        (["\u22125", "\u22121,234.5", "-$3", "+€ 4"], [-5, -1234.5, -3, 4]),
+        (["70.1 kg", "71kg", ".5 kg", "\u22125 kg", "?", None], [70.1, 71, 0.5, -5, np.nan, np.nan]),
+        (["1,234 EUR", "1.5 EUR", "12 345 EUR"], [1234, 1.5, 12345]),
+        (["1,5 mg/dl", "2,25 mg/dl", "1.234 mg/dl"], [1.5, 2.25, 1234]),
+        (["36.6 °C", "37 °C"], [36.6, 37]),
+        (["70.1 kg", "150 lb", "80"], [np.nan, np.nan, 80]),
+        (["70.1 kg", "150", 80], [np.nan, 150, 80]),
+        (["70.1 kg", 80], [np.nan, 80]),
+        (["1st", "2nd", "3rd"], [np.nan] * 3),
         (["192.168.100.200", "10.0.0.1", "2020-01-02", "12.03.2020", "5 mg", "1e3"], [np.nan] * 5 + [1000]),
     ],
 )
@@ -150,3 +162,10 @@ def test_whole_numbers_beside_words_for_missing_ones(mark):
         assert among_words(pd.Series(spread([*ages, *words]))).wording.words == tuple(sorted(set(words)))
     for others in (ages, [*ages, mark, "young"], [*ages, None], [*(f"{5 * int(age)}" for age in ages), mark]):
         assert among_words(pd.Series(spread(others))) is None
+
+
+def test_rows_are_read_in_the_units_and_with_the_mark_of_the_table():
+    known = numbers_and_words(pd.Series(["1,5 kg", "2,5 kg"])).wording
+    assert known == ((), ",", "kg")
+    rows = pd.Series(["1.234", "1.234 kg", "7 lb", "0,5 kg", 3])
+    np.testing.assert_array_equal(numbers_and_words(rows, known).numbers, [1234, 1234, np.nan, 0.5, 3])
