@@ -324,6 +324,8 @@ def test_names_may_be_numbers_or_tuples(table):
     ("units", "error", "message"),
     [
         ("atx", InputError, "did you mean 'att'"),
+        ("Treated", InputError, "did you mean 'att'"),
+        ("control", InputError, "did you mean 'atc'"),
         (lambda frame: frame["x0"] > 0, InputTypeError, "got a function: give the mask"),
         (pd.Series([True, pd.NA] * (ROWS // 2), dtype="boolean"), InputTypeError, "dtype boolean.*missing values"),
         (np.zeros(ROWS, dtype=bool), InputError, "names no row"),
