@@ -11,6 +11,8 @@ from pathlib import Path
 
 #: Letters of a message that are shown: a cell of a table may hold millions.
 _LONGEST_MESSAGE, _MESSAGE_END = 2000, 400
+#: Other words for populations, which are spelled like none.
+_MEANT = {"treated": "att", "treatment": "att", "control": "atc", "controls": "atc", "untreated": "atc"}
 
 
 class CinaError(Exception):
@@ -139,6 +141,9 @@ def came(value: object) -> str:
 def did_you_mean(name: object, known: Iterable[object]) -> str:
     """Name the nearest known one, in brackets after a space; empty if none is near."""
     by_lower = {str(one).lower(): one for one in known}
+    meant = _MEANT.get(str(name).lower())
+    if meant in by_lower:
+        return f" (did you mean {by_lower[meant]!r}?)"
     near = difflib.get_close_matches(str(name)[:200].lower(), by_lower, n=1, cutoff=0.5)
     return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
 

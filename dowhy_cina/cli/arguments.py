@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ BATTERY = {"refuters": "all", "simulations": 100, "seed": 0, "jobs": -1}
 _LISTED = 30
 #: Bytes of a table that tell its encoding.
 _HEAD = 1000
+#: Endings of packed files, by what unpacks them, and how packed files begin.
+_PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
+_PACKED_HEADS = (b"\x1f\x8b", b"\xfd7zXZ\0", b"PK\x03\x04", *(b"BZh%d1AY&SY" % level for level in range(1, 10)))
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +44,8 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "table",
         type=Path,
-        help="CSV file, - for standard input; with tabs if its name ends in .tsv or .tab, Parquet in .parquet or .pq",
+        help="CSV file, - for standard input; with tabs if its name ends in .tsv or .tab, Parquet in .parquet or .pq, "
+        "packed in .gz, .bz2 or .xz",
     )
     parser.add_argument("--treatment", required=True, metavar="COLUMN", help="column of the treatment")
     parser.add_argument("--outcome", required=True, metavar="COLUMN", help="column of the outcome")
@@ -189,7 +194,8 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() in PARQUET:
             return _read_parquet(path)
-        delimiter = DELIMITERS.get(path.suffix.lower(), ",")
+        plain = path.with_suffix("") if path.suffix.lower() in _PACKED else path
+        delimiter = DELIMITERS.get(plain.suffix.lower(), ",")
         source = _source(path)
         for step in (_check_text, partial(header_names, delimiter=delimiter)):
             step(source)
@@ -235,6 +241,9 @@ def _source(path: Path) -> Path | io.BytesIO:
         if sys.stdin is None:
             raise InputError("expected a table, got nothing: it is closed.")
         return io.BytesIO(sys.stdin.buffer.read())
+    if path.suffix.lower() in _PACKED:
+        with import_module(_PACKED[path.suffix.lower()]).open(path) as file:
+            return io.BytesIO(file.read())
     return path if path.is_file() else io.BytesIO(path.read_bytes())
 
 
@@ -242,6 +251,10 @@ def _check_text(source: Path | io.BytesIO) -> None:
     """Raise if there are zeros among the first bytes: UTF-16 has them, and pandas takes them for ends of names."""
     with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
         head = file.read(_HEAD)
+    if head.startswith(_PACKED_HEADS):
+        raise InputError(
+            "expected text in UTF-8, got a packed file: unpack it, or let its name end as gzip's do, in .gz."
+        )
     if b"\0" in head:
         raise InputError("expected text in UTF-8, got bytes that are zero, as UTF-16 has them: save the file as UTF-8.")
 

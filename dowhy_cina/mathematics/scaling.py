@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-#: Standardised covariates are cut at this many standard deviations.
-CLIP = 6.0
+#: Standardised covariates are cut at this many standard deviations, which leaves all of a long tail in most tables.
+CLIP = 30.0
 #: Before their moments are taken covariates are cut where numbers are so many interquartile ranges and more beyond the
 #: quartiles, and so many times as far away as the next one, unlike those of a long tail; no more than such a share of
 #: the rows is beyond them. A single corrupt number would leave nothing of the others.

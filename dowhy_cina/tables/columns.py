@@ -16,6 +16,8 @@ from pandas.api import types
 
 from dowhy_cina.errors import InputError, InputTypeError
 
+#: Levels of a text column from which it is an identifier and not a covariate.
+MAX_LEVELS = 1000
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
 _DATES = {"datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "period"}
 

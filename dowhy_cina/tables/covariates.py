@@ -6,8 +6,7 @@ Letters: N rows, C raw covariates, E encoded columns, D columns that remain.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,10 @@ from dowhy_cina.errors import CinaError, InputError
 from dowhy_cina.mathematics.scaling import Array, Scaling, fit_scaling
 from dowhy_cina.tables.canonical import column_order, find_duplicates
 from dowhy_cina.tables.codes import Codes, find_codes
+from dowhy_cina.tables.columns import MAX_LEVELS
+from dowhy_cina.tables.encoding import Encoding, fit_encoding
 from dowhy_cina.tables.modifiers import columns_as_read
-from dowhy_cina.tables.reading import MAX_LEVELS, Table, column_levels, indicators, level_names, read_table
+from dowhy_cina.tables.reading import read_table
 from dowhy_cina.tables.remarks import (
     codes_remark,
     constant_remark,
@@ -28,130 +29,9 @@ from dowhy_cina.tables.remarks import (
     sentinels_remark,
     words_remark,
 )
-from dowhy_cina.tables.sentinels import find_sentinels
-from dowhy_cina.tables.words import Wording
 
 #: Encoded columns of a table: with 2,000 an estimate takes half a minute on a core, and its time grows with their cube.
 MAX_COLUMNS = 2000
-
-
-@dataclass(frozen=True)
-class _Encoding:
-    """How raw covariates become E columns of numbers; fitted once, applied to any table with the same covariates."""
-
-    labels: list[Any]
-    named: bool
-    names_in: list[str]
-    numeric: list[int]
-    codes: list[int]
-    sentinels: list[tuple[int, float]]
-    wordings: dict[int, Wording]
-    fill: Array
-    has_missing: npt.NDArray[np.intp]
-    levels: dict[int, tuple[Any, ...]]
-    order: list[int] | None
-    names: list[str]
-    sources: list[int]
-
-    @property
-    def read_as_numbers(self) -> list[int]:
-        """Covariates of numbers, with those that are codes."""
-        return sorted([*self.numeric, *self.codes])
-
-    def apply(self, table: Table) -> Array:
-        """Encode a table into columns (E, N)."""
-        table = table.with_labels(self.codes)
-        numbers = table.numbers
-        missing, far = np.isnan(numbers), [numbers[place] == value for place, value in self.sentinels]
-        blocks = [numbers]
-        if missing.any():
-            self._refuse_new_missing(missing)
-        if far or missing.any():
-            blocks = [np.where(np.isnan(_without(numbers, self.sentinels)), self.fill[:, None], numbers)]
-        if self.has_missing.size:
-            blocks.append(missing[self.has_missing].astype(np.float64))
-        blocks += [rows[None].astype(np.float64) for rows in far]
-        blocks += [indicators(table.text[at], levels, self.names_in[at]) for at, levels in self.levels.items()]
-        if self.order is None:
-            return blocks[0]
-        encoded: Array = np.concatenate(blocks)[self.order]
-        return encoded
-
-    def _refuse_new_missing(self, missing: npt.NDArray[np.bool_]) -> None:
-        new = np.setdiff1d(np.flatnonzero(missing.any(axis=1)), self.has_missing)
-        if new.size:
-            raise InputError(
-                f"covariate {self.names_in[self.numeric[new[0]]]!r}: expected a number in every row, as in the fitted "
-                f"table, got {missing[new[0]].sum()} missing. Leave these rows out or fill them in."
-            )
-
-
-def _fit_encoding(table: Table, codes: Sequence[int] = ()) -> _Encoding:
-    """Choose imputed values and levels; the encoded columns follow the order of the raw ones."""
-    table = table.with_labels(codes)
-    numbers = table.numbers
-    has_missing = np.flatnonzero(np.isnan(numbers).any(axis=1))
-    sentinels = [(place, value) for place, column in enumerate(numbers) for value in find_sentinels(column)]
-    numbers = _without(numbers, sentinels)
-    fill = _medians(numbers)
-    for column in np.flatnonzero(np.isnan(numbers).any(axis=1)):
-        present = numbers[column][~np.isnan(numbers[column])]
-        fill[column] = _medians(present[None])[0] if present.size else 0.0
-    levels = {at: column_levels(series, table.names[at]) for at, series in table.text.items()}
-    names = [(at, table.names[at]) for at in table.numeric]
-    names += [(table.numeric[column], f"{table.names[table.numeric[column]]}_missing") for column in has_missing]
-    names += [(table.numeric[place], f"{table.names[table.numeric[place]]}={value:.17g}") for place, value in sentinels]
-    for at, found in levels.items():
-        labelled = level_names(table.names[at], found)
-        names += [(at, name) for name in (labelled[1:] if len(found) == 2 else labelled)]
-    order = sorted(range(len(names)), key=lambda column: names[column][0])
-    plain = order == list(range(len(order))) and not has_missing.size and not levels and not sentinels
-    return _Encoding(
-        labels=table.labels,
-        named=table.named,
-        names_in=table.names,
-        numeric=table.numeric,
-        codes=list(codes),
-        sentinels=sentinels,
-        wordings=table.wordings,
-        fill=fill,
-        has_missing=has_missing,
-        levels=levels,
-        order=None if plain else order,
-        names=_distinct([names[column][1] for column in order]),
-        sources=[names[column][0] for column in order],
-    )
-
-
-def _without(numbers: Array, sentinels: Sequence[tuple[int, float]]) -> Array:
-    """Numbers (C, N) of which some values of some rows are missing."""
-    if not sentinels:
-        return numbers
-    numbers = numbers.copy()
-    for place, value in sentinels:
-        numbers[place, numbers[place] == value] = np.nan
-    return numbers
-
-
-def _medians(columns: Array) -> Array:
-    """Medians of columns (C, N) without missing values; halves are added, so that large numbers do not overflow."""
-    places = [(columns.shape[1] - 1) // 2, columns.shape[1] // 2]
-    lower, upper = np.partition(columns, places, axis=1)[:, places].T
-    medians: Array = lower / 2 + upper / 2
-    return medians
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Set apart names that occur before, as when a covariate is itself called ``age_missing``."""
-    seen: set[str] = set()
-    result = []
-    for name in names:
-        candidate, count = name, 2
-        while candidate in seen:
-            candidate, count = f"{name}_{count}", count + 1
-        seen.add(candidate)
-        result.append(candidate)
-    return result
 
 
 class Preprocessor:
@@ -181,7 +61,7 @@ class Preprocessor:
     dropped: dict[str, str]
 
     def __init__(self) -> None:
-        self._encoding: _Encoding | None = None
+        self._encoding: Encoding | None = None
         self._varying: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._kept: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._signs: Array = np.empty(0)
@@ -222,13 +102,13 @@ class Preprocessor:
             Codes of clusters.
         """
         table = read_table(covariates)
-        encoding = _fit_encoding(table)
+        encoding = fit_encoding(table)
         encoded = encoding.apply(table)
         ascending = np.sort(encoded, axis=1)
         if treatment is not None:
             codes = self._find_codes(encoding, encoded, ascending, treatment, cluster)
             if codes:
-                encoding = _fit_encoding(table, codes)
+                encoding = fit_encoding(table, codes)
                 encoded = encoding.apply(table)
                 ascending = np.sort(encoded, axis=1)
         scaling = fit_scaling(ascending)
@@ -256,7 +136,7 @@ class Preprocessor:
         return self._pointed(standardised[kept])
 
     def _find_codes(
-        self, encoding: _Encoding, encoded: Array, ascending: Array, treatment: Array, cluster: Codes | None
+        self, encoding: Encoding, encoded: Array, ascending: Array, treatment: Array, cluster: Codes | None
     ) -> list[int]:
         """Places of the covariates that are codes; those of too many values are left for a remark."""
         found = find_codes(encoded, ascending, treatment, cluster)
@@ -369,7 +249,7 @@ class Preprocessor:
         """Some raw covariates with the values read in them, see :func:`dowhy_cina.tables.modifiers.columns_as_read`."""
         encoding = self._encoding
         assert encoding is not None
-        far = [(encoding.numeric[place], value) for place, value in encoding.sentinels]
+        far = [one._replace(place=encoding.numeric[one.place]) for one in encoding.sentinels]
         codes = {at: len(encoding.levels[at]) for at in encoding.codes}
         return columns_as_read(columns, encoding.labels, encoding.wordings, far, codes)
 
@@ -382,7 +262,7 @@ class Preprocessor:
         remarks = constant_remark(name for at, name in enumerate(encoding.names_in) if at not in varying)
         remarks += words_remark((encoding.names_in[at], found) for at, found in encoding.wordings.items())
         remarks += sentinels_remark(
-            (encoding.names_in[encoding.numeric[place]], value) for place, value in encoding.sentinels
+            (encoding.names_in[encoding.numeric[place]], value) for place, value, _ in encoding.sentinels
         )
         remarks += far_remark(self._far)
         read = [(encoding.names_in[at], len(encoding.levels[at])) for at in encoding.codes]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.tables.columns import holds_numbers, number_column
+from dowhy_cina.tables.sentinels import Sentinel
 from dowhy_cina.tables.words import Wording, numbers_and_words
 
 #: Values up to which each code is a label here, too, and groups up to which most may have few rows.
@@ -25,7 +26,7 @@ def columns_as_read(
     columns: pd.DataFrame,
     labels: Sequence[Any],
     wordings: Mapping[int, Wording],
-    sentinels: Sequence[tuple[int, float]],
+    sentinels: Sequence[Sentinel],
     codes: Mapping[int, int],
 ) -> pd.DataFrame:
     """Return raw covariates as the estimate reads them; the frame itself where that is what it holds.
@@ -39,7 +40,7 @@ def columns_as_read(
     wordings
         Of those that are numbers though they came as text, which become numbers.
     sentinels
-        Position and value of each number that stands for a missing one, which becomes NaN.
+        Numbers that stand for a missing one, by the covariate's position, which become NaN.
     codes
         Number of values of those that are codes, which become categories where there are at most `MOST_GROUPS`.
 
@@ -54,11 +55,12 @@ def columns_as_read(
     read = []
     for name, column in columns.items():
         at = places.get(name, -1)
-        far = [value for place, value in sentinels if place == at]
+        far = [one._replace(place=0) for one in sentinels if one.place == at]
         is_coded = codes.get(at, MOST_GROUPS + 1) <= MOST_GROUPS
         if far or is_coded or at in wordings:
             numbers = _numbers(column, wordings.get(at))
-            numbers[np.isin(numbers, far)] = np.nan
+            for sentinel in far:
+                numbers[sentinel.among(numbers[None])] = np.nan
             values = _as_labels(numbers) if is_coded else pd.Series(numbers)
             column = values.set_axis(column.index)
         read.append(column)
@@ -69,7 +71,7 @@ def _numbers(column: pd.Series[Any], wording: Wording | None) -> npt.NDArray[np.
     """Numbers (N,) of a column, NaN where it has none."""
     what = f"covariate {str(column.name)!r}"
     if wording is not None and not holds_numbers(column, what):
-        return numbers_and_words(column, wording.mark).numbers
+        return numbers_and_words(column, wording).numbers
     return np.array(number_column(column, what))
 
 

@@ -5,7 +5,8 @@ Letters: N rows, C raw covariates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from dowhy_cina.errors import InputError, InputTypeError, first_rows
-from dowhy_cina.tables.columns import holds_numbers, number_column, typed
+from dowhy_cina.tables.columns import MAX_LEVELS, holds_numbers, number_column, typed
 from dowhy_cina.tables.words import Wording, among_words, numbers_and_words
 
-#: Levels of a text column from which it is an identifier and not a covariate.
-MAX_LEVELS = 1000
+#: Least share of distinct rows that the other columns tell apart, so that rows that are the same are copies.
+LEAST_TOLD_APART = 0.9
 #: Least and largest size of numbers whose quantiles pandas can name.
 SMALLEST_CUT, LARGEST_CUT = 1e-280, 1e280
 
@@ -185,9 +186,10 @@ class Table:
 
 
 def _whole(numbers: npt.NDArray[np.float64]) -> pd.Series[Any]:
-    """Numbers as labels: whole ones, if all are."""
+    """Numbers as labels: whole ones, if all are and such integers can hold them."""
     column = pd.Series(numbers)
-    return column.astype("Int64") if (column.isna() | (column == column.round())).all() else column
+    is_whole = (column == column.round()) & (column.abs() < 2.0**63)
+    return column.astype("Int64") if (column.isna() | is_whole).all() else column
 
 
 def read_table(
@@ -336,9 +338,11 @@ def _read_columns(
         if not holds_numbers(column, f"covariate {str(labels[position])!r}")
     ]
     if numeric is None:
-        split = {at: parts for at in texts if (parts := among_words(columns[at])) is not None}
+        first = functools.cache(lambda: ~frame.duplicated().to_numpy())
+        read = {at: among_words(columns[at], functools.partial(_counted, frame, at, first)) for at in texts}
+        split = {at: parts for at, parts in read.items() if parts is not None}
     else:
-        split = {at: numbers_and_words(columns[at], wordings[at].mark) for at in texts if at in wordings}
+        split = {at: numbers_and_words(columns[at], wordings[at]) for at in texts if at in wordings}
         odd = next((position for position in numeric if position in texts and position not in split), None)
         if odd is not None:
             raise InputTypeError(
@@ -351,6 +355,15 @@ def _read_columns(
         numbers[index] = own.numbers if own else number_column(columns[at], f"covariate {str(labels[at])!r}")
     text = {position: column for position, column in columns.items() if position not in set(found)}
     return Table(len(frame), labels, named, found, numbers, text, {at: parts.wording for at, parts in split.items()})
+
+
+def _counted(frame: pd.DataFrame, at: int, first: Callable[[], npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    """Which rows tell whether numbers of a column repeat: of copies the first, if the other columns tell rows apart."""
+    every = np.ones(len(frame), dtype=np.bool_)
+    if frame.shape[1] == 1 or first().all():
+        return every
+    told = (~frame.drop(columns=frame.columns[at]).duplicated()).sum()
+    return first() if told >= LEAST_TOLD_APART * first().sum() else every
 
 
 def check_unique(labels: list[Any], what: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from dowhy_cina.tables.words import Wording
+from dowhy_cina.tables.sentinels import shortest
+from dowhy_cina.tables.words import WITH_UNIT, Wording
 
 #: Levels up to which labels are taken to be meant as such.
 PLAIN_LEVELS = 20
@@ -34,7 +35,7 @@ def outcome_remark(varies: bool) -> tuple[str, ...]:
 
 def outcome_sentinels_remark(found: Iterable[tuple[float, int]]) -> tuple[str, ...]:
     """Say which numbers of the outcome may stand for missing ones, and in how many rows."""
-    kinds = " and ".join(f"{value:.17g} in {rows:,} rows" for value, rows in found)
+    kinds = " and ".join(f"{shortest(value)} in {rows:,} rows" for value, rows in found)
     if not kinds:
         return ()
     return (
@@ -82,7 +83,7 @@ def codes_remark(found: Iterable[tuple[str, int]], taken_for_labels: bool) -> tu
 
 def sentinels_remark(found: Iterable[tuple[str, float]]) -> tuple[str, ...]:
     """Say which numbers of covariates were taken for something else than a number."""
-    kinds = " and ".join(f"{value:.17g} in {name!r}" for name, value in found)
+    kinds = " and ".join(f"{shortest(value)} in {name!r}" for name, value in found)
     if not kinds:
         return ()
     return (
@@ -113,6 +114,7 @@ def words_remark(found: Iterable[tuple[str, Wording]]) -> tuple[str, ...]:
 def _read_as(wording: Wording) -> str:
     """What is special about how a column has its numbers, in brackets."""
     said = ["a comma before decimals"] if wording.mark == "," else []
+    said += [f"in {wording.unit!r}"] if wording.unit else []
     said += [f"{', '.join(map(repr, wording.words[:5]))} for missing"] if wording.words else []
     return f" ({'; '.join(said)})" if said else ""
 
@@ -154,6 +156,8 @@ def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, .
         kind, remedy = "dates written as text", "Turn dates into numbers, for example days since the first one."
     elif len(text) > NAME_SHARE * rows:
         kind, remedy = "labels of which most occur once", "If they name rows, leave it out; if not, group its levels."
+        if text.str.fullmatch(rf"\s*{WITH_UNIT}\s*").mean() > 0.5:
+            remedy += " Numbers with units: give them in one unit, the same behind each, or as plain numbers."
     else:
         return ()
     return (f"The covariate {name!r} holds {kind}: each of {len(levels)} levels is an indicator of its own. {remedy}",)

@@ -16,6 +16,7 @@ import pandas as pd
 from dowhy_cina.errors import InputError, InputTypeError, first_rows
 from dowhy_cina.tables.columns import holds_numbers, number_column
 from dowhy_cina.tables.reading import as_array, inferred, unmasked
+from dowhy_cina.tables.words import numbers_and_words
 
 #: Sizes between which an outcome's largest value must be: beyond, an interval could leave the range of floats.
 SMALLEST_OUTCOME, LARGEST_OUTCOME = 1e-280, 1e280
@@ -123,6 +124,11 @@ def check_outcome(outcome: Any, n: int, places: npt.NDArray[np.intp] | None = No
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = pd.Series(np.asarray(series))
     if not holds_numbers(series, "outcome"):
+        if np.isfinite(numbers_and_words(series).numbers).sum() > 0.5 * series.notna().sum():
+            raise InputTypeError(
+                f"outcome: expected numbers, got numbers written as text: {_example(series)}. Convert them with "
+                "pandas.to_numeric, or read the file with thousands= and decimal= of pandas.read_csv."
+            )
         raise InputTypeError(
             f"outcome: expected numbers or booleans, got {_example(series)}. Code it as numbers, for example 1 for the "
             "event and 0 for none."

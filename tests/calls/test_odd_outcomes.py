@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import dowhy_cina
+from dowhy_cina.errors import InputTypeError
 
 ROWS = 300
 
@@ -116,3 +117,13 @@ def test_a_constant_outcome_has_no_error_and_a_remark(table):
         assert (found.value, found.standard_error, found.p_value) == (0, 0, 1)
         assert found.confidence_interval == (0, 0)
         assert "outcome is constant" in found.warnings[0]
+
+
+@pytest.mark.parametrize("written", ["{:.2f}", "{:,.2f}", "$ {:.0f}", "{:.1f} kg"])
+def test_an_outcome_of_numbers_as_text_is_named_as_such(table, written):
+    text = (1000 * table["y"]).map(written.format)
+    for outcome in (text, text.str.translate(str.maketrans(",.", ".,")), text.where(table["a"] > -1, "n/a")):
+        with pytest.raises(InputTypeError, match=r"outcome: .*numbers written as text.*pandas\.to_numeric.*decimal="):
+            warnings_of(table.assign(y=outcome))
+    with pytest.raises(InputTypeError, match="Code it as numbers, for example 1"):
+        warnings_of(table.assign(y=np.where(table["y"] > 0, "ill", "well")))

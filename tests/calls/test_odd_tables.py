@@ -41,6 +41,7 @@ def test_a_plain_table_has_no_remarks(table):
     ("values", "said"),
     [
         (lambda f: [f"P{place}" for place in range(ROWS)], "labels of which most occur once"),
+        (lambda f: [f"{place}.5 {'mg' if place % 2 else 'g'}" for place in range(ROWS)], "give them in one unit"),
         (lambda f: (f["x0"] * 15).map("{:.0f}".format), "numbers written as text"),
         (lambda f: pd.date_range("2020-01-01", periods=ROWS).astype(str), "dates written as text"),
     ],
@@ -138,8 +139,11 @@ def test_rows_of_a_code_that_was_not_there_are_refused():
         found.conditional_effects(rows.assign(zip=-1))
 
 
-@pytest.mark.parametrize("sentinel", [-999, 9999, 99_999_999, -1e300])
-def test_numbers_that_stand_for_missing_ones(sentinel):
+@pytest.mark.parametrize(
+    ("sentinel", "shown"),
+    [(-999, "-999"), (9999, "9999"), (99_999_999, "99999999"), (-999.9, "-999.9"), (-1e300, "-1e+300")],
+)
+def test_numbers_that_stand_for_missing_ones(sentinel, shown):
     """What is far from all other numbers is missing; the answer is that of the same numbers as missing ones.
 
     But for the indicator's name, and that a row may be missing later.
@@ -158,8 +162,8 @@ def test_numbers_that_stand_for_missing_ones(sentinel):
     assert found.value == dowhy_cina.estimate_effect(plain, t, y).value
     assert found.value == pytest.approx(1, abs=0.3)
     (warning,) = found.warnings
-    assert f"{sentinel:.17g} in 'income'" in warning
-    assert f"income={sentinel:.17g}" in found.balance.index
+    assert f"{shown} in 'income'" in warning
+    assert f"income={shown}" in found.balance.index
     negated = dowhy_cina.estimate_effect(coded.assign(income=-coded["income"]), t, y)
     assert negated.value == pytest.approx(found.value, abs=1e-9)
     effects = found.conditional_effects(coded.head(3).assign(income=[sentinel, 40, 80]))
@@ -320,6 +324,8 @@ def test_names_may_be_numbers_or_tuples(table):
     ("units", "error", "message"),
     [
         ("atx", InputError, "did you mean 'att'"),
+        ("Treated", InputError, "did you mean 'att'"),
+        ("control", InputError, "did you mean 'atc'"),
         (lambda frame: frame["x0"] > 0, InputTypeError, "got a function: give the mask"),
         (pd.Series([True, pd.NA] * (ROWS // 2), dtype="boolean"), InputTypeError, "dtype boolean.*missing values"),
         (np.zeros(ROWS, dtype=bool), InputError, "names no row"),

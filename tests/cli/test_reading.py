@@ -135,6 +135,23 @@ def test_tabs_by_the_ending(table, tmp_path, plain, ending):
 
 
 @pytest.mark.parametrize(
+    ("ending", "sep"), [("csv.gz", ","), ("tsv.gz", "\t"), ("CSV.GZ", ","), ("csv.bz2", ","), ("csv.xz", ",")]
+)
+def test_packed_files_by_their_ending(table, tmp_path, plain, capsys, ending, sep):
+    packing = {"gz": "gzip"}.get(ending.lower()[4:], ending[4:])
+    table.to_csv(tmp_path / f"a.{ending}", sep=sep, index=False, compression=packing)
+    assert value(tmp_path / f"a.{ending}", tmp_path) == plain[1]
+    (tmp_path / f"a.{ending}").rename(tmp_path / "a.csv")
+    capsys.readouterr()
+    assert "a.csv: expected text in UTF-8, got a packed file: unpack it" in refusal(tmp_path / "a.csv", capsys)
+
+
+def test_a_file_that_is_packed_by_its_name_alone(table, tmp_path, capsys):
+    table.to_csv(tmp_path / "a.csv.gz", index=False, compression=None)
+    assert "a.csv.gz, could not read it (Not a gzipped file" in refusal(tmp_path / "a.csv.gz", capsys)
+
+
+@pytest.mark.parametrize(
     ("name", "written", "told"),
     [
         ("a.csv", {"sep": ";", "decimal": ","}, "';' in its name"),

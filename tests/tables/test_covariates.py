@@ -13,7 +13,8 @@ import pytest
 from dowhy_cina.errors import CinaError, InputError, InputTypeError
 from dowhy_cina.mathematics.scaling import CLIP
 from dowhy_cina.tables import Preprocessor, canonical_row_key
-from dowhy_cina.tables.reading import MAX_LEVELS, column_levels, read_table
+from dowhy_cina.tables.columns import MAX_LEVELS
+from dowhy_cina.tables.reading import column_levels, read_table
 
 
 def refused(error, *words):

@@ -172,19 +172,22 @@ class DistinctRows:
 
 
 def sample(part: pd.DataFrame, coding: Coding, share: float) -> Sums:
-    """Rows that :func:`choose_rows` takes of a partition, which hold those that it takes of the table.
+    """Rows that :func:`choose_rows` takes of a partition, which hold those that it takes of the table, and categories.
 
     Of a partition with values that no estimate can be made from, their number instead.
     """
     rows, _, _ = arms_only(part, coding)
+    labels = part.dtypes.index[[isinstance(dtype, pd.CategoricalDtype) for dtype in part.dtypes]]
+    found: Sums = {"labels": Counter(set(labels) & set(coding.roles.covariates))}
     every = DistinctRows(rows, np.ones(len(rows), dtype=np.int64))
     if not len(rows):
-        return {"sample": [every]}
+        return {**found, "sample": [every]}
     unusable = count_unusable(rows, coding.roles)
     if unusable:
-        return {"sample": [DistinctRows(rows.iloc[:0], every.counts[:0])], "unusable": unusable}
+        return {**found, "sample": [DistinctRows(rows.iloc[:0], every.counts[:0])], "unusable": unusable}
     size = torch.from_numpy(np.abs(check_outcome(rows[coding.roles.outcome], len(rows))))
-    return {"sample": [choose_rows(every, coding.roles, share)], "size": Extremes(size.amin(), size.amax())}
+    chosen = choose_rows(every, coding.roles, share)
+    return {**found, "sample": [chosen], "size": Extremes(size.amin(), size.amax())}
 
 
 def count_unusable(rows: pd.DataFrame, roles: Roles) -> Counter[str]:
@@ -276,7 +279,9 @@ def learn(partitions: Partitions, roles: Roles, values: tuple[Any, Any]) -> Codi
     unit = float(unit_of(size))
     table = choose_rows(DistinctRows.joined(found["sample"]), roles, SAMPLE_ROWS / rows).repeated(SAMPLE_ROWS)
     preprocessor = Preprocessor()
-    encoded = preprocessor.fit_transform(table[roles.covariates])
+    # Categories came as text here, which may read as numbers.
+    labels = dict.fromkeys(found["labels"], "category")
+    encoded = preprocessor.fit_transform(table[roles.covariates].astype(labels))
     if not encoded.shape[1]:
         raise InputError("expected at least one covariate that varies; without any, compare the arms' means.")
     outcome = check_outcome(table[roles.outcome], len(table))

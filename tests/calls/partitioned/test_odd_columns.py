@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import dowhy_cina
@@ -36,3 +37,16 @@ def test_kinds_that_an_arm_lacks_and_far_numbers_of_the_whole_table(rows):
     said = [text for text in whole.warnings if not text.startswith("The data are strained")]
     assert [text.split()[0] for text in said] == ["No", "Taken", "Numbers"]
     assert set(said) <= set(ours.warnings)
+
+
+@pytest.mark.parametrize("values", [str, float], ids=["text", "numbers"])
+def test_categories_that_read_as_numbers_are_labels(values):
+    """Densely lying ones, too, and those that a partition may lack."""
+    table, rng = frame(), np.random.default_rng(0)
+    codes = [values(f"{250 + place / 10:.1f}") for place in range(24)]
+    table = table.assign(illness=pd.Categorical(rng.choice(codes, len(table)), codes))
+    whole = dowhy_cina.estimate_effect(table, "t", "y")
+    ours = dowhy_cina.estimate_effect(split(table, 300, 310), treatment="t", outcome="y")
+    same(ours, whole)
+    assert ours.value == pytest.approx(whole.value, abs=1e-6 * whole.standard_error)
+    assert "illness=250.3" in ours.balance.index
