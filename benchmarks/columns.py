@@ -25,8 +25,8 @@ from tqdm import tqdm
 import dowhy_cina
 from dowhy_cina.learning.evaluation.classical import aipw
 from dowhy_cina.mathematics import scaling
-from dowhy_cina.model import fitting
-from dowhy_cina.tables import covariates
+from dowhy_cina.model import lacking
+from dowhy_cina.tables import covariates, encoding
 
 Array = np.ndarray[Any, Any]
 SEED, ROWS = 20_261_201, (500, 3000)
@@ -95,6 +95,12 @@ def sites(rng: np.random.Generator, rows: int) -> Drawn:
     return Drawn(x.assign(site=[f"s{place:02}" for place in site]), logit, 0.5 * x["a"].to_numpy() + 2 * (site < 4))
 
 
+def spending(rng: np.random.Generator, rows: int) -> Drawn:
+    """Earlier spending, whose logarithm has a standard deviation of 1.5, goes on by itself: a long tail."""
+    logs = 1.5 * rng.normal(size=rows)
+    return Drawn(_noise(rng, rows).assign(spent=np.exp(3 + logs)), 0.6 * logs, 0.9 * np.exp(logs))
+
+
 DESIGNS: tuple[Callable[[np.random.Generator, int], Drawn], ...] = (
     postal_codes,
     nominal_answers,
@@ -103,16 +109,18 @@ DESIGNS: tuple[Callable[[np.random.Generator, int], Drawn], ...] = (
     packs,
     contraindications,
     sites,
+    spending,
 )
 
 
 def as_numbers() -> ExitStack:
-    """Read columns as numbers, whatever they are, and take unknown kinds of rows for like an arm's others."""
+    """Read columns as numbers up to six standard deviations, and kinds of rows that an arm lacks as its others."""
     stack = ExitStack()
     stack.enter_context(patch.object(covariates, "find_codes", lambda *_: []))
-    stack.enter_context(patch.object(covariates, "find_sentinels", lambda _: ()))
+    stack.enter_context(patch.object(encoding, "sentinels_of", lambda _: []))
     stack.enter_context(patch.object(scaling.fit_scaling, "__defaults__", (np.inf,)))
-    stack.enter_context(patch.object(fitting, "lacking_rows", lambda columns, *_: torch.zeros_like(columns[:, 0])))
+    stack.enter_context(patch.object(scaling.Scaling.apply, "__defaults__", (6.0,)))
+    stack.enter_context(patch.object(lacking, "lacking_rows", lambda columns, *_: torch.zeros_like(columns[:, 0])))
     return stack
 
 

@@ -65,7 +65,7 @@ class Preprocessor:
         self._varying: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._kept: npt.NDArray[np.intp] = np.empty(0, dtype=np.intp)
         self._signs: Array = np.empty(0)
-        self._rows = 0
+        self._rows, self._clustered = 0, False
         self._scaling: Scaling | None = None
         self._readable_scaling: Scaling | None = None
         self._unread_codes: list[tuple[str, int]] = []
@@ -101,7 +101,7 @@ class Preprocessor:
         cluster : ndarray of int, shape (N,), optional
             Codes of clusters.
         """
-        table = read_table(covariates)
+        table, self._clustered = read_table(covariates), cluster is not None
         encoding = fit_encoding(table)
         encoded = encoding.apply(table)
         ascending = np.sort(encoded, axis=1)
@@ -268,7 +268,7 @@ class Preprocessor:
         read = [(encoding.names_in[at], len(encoding.levels[at])) for at in encoding.codes]
         remarks += codes_remark(read, True) + codes_remark(self._unread_codes, False)
         for at in sorted(set(encoding.levels) - set(encoding.codes)):
-            remarks += labels_remark(encoding.names_in[at], encoding.levels[at], self._rows)
+            remarks += labels_remark(encoding.names_in[at], encoding.levels[at], self._rows, self._clustered)
         return remarks
 
     @property

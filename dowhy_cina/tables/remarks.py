@@ -16,13 +16,29 @@ from dowhy_cina.tables.words import WITH_UNIT, Wording
 #: Levels up to which labels are taken to be meant as such.
 PLAIN_LEVELS = 20
 #: Levels, as a share of the rows, from which most may be numbers or dates, if they read like these, or names of rows.
-NUMBER_SHARE, NAME_SHARE = 0.1, 0.5
+#: Levels from which rows of one may be matched are more than another share.
+NUMBER_SHARE, NAME_SHARE, PAIR_SHARE = 0.1, 0.5, 0.2
+#: Columns that a remark names, and characters of a name or word.
+MOST_NAMED, MOST_CHARACTERS = 8, 60
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+
+
+def _listed(texts: Iterable[str], between: str = " and ") -> str:
+    """The first of some texts, and how many more there are."""
+    found = list(texts)
+    more = [f"{len(found) - MOST_NAMED:,} more"] if len(found) > MOST_NAMED else []
+    return between.join([*found[:MOST_NAMED], *more])
+
+
+def _quoted(name: Any) -> str:
+    """A name or word in quotation marks, cut where it is long."""
+    text = str(name)
+    return repr(text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "...")
 
 
 def constant_remark(names: Iterable[str]) -> tuple[str, ...]:
     """Say which covariates cannot be adjusted for."""
-    listed = ", ".join(map(repr, names))
+    listed = _listed(map(_quoted, names), ", ")
     return (f"Not adjusted for, since constant or empty: {listed}.",) if listed else ()
 
 
@@ -35,7 +51,7 @@ def outcome_remark(varies: bool) -> tuple[str, ...]:
 
 def outcome_sentinels_remark(found: Iterable[tuple[float, int]]) -> tuple[str, ...]:
     """Say which numbers of the outcome may stand for missing ones, and in how many rows."""
-    kinds = " and ".join(f"{shortest(value)} in {rows:,} rows" for value, rows in found)
+    kinds = _listed(f"{shortest(value)} in {rows:,} rows" for value, rows in found)
     if not kinds:
         return ()
     return (
@@ -58,7 +74,7 @@ def telling_remark(names: Sequence[str], told: float | None) -> tuple[str, ...]:
 
 def copied_treatment_remark(names: Iterable[str]) -> tuple[str, ...]:
     """Say which covariates tell who is treated."""
-    listed = " and ".join(map(repr, names))
+    listed = _listed(map(_quoted, names))
     if not listed:
         return ()
     return (
@@ -69,7 +85,7 @@ def copied_treatment_remark(names: Iterable[str]) -> tuple[str, ...]:
 
 def codes_remark(found: Iterable[tuple[str, int]], taken_for_labels: bool) -> tuple[str, ...]:
     """Say which numbers look like codes, of how many values, and what became of them."""
-    kinds = " and ".join(f"{name!r} ({values} values)" for name, values in found)
+    kinds = _listed(f"{_quoted(name)} ({values} values)" for name, values in found)
     if not kinds:
         return ()
     why = "how often rows are treated differs from value to value by more than curves could"
@@ -83,7 +99,7 @@ def codes_remark(found: Iterable[tuple[str, int]], taken_for_labels: bool) -> tu
 
 def sentinels_remark(found: Iterable[tuple[str, float]]) -> tuple[str, ...]:
     """Say which numbers of covariates were taken for something else than a number."""
-    kinds = " and ".join(f"{shortest(value)} in {name!r}" for name, value in found)
+    kinds = _listed(f"{shortest(value)} in {_quoted(name)}" for name, value in found)
     if not kinds:
         return ()
     return (
@@ -94,7 +110,7 @@ def sentinels_remark(found: Iterable[tuple[str, float]]) -> tuple[str, ...]:
 
 def far_remark(found: Iterable[tuple[str, int]]) -> tuple[str, ...]:
     """Say of which covariates numbers were cut, and how many."""
-    kinds = " and ".join(f"{rows:,} in {name!r}" for name, rows in found)
+    kinds = _listed(f"{rows:,} in {_quoted(name)}" for name, rows in found)
     if not kinds:
         return ()
     return (
@@ -105,7 +121,7 @@ def far_remark(found: Iterable[tuple[str, int]]) -> tuple[str, ...]:
 
 def words_remark(found: Iterable[tuple[str, Wording]]) -> tuple[str, ...]:
     """Say which texts were taken for numbers, which words of theirs for missing ones, and which commas for points."""
-    kinds = " and ".join(repr(name) + _read_as(wording) for name, wording in found)
+    kinds = _listed(_quoted(name) + _read_as(wording) for name, wording in found)
     if not kinds:
         return ()
     return (f"Taken for numbers, though text, since most are numbers and no codes: {kinds}.",)
@@ -114,14 +130,14 @@ def words_remark(found: Iterable[tuple[str, Wording]]) -> tuple[str, ...]:
 def _read_as(wording: Wording) -> str:
     """What is special about how a column has its numbers, in brackets."""
     said = ["a comma before decimals"] if wording.mark == "," else []
-    said += [f"in {wording.unit!r}"] if wording.unit else []
-    said += [f"{', '.join(map(repr, wording.words[:5]))} for missing"] if wording.words else []
+    said += [f"in {_quoted(wording.unit)}"] if wording.unit else []
+    said += [f"{', '.join(map(_quoted, wording.words[:5]))} for missing"] if wording.words else []
     return f" ({'; '.join(said)})" if said else ""
 
 
 def lacking_remark(arm: str, other: str, found: Iterable[tuple[str, int]]) -> tuple[str, ...]:
     """Say which kinds of rows one arm lacks, by which covariate, and how many of the other arm's are such."""
-    kinds = " and ".join(f"{rows:,} {other} rows in {name!r}" for name, rows in found)
+    kinds = _listed(f"{rows:,} {other} rows in {_quoted(name)}" for name, rows in found)
     if not kinds:
         return ()
     return (
@@ -130,7 +146,7 @@ def lacking_remark(arm: str, other: str, found: Iterable[tuple[str, int]]) -> tu
     )
 
 
-def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, ...]:
+def labels_remark(name: str, levels: tuple[Any, ...], rows: int, clustered: bool = False) -> tuple[str, ...]:
     """Say where labels look like something else, and what to do.
 
     Parameters
@@ -141,6 +157,8 @@ def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, .
         That occur; None stands for missing.
     rows : int
         Of the table.
+    clustered : bool
+        Whether it has clusters.
 
     Returns
     -------
@@ -158,6 +176,12 @@ def labels_remark(name: str, levels: tuple[Any, ...], rows: int) -> tuple[str, .
         kind, remedy = "labels of which most occur once", "If they name rows, leave it out; if not, group its levels."
         if text.str.fullmatch(rf"\s*{WITH_UNIT}\s*").mean() > 0.5:
             remedy += " Numbers with units: give them in one unit, the same behind each, or as plain numbers."
+    elif len(text) > PAIR_SHARE * rows and not clustered:
+        levelled = f"The covariate {_quoted(name)} has {len(levels):,} levels in {rows:,} rows."
+        return (
+            f"{levelled} If rows of one are matched, as in pairs, name it with cluster=, too, for a narrow interval.",
+        )
     else:
         return ()
-    return (f"The covariate {name!r} holds {kind}: each of {len(levels)} levels is an indicator of its own. {remedy}",)
+    held = f"The covariate {_quoted(name)} holds {kind}: each of {len(levels)} levels is an indicator of its own."
+    return (f"{held} {remedy}",)

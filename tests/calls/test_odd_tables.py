@@ -56,6 +56,22 @@ def test_labels_that_are_none_are_named(table, values, said):
 # Codes that are numbers
 
 
+def test_matched_pairs_are_told_to_be_clusters(table):
+    pairs = np.arange(ROWS) // 2
+    paired = table.assign(c=[f"p{pair}" for pair in pairs])
+    (text,) = [text for text in effect(paired).warnings if "levels" in text]
+    assert text.startswith("The covariate 'c' has 120 levels in 240 rows.")
+    assert not any("levels" in text for text in effect(paired, cluster=pairs).warnings)
+
+
+def test_remarks_name_no_more_than_some_columns(table):
+    constant = table.assign(**{f"k{place}": 1 for place in range(40)}, **{"l" * 300: 1})
+    (text,) = effect(constant).warnings
+    assert text.endswith("'k7', 33 more.")
+    (text,) = effect(table.assign(**{"l" * 300: 1})).warnings
+    assert text.endswith(f"'{57 * 'l'}...'.")
+
+
 def places(drive=None, rows=2500, levels=60, seed=0, **columns):
     """Rows of places, each of which is treated by its own chance, or where a drive says so."""
     rng = np.random.default_rng(seed)
