@@ -19,7 +19,7 @@ from dowhy_cina.mathematics.balancing import (
     weights_from_alpha,
 )
 from dowhy_cina.mathematics.dual import ArmProblem, Curvature
-from dowhy_cina.mathematics.kernels import LandmarkKernel, gaussian_gram, median_bandwidth
+from dowhy_cina.mathematics.kernels import LandmarkKernel, gaussian_gram, median_bandwidth, within_reach
 from dowhy_cina.mathematics.means import MeansTarget, balance_with_means
 from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.solvers import CHECK_EVERY, DualSolution, check_rows, solve_dual, solve_dual_svc
@@ -148,7 +148,7 @@ def arm_against_arm(model: CinaModel, table: TableBatch, state: ZeroShot, how: B
     """Weights of the paper's estimator: zero-shot values, refined on request, or Algorithm 1's exact solution."""
     if how.bandwidth is not None:
         regularisation = torch.full_like(table.treatment[:, 0], EXACT_REGULARISATION)
-        gram = gaussian_gram(table.covariates, how.bandwidth)
+        gram = gaussian_gram(within_reach(table.covariates), how.bandwidth)
         solution = solve_table(table.covariates, gram, table.signs, regularisation, how.refine or EXACT_GAP)
         return _of_dual(table, state, solution, regularisation)
     values, regularisation = model.values(table, state), model.regularisation(state)
@@ -304,10 +304,11 @@ def with_kernel_of_all_rows(table: TableBatch, state: ZeroShot) -> tuple[ZeroSho
         If the table has more rows than the exact solution takes.
     """
     check_rows(table.covariates.shape[1], "checkpoint='exact'")
-    bandwidth = median_bandwidth(table.covariates[0])
+    keys = within_reach(table.covariates)
+    bandwidth = median_bandwidth(keys[0])
     one_head = state.settings.treatment_amplitudes.new_tensor([[0.0, 1.0, 0.0]])
-    kernel = LandmarkKernel(table.covariates / bandwidth, one_head)
-    features = kernel.features(table.covariates / bandwidth)
+    kernel = LandmarkKernel(keys / bandwidth, one_head)
+    features = kernel.features(keys / bandwidth)
     ridge = EXACT_REGULARISATION * kernel.diagonal
     exact = dataclasses.replace(
         state, balance_kernel=kernel, balance_features=features, balance_ridge=ridge, arm_moments=None

@@ -29,6 +29,9 @@ from dowhy_cina.mathematics.dense import (
 
 #: Width of each head relative to the keys: short, unit and wide.
 HEAD_SCALES: tuple[float, ...] = (0.4, 1.0, 3.0)
+#: Standard deviations beyond which values of covariates are no further away for kernels: regressions in the columns see
+#: where on a long tail they are.
+REACH = 6.0
 #: Added to the diagonal of the landmark Gram, relative to its mean diagonal, before the Cholesky factorisation.
 JITTER = 1e-6
 #: Entries of kernels that are computed at once: three arrays of them fit a core's own cache, which the nine passes
@@ -99,6 +102,16 @@ def slope_amplitudes(amplitudes: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
     That is the factor of ``y - x`` in the kernel's gradient in ``x``.
     """
     return amplitudes / amplitudes.new_tensor(HEAD_SCALES) ** 2
+
+
+def within_reach(covariates: Float[Tensor, "*rows D"]) -> Float[Tensor, "*rows D"]:
+    """Standardised covariates as far as kernels see them."""
+    return covariates.clamp(-REACH, REACH)
+
+
+def scaled_keys(covariates: Float[Tensor, "B n D"], scales: Float[Tensor, "B D"]) -> Float[Tensor, "B n D"]:
+    """Keys of rows: their covariates within reach, each times its scale."""
+    return within_reach(covariates) * scales[:, None]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dowhy_cina.mathematics.clusters import (
     clustered_ridge,
     left_out,
 )
-from dowhy_cina.mathematics.kernels import LandmarkKernel, heads, mixed, squared_distances
+from dowhy_cina.mathematics.kernels import LandmarkKernel, heads, mixed, scaled_keys, squared_distances
 from dowhy_cina.mathematics.passes import gather_rows, places_of
 from dowhy_cina.mathematics.ridge import (
     Gcv,
@@ -198,7 +198,7 @@ class CinaModel(nn.Module):
         Where few rows are alike, their scores left out tell the treated from the controls: in a cell of n rows, k of
         them treated, a treated row's is (k - 1) / (n - 1), a control's k / (n - 1). So keys are made of fitted ones.
         """
-        keys = table.covariates * settings.treatment_scales[:, None]
+        keys = scaled_keys(table.covariates, settings.treatment_scales)
         # These are gone before the balancing layer's are there: they need no memory of their own.
         features = self._balancing_rows(table, settings, keys)
         multiplier = settings.log_multipliers["treatment_penalty"].exp()
@@ -278,7 +278,7 @@ class CinaModel(nn.Module):
         propensity = self.config.propensity_scale / width * log["propensity_in_balance"].exp()[:, None] * coordinate
         scale = self.config.prognostic_scale / width * log["prognosis_in_balance"].exp()[:, None]
         scores = [propensity, *(scale * score for score in prognosis)]
-        return torch.cat([covariates * settings.treatment_scales[:, None], torch.stack(scores, -1)], -1)
+        return torch.cat([scaled_keys(covariates, settings.treatment_scales), torch.stack(scores, -1)], -1)
 
     def balance_columns(self, covariates: Float[Tensor, "B N D"], coordinate: Rows) -> Float[Tensor, "B N L"]:
         """Columns whose means are balanced beside the kernel's features: the covariates and the propensity score."""
@@ -308,7 +308,7 @@ class CinaModel(nn.Module):
     def foreign_rows(self, state: ZeroShot, covariates: Float[Tensor, "B n D"]) -> ForeignRows:
         """What the fitted models say of rows that are not in the table."""
         settings = state.settings
-        keys = covariates * settings.treatment_scales[:, None]
+        keys = scaled_keys(covariates, settings.treatment_scales)
         propensity = state.scores.fit.predict(RowFeatures(state.scores.kernel, keys, None))
         coordinate = state.scores.coordinate(propensity)
         regressions = [fitted.regression for fitted in state.outcomes]

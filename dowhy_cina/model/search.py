@@ -19,7 +19,7 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows
 from dowhy_cina.mathematics.clusters import Clusters, cluster_statistics, clustered_cross_validation
 from dowhy_cina.mathematics.design_effects import apart_from_clusters
-from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.kernels import LandmarkKernel, scaled_keys
 from dowhy_cina.mathematics.passes import gather_rows, places_of, sum_blocks
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
@@ -280,8 +280,8 @@ def _outcome_loss(model: CinaModel, table: TableBatch, pilot: Pilot) -> Float[Te
     for scales, rows in parts:
         own, times = places_of(rows), len(rows) // len(x)
         amplitudes = settings.outcome_amplitudes.repeat(times, 1)
-        kernel = LandmarkKernel(marks.repeat(times, 1, 1) * scales[:, None], amplitudes)
-        features = RowFeatures.build(kernel, gather_rows(x, own) * scales[:, None])
+        kernel = LandmarkKernel(scaled_keys(marks.repeat(times, 1, 1), scales), amplitudes)
+        features = RowFeatures.build(kernel, scaled_keys(gather_rows(x, own), scales))
         loss = _loss(features, gather_rows(y, own), rows.gather(1, own), clusters and clusters.take(own))
         losses.append(loss.view(times, -1).sum(0))
     return sum_blocks(losses)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.columns import ColumnFeatures
-from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.kernels import LandmarkKernel, scaled_keys
 from dowhy_cina.mathematics.rows import RowFeatures
 
 
@@ -50,7 +50,7 @@ def outcome_keys(
     score_scale: Float[Tensor, "B 1"],
 ) -> Float[Tensor, "B n K"]:
     """Scaled covariates and propensity score of rows."""
-    return torch.cat([covariates * scales[:, None], (score_scale * coordinate)[..., None]], -1)
+    return torch.cat([scaled_keys(covariates, scales), (score_scale * coordinate)[..., None]], -1)
 
 
 @dataclass(frozen=True)

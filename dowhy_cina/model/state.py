@@ -20,7 +20,7 @@ from dowhy_cina._caching import cached_property
 from dowhy_cina.mathematics.balancing import Kernel, Rows, Tables
 from dowhy_cina.mathematics.clusters import Clusters
 from dowhy_cina.mathematics.devices import THREADED_ROWS
-from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.kernels import LandmarkKernel, within_reach
 from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit
 from dowhy_cina.mathematics.rows import Storage
@@ -114,9 +114,9 @@ class TableBatch:
 
     @property
     def without_waves(self) -> Float[Tensor, "B N K"]:
-        """The columns before those of waves."""
+        """The columns before those of waves, as far as kernels see them."""
         waves = 0 if self.added is None or self.added.waves is None else self.added.waves.shape[0]
-        return self.covariates[..., : self.covariates.shape[2] - waves]
+        return within_reach(self.covariates[..., : self.covariates.shape[2] - waves])
 
     @cached_property
     def independent_columns(self) -> Tables:

@@ -17,7 +17,7 @@ from dowhy_cina.calls.partitioned.outcomes import by_others, combinations, fit_o
 from dowhy_cina.calls.partitioned.partitions import Extremes, Partitions, Spread, Sums, state_here
 from dowhy_cina.calls.partitioned.sharing import fit_borrowing, with_borrowing
 from dowhy_cina.calls.partitioned.states import Fitted, OwnState, RowScores, RowState
-from dowhy_cina.mathematics.kernels import LandmarkKernel
+from dowhy_cina.mathematics.kernels import LandmarkKernel, scaled_keys
 from dowhy_cina.mathematics.passes import gather_rows
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
@@ -58,7 +58,7 @@ def add_columns(part: EncodedPart, added: Additions) -> tuple[EncodedPart, Sums]
 
 def score_features(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> RowFeatures:
     """Kernels of a partition's rows in the propensity regression."""
-    return kernels_of(kernel, part.covariates * settings.treatment_scales[:, None])
+    return kernels_of(kernel, scaled_keys(part.covariates, settings.treatment_scales))
 
 
 def score_sums(part: EncodedPart, settings: Settings, kernel: LandmarkKernel) -> Sums:
@@ -121,7 +121,7 @@ def forward(
     """
     settings = model.settings(pilot, known or model.pilot(pilot), totals)
     marks = _landmark_part(pilot)
-    kernel = LandmarkKernel(marks.covariates * settings.treatment_scales[:, None], settings.treatment_amplitudes)
+    kernel = LandmarkKernel(scaled_keys(marks.covariates, settings.treatment_scales), settings.treatment_amplitudes)
     found = partitions.run(score_sums, ["encoded"], settings=settings, kernel=kernel)
     fit = cross_validated_fit(found["fit"], settings.log_multipliers["treatment_penalty"].exp())
     powers = [found[f"powers{arm}"] for arm in (0, 1)]
