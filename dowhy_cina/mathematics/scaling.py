@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-#: Standardised covariates are cut at this many standard deviations, which leaves all of a long tail in most tables.
-CLIP = 30.0
+#: Standardised covariates are cut at this many standard deviations, which leaves all of a long tail in most tables;
+#: indicators of few rows sooner, which a ridge would not shrink else.
+CLIP, INDICATOR_CLIP = 30.0, 6.0
 #: Before their moments are taken covariates are cut where numbers are so many interquartile ranges and more beyond the
 #: quartiles, and so many times as far away as the next one, unlike those of a long tail; no more than such a share of
 #: the rows is beyond them. A single corrupt number would leave nothing of the others.
@@ -44,7 +45,7 @@ def unit_of(size: npt.ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Standardisation of D columns: ``((x * unit - centre) - mean) / sd``, cut at `CLIP`.
+    """Standardisation of D columns: ``((x * unit - centre) - mean) / sd``, cut at `clip`.
 
     Before that columns are cut at `lower` and `upper`, which are infinite where no number is far from the others.
     `unit` is a power of two that brings the column's size to one without rounding, `centre` the median in that unit;
@@ -58,14 +59,16 @@ class Scaling:
     constant: npt.NDArray[np.bool_]
     lower: Array
     upper: Array
+    clip: Array
 
-    def apply(self, columns: Array, clip: float = CLIP) -> Array:
-        """Standardise columns (D, N) into a new array."""
+    def apply(self, columns: Array, clip: float | None = None) -> Array:
+        """Standardise columns (D, N) into a new array, cut where the scaling says unless another bound is given."""
+        reach = self.clip[:, None] if clip is None else clip
         scaled = self.cut(columns) * self.unit[:, None]
         scaled -= self.centre[:, None]
         scaled -= self.mean[:, None]
         scaled /= self.sd[:, None]
-        return np.clip(scaled, -clip, clip, out=scaled)
+        return np.clip(scaled, -reach, reach, out=scaled)
 
     def cut(self, columns: Array) -> Array:
         """Columns (D, N) without what is far from their other numbers; the array itself where nothing is."""
@@ -81,10 +84,10 @@ class Scaling:
 
     def take(self, kept: npt.NDArray[np.intp]) -> Scaling:
         """Return the scaling of some of the columns."""
-        unit, centre, mean, sd, lower, upper = (
-            part[kept] for part in (self.unit, self.centre, self.mean, self.sd, self.lower, self.upper)
+        unit, centre, mean, sd, lower, upper, clip = (
+            part[kept] for part in (self.unit, self.centre, self.mean, self.sd, self.lower, self.upper, self.clip)
         )
-        return Scaling(unit, centre, mean, sd, self.constant[kept], lower, upper)
+        return Scaling(unit, centre, mean, sd, self.constant[kept], lower, upper, clip)
 
 
 def fit_scaling(ascending: Array, far: float = FAR) -> Scaling:
@@ -106,7 +109,10 @@ def fit_scaling(ascending: Array, far: float = FAR) -> Scaling:
     mean = shifted.sum(axis=1) / rows
     shifted -= mean[:, None]
     sd = np.sqrt(np.square(shifted, out=shifted).sum(axis=1) / rows)
-    return Scaling(unit, centre, mean, np.where(constant, 1.0, sd), constant, lower, upper)
+    ends = ascending[:, [0]], ascending[:, [-1]]
+    has_two = ((ascending == ends[0]) | (ascending == ends[1])).all(axis=1)
+    clip = np.where(has_two, INDICATOR_CLIP, CLIP)
+    return Scaling(unit, centre, mean, np.where(constant, 1.0, sd), constant, lower, upper, clip)
 
 
 def _cut(columns: Array, lower: Array, upper: Array) -> Array:
@@ -150,7 +156,8 @@ def _end_of(distances: Array, reach: float) -> float:
     return float(inner[gaps[0]]) if gaps.size else np.inf
 
 
-def standardise(columns: Array, clip: float = CLIP) -> tuple[Array, Scaling]:
+def standardise(columns: Array, clip: float | None = None) -> tuple[Array, Scaling]:
     """Standardise columns (D, N) by their own moments; constant columns become zero."""
-    scaling = fit_scaling(np.sort(columns, axis=1), np.inf if np.isinf(clip) else FAR)
+    is_cut = clip is None or np.isfinite(clip)
+    scaling = fit_scaling(np.sort(columns, axis=1), FAR if is_cut else np.inf)
     return scaling.apply(columns, clip), scaling

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -71,7 +72,7 @@ class Indicators:
         if len(binary) < least:
             return None
         counts = sum_blocks(each_strip(len(covariates), together)).cpu().numpy()
-        rows = len(covariates) / _distinct_share(covariates[:, binary] == ones[binary], cluster)
+        rows = len(covariates) / _distinct_share(covariates, cluster)
         groups = [sorted(binary[group].tolist()) for group in _disjoint(counts, least, rows)]
         zeros = torch.where(frequent, high, low)
         return cls(tuple(groups), zeros.cpu().numpy(), ones.cpu().numpy()) if groups else None
@@ -124,12 +125,12 @@ class Indicators:
         return found
 
 
-def _distinct_share(inside: Bool[Tensor, "N L"], cluster: Codes | None) -> float:
-    """Rows by rows which tell of indicators what no other row of their cluster tells."""
+def _distinct_share(covariates: Float[Tensor, "N D"], cluster: Codes | None) -> float:
+    """Rows by rows that are no copies of another one of their cluster."""
     if cluster is None:
         return 1.0
-    kinds = np.column_stack([cluster, np.packbits(inside.cpu().numpy(), axis=1)])
-    return len(np.unique(kinds, axis=0)) / len(cluster)
+    kinds = pd.DataFrame(covariates.cpu().numpy()).assign(cluster=cluster)
+    return 1 - float(kinds.duplicated().mean())
 
 
 def _disjoint(counts: Array, least: int, rows: float) -> list[list[int]]:
