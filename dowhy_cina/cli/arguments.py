@@ -252,9 +252,7 @@ def _check_text(source: Path | io.BytesIO) -> None:
     with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
         head = file.read(_HEAD)
     if head.startswith(_PACKED_HEADS):
-        raise InputError(
-            "expected text in UTF-8, got a packed file: unpack it, or let its name end as gzip's do, in .gz."
-        )
+        raise InputError("expected text in UTF-8, got a packed file: unpack it.")
     if b"\0" in head:
         raise InputError("expected text in UTF-8, got bytes that are zero, as UTF-16 has them: save the file as UTF-8.")
 

@@ -21,8 +21,8 @@ Array = npt.NDArray[np.float64]
 CLIP, INDICATOR_CLIP = 30.0, 6.0
 #: Before their moments are taken covariates are cut where numbers are so many interquartile ranges and more beyond the
 #: quartiles, and so many times as far away as the next one, unlike those of a long tail; no more than such a share of
-#: the rows is beyond them. A single corrupt number would leave nothing of the others.
-FAR, LEAST_GAP, MOST_FAR = 100.0, 10.0, 0.02
+#: the rows, or so many, is beyond them. A single corrupt number would leave nothing of the others.
+FAR, LEAST_GAP, MOST_FAR, FEWEST_FAR = 100.0, 10.0, 0.02, 2
 #: A column whose spread is within this share of its size varies by rounding only: it is constant.
 CONSTANT_TOLERANCE = 8 * float(np.finfo(np.float64).eps)
 
@@ -129,7 +129,8 @@ def _bounds(ascending: Array, far: float) -> tuple[Array, Array]:
     lower, rows = -upper, ascending.shape[1]
     if np.isinf(far):
         return lower, upper
-    place, few = (rows - 1) // 4, int(MOST_FAR * rows)
+    place = (rows - 1) // 4
+    few = max(int(MOST_FAR * rows), min(FEWEST_FAR, place))
     marks = ascending[:, [0, place, -1 - place, -1]]
     unit = unit_of(np.abs(marks).max(1))
     low, first, last, high = (marks * unit[:, None]).T

@@ -19,7 +19,7 @@ from torch import Tensor
 from dowhy_cina.mathematics.balancing import Rows
 from dowhy_cina.mathematics.clusters import Clusters, cluster_statistics, clustered_cross_validation
 from dowhy_cina.mathematics.design_effects import apart_from_clusters
-from dowhy_cina.mathematics.kernels import LandmarkKernel, scaled_keys
+from dowhy_cina.mathematics.kernels import LandmarkKernel, scaled_keys, within_reach
 from dowhy_cina.mathematics.passes import gather_rows, places_of, sum_blocks
 from dowhy_cina.mathematics.ridge import generalised_cross_validation, gram_statistics
 from dowhy_cina.mathematics.rows import RowFeatures
@@ -326,9 +326,9 @@ def _with_scales(model: CinaModel, table: TableBatch, pilot: Pilot, waves: Waves
 
     By the pilot rows alone, which are all that is known of a table in partitions.
     """
-    x, t, y = (table.at_pilot(part) for part in (table.without_waves, table.treatment, table.outcome))
-    marks = gather_rows(table.without_waves, table.landmarks)
-    x, marks = (torch.cat([part, waves.columns_of(part)], 2) for part in (x, marks))
+    x, t, y = (table.at_pilot(part) for part in (table.covariates, table.treatment, table.outcome))
+    marks = gather_rows(table.covariates, table.landmarks)
+    x, marks = (torch.cat([within_reach(part), waves.columns_of(part)], 2) for part in (x, marks))
     clusters = None if table.clusters is None else table.clusters.take(table.pilot).alone()
     settings = model.settings(table, pilot, table_totals(t, y, None if clusters is None else clusters.of_arms(t)))
 

@@ -66,7 +66,7 @@ def repeated_people(covariates: Array, treatment: Array) -> int:
     """Count rows that repeat covariates and treatment of others, where these seem to be rows of the same person.
 
     That is where rows with the same covariates have the same treatment all but always, which those of different people
-    have not. Arguments as in :func:`copied_rows`.
+    have not, if it is not given by a threshold. Arguments as in :func:`copied_rows`.
 
     Returns
     -------
@@ -74,7 +74,10 @@ def repeated_people(covariates: Array, treatment: Array) -> int:
         Rows that repeat one before them; 0 where they may be different people, or are few.
     """
     repeats = _repeats(covariates, treatment)
-    if len(repeats) < REPEATED_SHARE * len(treatment):
+    if len(repeats) < REPEATED_SHARE * len(treatment) or not 0 < treatment.mean() < 1:
+        return 0
+    control, treated = (covariates[treatment == arm] for arm in (0, 1))
+    if ((control.max(0) < treated.min(0)) | (treated.max(0) < control.min(0))).any():
         return 0
     _, kind = np.unique(canonical_row_key(covariates), return_inverse=True)
     sizes = np.bincount(kind)

@@ -5,6 +5,7 @@ Letters: N rows, D columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,9 +19,11 @@ from dowhy_cina.tables.sentinels import find_sentinels
 #: and the same of a column among some of the rows, which rule out most columns; fewest rows.
 LEAST_TOLD, LEAST_GLIMPSED, LEAST_ROWS = 0.995, 0.95, 20
 _GLIMPSED_ROWS = 512
-#: Numbers that people write for a missing one, and how far one is from all others, in interquartile ranges.
+#: Numbers that people write for a missing one; those of less than three digits have to repeat.
 MISSING_CODES = tuple(sign * (10**digits - 1) for digits in range(1, 10) for sign in (1, -1))
-LEAST_APART = 1.0
+LARGE_CODE = 999
+#: Chance that any column tells the arms apart where none has to do with them, and rows with another value than most.
+MOST_CHANCE, LEAST_OTHERS = 0.01, 3
 
 
 def outcome_remarks(outcome: Array, rows: CanonicalTable, names: Sequence[str], left: float) -> tuple[str, ...]:
@@ -35,40 +38,52 @@ def outcome_remarks(outcome: Array, rows: CanonicalTable, names: Sequence[str], 
     names : sequence of str
         Of the covariates' columns.
     left : float
-        Share of the outcome's variance that regressions leave which have not seen it.
+        Mean square that regressions leave of the standardised outcome which have not seen it.
     """
     copied = copied_treatment_remark(names[place] for place in separating_columns(rows))
     if not np.ptp(outcome):
         return outcome_remark(False) + copied
     counted = ((value, int((outcome == value).sum())) for value in outcome_sentinels(outcome))
     telling = [names[place] for place in telling_columns(rows)]
-    told = 1 - left if len(rows.outcome) >= LEAST_ROWS else 0.0
+    inside = sum(
+        float(np.square(own - own.mean()).sum()) for own in (rows.outcome[rows.treatment == arm] for arm in (0, 1))
+    )
+    told = 1 - left * len(rows.outcome) / inside if inside > 0 and len(rows.outcome) >= LEAST_ROWS else 0.0
     return outcome_sentinels_remark(counted) + telling_remark(telling, told if told >= LEAST_TOLD else None) + copied
 
 
 def outcome_sentinels(outcome: Array) -> tuple[float, ...]:
     """Values of the outcome that may stand for a missing one: since this only warns, less clear ones than in columns.
 
-    A known code is one where it is the largest or smallest value and apart from the next, and so is the only negative
+    A known code is one where it is the largest or smallest value and apart from the others, and so is the only negative
     value, if it repeats.
     """
     low, high = float(outcome.min()), float(outcome.max())
-    suspects = [value for value in (low, high) if value in MISSING_CODES]
-    if low < 0 and low not in suspects and (outcome == low).sum() > 1 and not ((outcome > low) & (outcome < 0)).any():
-        suspects.append(low)
+    suspects = {value for value in (low, high) if value in MISSING_CODES}
+    if low < 0 and not ((outcome > low) & (outcome < 0)).any():
+        suspects.add(low)
     found = set(find_sentinels(outcome))
     for value in suspects:
         others = outcome[outcome != value]
         first, last = np.quantile(others, [0.25, 0.75])
+        spread, apart = float(np.ptp(others)), float(np.abs(others - value).min())
+        if abs(value) >= LARGE_CODE:
+            is_far = apart >= max(float(last - first), spread / 2)
+        else:
+            # A third value beside two others may be one like these.
+            has_few = len(np.unique(others)) < LEAST_OTHERS
+            is_far = len(outcome) - len(others) > 1 and (apart > spread if has_few else apart >= spread)
         # Of two values one is no code.
-        if np.ptp(others) > 0 and np.abs(others - value).min() >= LEAST_APART * (last - first):
+        if spread > 0 and is_far:
             found.add(value)
     return tuple(sorted(found))
 
 
 def separating_columns(rows: CanonicalTable) -> list[int]:
-    """Places of the columns of which each value, or all beyond a threshold, are in one arm alone."""
-    if len(rows.treatment) < LEAST_ROWS:
+    """Places of the columns whose values beyond a threshold are those of one arm, where that is no chance."""
+    control, treated_rows = rows.arms
+    ways = math.lgamma(control + treated_rows + 1) - math.lgamma(control + 1) - math.lgamma(treated_rows + 1)
+    if math.log(2 * rows.covariates.shape[1] / MOST_CHANCE) > ways:
         return []
     places, some = np.arange(rows.covariates.shape[1]), slice(None, None, max(1, len(rows.treatment) // _GLIMPSED_ROWS))
     for part in (some, slice(None)):
@@ -89,7 +104,19 @@ def telling_columns(rows: CanonicalTable) -> list[int]:
     some = slice(None, None, max(1, len(rows.outcome) // _GLIMPSED_ROWS))
     columns, arms, outcome = rows.covariates, rows.treatment, rows.outcome
     places = np.flatnonzero(_told(columns[some], arms[some], outcome[some]) >= LEAST_GLIMPSED)
-    return places[_told(columns[:, places], arms, outcome) >= LEAST_TOLD].tolist() if places.size else []
+    places = places[_told(columns[:, places], arms, outcome) >= LEAST_TOLD] if places.size else places
+    # An event that two rows had may be the only two rows of a rare kind by chance.
+    return [
+        place
+        for place in places.tolist()
+        if (columns[:, place] != _most_frequent(columns[:, place])).sum() >= LEAST_OTHERS
+    ]
+
+
+def _most_frequent(values: Array) -> float:
+    """The value that most rows have."""
+    found, rows = np.unique(values, return_counts=True)
+    return float(found[rows.argmax()])
 
 
 def _told(columns: Array, arms: Array, outcome: Array) -> Array:

@@ -83,7 +83,7 @@ def test_a_measurement_before_is_no_copy(table):
         (lambda y: (y + 12).round(), 99),
         (lambda y: np.clip(y.round() + 3, 1, 5), 9),
         (lambda y: np.clip(y.round() + 3, 1, 5), -9),
-        (lambda y: np.abs(y) + 3, -1),
+        (lambda y: np.abs(y) / 2 + 3, -1),
     ],
 )
 def test_known_codes_of_outcomes_are_named(table, outcome, code):
@@ -96,9 +96,33 @@ def test_known_codes_of_outcomes_are_named(table, outcome, code):
 
 
 def test_other_outcomes_hold_no_codes(table):
-    counts = np.random.default_rng(0).poisson(4, ROWS).clip(0, 9)
-    for y in (counts, (table["y"] > 0) * 99, -(table["y"] > 0) * 1.0, table["y"].round(), 9 - counts):
+    rng = np.random.default_rng(0)
+    counts, spent = rng.poisson(2, ROWS), np.where(rng.random(ROWS) < 0.8, 0, rng.integers(1, 99, ROWS))
+    better = np.sign(table["y"].round())
+    for y in (
+        counts.clip(0, 9),
+        (table["y"] > 0) * 99,
+        -(table["y"] > 0) * 1.0,
+        table["y"].round(),
+        9 - counts,
+        better,
+    ):
         assert not any("stands for" in text for text in warnings_of(table.assign(y=y)))
+    spent[:3] = 99
+    assert not any("stands for" in text for text in warnings_of(table.assign(y=spent)))
+
+
+def test_large_effects_and_small_arms_are_no_copies():
+    """What the treatment does is not told by covariates; of many columns one tells two treated rows apart by chance."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, t = rng.normal(size=(24, 15)), np.arange(24) < 2
+        found = dowhy_cina.estimate_effect(x, t.astype(int), rng.normal(size=24))
+        assert not any("can be told" in text for text in found.warnings)
+    rng = np.random.default_rng(0)
+    t = rng.integers(0, 2, 400)
+    found = dowhy_cina.estimate_effect(rng.normal(size=(400, 3)), t, 100 * t + rng.normal(size=400))
+    assert found.warnings == ()
 
 
 def test_numbers_that_stand_for_a_missing_outcome_are_named(table):
