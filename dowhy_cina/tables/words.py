@@ -100,10 +100,9 @@ def _bare(texts: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _common_unit(bare: pd.Series[Any]) -> str:
-    """The word behind all numbers of such texts; empty if there is none, or another one behind some."""
-    is_number = _apart(bare, ".") | _apart(bare, ",") | np.isfinite(pd.to_numeric(bare, errors="coerce"))
+    """The word behind numbers of such texts, be it behind some of them; empty if there is none, or several."""
     units = bare.str.extract(f"^{WITH_UNIT}$", expand=False).dropna().unique()
-    return str(units[0]) if len(units) == 1 and not is_number.any() else ""
+    return str(units[0]) if len(units) == 1 else ""
 
 
 def _apart(texts: pd.Series[Any], mark: str) -> pd.Series[bool]:

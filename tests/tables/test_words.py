@@ -80,6 +80,8 @@ def test_numbers_as_people_write_them(written, said):
         (["70.1 kg", 80], [np.nan, 80]),
         (["1st", "2nd", "3rd"], [np.nan] * 3),
         (["192.168.100.200", "10.0.0.1", "2020-01-02", "12.03.2020", "5 mg", "1e3"], [np.nan] * 5 + [1000]),
+        (["70.1", "72.3 kg", "68"], [70.1, 72.3, 68]),
+        (["70.1", "72.3 kg", "68 lb"], [70.1, np.nan, np.nan]),
     ],
 )
 def test_which_texts_are_numbers(written, numbers):
