@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from dowhy_cina.errors import CinaError, InputError, InputTypeError
 from dowhy_cina.estimating.weighting import EXACT_GAP, EXACT_REGULARISATION, solve_table
 from dowhy_cina.mathematics.balancing import values_from_alpha, weights_from_alpha
-from dowhy_cina.mathematics.kernels import gaussian_gram, median_bandwidth
+from dowhy_cina.mathematics.kernels import gaussian_gram, median_bandwidth, within_reach
 from dowhy_cina.mathematics.scaling import Array, usual_arithmetic
 from dowhy_cina.mathematics.solvers import check_rows
 from dowhy_cina.tables import Preprocessor, canonical_row_key, check_outcome, encode_treatment
@@ -128,7 +128,8 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
             )
         # Solved in an order that depends on the rows' content alone, so that no permutation changes the answer.
         order = np.lexsort((arm, canonical_row_key(covariates)))
-        keys = torch.from_numpy(covariates[order] if covariates.shape[1] else np.zeros((len(arm), 1)))[None]
+        columns = torch.from_numpy(covariates[order] if covariates.shape[1] else np.zeros((len(arm), 1)))[None]
+        keys = within_reach(columns)
         signs = torch.from_numpy(2 * arm[order] - 1)[None]
         regularisation = torch.tensor([self.regularisation], dtype=torch.float64, device="cpu")
         self.bandwidth_ = median_bandwidth(keys[0]) if self.bandwidth == "median" else float(self.bandwidth)

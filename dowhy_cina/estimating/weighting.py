@@ -148,8 +148,9 @@ def arm_against_arm(model: CinaModel, table: TableBatch, state: ZeroShot, how: B
     """Weights of the paper's estimator: zero-shot values, refined on request, or Algorithm 1's exact solution."""
     if how.bandwidth is not None:
         regularisation = torch.full_like(table.treatment[:, 0], EXACT_REGULARISATION)
-        gram = gaussian_gram(within_reach(table.covariates), how.bandwidth)
-        solution = solve_table(table.covariates, gram, table.signs, regularisation, how.refine or EXACT_GAP)
+        keys = within_reach(table.covariates)
+        gram = gaussian_gram(keys, how.bandwidth)
+        solution = solve_table(keys, gram, table.signs, regularisation, how.refine or EXACT_GAP)
         return _of_dual(table, state, solution, regularisation)
     values, regularisation = model.values(table, state), model.regularisation(state)
     if how.refine is None or bool((values.duality_gap <= how.refine).all()):

@@ -1,4 +1,4 @@
-"""What rows of a cluster have in common: how many of them count, and what is left of values without it.
+"""What rows of a cluster or a level have in common: how many count, whether they can be compared, and what is left.
 
 Letters: N rows.
 """
@@ -14,6 +14,9 @@ Codes = npt.NDArray[np.int64]
 
 #: Share of the variance that lies between clusters from which on their rows are taken for copies of each other.
 MOST_ALIKE = 0.95
+#: Fewest independent rows of a level, half of which have to have as many, and share of the treatment's variance that
+#: has to be left inside the levels: of less, nothing can be compared there.
+LEAST_ROWS, LEAST_INSIDE = 2, 0.1
 
 
 def independent_share(values: Array, cluster: Codes | None) -> float:
@@ -45,3 +48,15 @@ def apart_from_clusters(values: Array, cluster: Codes) -> Array:
         return values
     common: Array = (sizes * between / (sizes * between + noise) * means)[cluster]
     return values - common
+
+
+def comparable(sizes: Array, treated: Array, share: float = 1.0) -> bool:
+    """Whether rows can be compared inside the levels of a label, given rows and treated rows of each.
+
+    Of its rows so many count as independent.
+    """
+    inside, total = (
+        (treated * (1 - treated / np.maximum(sizes, 1))).sum(),
+        treated.sum() * (1 - treated.sum() / sizes.sum()),
+    )
+    return bool(inside >= LEAST_INSIDE * total and np.median(share * sizes[sizes > 0]) >= LEAST_ROWS - 1e-9)

@@ -17,15 +17,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dowhy_cina.mathematics.balancing import Tables
-from dowhy_cina.mathematics.design_effects import independent_share
+from dowhy_cina.mathematics.design_effects import comparable, independent_share
 from dowhy_cina.mathematics.passes import each_strip, sum_blocks
 from dowhy_cina.mathematics.scaling import Array
 
 #: Fewest levels of a label that a ridge does not learn by itself.
 LEAST_LEVELS = 10
-#: Fewest independent rows of a level, half of which have to have as many, and share of the treatment's variance that
-#: has to be left inside the levels: of less, nothing can be compared there.
-LEAST_ROWS, LEAST_INSIDE = 2, 0.1
 #: Fewest indicators that stand for one column.
 LEAST_GROUP = 3
 #: Columns that may turn out to be in no label before the search for further labels ends.
@@ -165,18 +162,6 @@ def _disjoint(counts: Array, least: int, rows: float) -> list[list[int]]:
 def _shared_by_chance(sizes: Array, rows: float) -> float:
     """Rows that two or more of independent columns would share, counted for each pair, if so many rows have each."""
     return float(sizes.sum() ** 2 - sizes @ sizes) / (2 * rows)
-
-
-def comparable(sizes: Array, treated: Array, share: float = 1.0) -> bool:
-    """Whether rows can be compared inside the levels of a label, given rows and treated rows of each.
-
-    Of its rows so many count as independent.
-    """
-    inside, total = (
-        (treated * (1 - treated / np.maximum(sizes, 1))).sum(),
-        treated.sum() * (1 - treated.sum() / sizes.sum()),
-    )
-    return bool(inside >= LEAST_INSIDE * total and np.median(share * sizes[sizes > 0]) >= LEAST_ROWS - 1e-9)
 
 
 def may_have_labels(covariates: Float[Tensor, "B N D"], least: int = LEAST_LEVELS) -> Bool[Tensor, " B"]:

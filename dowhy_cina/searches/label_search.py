@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dowhy_cina.mathematics.design_effects import comparable
 from dowhy_cina.mathematics.scaling import Array
-from dowhy_cina.searches.indicators import Indicators, comparable, may_have_labels
+from dowhy_cina.searches.indicators import Indicators, may_have_labels
 from dowhy_cina.searches.labels import Labels
 
 #: Most covariates of one label whose slopes are taken, the clearest first, and share of labels without any that get

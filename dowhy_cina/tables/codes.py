@@ -18,9 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from dowhy_cina.mathematics.design_effects import independent_share
+from dowhy_cina.mathematics.design_effects import comparable, independent_share
 from dowhy_cina.mathematics.scaling import Array
-from dowhy_cina.searches.indicators import comparable
 
 #: Values from which a column may hold codes, and most of them; fewer than so many are few.
 LEAST_CODES, MOST_VALUES, FEW_CODES = 3, 2000, 10
