@@ -332,7 +332,7 @@ class Analysis:
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
         """Say what is odd about the table's outcome, about its columns, and about its rows."""
-        reading = self._prepared.preprocessor
+        reading = self.reading
         left = 1.0 if self.options.augmentation == "none" else float(self._state.loo_residuals.square().mean())
         about = outcome_remarks(self._prepared.outcome, self._rows, reading.names_out, left)
         return about + reading.remarks + self._belonging

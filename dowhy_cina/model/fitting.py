@@ -277,10 +277,10 @@ def borrow(own: OwnOutcome, lent: tuple[Rows, Rows], outcome: Rows) -> Borrowing
     share = borne_out(wanted, offered, (arm, data.alike), data.cluster)
     left = unexplained_share(response, effect.intercept[:, None], response - clean, arm)
     bounds, kept = allowed_range(ends_of(by_fit, arm), left), share[:, None]
-    means, share_left = own.clipped[0], 1 - kept
+    means = own.clipped[0]
     independent = 1.0 if data.clusters is None else data.clusters.share
-    # What an arm's own rows cannot tell of others is borrowed whole.
-    missed = share_left * (lent[0] + by_fit - means)
+    # Kinds of rows of which an arm's own rows cannot tell become, on the average, what is borrowed of them.
+    missed = (1 - kept) * (lent[0] + by_fit - means)
     lacking = lacking_of(data.rows.columns.values, data.places, arm, independent, missed)
     means = means + kept * (lent[0] + by_fit.clamp(*bounds) - means) + lacking.offset(data.rows.columns)
     prognosis = torch.where(arm > 0, halfway(own.clean, own.clipped[0]), own.clipped[1])

@@ -180,7 +180,7 @@ class Preprocessor:
     def deviations(self, covariates: Any) -> Array:
         """Encode a table and return how far each value is from the fitted mean, (N, D), in units of the fitted sd.
 
-        Unlike those of `transform`, the values are not cut.
+        Unlike those of `transform`, the values are cut only where they are far from all others.
         """
         encoded = self._encode(covariates)
         assert self._scaling is not None

@@ -36,7 +36,7 @@ def warnings_of(table, **options):
 @pytest.mark.parametrize("unit", [1, 1e200])
 def test_a_covariate_that_is_the_outcome_is_named(table, of, unit):
     (text,) = warnings_of(table.assign(later=of(table), y=table["y"] * unit))
-    assert text.startswith("Outcomes can be told from 'later' alone all but exactly (9") or "(100 %" in text
+    assert text.startswith("Outcomes can be told from 'later' alone all but exactly (")
     assert text.endswith("leave it out.")
 
 
