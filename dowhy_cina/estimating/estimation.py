@@ -65,9 +65,8 @@ def moments_of(
     keys = rows.balance_keys if bandwidth is None else covariates / bandwidth
     features = RowFeatures(state.balance_kernel, keys, None).mean(weights)
     columns = model.balance_columns(covariates, state.scores.coordinate(rows.propensity))
-    return Moments(
-        MeansTarget(features, combine(columns, weights)), (control, treated), rows.means[1] - rows.means[0], weights
-    )
+    balance = MeansTarget(features, combine(columns, weights), table.given)
+    return Moments(balance, (control, treated), rows.means[1] - rows.means[0], weights)
 
 
 def _arm_shares(table: TableBatch, target: Target) -> tuple[Tables, Tables] | None:
@@ -90,9 +89,9 @@ def _balance_target(
     """Means of a population of the table's rows; by no pass where those of both arms tell them."""
     if state.arm_moments is not None and shares is not None:
         mean, size = state.arm_moments.mean(shares), state.balance_kernel.landmarks.shape[1]
-        return MeansTarget(mean[:, :size], mean[:, size:])
+        return MeansTarget(mean[:, :size], mean[:, size:], table.given)
     columns = model.balance_columns(table.covariates, state.coordinate)
-    return MeansTarget(combine(state.balance_features, target.weights), combine(columns, target.weights))
+    return MeansTarget(combine(state.balance_features, target.weights), combine(columns, target.weights), table.given)
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,8 @@ def arm_to_target(
     own = take_rows(state.balance_features, places)
     problem = ArmProblem(own, arm.gather(1, places), target.features, ridge)
     if how.bandwidth is None:
-        _, weights, solution = balance_with_means(problem, gather_rows(columns, places), target.columns, known)
+        own_columns = gather_rows(columns, places)
+        _, weights, solution = balance_with_means(problem, own_columns, target.columns, known, target.given)
         means, steps = solution.means[:, None, :, : problem.target.shape[1]], 0
     else:
         weights, steps = _by_splitting(problem, how.refine or EXACT_GAP)

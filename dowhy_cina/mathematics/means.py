@@ -6,10 +6,15 @@ amplitude. Its square is the ridge times a *stress*. At a stress of one, a diffe
 column costs as much as an effective sample size of ``1 / d^2`` rows: what is right where a column moves the outcome by
 its noise.
 
-Weights are no more concentrated than two bounds allow. With the columns they are worth :func:`least_size` rows and half
-of what the kernel's balance alone leaves: where they would not be, the stress is the largest at which they are. The
-kernel alone leaves twice the least size, or there would be nothing to spend on the columns: where it would not, the
-ridge is the smallest at which it does.
+Weights are no more concentrated than two bounds allow. With the columns they are worth the least size, see
+:func:`~dowhy_cina.mathematics.concentration.least_size`, and half of what the kernel's balance alone leaves: where they
+would not be, the stress is the largest at which they are. The kernel alone leaves twice the least size, or there would
+be nothing to spend on the columns: where it would not, the ridge is the smallest at which it does.
+
+Some of the columns are *given*, the others made of them: steps, waves, a propensity score. Of those there may be more
+than an arm can match, and a score without overlap pulls every column away from its mean. Where a given column is left
+by more than :data:`MATCHED`, though it need not be, the others have next to no stress, the given ones the least that
+matches them, and the least size alone bounds what that costs.
 
 Letters: B tables, N rows, M features, L columns.
 """
@@ -21,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dowhy_cina._caching import cached_property
@@ -33,6 +38,9 @@ from dowhy_cina.mathematics.screening import StreamedRows, rows_of_arm
 
 #: Stress on the columns' means, and the least that is tried.
 STRESS, LEAST_STRESS = 1.0, 1e-4
+#: Largest difference, in units of a given column, that counts as matched; share of the stress that is left on other
+#: columns where given ones come first; and how often what is between two stresses is halved then.
+MATCHED, LEAST_SHARE, HALVINGS = 0.05, 0.01, 6
 #: Share of the effective sample size under the kernel's balance alone that the weights keep.
 KEPT_SIZE = 0.5
 #: Largest multiple of the ridge that is tried to reach the least effective size.
@@ -47,23 +55,29 @@ ROUGH, FINE = 1e-8, 1e-12
 
 @dataclass(frozen=True)
 class MeansTarget:
-    """Means to be matched: of the kernel's features, shape (B, M), and of the columns beside them, shape (B, L)."""
+    """Means to be matched: of the kernel's features, shape (B, M), and of the columns beside them, shape (B, L).
+
+    ``given`` is how many of the columns, the first ones, come before the others where not all can be matched.
+    """
 
     features: Float[Tensor, "B M"]
     columns: Float[Tensor, "B L"]
-
-    def joined(self, amplitude: Tables) -> Float[Tensor, "B K"]:
-        """Means of the kernel's features and of the columns times an amplitude."""
-        return torch.cat([self.features, amplitude[:, None] * self.columns], 1)
+    given: int = 0
 
     def repeated(self, times: int) -> MeansTarget:
         """The same for as many arms of each table, one after the other."""
-        return MeansTarget(self.features.repeat(times, 1), self.columns.repeat(times, 1))
+        return replace(self, features=self.features.repeat(times, 1), columns=self.columns.repeat(times, 1))
 
-    def dual(self, ridge: Tables, stress: Tables, count: Tables) -> Dual:
+    def factors(self, others: Tables) -> Float[Tensor, "B L"]:
+        """Factor of every column where the others have this share of the stress on the given ones."""
+        factors = others.sqrt()[:, None].repeat(1, self.columns.shape[1])
+        factors[:, : self.given] = 1
+        return factors
+
+    def dual(self, ridge: Tables, stress: Tables, others: Tables, count: Tables) -> Dual:
         """The dual whose columns have the amplitude as their factor; of a stress of zero, the kernel alone."""
-        scale = torch.ones_like(self.features), (stress * ridge).sqrt()[:, None].expand_as(self.columns)
-        return Dual(self.joined(torch.ones_like(ridge)), ridge, count, torch.cat(scale, 1))
+        scale = torch.ones_like(self.features), (stress * ridge).sqrt()[:, None] * self.factors(others)
+        return Dual(torch.cat([self.features, self.columns], 1), ridge, count, torch.cat(scale, 1))
 
 
 @dataclass(frozen=True)
@@ -109,13 +123,15 @@ class Solved:
     dual : Dual
     at, uniform : Evaluated
         The solution, and uniform weights.
-    stress : Tensor, shape (B,)
+    stress, others : Tensor, shape (B,)
+        Stress on the given columns, and the share of it on the others.
     """
 
     dual: Dual
     at: Evaluated
     uniform: Evaluated
     stress: Tables
+    others: Tables
 
     @property
     def ridge(self) -> Tables:
@@ -136,6 +152,12 @@ class Solved:
     def size(self) -> Tables:
         """Effective sample size of the weights."""
         return self.at.sums.effective_size
+
+    def missed(self, target: MeansTarget) -> Bool[Tensor, " B"]:
+        """Whether a given column is not matched."""
+        kernel, sums = target.features.shape[1], self.at.sums
+        means = sums.moment[:, kernel : kernel + target.given] / sums.margins[:, None]
+        return ((means - target.columns[:, : target.given]).abs() > MATCHED).any(1)
 
     @property
     def solution(self) -> Solution:
@@ -161,9 +183,91 @@ class Solved:
         return 2 * (self._right() * self.dual.solve(self.at.curvature, pull)).sum(1) / spread
 
 
-def least_size(count: Tables) -> Tables:
-    """:func:`dowhy_cina.mathematics.concentration.least_size` of every table."""
-    return torch.minimum(LEAST_FACTOR * count ** (1 / 3), LARGEST_SHARE * count)
+@dataclass(frozen=True)
+class _Problem:
+    """The problem above, and how points of its dual are evaluated: see :func:`solve_with_means`."""
+
+    target: MeansTarget
+    ridge: Tables
+    count: Tables
+    evaluate: Evaluate
+
+    @cached_property
+    def floor(self) -> Tables:
+        """Least effective size, :func:`dowhy_cina.mathematics.concentration.least_size` of every table."""
+        return torch.minimum(LEAST_FACTOR * self.count ** (1 / 3), LARGEST_SHARE * self.count)
+
+    @cached_property
+    def start(self) -> Solved:
+        """Uniform weights."""
+        zero, one = torch.zeros_like(self.ridge), torch.ones_like(self.ridge)
+        features = self.target.features.shape[1] + self.target.columns.shape[1]
+        uniform = self.evaluate(DualPoint.start(self.ridge, self.count, features))
+        return Solved(self.target.dual(self.ridge, zero, one, self.count), uniform, uniform, zero, one)
+
+    def solve(
+        self, found: Solved, ridge: Tables, stress: Tables, others: Tables, tolerance: Tables | float = ROUGH
+    ) -> Solved:
+        """Solution for a ridge and a stress, beginning with another one."""
+        dual = self.target.dual(ridge, stress, others, self.count)
+        at, _ = solve_dual_of_target(dual, self.evaluate, found.at.times(ridge / found.ridge), tolerance)
+        return Solved(dual, at, found.uniform, stress, others)
+
+    def alone(self, start: Solved) -> Solved:
+        """Solution of the kernel alone, with the least ridge that leaves room for columns."""
+
+        def solve(found: Solved, log_multiple: Tables, tolerance: Tables | float) -> Solved:
+            return self.solve(found, self.ridge * log_multiple.exp(), start.stress, start.others, tolerance)
+
+        def step(found: Solved, floor: Tables) -> Tables:
+            return torch.log(floor / found.size) / found.slope_in_ridge()
+
+        room = torch.minimum(self.floor / KEPT_SIZE, LARGEST_SHARE * self.count)
+        none = torch.zeros_like(self.ridge)
+        return _least_concentrated(solve, step, start, room, none, none + math.log(LARGEST_RIDGE))
+
+    def beside(self, alone: Solved) -> Solved:
+        """Solution with the columns, given that of the kernel alone, with the largest stress that there is room for."""
+
+        def solve(found: Solved, log_stress: Tables, tolerance: Tables | float) -> Solved:
+            return self.solve(found, found.ridge, log_stress.exp(), found.others, tolerance)
+
+        def step(found: Solved, floor: Tables) -> Tables:
+            slope = found.slope_in_stress(self.target.columns.shape[1])
+            # What the columns cost begins in proportion to the stress; they may bring size instead.
+            cost, most = (torch.log(alone.size / size) for size in (found.size, floor))
+            to_floor = torch.where((cost > 0) & (most > NEAR * cost), torch.log(most / cost) * cost, most - cost)
+            # The least stress is the first to be tried, since the kernel's balance alone is all but its solution.
+            return torch.where(found.stress < STRESS, to_floor / -slope, -torch.inf)
+
+        least, none = torch.maximum(self.floor, KEPT_SIZE * alone.size), torch.zeros_like(self.ridge)
+        ends = none + math.log(STRESS), none + math.log(LEAST_STRESS)
+        return _least_concentrated(solve, step, alone, least, *ends)
+
+    def given_first(self, found: Solved) -> Solved:
+        """Solution that matches given columns before all else, of tables where they are not matched and can be.
+
+        Of these the stress is the least that does, to some digits, while that on the others is next to nothing.
+        """
+        missed = found.missed(self.target) if self.target.given else torch.zeros_like(self.count, dtype=torch.bool)
+        if not bool(missed.any()):
+            return found
+        one = torch.ones_like(self.ridge)
+        enough, less, others = STRESS * one, LEAST_STRESS * one, LEAST_SHARE * one
+        at = self.solve(found, found.ridge, enough, others)
+        possible = missed & ~at.missed(self.target)
+        if not bool(possible.any()):
+            return found
+        for _ in range(HALVINGS):
+            stress = (enough * less).sqrt()
+            at = self.solve(at, found.ridge, stress, others)
+            short = at.missed(self.target)
+            enough, less = torch.where(short, enough, stress), torch.where(short, stress, less)
+        at = self.solve(at, found.ridge, enough, others, FINE)
+        chosen = possible & (at.size >= self.floor)
+        stress, others = torch.where(chosen, enough, found.stress), torch.where(chosen, others, one)
+        dual = self.target.dual(found.ridge, stress, others, self.count)
+        return Solved(dual, at.at.where(chosen, found.at), found.uniform, stress, others)
 
 
 def solve_with_means(
@@ -185,47 +289,12 @@ def solve_with_means(
     settle : callable
         Says how many of some solutions, the first ones, were evaluated as they are; the next one is from then on.
     """
-    zero, columns = torch.zeros_like(ridge), target.columns.shape[1]
-
-    def solve(found: Solved, ridge: Tables, stress: Tables, tolerance: Tables | float) -> Solved:
-        dual = target.dual(ridge, stress, count)
-        at, _ = solve_dual_of_target(dual, evaluate, found.at.times(ridge / found.ridge), tolerance)
-        return Solved(dual, at, found.uniform, stress)
-
-    def kernel_alone(found: Solved, log_multiple: Tables, tolerance: Tables | float) -> Solved:
-        return solve(found, ridge * log_multiple.exp(), zero, tolerance)
-
-    def with_columns(found: Solved, log_stress: Tables, tolerance: Tables | float) -> Solved:
-        return solve(found, found.ridge, log_stress.exp(), tolerance)
-
-    def step_in_ridge(found: Solved, floor: Tables) -> Tables:
-        return torch.log(floor / found.size) / found.slope_in_ridge()
-
-    uniform = evaluate(DualPoint.start(ridge, count, target.features.shape[1] + columns))
-    start, floor = Solved(target.dual(ridge, zero, count), uniform, uniform, zero), least_size(count)
-    most = zero + math.log(LARGEST_RIDGE)
-    room = torch.minimum(floor / KEPT_SIZE, LARGEST_SHARE * count)
-    ends = zero + math.log(STRESS), zero + math.log(LEAST_STRESS)
-
-    def beside(alone: Solved) -> Solved:
-        """Solution with the columns, given that of the kernel alone."""
-
-        def step_in_stress(found: Solved, floor: Tables) -> Tables:
-            slope = found.slope_in_stress(columns)
-            # What the columns cost begins in proportion to the stress; they may bring size instead.
-            cost, most = (torch.log(alone.size / size) for size in (found.size, floor))
-            step = torch.where((cost > 0) & (most > NEAR * cost), torch.log(most / cost) * cost, most - cost) / -slope
-            # The least stress is the first to be tried, since the kernel's balance alone is all but its solution.
-            return torch.where(found.stress < STRESS, step, -torch.inf)
-
-        least = torch.maximum(floor, KEPT_SIZE * alone.size)
-        return _least_concentrated(with_columns, step_in_stress, alone, least, *ends)
-
-    open_ = True
+    problem = _Problem(target, ridge, count, evaluate)
+    start, open_ = problem.start, True
     while True:
         if open_:
-            alone = _least_concentrated(kernel_alone, step_in_ridge, start, room, zero, most)
-        found = beside(alone)
+            alone = problem.alone(start)
+        found = problem.given_first(problem.beside(alone))
         points = (alone.at.point, found.at.point) if open_ else (found.at.point,)
         right = settle(points)
         if right == len(points):
@@ -284,6 +353,7 @@ def balance_with_means(
     columns: Float[Tensor, "B N L"],
     goal: Float[Tensor, "B L"],
     known: Curvature | None = None,
+    given: int = 0,
 ) -> tuple[ArmProblem, Rows, Solution]:
     """Weights of an arm whose features balance a target with the means of columns, their problem, and what is known.
 
@@ -297,12 +367,14 @@ def balance_with_means(
         Their means in the target.
     known : Curvature, optional
         Of the whole arm, the columns beside the kernel's features.
+    given : int
+        Columns, the first ones, that come before the others.
 
     Returns
     -------
     ArmProblem, Tensor of shape (B, N), Solution
     """
-    target = MeansTarget(problem.target, goal)
+    target = MeansTarget(problem.target, goal, given)
 
     with torch.no_grad():
         if isinstance(problem.features, Tensor):
@@ -313,9 +385,12 @@ def balance_with_means(
         found = solve_with_means(target, problem.ridge, problem.arm.sum(1), rows.evaluate, rows.settle)
     # The factor of the ridge and the stress are taken as given by gradients.
     ridge = problem.ridge * (found.ridge / problem.ridge.detach())
-    amplitude = (found.stress * ridge).sqrt()
+    amplitude, factors = (found.stress * ridge).sqrt(), target.factors(found.others)
+    if bool((found.others < 1).any()):
+        columns = columns * factors[:, None]
     features = JoinedFeatures(problem.features, columns, amplitude)
-    final = ArmProblem(features, problem.arm, target.joined(amplitude), ridge)
+    goal = torch.cat([target.features, amplitude[:, None] * factors * target.columns], 1)
+    final = ArmProblem(features, problem.arm, goal, ridge)
     if isinstance(rows, StreamedRows):
         weights = simplex(rows.margins(found.at.point).clamp_min(0) * problem.arm, problem.arm)
     else:

@@ -113,6 +113,11 @@ class TableBatch:
         return values if self.pilot.shape[1] == values.shape[1] else gather_rows(values, self.pilot)
 
     @property
+    def given(self) -> int:
+        """Columns before those that a search has added."""
+        return self.covariates.shape[2] - (0 if self.added is None else sum(self.added.shape[:5]))
+
+    @property
     def without_waves(self) -> Float[Tensor, "B N K"]:
         """The columns before those of waves, as far as kernels see them."""
         waves = 0 if self.added is None or self.added.waves is None else self.added.waves.shape[0]

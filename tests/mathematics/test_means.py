@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import cvxpy
 import numpy as np
@@ -13,7 +14,7 @@ from dowhy_cina.mathematics.balancing import JoinedFeatures, apply, combine, fea
 from dowhy_cina.mathematics.concentration import least_size
 from dowhy_cina.mathematics.dual import ArmProblem
 from dowhy_cina.mathematics.kernels import LandmarkKernel
-from dowhy_cina.mathematics.means import KEPT_SIZE, LEAST_STRESS, STRESS, balance_with_means
+from dowhy_cina.mathematics.means import KEPT_SIZE, LEAST_STRESS, MATCHED, STRESS, balance_with_means
 from dowhy_cina.mathematics.newton import ArmRows, balance_to_target
 from dowhy_cina.mathematics.rows import RowFeatures
 
@@ -177,6 +178,64 @@ def test_a_table_does_not_depend_on_its_company():
         part = ArmProblem(*(part[[b]] for part in vars(problem).values() if part is not None))
         alone = balance_with_means(part, columns[[b]], goal[[b]])[1]
         torch.testing.assert_close(alone, together[[b]], atol=1e-10, rtol=0)
+
+
+def draw_beside(apart, beyond):
+    """Columns of which weights can match the given ones, and one without overlap that pulls them away."""
+    problem, columns, goal = draw(apart=apart, tables=3, ridge=1.0)
+    score = (columns.sum(2) / 2 > 1).to(columns.dtype)[..., None]
+    reached = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)[:, None]
+    goals = torch.cat([torch.where(reached > 0, goal, goal + 4), goal.new_full((3, 1), beyond)], 1)
+    return problem, torch.cat([columns, score], 2), goals
+
+
+def left_by(weights, columns, goal):
+    return (combine(columns, weights) - goal)[:, :L].abs().amax(1)
+
+
+def test_given_columns_come_first_where_not_all_can_be_matched():
+    """They are matched, no closer than that; where they cannot be, or are, weights are as they would be."""
+    problem, columns, goal = draw_beside(0.2, 2.0)
+    uniform = problem.arm / problem.arm.sum(1, keepdim=True)
+    goal[1], problem.target[1] = combine(columns, uniform)[1], combine(problem.features, uniform)[1]
+    plain = balance_with_means(problem, columns, goal)[1]
+    joined, weights, solution = balance_with_means(problem, columns, goal, given=L)
+    before, after = left_by(plain, columns, goal), left_by(weights, columns, goal)
+    assert before[1] < MATCHED < before[0]
+    assert MATCHED / 1.5 < after[0] <= MATCHED * 1.0001
+    least = double([least_size(float(rows)) for rows in problem.arm.sum(1)])
+    assert (size(weights, problem.arm) > 0.999 * least).all()
+    assert before[2] > 1
+    torch.testing.assert_close(weights[1:], plain[1:], atol=1e-12, rtol=0)
+    assert float((weights[0] - plain[0]).abs().sum()) > 0.1
+    assert (joined.certificate(weights).gap < 1e-9).all()
+    torch.testing.assert_close(solution.certificate.gap, joined.certificate(weights).gap, atol=1e-9, rtol=0)
+
+
+def test_given_columns_do_not_take_weights_below_the_least_size():
+    """To match them a handful of rows would have to carry all: then they are not matched."""
+    problem, columns, goal = draw_beside(1.6, 2.0)
+    plain, weights = (balance_with_means(problem, columns, goal, given=given)[1] for given in (0, L))
+    assert (left_by(plain, columns, goal) > MATCHED).all()
+    torch.testing.assert_close(weights, plain, atol=1e-12, rtol=0)
+
+
+def test_given_columns_come_first_in_streamed_rows_copies_and_a_table_alone():
+    problem, columns, goal = draw_beside(0.2, 2.0)
+    kernel = LandmarkKernel(columns[:, :20], double(np.full((3, 3), 0.4)))
+    whole = RowFeatures.build(kernel, columns, True)
+    target = whole.kept.mean(1)
+    kept = ArmProblem(whole.kept, problem.arm, target, problem.ridge)
+    expected = balance_with_means(kept, columns, goal, given=L)[1]
+    assert float((expected - balance_with_means(kept, columns, goal)[1])[0].abs().sum()) > 0.01
+    streamed = replace(kept, features=RowFeatures(kernel, columns, None, block_entries=20 * 2 * 7))
+    torch.testing.assert_close(balance_with_means(streamed, columns, goal, given=L)[1], expected, atol=1e-9, rtol=0)
+    alone = ArmProblem(whole.kept[[0]], problem.arm[[0]], target[[0]], problem.ridge[[0]])
+    one = balance_with_means(alone, columns[[0]], goal[[0]], given=L)[1]
+    torch.testing.assert_close(one, expected[[0]], atol=1e-10, rtol=0)
+    twice = ArmProblem(whole.kept.repeat(1, 2, 1), problem.arm.repeat(1, 2) / 2, target, problem.ridge)
+    halves = balance_with_means(twice, columns.repeat(1, 2, 1), goal, given=L)[1]
+    torch.testing.assert_close(halves[:, :N] + halves[:, N:], expected, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

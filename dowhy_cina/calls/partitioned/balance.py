@@ -51,7 +51,12 @@ def weigh(part: EncodedPart, margins: Rows, totals: Float[Tensor, " 2"]) -> tupl
 
 
 def solve(
-    partitions: Partitions, fitted: Fitted, counts: tuple[float, float], share: tuple[float, float], ridge: Tensor
+    partitions: Partitions,
+    fitted: Fitted,
+    counts: tuple[float, float],
+    share: tuple[float, float],
+    ridge: Tensor,
+    given: int,
 ) -> Balanced:
     """Balance both arms to the target, as :func:`~dowhy_cina.mathematics.means.balance_with_means` does.
 
@@ -62,6 +67,8 @@ def solve(
     share : tuple of float
         Weight of each row of an arm in the target.
     ridge : Tensor, shape (1,)
+    given : int
+        Columns before those that a search has added.
 
     Returns
     -------
@@ -73,12 +80,11 @@ def solve(
     assert fitted.balance_kernel is not None
     size = fitted.balance_kernel.landmarks.shape[1]
     mean = share[0] * moments.carried[:1] + share[1] * moments.carried[1:]
-    target = MeansTarget(mean[:, :size].repeat(2, 1), mean[:, size:].repeat(2, 1))
+    target = MeansTarget(mean[:, :size], mean[:, size:], given)
     both, rows = ridge.repeat(2), ridge.new_tensor(counts)
     arms = PartitionedArms(partitions, fitted, moments, DualPoint.start(both, rows, mean.shape[1]))
-    solved = solve_with_means(target, both, rows, arms.evaluate, arms.settle)
+    solved = solve_with_means(target.repeated(2), both, rows, arms.evaluate, arms.settle)
     sums = arms.look(solved.at.point).sums
     partitions.run(weigh, ["encoded", "margins"], "weights", totals=sums.margins)
     partitions.forget("reference", "margins")
-    one = MeansTarget(target.features[:1], target.columns[:1])
-    return Balanced(one, replace(solved.solution, sums=sums))
+    return Balanced(target, replace(solved.solution, sums=sums))

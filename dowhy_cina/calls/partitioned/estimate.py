@@ -191,7 +191,8 @@ def estimate_partitioned(
             partitions.run(add_columns, ["encoded"], "encoded", added=pilot.added)
         fitted, moments = forward(partitions, model, pilot, totals, known)
         share = arm_shares(target, counts)
-        balanced = solve(partitions, fitted, counts, share, model.balance_ridge(fitted.scores, fitted.settings))
+        ridge = model.balance_ridge(fitted.scores, fitted.settings)
+        balanced = solve(partitions, fitted, counts, share, ridge, pilot.given)
         shares = TargetShares(share)
         columns = float(pilot.independent_columns)
         result = _effect(
