@@ -27,12 +27,7 @@ from dowhy_cina.estimating.estimation import (
     worst_case,
 )
 from dowhy_cina.estimating.targets import Target
-from dowhy_cina.estimating.variance import (
-    bias_parts,
-    degrees_of_freedom,
-    reached_by,
-    sampling_variance,
-)
+from dowhy_cina.estimating.variance import bias_parts, degrees_of_freedom, reached_by, sampling_variance, unseen_in
 from dowhy_cina.estimating.weighting import Balancing, Weighting, arm_against_arm, balance_arms, uniform
 from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.model.network import CinaModel
@@ -100,7 +95,8 @@ class Estimation:
     @cached_property
     def sampling(self) -> Tables:
         """Variance by sampling."""
-        return sampling_variance(self.contributions, self.target.foreign is None, self.table.cluster)
+        seen = sampling_variance(self.contributions, self.target.foreign is None, self.table.cluster)
+        return seen + unseen_in(self.table, self.state, self.contributions)
 
     @cached_property
     def bias(self) -> Float[Tensor, "B K"]:

@@ -5,6 +5,7 @@ Letters: B tables, N rows, M features, K parts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,9 @@ from dowhy_cina.model.outcome import Moment
 from dowhy_cina.model.sharing import ArmRegression
 from dowhy_cina.model.state import TableBatch, ZeroShot
 
+#: Squared residual, in variances of the outcome, that is no more than rounding.
+ROUNDING = 1e-20
+
 
 def sampling_variance(contributions: Contributions, in_table: bool, cluster: Int[Tensor, "B N"] | None) -> Tables:
     """Sum of squared contributions to the error, of rows or of whole clusters.
@@ -29,6 +33,47 @@ def sampling_variance(contributions: Contributions, in_table: bool, cluster: Int
     rows = contributions.scatter + contributions.deviation if in_table else contributions.scatter
     total = sums_by_cluster(rows, cluster).square().sum(1)
     return total if in_table else total + contributions.deviation.square().sum(1)
+
+
+def noise_of_arm(residuals: Rows, rows: Rows) -> tuple[Tables, Tables]:
+    """Sums of an arm's squared leave-one-out residuals and of their squares, by sampling weights; without rounding."""
+    squares = residuals.square()
+    squares = torch.where(squares > ROUNDING, squares, 0)
+    return (rows * squares).sum(1), (rows * squares.square()).sum(1)
+
+
+def unseen_variance(
+    noise: Sequence[tuple[Tables, Tables]], counts: Sequence[Tables], spread: Sequence[Tables]
+) -> Tables:
+    """What is added to the variance by sampling for noise that an arm is too small to show.
+
+    An arm of which no row has an event shows none, and one of a few events little. So its variance is the mean of its
+    own and of the other arm's, with as many degrees of freedom as there are effective rows that carry its own, and one
+    for the other arm's: as a conjugate prior would have it. It never makes the variance smaller.
+
+    Parameters
+    ----------
+    noise : two of :func:`noise_of_arm`
+    counts, spread : two of Tensor, shape (B,)
+        Sum of the arm's sampling weights, and of the squares of its outcomes' weights in the estimate.
+    """
+    own = [squares / count for (squares, _), count in zip(noise, counts, strict=True)]
+    added = torch.zeros_like(own[0])
+    for arm in (0, 1):
+        shown = effective_number(*noise[arm])
+        added = added + spread[arm] * (own[1 - arm] - own[arm]).clamp_min(0) / (1 + shown)
+    return added
+
+
+def unseen_in(table: TableBatch, state: ZeroShot, contributions: Contributions) -> Tables:
+    """:func:`unseen_variance` of tables in memory."""
+    arms = table.arm(0), table.arm(1)
+    noise = [noise_of_arm(state.loo_residuals, rows) for rows in arms]
+    spread = [
+        sums_by_cluster(weights * (rows > 0), table.cluster).square().sum(1)
+        for weights, rows in zip(contributions.arm_weights, arms, strict=True)
+    ]
+    return unseen_variance(noise, [rows.sum(1) for rows in arms], spread)
 
 
 def degrees_of_freedom(scatter: Rows, cluster: Int[Tensor, "B N"] | None) -> Tables:

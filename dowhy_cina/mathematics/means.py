@@ -168,10 +168,15 @@ class Solved:
         """Derivative of the size's logarithm in the ridge's, without columns and while the same rows carry weight."""
         return 2 + self._change(-self._right())
 
-    def slope_in_stress(self, columns: int) -> Tables:
-        """Derivative of the size's logarithm in the stress's, while the same rows carry weight."""
+    def slope_in_stress(self, target: MeansTarget) -> Tables:
+        """Derivative of the size's logarithm in the stress's, while the same rows carry weight.
+
+        Of the stress on all columns, or where that on the given ones is full, of that on the others.
+        """
+        kernel, full = target.features.shape[1], (self.stress >= STRESS)[:, None]
         pull = torch.cat([self.point.slope, torch.zeros_like(self.ridge)[:, None]], 1)
-        pull[:, : -columns - 1] = 0
+        pull[:, :kernel] = 0
+        pull[:, kernel : kernel + target.given].masked_fill_(full, 0)
         return self._change(-pull)
 
     def _right(self) -> Float[Tensor, "B K"]:
@@ -227,22 +232,27 @@ class _Problem:
         return _least_concentrated(solve, step, start, room, none, none + math.log(LARGEST_RIDGE))
 
     def beside(self, alone: Solved) -> Solved:
-        """Solution with the columns, given that of the kernel alone, with the largest stress that there is room for."""
+        """Solution with the columns, given that of the kernel alone, with the largest stress that there is room for.
+
+        The stress on what is not given falls first.
+        """
+        least, share = math.log(LEAST_STRESS), math.log(LEAST_SHARE) if self.target.given else 0.0
 
         def solve(found: Solved, log_stress: Tables, tolerance: Tables | float) -> Solved:
-            return self.solve(found, found.ridge, log_stress.exp(), found.others, tolerance)
+            others = log_stress.clamp_min(share)
+            return self.solve(found, found.ridge, STRESS * (log_stress - others).exp(), others.exp(), tolerance)
 
         def step(found: Solved, floor: Tables) -> Tables:
-            slope = found.slope_in_stress(self.target.columns.shape[1])
+            slope = found.slope_in_stress(self.target)
             # What the columns cost begins in proportion to the stress; they may bring size instead.
             cost, most = (torch.log(alone.size / size) for size in (found.size, floor))
             to_floor = torch.where((cost > 0) & (most > NEAR * cost), torch.log(most / cost) * cost, most - cost)
             # The least stress is the first to be tried, since the kernel's balance alone is all but its solution.
-            return torch.where(found.stress < STRESS, to_floor / -slope, -torch.inf)
+            begun = found.stress * found.others < STRESS
+            return torch.where(begun, to_floor / -slope, -torch.inf)
 
-        least, none = torch.maximum(self.floor, KEPT_SIZE * alone.size), torch.zeros_like(self.ridge)
-        ends = none + math.log(STRESS), none + math.log(LEAST_STRESS)
-        return _least_concentrated(solve, step, alone, least, *ends)
+        floor, none = torch.maximum(self.floor, KEPT_SIZE * alone.size), torch.zeros_like(self.ridge)
+        return _least_concentrated(solve, step, alone, floor, none, none + least + share)
 
     def given_first(self, found: Solved) -> Solved:
         """Solution that matches given columns before all else, of tables where they are not matched and can be.

@@ -22,7 +22,7 @@ from dowhy_cina.mathematics.design_effects import comparable, independent_share
 from dowhy_cina.mathematics.scaling import Array
 
 #: Values from which a column may hold codes, and most of them; fewer than so many are few.
-LEAST_CODES, MOST_VALUES, FEW_CODES = 3, 2000, 10
+LEAST_CODES, MOST_VALUES, FEW_CODES = 4, 2000, 10
 #: Independent rows of a value that counts, of few values those of either arm by chance [C54]_, and share of the rows
 #: that such values have at least: so there are no more values than a share of the rows.
 LEAST_ROWS, LEAST_EXPECTED, LEAST_KNOWN = 2, 5, 0.8
@@ -68,10 +68,10 @@ def find_codes(columns: Array, ascending: Array, treatment: Array, cluster: Code
         values = np.unique(ascending[place])
         if LEAST_CODES <= len(values) <= most:
             codes, column = np.searchsorted(values, columns[place]), Coded(place, len(values))
-            chance = _chance(codes, treatment, len(values), cluster)
+            chance = _chance(codes, values, treatment, cluster)
             if cluster is None and chance <= IN_VAIN:
                 alike = _alike(columns) if alike is None else alike
-                chance = max(chance, _chance(codes, treatment, len(values), alike))
+                chance = max(chance, _chance(codes, values, treatment, alike))
             if len(values) < FEW_CODES:
                 # A copy that is negated, shifted or scaled is the same column.
                 same = min(codes.tobytes(), (len(values) - 1 - codes).tobytes())
@@ -94,12 +94,13 @@ def _clear_ones(few: list[tuple[float, list[Coded]]]) -> list[Coded]:
     return [column for _, same in ascending[: max(clear, default=0)] for column in same]
 
 
-def _chance(codes: Codes, treatment: Array, count: int, cluster: Codes | None) -> float:
-    """Chance that the treatment differs so much between values, from 0 in their order, beyond waves of their ranks.
+def _chance(codes: Codes, values: Array, treatment: Array, cluster: Codes | None) -> float:
+    """Chance that the treatment differs so much between values, given in their order, beyond waves of their ranks.
 
     Of many values it is one where curves or thresholds may have done it: of a threshold's edge waves leave something,
     too, but neighbours share that.
     """
+    count = len(values)
     sizes = np.bincount(codes, minlength=count).astype(np.float64)
     means = np.bincount(codes, treatment, count) / sizes
     share = independent_share(treatment - means[codes], cluster)
@@ -110,25 +111,39 @@ def _chance(codes: Codes, treatment: Array, count: int, cluster: Codes | None) -
     if known < LEAST_KNOWN or several.sum() < least_values or not comparable(sizes, sizes * means, share):
         return 1.0
     sizes, means = sizes[several], means[several]
-    noise = means * (1 - means) * sizes / (share * sizes - 1)
     if is_few:
-        # Of a value of whose rows none is treated its own share tells nothing of chance.
-        noise = np.maximum(noise, treatment.var() / share)
-    least = 0.0 if is_few else LEAST_EXPLAINED * float(len(codes) * treatment.var())
+        return _chance_of_few(share * sizes, means, values[several])
+    noise = means * (1 - means) * sizes / (share * sizes - 1)
+    least = LEAST_EXPLAINED * float(len(codes) * treatment.var())
     if sizes @ (means - treatment.mean()) ** 2 - noise.sum() <= least:
         return 1.0
     ranks = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
     waves = np.cos(np.pi * np.arange(min(SMOOTH_WAVES, (len(sizes) - 1) // 2) + 1) * ranks[:, None])
-    # Weighted by rows, the regression of rows is that of the values' means.
-    root = np.sqrt(sizes)
-    basis = np.linalg.qr(root[:, None] * waves)[0]
-    left = root * means - basis @ (basis.T @ (root * means))
-    by_chance = float(noise @ (1 - (basis**2).sum(1)))
+    left, kept = _left_by(waves, means, sizes)
+    by_chance = float(noise @ kept)
     if by_chance <= 0:
         return 1.0
     freedom = by_chance**2 / float(noise @ noise)
     squares = float(left @ left)
     beyond, common = squares - by_chance, float(left[1:] @ left[:-1])
-    if not is_few and (beyond <= least or common >= MOST_COMMON * beyond):
+    if beyond <= least or common >= MOST_COMMON * beyond:
         return 1.0
     return float(special.chdtrc(freedom, squares * freedom / by_chance))
+
+
+def _chance_of_few(rows: Array, means: Array, values: Array) -> float:
+    """The same of few values, by independent rows of each: beyond a logistic regression on a parabola and waves."""
+    line = (values - values.mean()) / values.std()
+    ranks = (np.cumsum(rows) - rows / 2) / rows.sum()
+    waves = np.cos(np.pi * np.arange(1, (len(rows) - 1) // 2 - 1) * ranks[:, None])
+    basis = np.column_stack([np.ones_like(line), line, line**2, waves])
+    means = (rows * means + 0.5) / (rows + 1)
+    left, _ = _left_by(basis, special.logit(means), rows * means * (1 - means))
+    return float(special.chdtrc(len(rows) - basis.shape[1], left @ left))
+
+
+def _left_by(basis: Array, means: Array, weights: Array) -> tuple[Array, Array]:
+    """What a weighted regression leaves of values' means, times the weights' roots, and the share that it would."""
+    root = np.sqrt(weights)
+    columns = np.linalg.qr(root[:, None] * basis)[0]
+    return root * means - columns @ (columns.T @ (root * means)), 1 - (columns**2).sum(1)

@@ -25,7 +25,14 @@ from dowhy_cina.calls.partitioned.states import Fitted, RowState
 from dowhy_cina.config import EstimatorOptions
 from dowhy_cina.estimating.estimation import Effect, Moments, augmented
 from dowhy_cina.estimating.targets import ARMS_OF, arm_shares
-from dowhy_cina.estimating.variance import Reached, bias_parts, freedom_from_sums, t_inference
+from dowhy_cina.estimating.variance import (
+    Reached,
+    bias_parts,
+    freedom_from_sums,
+    noise_of_arm,
+    t_inference,
+    unseen_variance,
+)
 from dowhy_cina.mathematics.rows import block_rows
 from dowhy_cina.mathematics.scaling import usual_arithmetic
 from dowhy_cina.model.checkpoint import load_model
@@ -68,6 +75,7 @@ def residual_sums(
         f"moment{arm}": fitted.arms[arm].moment(seen, balancing),
         f"loo{arm}": loo.sum(1),
         f"squares{arm}": state.loo_residuals.square().sum(1),
+        f"noise{arm}": torch.stack(noise_of_arm(state.loo_residuals, torch.ones_like(loo))),
         f"kish{arm}": balancing.square().sum(1),
         f"weights{arm}": Extremes(balancing.amin(), balancing.amax()),
         f"outside{arm}": (chance(state.scores.propensity, 1 - arm) < limits[arm]).sum(1),
@@ -116,6 +124,7 @@ def contribution_sums(
         **sums,
         "balance": features.means(torch.stack(weights, 1)),
         "total": (scatter + deviation).square().sum(1),
+        f"spread{arm}": own.square().sum(1),
         "scatter": squares.sum(1),
         "fourth": squares.square().sum(1),
     }
@@ -283,7 +292,7 @@ def _effect(
     regressions = (fitted.arms[0], fitted.arms[1])
     bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
     sizes = torch.tensor([[min(counts)], [columns]], dtype=torch.float64, device="cpu")
-    variance = fitted.model.variance(noise["total"], bias, *sizes)
+    variance = fitted.model.variance(noise["total"] + _unseen(found, noise, counts), bias, *sizes)
     rows = torch.full_like(noise["scatter"], sum(counts))
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"], rows))
     scale = coding.outcome_scale
@@ -301,6 +310,13 @@ def _effect(
         **_certificate(balanced, scale),
         **_overlap(_sum_arms(found, shares, counts), _balance(partitions, coding), width, coding),
     }
+
+
+def _unseen(found: Sums, noise: Sums, counts: tuple[float, float]) -> Tensor:
+    """Variance of noise that an arm is too small to show."""
+    shown = [(found[f"noise{arm}"][0], found[f"noise{arm}"][1]) for arm in (0, 1)]
+    spread = [noise[f"spread{arm}"] for arm in (0, 1)]
+    return unseen_variance(shown, [spread[arm].new_tensor([counts[arm]]) for arm in (0, 1)], spread)
 
 
 def _certificate(balanced: Balanced, scale: float) -> dict[str, float]:
