@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,7 +26,7 @@ from tables import COLLECTIONS
 from tqdm import tqdm
 
 from dowhy_cina.calls.direct import analyse
-from dowhy_cina.model import fitting
+from dowhy_cina.model import network
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import ScoreModel
 
@@ -33,8 +34,8 @@ from dowhy_cina.model.state import ScoreModel
 VARIANTS = {
     "left out": (0.0, 0.0),
     "fitted propensity": (1.0, 0.0),
-    "both fitted": (1.0, 1.0),
     "prognosis halfway": (1.0, 0.5),
+    "both fitted": (1.0, 1.0),
 }
 
 
@@ -50,10 +51,13 @@ def keys_of(propensity: float, prognosis: float) -> Iterator[None]:
         spread = mixed.mean(1, keepdim=True), mixed.std(1, unbiased=False, keepdim=True)
         return ScoreModel.of(own.kernel, own.fit, *spread, floor), mixed, left_out
 
-    def between(clean: Any, fitted: Any) -> Any:
-        return clean + prognosis * (fitted - clean)
+    with_borrowing = network.with_borrowing
 
-    with patch.object(CinaModel, "fit_scores", scores), patch.object(fitting, "halfway", between):
+    def between(own: Any, other: Any, found: Any) -> Any:
+        whole = with_borrowing(own, other, found)
+        return replace(whole, prognosis=own.clipped[1] + prognosis * (own.clipped[0] - own.clipped[1]))
+
+    with patch.object(CinaModel, "fit_scores", scores), patch.object(network, "with_borrowing", between):
         yield
 
 

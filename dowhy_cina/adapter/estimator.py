@@ -290,7 +290,7 @@ class CinaEstimator(CausalEstimator):  # type: ignore[misc]  # DoWhy ships no ty
 
     def _fitted(self) -> FittedTable:
         if self._table is None:
-            raise InputError("expected a fitted estimator, got one without data: call fit(data) first.")
+            raise InputError("expected a fitted estimator, got none: call fit(data) first, or fit_estimator=True.")
         return self._table
 
     def _resolve(self, data: pd.DataFrame) -> TargetRows:

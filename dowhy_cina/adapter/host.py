@@ -239,7 +239,10 @@ def check_columns(frame: pd.DataFrame, names: Iterable[Hashable], what: str) -> 
     """
     missing = [str(name) for name in names if name not in frame.columns]
     if missing:
-        raise InputError(f"{what} lacks the column(s) {', '.join(missing)}: add them, or take them out of the graph.")
+        raise InputError(
+            f"{what} lacks the column(s) {', '.join(missing)}: add them, or take them out of the graph (of "
+            "init_params, where they name a cluster or a weight)."
+        )
     twice = [] if frame.columns.is_unique else [str(name) for name in names if np.sum(frame.columns == name) > 1]
     if twice:
         raise InputError(f"{what} has the column(s) {', '.join(twice)} more than once: expected one of each name.")

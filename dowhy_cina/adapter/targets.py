@@ -21,7 +21,7 @@ from dowhy_cina.adapter.host import (
     check_frame,
 )
 from dowhy_cina.adapter.masks import as_mask, named_rows
-from dowhy_cina.errors import InputError
+from dowhy_cina.errors import InputError, came, check_choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +106,11 @@ def resolve(target_units: Any, data: pd.DataFrame, table: FittedTable, treated: 
             name, rows = target_units, named_rows(target_units, data, table.treatment.name, treated, control)
         target = _rows_of(name, rows, data, table, (treated, control))
     else:
+        if isinstance(target_units, str):
+            check_choice(target_units, NAMED_TARGETS, "target_units")
         raise InputError(
             "target_units must be 'ate', 'att', 'atc', 'overlap', a function that takes the data and gives a boolean "
-            f"per row, or a DataFrame of covariate rows, got {target_units!r}."
+            f"per row, or a DataFrame of covariate rows, got {came(target_units)}: of a mask make `lambda data: mask`."
         )
     # An arm that the fitted table lacks is the analysis's to refuse: it can say what the treatment's values are.
     if len(target.positions) == 0 and not (target.in_table and target.name in NAMED_TARGETS):

@@ -101,7 +101,7 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
         X : ndarray of shape (N, D) or DataFrame
             Covariates: numbers, booleans, strings, categories and missing values.
         treatment : array-like, shape (N,)
-            Two levels.
+            Two levels, 0 and 1 or as sure to be told: the larger number is treated.
 
         Returns
         -------
@@ -119,7 +119,10 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
             If the solver stopped before the tolerance, with the gap that it reached.
         """
         self._check_settings()
-        arm, _, _ = encode_treatment(treatment)
+        try:
+            arm, _, _ = encode_treatment(treatment)
+        except InputError as error:
+            raise InputError(f"{error} CinaPerDataset.fit takes no such names: code the treatment 0 and 1.") from error
         check_rows(len(arm), "CinaPerDataset")
         covariates = Preprocessor().fit_transform(X)
         if len(covariates) != len(arm):

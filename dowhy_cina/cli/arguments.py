@@ -226,7 +226,8 @@ def _unreadable(what: str, path: Path, error: OSError | UnicodeError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"expected {what} in {name}, but there is no such file: check its name and its folder."
     return (
-        f"expected {what} in {name}, could not read it ({error.strerror or error}): see whether you may read the file."
+        f"expected {what} in {name}, could not read it ({error.strerror or error}): see whether you may read the "
+        "file, and whether it is what its ending says."
     )
 
 

@@ -35,7 +35,12 @@ def add_parser(commands: Any) -> None:
         "--treatment", metavar="COLUMN", help="column of the treatment (default: the one column of two values)"
     )
     folder.add_argument("--outcome", metavar="COLUMN", help="column that is not to be read")
-    folder.add_argument("--minutes", type=float, metavar="N", help="of training (default: 5)")
+    folder.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="of training (default: 5); reading and judging come on top",
+    )
     pretrain.set_defaults(run=run)
 
 

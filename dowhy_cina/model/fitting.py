@@ -57,9 +57,9 @@ class FittedOutcome:
     loo_residuals : Tensor, shape (B, N)
         Errors of predictions by all other rows, or by those of other clusters; meant for the arm's rows.
     prognosis : Tensor, shape (B, N)
-        Scores for the balancing layer, by the arm's own regression: of its rows see :func:`halfway`, of the other arm's
-        predictions kept within the range. Nothing is borrowed: its source has seen the outcomes of the rows that it is
-        asked about.
+        Scores for the balancing layer: predictions of all rows by the arm's own regression, kept within the range.
+        They are functions of the covariates: left out, a row's score would fall with its own outcome, and weights that
+        tell rows apart by it would choose them by their noise. Nothing is borrowed.
     sums : tuple of RegressionSums, optional
         Of the arm's own regression and of the one that it borrows from, where the fits have told them.
     """
@@ -248,7 +248,7 @@ class Borrowing:
     ----------
     effect, lower, upper, share, lacking
         As in :class:`~dowhy_cina.model.sharing.Borrowed`.
-    means, loo_residuals, prognosis : Tensor, shape (B, N)
+    means, loo_residuals : Tensor, shape (B, N)
         As in :class:`FittedOutcome`.
     """
 
@@ -259,7 +259,6 @@ class Borrowing:
     lacking: Lacking
     means: Rows
     loo_residuals: Rows
-    prognosis: Rows
 
 
 def borrow(own: OwnOutcome, lent: tuple[Rows, Rows], outcome: Rows) -> Borrowing:
@@ -283,18 +282,7 @@ def borrow(own: OwnOutcome, lent: tuple[Rows, Rows], outcome: Rows) -> Borrowing
     missed = (1 - kept) * (lent[0] + by_fit - means)
     lacking = lacking_of(data.rows.columns.values, data.places, arm, independent, missed)
     means = means + kept * (lent[0] + by_fit.clamp(*bounds) - means) + lacking.offset(data.rows.columns)
-    prognosis = torch.where(arm > 0, halfway(own.clean, own.clipped[0]), own.clipped[1])
-    return Borrowing(effect, *bounds, share, lacking, means, wanted - kept * offered, prognosis)
-
-
-def halfway(clean: Rows, fitted: Rows) -> Rows:
-    """Prognostic scores of an arm's own rows, from predictions by its other rows and by all of them.
-
-    Left out, a score falls with the row's own outcome beside those of rows that are alike, and weights that may tell
-    these apart prefer high outcomes where they look for low scores. Fitted, it rises with it, and weights shun regions
-    whose outcomes are high by chance. Halfway the two nearly make up for each other.
-    """
-    return (clean + fitted) / 2
+    return Borrowing(effect, *bounds, share, lacking, means, wanted - kept * offered)
 
 
 def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> FittedOutcome:
@@ -305,7 +293,7 @@ def with_borrowing(own: OwnOutcome, other: OwnOutcome, found: Borrowing) -> Fitt
     rows = SharedRows(own.data.rows, other.data.rows)
     regression = ArmRegression(own.regression, borrowed)
     sums = own.sums, None if borrowed is None else other.sums
-    return FittedOutcome(regression, rows, found.means, found.loo_residuals, found.prognosis, sums)
+    return FittedOutcome(regression, rows, found.means, found.loo_residuals, own.clipped[0], sums)
 
 
 def _fit_logarithms(

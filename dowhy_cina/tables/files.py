@@ -103,7 +103,7 @@ def header_names(source: Path | IO[bytes], delimiter: str) -> list[str]:
     """
     header = pd.read_csv(source, sep=delimiter, header=None, nrows=1, dtype=str, keep_default_na=False)
     names: list[str] = header.iloc[0].tolist()
-    other = next((mark for mark in ",;\t" if mark != delimiter and mark in names[0]), None)
+    other = next((mark for mark in ",;|\t" if mark != delimiter and mark in names[0]), None)
     if len(names) == 1 and other is not None:
         raise InputError(
             f"expected {delimiter!r} between the columns, got a single one with {other!r} in its name: write the table "

@@ -87,8 +87,8 @@ def encode_treatment(
             raise InputError(
                 f"no {arm} row: {counts[0]} rows have the treatment value {treatment_value!r} (treated) and "
                 f"{counts[1]} the value {control_value!r} (control); the column holds "
-                f"{_describe_levels(values, repeats)}. Both arms need at least one row: check the data, or name the "
-                "values of both as treatment_value and control_value."
+                f"{_describe_levels(values, repeats)}. {_looks_continuous(values)}Both arms need at least one row: "
+                "check the data, or name the values of both as treatment_value and control_value."
             )
     return treated.astype(np.float64), treated | control, TreatmentCoding(treatment_value, control_value)
 
@@ -281,10 +281,21 @@ def _infer_arms(
     return levels[1], levels[0]
 
 
-def _too_many_levels(values: npt.NDArray[Any], levels: list[Any], repeats: npt.NDArray[np.int64] | None) -> str:
+def _is_continuous(values: npt.NDArray[Any], levels: list[Any]) -> bool:
+    """Whether there are more levels than a treatment has."""
     whole = values.dtype.kind != "f" or all(level == int(level) for level in levels)
-    limit = CONTINUOUS_LEVELS if whole else CONTINUOUS_FRACTIONS
-    if values.dtype.kind != "O" and len(levels) > limit:
+    return values.dtype.kind != "O" and len(levels) > (CONTINUOUS_LEVELS if whole else CONTINUOUS_FRACTIONS)
+
+
+def _looks_continuous(values: npt.NDArray[Any]) -> str:
+    """What to say beside a missing arm where no level may be meant."""
+    if not _is_continuous(values, _levels(values)):
+        return ""
+    return "It looks continuous, and the effect of a dose is not estimated: cut it into two groups. "
+
+
+def _too_many_levels(values: npt.NDArray[Any], levels: list[Any], repeats: npt.NDArray[np.int64] | None) -> str:
+    if _is_continuous(values, levels):
         return (
             f"treatment: expected two levels, got {len(levels)} from {levels[0]!r} to {levels[-1]!r}; it looks "
             "continuous, and the effect of a dose is not estimated. Cut it into two groups, or name the two values to "

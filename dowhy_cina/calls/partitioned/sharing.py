@@ -19,7 +19,6 @@ from dowhy_cina.mathematics.balancing import Tables
 from dowhy_cina.mathematics.columns import ColumnFeatures
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics
 from dowhy_cina.model.agreement import Agreement
-from dowhy_cina.model.fitting import halfway
 from dowhy_cina.model.lacking import TOLERANCE, Lacking, told
 from dowhy_cina.model.outcome import Moment, Response
 from dowhy_cina.model.shares import likeness
@@ -116,7 +115,7 @@ def with_borrowing(part: EncodedPart, own: OwnState, fitted: Fitted) -> RowState
     means, loo, prognosis = [], part.outcome - own.clean, []
     for arm, regression in enumerate(fitted.arms):
         mean, borrowed, inside = regression.own.clip(own.fitted[arm]), regression.borrowed, arm == part.arm
-        prognosis.append(halfway(own.clean, mean) if inside else mean)
+        prognosis.append(mean)
         if borrowed is not None:
             share, lent = borrowed.share[:, None], _lent(own, fitted, arm)
             columns = ColumnFeatures(part.covariates)

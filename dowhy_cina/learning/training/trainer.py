@@ -165,7 +165,8 @@ def _train(
     ):
         while True:
             elapsed, asked = group.largest(0.0 if group.rank else run.elapsed, request.asked)
-            ended = run.step >= config.steps if config.steps else elapsed >= config.seconds
+            # Preparing and a first validation may take all the time that was asked for: one step is always taken.
+            ended = run.step >= config.steps if config.steps else run.step > 0 and elapsed >= config.seconds
             if asked and not ended:
                 raise RunStoppedError(keeper.stopped(run) if keeper is not None else "the run was asked to stop.")
             if run.step % config.validation_every == 0 or ended:

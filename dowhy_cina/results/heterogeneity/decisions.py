@@ -108,8 +108,11 @@ class Decisions(VaryingEffect):
         judge, rows = self._judge(), self._scored()
         check_order(cost, self.covariates, "cost")
         price = real_numbers(cost, "cost")
-        if price.shape not in ((), rows.shape) or not np.isfinite(price).all():
-            raise InputError(f"expected a finite cost, or one for each of {len(rows)} rows, got shape {price.shape}.")
+        if price.shape not in ((), rows.shape):
+            raise InputError(f"expected one cost, or one for each of {len(rows)} rows, got the shape {price.shape}.")
+        if not np.isfinite(price).all():
+            odd = price[~np.isfinite(price)] if price.ndim else price
+            raise InputError(f"expected finite costs in the outcome's unit, got {np.ravel(odd)[0]}.")
         price = np.broadcast_to(price, rows.shape)[rows]
         chosen: Array | Mask
         correction = None

@@ -331,6 +331,6 @@ def _check_thin(arms: dict[str, Codes]) -> None:
     if 2 * thin > (count := len(arms["treated"])):
         raise InputError(
             f"expected at most {MOST_GROUPS:,} groups where most have fewer than {ROWS_PER_ARM} rows of an arm, got "
-            f"{count:,}, of which {thin:,} have: group the levels, take fewer columns, or give numbers, which are cut "
-            "at quantiles."
+            f"{count:,}, of which {thin:,} have: group the levels, take fewer columns or bins, or give numbers, which "
+            "are cut at quantiles."
         )
