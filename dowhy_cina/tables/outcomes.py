@@ -12,7 +12,13 @@ import numpy as np
 
 from dowhy_cina.mathematics.scaling import Array
 from dowhy_cina.tables.preparation import CanonicalTable
-from dowhy_cina.tables.remarks import copied_treatment_remark, outcome_remark, outcome_sentinels_remark, telling_remark
+from dowhy_cina.tables.remarks import (
+    copied_treatment_remark,
+    outcome_remark,
+    outcome_sentinels_remark,
+    telling_remark,
+    unseen_noise_remark,
+)
 from dowhy_cina.tables.sentinels import find_sentinels
 
 #: Share of the outcome's variance within arms that a column, or all covariates, tell from which one may be the outcome,
@@ -43,13 +49,14 @@ def outcome_remarks(outcome: Array, rows: CanonicalTable, names: Sequence[str], 
     copied = copied_treatment_remark(names[place] for place in separating_columns(rows))
     if not np.ptp(outcome):
         return outcome_remark(False) + copied
+    arms = [rows.outcome[rows.treatment == arm] for arm in (0, 1)]
+    unseen = unseen_noise_remark((len(arms[0]), len(arms[1])), (bool(np.ptp(arms[0])), bool(np.ptp(arms[1]))))
     counted = ((value, int((outcome == value).sum())) for value in outcome_sentinels(outcome))
     telling = [names[place] for place in telling_columns(rows)]
-    inside = sum(
-        float(np.square(own - own.mean()).sum()) for own in (rows.outcome[rows.treatment == arm] for arm in (0, 1))
-    )
+    inside = sum(float(np.square(own - own.mean()).sum()) for own in arms)
     told = 1 - left * len(rows.outcome) / inside if inside > 0 and len(rows.outcome) >= LEAST_ROWS else 0.0
-    return outcome_sentinels_remark(counted) + telling_remark(telling, told if told >= LEAST_TOLD else None) + copied
+    told_by = telling_remark(telling, told if told >= LEAST_TOLD else None)
+    return unseen + outcome_sentinels_remark(counted) + told_by + copied
 
 
 def outcome_sentinels(outcome: Array) -> tuple[float, ...]:

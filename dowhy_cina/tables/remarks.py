@@ -49,6 +49,17 @@ def outcome_remark(varies: bool) -> tuple[str, ...]:
     return ("The outcome is constant: nothing tells how far another sample's effect would be from zero.",)
 
 
+def unseen_noise_remark(rows: tuple[int, int], varies: tuple[bool, bool]) -> tuple[str, ...]:
+    """Say which arm's noise cannot be seen, given the rows of the control and of the treated arm, of two or more."""
+    arms = ("control", "treated")
+    return tuple(
+        f"All {rows[arm]:,} {arms[arm]} rows have the same outcome, the {arms[1 - arm]} rows have not: how far chance "
+        "moves that arm cannot be seen, and its noise is taken to be the other's. Of rare events it takes more rows."
+        for arm in (0, 1)
+        if rows[arm] > 1 and not varies[arm] and varies[1 - arm]
+    )
+
+
 def outcome_sentinels_remark(found: Iterable[tuple[float, int]]) -> tuple[str, ...]:
     """Say which numbers of the outcome may stand for missing ones, and in how many rows."""
     kinds = _listed(f"{shortest(value)} in {rows:,} rows" for value, rows in found)

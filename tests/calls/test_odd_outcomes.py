@@ -151,3 +151,44 @@ def test_an_outcome_of_numbers_as_text_is_named_as_such(table, written):
             warnings_of(table.assign(y=outcome))
     with pytest.raises(InputTypeError, match="Code it as numbers, for example 1"):
         warnings_of(table.assign(y=np.where(table["y"] > 0, "ill", "well")))
+
+
+def rare_events(seed, rows=600, share=0.1, rate=0.02, none=False):
+    """A trial of rare events without an effect; ``none`` where no treated row has one."""
+    rng = np.random.default_rng(seed)
+    t = np.zeros(rows, dtype=int)
+    t[rng.permutation(rows)[: int(share * rows)]] = 1
+    y = (rng.random(rows) < rate).astype(float)
+    return rng.normal(size=(rows, 3)), t, y * (1 - t) if none else y
+
+
+def test_an_arm_without_an_event_is_no_proof():
+    """Its noise is not zero: as many events as the other arm has would hardly have shown."""
+    for mirror in (False, True):
+        x, t, y = rare_events(0, rate=0.04, none=True)
+        result = dowhy_cina.estimate_effect(x, t, 1 - y if mirror else y)
+        low, high = result.confidence_interval
+        assert low < 0 < high
+        events = y[t == 0].mean()
+        assert result.standard_error > np.sqrt(events * (1 - events) / 60)
+        (text,) = [text for text in result.warnings if "the same outcome" in text]
+        assert text.startswith("All 60 treated rows have the same outcome, the control rows have not")
+
+
+def test_arms_without_an_event_are_rarely_taken_for_an_effect():
+    tables = [rare_events(seed, rate=0.015) for seed in range(40)]
+    assert sum(not y[t == 1].any() for _, t, y in tables) >= 10
+    results = dowhy_cina.estimate_effects([one for one in tables if one[2].any()])
+    assert sum(result.p_value < 0.05 for result in results) <= 2
+
+
+def test_rows_that_are_alike_have_the_same_weight():
+    """Whatever their own outcomes are: weights cannot choose rows by their noise."""
+    rng = np.random.default_rng(1)
+    visits = rng.negative_binomial(1, 0.2, 600)
+    t = (rng.random(600) < 1 / (1 + np.exp(1.5 - np.log1p(visits)))).astype(int)
+    y = 1.5 * np.log1p(visits) + 0.3 * t + rng.normal(size=600)
+    result = dowhy_cina.estimate_effect(pd.DataFrame({"visits": visits}), t, y)
+    weights = pd.Series(result.weights).groupby([visits, t])
+    assert weights.size().max() > 20
+    assert float((weights.max() - weights.min()).max()) < 1e-9

@@ -146,6 +146,17 @@ def test_answers_that_go_up_or_bend_stay_numbers():
     assert found <= 14
 
 
+@pytest.mark.parametrize("chances", [(0.55, 0.25, 0.13, 0.07), (0.2,) * 5, (0.4, 0.3, 0.1, 0.1, 0.05, 0.05)])
+def test_scores_by_which_treatment_goes_steeply_stay_numbers(chances):
+    """Log odds along a line are a curve in shares, which many rows show: codes are in at most 6 of 60 tables."""
+    rng, found = np.random.default_rng(5), 0
+    for _ in range(60):
+        score = rng.choice(len(chances), 4000, p=chances).astype(np.float64)
+        t = (rng.random(4000) < 1 / (1 + np.exp(0.5 - 1.3 * (score - score.mean()) / score.std()))).astype(np.float64)
+        found += bool(find_codes(score[None], np.sort(score)[None], t))
+    assert found <= 6
+
+
 def test_rows_of_a_code_that_was_not_there_are_refused():
     table = places()
     found = effect(table)

@@ -12,7 +12,13 @@ from scipy import stats
 from dowhy_cina.estimating.estimation import Contributions
 from dowhy_cina.estimating.pipeline import Estimation
 from dowhy_cina.estimating.targets import Target
-from dowhy_cina.estimating.variance import degrees_of_freedom, sampling_variance, t_inference
+from dowhy_cina.estimating.variance import (
+    degrees_of_freedom,
+    noise_of_arm,
+    sampling_variance,
+    t_inference,
+    unseen_variance,
+)
 from dowhy_cina.model.network import CinaModel
 from dowhy_cina.model.state import TableBatch
 from dowhy_cina.model.variance import BIAS_PARTS
@@ -233,3 +239,41 @@ def test_parts_of_the_correction(case):
 def test_an_interval_of_a_level_near_zero_is_the_value(freedom):
     (low, high), _ = t_inference(-30.5, 28.4, freedom, 1e-320)
     assert low == high == -30.5
+
+
+# Noise that an arm is too small to show
+
+
+def arms_noise(*residuals, rows=None):
+    """Noise of arms with these residuals, and their sums of sampling weights."""
+    values = [torch.as_tensor(np.asarray(own, dtype=np.float64)[None]) for own in residuals]
+    weights = [torch.ones_like(own) if rows is None else torch.full_like(own, rows) for own in values]
+    return [noise_of_arm(*pair) for pair in zip(values, weights, strict=True)], [own.sum(1) for own in weights]
+
+
+def test_an_arm_without_noise_has_the_other_arms():
+    spread = [torch.full((1,), 0.01, dtype=torch.float64), torch.full((1,), 0.2, dtype=torch.float64)]
+    noise, counts = arms_noise([1.0, -1.0, 2.0, -2.0], [0.0, 1e-11, 0.0])
+    np.testing.assert_allclose(unseen_variance(noise, counts, spread), 0.2 * 2.5)
+    noise, counts = arms_noise([0.0] * 4, [1.0, -1.0])
+    np.testing.assert_allclose(unseen_variance(noise, counts, spread), 0.01)
+
+
+def test_noise_of_many_rows_is_the_arms_own_and_that_of_one_nearly_half_anothers():
+    spread = [torch.ones(1, dtype=torch.float64)] * 2
+    normal = np.random.default_rng(0).normal(size=200)
+    noise, counts = arms_noise(2 * normal, normal)
+    assert float(unseen_variance(noise, counts, spread)) < 0.02 * float(noise[0][0] / 200)
+    one = [1.0] + [0.0] * 49
+    noise, counts = arms_noise(normal, one)
+    # Three effective rows, and one of the other arm's.
+    np.testing.assert_allclose(unseen_variance(noise, counts, spread), (np.mean(normal**2) - 1 / 50) / 4)
+
+
+def test_halved_rows_show_as_much_noise():
+    residuals = [0.3, -0.4, 0.0, 0.1], [1.5, -0.2, 0.9, 2.0]
+    spread = [torch.ones(1, dtype=torch.float64)] * 2
+    once = unseen_variance(*arms_noise(*residuals), spread)
+    twice = unseen_variance(*arms_noise(*(own * 2 for own in residuals), rows=0.5), spread)
+    assert float(once) > 0
+    torch.testing.assert_close(twice, once, rtol=1e-12, atol=0)

@@ -45,7 +45,7 @@ from dowhy_cina.results.heterogeneity.scores import check_level
 from dowhy_cina.results.overlap import grade_overlap, overlap_warnings, relative_width
 from dowhy_cina.tables.codes import find_codes
 from dowhy_cina.tables.preparation import PILOT_ROWS
-from dowhy_cina.tables.remarks import codes_remark, outcome_remark
+from dowhy_cina.tables.remarks import codes_remark, outcome_remark, unseen_noise_remark
 
 _CPU = torch.device("cpu")
 
@@ -299,6 +299,8 @@ def _effect(
     value, error = float(effect.value) * scale, float(variance.sqrt()) * scale if coding.varies else 0.0
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
     width = relative_width(interval, coding.outcome_range / coding.unit)
+    shows = [float(found[f"noise{arm}"][0]) > 0 for arm in (0, 1)]
+    unseen = unseen_noise_remark((int(counts[0]), int(counts[1])), (shows[0], shows[1]))
     return {
         "value": value,
         "standard_error": None if interval is None else error,
@@ -308,7 +310,7 @@ def _effect(
         "correction_share": float(effect.shrinkage),
         "degrees_of_freedom": freedom,
         **_certificate(balanced, scale),
-        **_overlap(_sum_arms(found, shares, counts), _balance(partitions, coding), width, coding),
+        **_overlap(_sum_arms(found, shares, counts), _balance(partitions, coding), width, coding, unseen),
     }
 
 
@@ -347,9 +349,11 @@ def _sum_arms(found: Sums, shares: TargetShares, counts: tuple[float, float]) ->
     return Arms(treated, control)
 
 
-def _overlap(arms: Arms, balance: pd.DataFrame, width: float, coding: Coding) -> dict[str, Any]:
+def _overlap(
+    arms: Arms, balance: pd.DataFrame, width: float, coding: Coding, unseen: tuple[str, ...]
+) -> dict[str, Any]:
     verdict = grade_overlap(arms, balance, width)
-    remarks = outcome_remark(coding.varies) + coding.preprocessor.remarks
+    remarks = outcome_remark(coding.varies) + unseen + coding.preprocessor.remarks
     warnings = overlap_warnings(arms, verdict) + remarks
     return {"arms": arms, "balance": balance, "overlap": verdict, "warnings": warnings}
 
