@@ -146,8 +146,8 @@ class Contributions:
         How the mean outcome of the control and of the treated arm in the target weighs each row's outcome, were no
         prediction clipped. An arm weighs the other's rows where it borrows from it. Where no logarithm enters, an
         arm's own weights sum to one and those of the other's rows to zero.
-    scatter : Tensor, shape (B, N)
-        Contribution of each row's noise to the estimate's error.
+    noise, scatter : Tensor, shape (B, N)
+        Each row's noise, about its arm's weighted mean, and its contribution to the estimate's error.
     deviation : Tensor, shape (B, n)
         Contribution of each target row: its weight times its modelled effect about the mean.
     reached : tuple of Tensor of shape (B, K), or None
@@ -155,6 +155,7 @@ class Contributions:
     """
 
     arm_weights: tuple[Rows, Rows]
+    noise: Rows
     scatter: Rows
     deviation: Float[Tensor, "B n"]
     reached: tuple[Moment | None, Moment | None] = (None, None)
@@ -174,14 +175,15 @@ def augmented_contributions(
     )
     centred = state.loo_residuals - _arm_means(table, state.loo_residuals, weights)
     deviation = moments.weights * (moments.effects - effect.plug_in[:, None])
-    return Contributions((control, treated), (treated - control) * centred, deviation, (of_control, of_treated))
+    scatter = (treated - control) * centred
+    return Contributions((control, treated), centred, scatter, deviation, (of_control, of_treated))
 
 
 def weighted_contributions(table: TableBatch, moments: Moments, weights: Rows) -> Contributions:
     """Contributions to the error of a difference of weighted means."""
-    scatter = weights * table.signs * (table.outcome - _arm_means(table, table.outcome, weights))
+    noise = table.outcome - _arm_means(table, table.outcome, weights)
     arms = weights * (1 - table.treatment), weights * table.treatment
-    return Contributions(arms, scatter, torch.zeros_like(moments.weights))
+    return Contributions(arms, noise, weights * table.signs * noise, torch.zeros_like(moments.weights))
 
 
 def arm_weights(

@@ -96,7 +96,7 @@ class Estimation:
     def sampling(self) -> Tables:
         """Variance by sampling."""
         seen = sampling_variance(self.contributions, self.target.foreign is None, self.table.cluster)
-        return seen + unseen_in(self.table, self.state, self.contributions)
+        return seen + unseen_in(self.table, self.contributions)
 
     @cached_property
     def bias(self) -> Float[Tensor, "B K"]:

@@ -35,9 +35,9 @@ def sampling_variance(contributions: Contributions, in_table: bool, cluster: Int
     return total if in_table else total + contributions.deviation.square().sum(1)
 
 
-def noise_of_arm(residuals: Rows, rows: Rows) -> tuple[Tables, Tables]:
-    """Sums of an arm's squared leave-one-out residuals and of their squares, by sampling weights; without rounding."""
-    squares = residuals.square()
+def noise_of_arm(noise: Rows, rows: Rows) -> tuple[Tables, Tables]:
+    """Sums of the squared noise of an arm's rows and of its square, by sampling weights; without rounding."""
+    squares = noise.square()
     squares = torch.where(squares > ROUNDING, squares, 0)
     return (rows * squares).sum(1), (rows * squares.square()).sum(1)
 
@@ -65,10 +65,10 @@ def unseen_variance(
     return added
 
 
-def unseen_in(table: TableBatch, state: ZeroShot, contributions: Contributions) -> Tables:
+def unseen_in(table: TableBatch, contributions: Contributions) -> Tables:
     """:func:`unseen_variance` of tables in memory."""
     arms = table.arm(0), table.arm(1)
-    noise = [noise_of_arm(state.loo_residuals, rows) for rows in arms]
+    noise = [noise_of_arm(contributions.noise, rows) for rows in arms]
     spread = [
         sums_by_cluster(weights * (rows > 0), table.cluster).square().sum(1)
         for weights, rows in zip(contributions.arm_weights, arms, strict=True)

@@ -11,10 +11,9 @@ Weights are no more concentrated than two bounds allow. With the columns they ar
 would not be, the stress is the largest at which they are. The kernel alone leaves twice the least size, or there would
 be nothing to spend on the columns: where it would not, the ridge is the smallest at which it does.
 
-Some of the columns are *given*, the others made of them: steps, waves, a propensity score. Of those there may be more
-than an arm can match, and a score without overlap pulls every column away from its mean. Where a given column is left
-by more than :data:`MATCHED`, though it need not be, the others have next to no stress, the given ones the least that
-matches them, and the least size alone bounds what that costs.
+Some of the columns are *given*, the others made of them: steps, waves, a propensity score. Where a bound binds, the
+stress on these falls first. Where a given column is left by more than :data:`MATCHED`, though it need not be, the given
+ones have the least stress that matches them, and the least size alone bounds what that costs.
 
 Letters: B tables, N rows, M features, L columns.
 """
@@ -36,11 +35,10 @@ from dowhy_cina.mathematics.dual import ArmProblem, Curvature, DualPoint, Evalua
 from dowhy_cina.mathematics.newton import TOLERANCE, ArmRows, Dual, simplex, solve_dual_of_target, weights_at
 from dowhy_cina.mathematics.screening import StreamedRows, rows_of_arm
 
-#: Stress on the columns' means, and the least that is tried.
-STRESS, LEAST_STRESS = 1.0, 1e-4
-#: Largest difference, in units of a given column, that counts as matched; share of the stress that is left on other
-#: columns where given ones come first; and how often what is between two stresses is halved then.
-MATCHED, LEAST_SHARE, HALVINGS = 0.05, 0.01, 6
+#: Stress on the columns' means, the least that is tried, and the most on given columns that come before the others.
+STRESS, LEAST_STRESS, MOST_STRESS = 1.0, 1e-4, 16.0
+#: Largest difference that counts as matched, least share of the stress on other columns, and halvings between stresses.
+MATCHED, LEAST_SHARE, HALVINGS = 0.05, 0.01, 7
 #: Share of the effective sample size under the kernel's balance alone that the weights keep.
 KEPT_SIZE = 0.5
 #: Largest multiple of the ridge that is tried to reach the least effective size.
@@ -66,7 +64,7 @@ class MeansTarget:
 
     def repeated(self, times: int) -> MeansTarget:
         """The same for as many arms of each table, one after the other."""
-        return replace(self, features=self.features.repeat(times, 1), columns=self.columns.repeat(times, 1))
+        return MeansTarget(self.features.repeat(times, 1), self.columns.repeat(times, 1), self.given)
 
     def factors(self, others: Tables) -> Float[Tensor, "B L"]:
         """Factor of every column where the others have this share of the stress on the given ones."""
@@ -76,7 +74,7 @@ class MeansTarget:
 
     def dual(self, ridge: Tables, stress: Tables, others: Tables, count: Tables) -> Dual:
         """The dual whose columns have the amplitude as their factor; of a stress of zero, the kernel alone."""
-        scale = torch.ones_like(self.features), (stress * ridge).sqrt()[:, None] * self.factors(others)
+        scale = [torch.ones_like(self.features), (stress * ridge).sqrt()[:, None] * self.factors(others)]
         return Dual(torch.cat([self.features, self.columns], 1), ridge, count, torch.cat(scale, 1))
 
 
@@ -232,10 +230,7 @@ class _Problem:
         return _least_concentrated(solve, step, start, room, none, none + math.log(LARGEST_RIDGE))
 
     def beside(self, alone: Solved) -> Solved:
-        """Solution with the columns, given that of the kernel alone, with the largest stress that there is room for.
-
-        The stress on what is not given falls first.
-        """
+        """Solution with the columns, given that of the kernel alone, with the largest stress there is room for."""
         least, share = math.log(LEAST_STRESS), math.log(LEAST_SHARE) if self.target.given else 0.0
 
         def solve(found: Solved, log_stress: Tables, tolerance: Tables | float) -> Solved:
@@ -255,15 +250,12 @@ class _Problem:
         return _least_concentrated(solve, step, alone, floor, none, none + least + share)
 
     def given_first(self, found: Solved) -> Solved:
-        """Solution that matches given columns before all else, of tables where they are not matched and can be.
-
-        Of these the stress is the least that does, to some digits, while that on the others is next to nothing.
-        """
-        missed = found.missed(self.target) if self.target.given else torch.zeros_like(self.count, dtype=torch.bool)
+        """Solution with the least stress, to some digits, that matches given columns which are not, but can be."""
+        missed = found.missed(self.target)
         if not bool(missed.any()):
             return found
         one = torch.ones_like(self.ridge)
-        enough, less, others = STRESS * one, LEAST_STRESS * one, LEAST_SHARE * one
+        enough, less, others = MOST_STRESS * one, LEAST_STRESS * one, LEAST_SHARE * one
         at = self.solve(found, found.ridge, enough, others)
         possible = missed & ~at.missed(self.target)
         if not bool(possible.any()):
@@ -275,9 +267,9 @@ class _Problem:
             enough, less = torch.where(short, enough, stress), torch.where(short, stress, less)
         at = self.solve(at, found.ridge, enough, others, FINE)
         chosen = possible & (at.size >= self.floor)
-        stress, others = torch.where(chosen, enough, found.stress), torch.where(chosen, others, one)
+        stress, others = torch.where(chosen, enough, found.stress), torch.where(chosen, others, found.others)
         dual = self.target.dual(found.ridge, stress, others, self.count)
-        return Solved(dual, at.at.where(chosen, found.at), found.uniform, stress, others)
+        return replace(found, dual=dual, at=at.at.where(chosen, found.at), stress=stress, others=others)
 
 
 def solve_with_means(
@@ -370,7 +362,7 @@ def balance_with_means(
     Parameters
     ----------
     problem : ArmProblem
-        Of the kernel's features.
+        Of the kernel.
     columns : Tensor, shape (B, N, L)
         In units of their spread.
     goal : Tensor, shape (B, L)
@@ -378,7 +370,7 @@ def balance_with_means(
     known : Curvature, optional
         Of the whole arm, the columns beside the kernel's features.
     given : int
-        Columns, the first ones, that come before the others.
+        As in :class:`MeansTarget`.
 
     Returns
     -------

@@ -28,7 +28,7 @@ def contributions(rows=30, target=30, tables=2, seed=0):
     """Contributions of rows and of target rows; the weights of the outcomes do not matter here."""
     rng = np.random.default_rng(seed)
     scatter, deviation = (torch.from_numpy(rng.normal(size=(tables, n))) for n in (rows, target))
-    return Contributions(torch.zeros_like(scatter), scatter, deviation)
+    return Contributions((torch.zeros_like(scatter),) * 2, scatter, scatter, deviation)
 
 
 def clusters(count, rows=30, tables=2, seed=1):

@@ -24,7 +24,7 @@ LAWS = [
     (on_a_map, "waves", "find_waves", 0.5),
     (weekdays, "waves", "find_waves", 0.3),
     (before_and_after, "differences", "find_differences", 0.3),
-    (practices, "labels", "find_labels", 0.3),
+    (practices, "labels", "find_labels", 0.35),
     (illnesses, "steps", "index_of_treatment", 0.5),
 ]
 

@@ -75,7 +75,6 @@ def residual_sums(
         f"moment{arm}": fitted.arms[arm].moment(seen, balancing),
         f"loo{arm}": loo.sum(1),
         f"squares{arm}": state.loo_residuals.square().sum(1),
-        f"noise{arm}": torch.stack(noise_of_arm(state.loo_residuals, torch.ones_like(loo))),
         f"kish{arm}": balancing.square().sum(1),
         f"weights{arm}": Extremes(balancing.amin(), balancing.amax()),
         f"outside{arm}": (chance(state.scores.propensity, 1 - arm) < limits[arm]).sum(1),
@@ -117,7 +116,8 @@ def contribution_sums(
         sums[f"outcome{other}"] = torch.cat([nothing, moment], 1)
     assert fitted.balance_kernel is not None
     features = kernels_of(fitted.balance_kernel, balance_keys(part, state, fitted))
-    scatter = (2 * arm - 1) * (own - lent) * (state.loo_residuals - given.loo[arm][:, None])
+    centred = state.loo_residuals - given.loo[arm][:, None]
+    scatter = (2 * arm - 1) * (own - lent) * centred
     deviation = shares.share[arm] * (state.means[1] - state.means[0] - effect.plug_in[:, None])
     squares, weights = scatter.square(), (lent, own) if arm else (own, lent)
     return {
@@ -125,6 +125,7 @@ def contribution_sums(
         "balance": features.means(torch.stack(weights, 1)),
         "total": (scatter + deviation).square().sum(1),
         f"spread{arm}": own.square().sum(1),
+        f"noise{arm}": torch.stack(noise_of_arm(centred, torch.ones_like(own))),
         "scatter": squares.sum(1),
         "fourth": squares.square().sum(1),
     }
@@ -292,14 +293,14 @@ def _effect(
     regressions = (fitted.arms[0], fitted.arms[1])
     bias = bias_parts(regressions, fitted.balance_kernel.diagonal, moments, effect, (reached[0], reached[1]))
     sizes = torch.tensor([[min(counts)], [columns]], dtype=torch.float64, device="cpu")
-    variance = fitted.model.variance(noise["total"] + _unseen(found, noise, counts), bias, *sizes)
+    variance = fitted.model.variance(noise["total"] + _unseen(noise, counts), bias, *sizes)
     rows = torch.full_like(noise["scatter"], sum(counts))
     freedom = float(freedom_from_sums(noise["scatter"], noise["fourth"], rows))
     scale = coding.outcome_scale
     value, error = float(effect.value) * scale, float(variance.sqrt()) * scale if coding.varies else 0.0
     interval, p_value = t_inference(value, error, freedom, level) if min(counts) > 1 else (None, None)
     width = relative_width(interval, coding.outcome_range / coding.unit)
-    shows = [float(found[f"noise{arm}"][0]) > 0 for arm in (0, 1)]
+    shows = [float(noise[f"noise{arm}"][0]) > 0 for arm in (0, 1)]
     unseen = unseen_noise_remark((int(counts[0]), int(counts[1])), (shows[0], shows[1]))
     return {
         "value": value,
@@ -314,9 +315,9 @@ def _effect(
     }
 
 
-def _unseen(found: Sums, noise: Sums, counts: tuple[float, float]) -> Tensor:
+def _unseen(noise: Sums, counts: tuple[float, float]) -> Tensor:
     """Variance of noise that an arm is too small to show."""
-    shown = [(found[f"noise{arm}"][0], found[f"noise{arm}"][1]) for arm in (0, 1)]
+    shown = [(noise[f"noise{arm}"][0], noise[f"noise{arm}"][1]) for arm in (0, 1)]
     spread = [noise[f"spread{arm}"] for arm in (0, 1)]
     return unseen_variance(shown, [spread[arm].new_tensor([counts[arm]]) for arm in (0, 1)], spread)
 

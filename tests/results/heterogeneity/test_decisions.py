@@ -267,8 +267,10 @@ def test_rules_that_are_none(result, rule, error, text):
 
 
 def test_other_refusals(result, table):
-    with pytest.raises(InputError, match="finite cost"):
+    with pytest.raises(InputError, match=r"one cost, or one for each of 500 rows, got the shape \(3,\)"):
         result.policy_value("old", cost=np.ones(3))
+    with pytest.raises(InputError, match=r"finite costs in the outcome's unit, got inf\."):
+        result.policy_value("old", cost=np.inf)
     with pytest.raises(InputError, match="against must be"):
         result.policy_value("old", against="rule")
     with pytest.raises(InputError, match="weighting must be"):
