@@ -11,9 +11,9 @@ Weights are no more concentrated than two bounds allow. With the columns they ar
 would not be, the stress is the largest at which they are. The kernel alone leaves twice the least size, or there would
 be nothing to spend on the columns: where it would not, the ridge is the smallest at which it does.
 
-Some of the columns are *given*, the others made of them: steps, waves, a propensity score. Where a bound binds, the
-stress on these falls first. Where a given column is left by more than :data:`MATCHED`, though it need not be, the given
-ones have the least stress that matches them, and the least size alone bounds what that costs.
+Some of the columns are *given*, the others made of them: steps, waves, a propensity score. Where a given column is left
+by more than :data:`MISSED`, though it need not be, the others have next to no stress, the given ones the least that
+matches them, and the least size alone bounds what that costs.
 
 Letters: B tables, N rows, M features, L columns.
 """
@@ -37,8 +37,9 @@ from dowhy_cina.mathematics.screening import StreamedRows, rows_of_arm
 
 #: Stress on the columns' means, the least that is tried, and the most on given columns that come before the others.
 STRESS, LEAST_STRESS, MOST_STRESS = 1.0, 1e-4, 16.0
-#: Largest difference that counts as matched, least share of the stress on other columns, and halvings between stresses.
-MATCHED, LEAST_SHARE, HALVINGS = 0.05, 0.01, 7
+#: Difference of a given column that is missed, and one that matches; share of the stress that is left on other columns
+#: where given ones come first; and how often what is between two stresses is halved then.
+MISSED, MATCHED, LEAST_SHARE, HALVINGS = 0.1, 0.05, 0.01, 7
 #: Share of the effective sample size under the kernel's balance alone that the weights keep.
 KEPT_SIZE = 0.5
 #: Largest multiple of the ridge that is tried to reach the least effective size.
@@ -151,11 +152,11 @@ class Solved:
         """Effective sample size of the weights."""
         return self.at.sums.effective_size
 
-    def missed(self, target: MeansTarget) -> Bool[Tensor, " B"]:
-        """Whether a given column is not matched."""
+    def missed(self, target: MeansTarget, most: float) -> Bool[Tensor, " B"]:
+        """Whether a given column is left by more than so much."""
         kernel, sums = target.features.shape[1], self.at.sums
         means = sums.moment[:, kernel : kernel + target.given] / sums.margins[:, None]
-        return ((means - target.columns[:, : target.given]).abs() > MATCHED).any(1)
+        return ((means - target.columns[:, : target.given]).abs() > most).any(1)
 
     @property
     def solution(self) -> Solution:
@@ -166,15 +167,10 @@ class Solved:
         """Derivative of the size's logarithm in the ridge's, without columns and while the same rows carry weight."""
         return 2 + self._change(-self._right())
 
-    def slope_in_stress(self, target: MeansTarget) -> Tables:
-        """Derivative of the size's logarithm in the stress's, while the same rows carry weight.
-
-        Of the stress on all columns, or where that on the given ones is full, of that on the others.
-        """
-        kernel, full = target.features.shape[1], (self.stress >= STRESS)[:, None]
+    def slope_in_stress(self, columns: int) -> Tables:
+        """Derivative of the size's logarithm in the stress's, while the same rows carry weight."""
         pull = torch.cat([self.point.slope, torch.zeros_like(self.ridge)[:, None]], 1)
-        pull[:, :kernel] = 0
-        pull[:, kernel : kernel + target.given].masked_fill_(full, 0)
+        pull[:, : -columns - 1] = 0
         return self._change(-pull)
 
     def _right(self) -> Float[Tensor, "B K"]:
@@ -231,39 +227,36 @@ class _Problem:
 
     def beside(self, alone: Solved) -> Solved:
         """Solution with the columns, given that of the kernel alone, with the largest stress there is room for."""
-        least, share = math.log(LEAST_STRESS), math.log(LEAST_SHARE) if self.target.given else 0.0
 
         def solve(found: Solved, log_stress: Tables, tolerance: Tables | float) -> Solved:
-            others = log_stress.clamp_min(share)
-            return self.solve(found, found.ridge, STRESS * (log_stress - others).exp(), others.exp(), tolerance)
+            return self.solve(found, found.ridge, log_stress.exp(), found.others, tolerance)
 
         def step(found: Solved, floor: Tables) -> Tables:
-            slope = found.slope_in_stress(self.target)
+            slope = found.slope_in_stress(self.target.columns.shape[1])
             # What the columns cost begins in proportion to the stress; they may bring size instead.
             cost, most = (torch.log(alone.size / size) for size in (found.size, floor))
             to_floor = torch.where((cost > 0) & (most > NEAR * cost), torch.log(most / cost) * cost, most - cost)
             # The least stress is the first to be tried, since the kernel's balance alone is all but its solution.
-            begun = found.stress * found.others < STRESS
-            return torch.where(begun, to_floor / -slope, -torch.inf)
+            return torch.where(found.stress < STRESS, to_floor / -slope, -torch.inf)
 
         floor, none = torch.maximum(self.floor, KEPT_SIZE * alone.size), torch.zeros_like(self.ridge)
-        return _least_concentrated(solve, step, alone, floor, none, none + least + share)
+        return _least_concentrated(solve, step, alone, floor, none + math.log(STRESS), none + math.log(LEAST_STRESS))
 
     def given_first(self, found: Solved) -> Solved:
-        """Solution with the least stress, to some digits, that matches given columns which are not, but can be."""
-        missed = found.missed(self.target)
+        """Solution with the least stress, to some digits, that matches given columns which are missed, but can be."""
+        missed = found.missed(self.target, MISSED)
         if not bool(missed.any()):
             return found
         one = torch.ones_like(self.ridge)
         enough, less, others = MOST_STRESS * one, LEAST_STRESS * one, LEAST_SHARE * one
         at = self.solve(found, found.ridge, enough, others)
-        possible = missed & ~at.missed(self.target)
+        possible = missed & ~at.missed(self.target, MATCHED)
         if not bool(possible.any()):
             return found
         for _ in range(HALVINGS):
             stress = (enough * less).sqrt()
             at = self.solve(at, found.ridge, stress, others)
-            short = at.missed(self.target)
+            short = at.missed(self.target, MATCHED)
             enough, less = torch.where(short, enough, stress), torch.where(short, stress, less)
         at = self.solve(at, found.ridge, enough, others, FINE)
         chosen = possible & (at.size >= self.floor)
