@@ -234,8 +234,6 @@ def fit_own(
     if clusters is None:
         clean = torch.where(arm > 0, clean, fitted)
     bounds = allowed_range(ends_of(fitted, arm), unexplained_share(outcome, mean, outcome - clean, arm))
-    everyone = torch.ones_like(arm)
-    bounds = along_line(bounds, ends_of(by_fit[1], everyone), ends_of(outcome, everyone), shares[1])
     members = Member(by_kernel, shares[0]), Member(by_columns, shares[1])
     logs = tuple(replace(log, share=share) for (log, _), share in zip(logarithms, shares[2:], strict=True))
     regression = OutcomeRegression(space, *members, logs, *bounds)
@@ -379,20 +377,3 @@ def allowed_range(
     unexplained = unexplained.clamp(LEAST_UNEXPLAINED, 1)
     margin = (MARGIN * (1 - unexplained) / unexplained)[:, None] * (ends[1] - ends[0])
     return ends[0] - margin, ends[1] + margin
-
-
-def along_line(
-    bounds: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]],
-    line: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]],
-    outcomes: tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]],
-    share: Tables,
-) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B 1"]]:
-    """The range where a line goes on, as far as its share bears it out, but not beyond the outcomes of either arm.
-
-    Where an arm has no rows its linear member may be right to leave the arm's own range: of the table's rows it says
-    values between the ends of ``line``.
-    """
-    kept = share[:, None]
-    lower = torch.maximum(bounds[0] + kept * (line[0] - bounds[0]).clamp_max(0), outcomes[0])
-    upper = torch.minimum(bounds[1] + kept * (line[1] - bounds[1]).clamp_min(0), outcomes[1])
-    return torch.minimum(bounds[0], lower), torch.maximum(bounds[1], upper)

@@ -19,7 +19,7 @@ from dowhy_cina.mathematics.kernels import LandmarkKernel
 from dowhy_cina.mathematics.ridge import RidgeFit, cross_validated_fit, gram_statistics, leave_one_out_residuals
 from dowhy_cina.mathematics.rows import RowFeatures
 from dowhy_cina.model.agreement import Agreement
-from dowhy_cina.model.fitting import allowed_range, along_line
+from dowhy_cina.model.fitting import allowed_range
 from dowhy_cina.model.links import LogLink
 from dowhy_cina.model.outcome import LogMember, Member, OutcomeRegression, combined
 from dowhy_cina.model.shares import likeness, with_share
@@ -164,7 +164,7 @@ def agreements(part: EncodedPart, raw: RawState, fitted: Fitted, shares: Shares,
 def range_sums(arm: int, fitted: Rows, response: Rows, mean: Tensor, clean: Rows) -> Sums:
     """What :func:`range_of` needs of fitted values of an arm's rows, given predictions of them by the others."""
     return {
-        f"ends{arm}": Extremes.of(fitted),
+        f"ends{arm}": Extremes(fitted.amin(1, keepdim=True), fitted.amax(1, keepdim=True)),
         f"left{arm}": (response - clean).square().sum(1),
         f"total{arm}": (response - mean).square().sum(1),
     }
@@ -188,10 +188,7 @@ def combinations(part: EncodedPart, raw: RawState, fitted: Fitted) -> tuple[OwnS
     mean, share = regression.intercept, 1 / regression.kernel.fit.count[:, None]
     without = part.outcome - leave_one_out_residuals(part.outcome, mean, share.expand_as(part.outcome))
     clean = combined(without, raw.clean_of(regression), regression.shares)
-    sums = range_sums(arm, own, part.outcome, mean, clean) | {"outcomes": Extremes.of(part.outcome)}
-    for place, one in enumerate(fitted.regressions):
-        sums[f"line{place}"] = Extremes.of(raw.fitted_of(one, place)[1])
-    return OwnState(raw.scores, (control, treated), clean), sums
+    return OwnState(raw.scores, (control, treated), clean), range_sums(arm, own, part.outcome, mean, clean)
 
 
 def fit_outcomes(
@@ -227,8 +224,7 @@ def fit_outcomes(
     partitions.forget("raw")
     bounded = []
     for arm, regression in enumerate(fitted.regressions):
-        line, outcomes = ((ends.lower, ends.upper) for ends in (sums[f"line{arm}"], sums["outcomes"]))
-        lower, upper = along_line(range_of(sums, arm), line, outcomes, regression.linear.share)
+        lower, upper = range_of(sums, arm)
         bounded.append(replace(regression, lower=lower, upper=upper))
     return replace(fitted, regressions=tuple(bounded)), found, raw
 

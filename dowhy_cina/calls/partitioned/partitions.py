@@ -69,11 +69,6 @@ class Extremes:
     lower: Tensor
     upper: Tensor
 
-    @classmethod
-    def of(cls, rows: Tensor) -> Extremes:
-        """Those of each table's rows, shape (B, n), along an axis that stays."""
-        return cls(rows.amin(1, keepdim=True), rows.amax(1, keepdim=True))
-
     def __add__(self, other: Extremes) -> Extremes:
         return Extremes(torch.minimum(self.lower, other.lower), torch.maximum(self.upper, other.upper))
 
