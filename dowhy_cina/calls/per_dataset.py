@@ -122,7 +122,7 @@ class CinaPerDataset(BaseEstimator):  # type: ignore[misc]
         try:
             arm, _, _ = encode_treatment(treatment)
         except InputError as error:
-            raise InputError(f"{error} CinaPerDataset.fit takes no such names: code the treatment 0 and 1.") from error
+            raise InputError(f"{error} CinaPerDataset.fit takes 0 and 1, and no names of values.") from error
         check_rows(len(arm), "CinaPerDataset")
         covariates = Preprocessor().fit_transform(X)
         if len(covariates) != len(arm):

@@ -133,7 +133,8 @@ def _chance(codes: Codes, values: Array, treatment: Array, cluster: Codes | None
 
 def _chance_of_few(rows: Array, means: Array, values: Array) -> float:
     """The same of few values, by independent rows of each: beyond a logistic regression on a parabola and waves."""
-    line = (values - values.mean()) / values.std()
+    # Halved first, since numbers may be as large as they get; in their order the last is the largest.
+    line = (values / 2 - values[0] / 2) / (values[-1] / 2 - values[0] / 2)
     ranks = (np.cumsum(rows) - rows / 2) / rows.sum()
     waves = np.cos(np.pi * np.arange(1, (len(rows) - 1) // 2 - 1) * ranks[:, None])
     basis = np.column_stack([np.ones_like(line), line, line**2, waves])

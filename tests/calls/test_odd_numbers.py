@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import dowhy_cina
 from dowhy_cina.errors import InputError
 from dowhy_cina.tables import Preprocessor
+from dowhy_cina.tables.codes import find_codes
 from dowhy_cina.tables.sentinels import find_sentinels, shortest
 
 
@@ -79,3 +82,15 @@ def test_codes_beyond_whole_numbers_of_64_bits():
         assert np.isfinite(found.conditional_effects(table.head(3))).all(axis=None)
         with pytest.raises(InputError, match=r"'code'.*levels of the fitted table.*1e\+300"):
             found.conditional_effects(table.head(3).assign(code=[1e300, *codes[:2]]))
+
+
+def test_few_values_are_codes_whatever_their_unit():
+    """Up to the largest numbers there are, and without a word of numpy's."""
+    rng = np.random.default_rng(0)
+    answers, moved = rng.integers(0, 6, 1000), np.array([1, -1, 1.2, -1, 0.5, -1])
+    t = (rng.random(1000) < 1 / (1 + np.exp(-moved[answers]))).astype(np.float64)
+    for unit in (1, -1e200, 1e-200, 3e307):
+        column = answers[None] * float(unit)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert find_codes(column, np.sort(column, axis=1), t) == [(0, 6)]

@@ -170,3 +170,8 @@ def test_settings_that_are_refused(settings, message, table):
 def test_tables_that_are_refused(change, message, table):
     with pytest.raises(InputError, match=message):
         CinaPerDataset().fit(*change(*table[:2]))
+
+
+def test_a_treatment_of_words_is_to_be_coded():
+    with pytest.raises(InputError, match=r"'no' .*'yes' .*CinaPerDataset\.fit takes 0 and 1, and no names of values"):
+        CinaPerDataset().fit(np.arange(4.0)[:, None], ["yes", "no", "yes", "no"])

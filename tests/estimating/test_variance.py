@@ -259,7 +259,7 @@ def test_an_arm_without_noise_has_the_other_arms():
     np.testing.assert_allclose(unseen_variance(noise, counts, spread), 0.01)
 
 
-def test_noise_of_many_rows_is_the_arms_own_and_that_of_one_nearly_half_anothers():
+def test_noise_of_many_rows_is_the_arms_own_and_that_of_one_row_a_quarter_anothers():
     spread = [torch.ones(1, dtype=torch.float64)] * 2
     normal = np.random.default_rng(0).normal(size=200)
     noise, counts = arms_noise(2 * normal, normal)

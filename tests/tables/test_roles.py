@@ -183,3 +183,11 @@ def test_text_without_any_value_is_no_outcome():
     nothing = pd.Series([None, None], dtype="string")
     with pytest.raises(InputTypeError, match="got a column of type string without any value"):
         check_outcome(nothing, 2)
+
+
+def test_a_continuous_treatment_is_named_as_such_though_values_are_given():
+    with refused(InputError, "no treated row", "looks continuous", "cut it into two groups"):
+        encode_treatment(np.linspace(-3.7, 2.1, 60), 1, 0)
+    with pytest.raises(InputError) as error:
+        encode_treatment(["a", "b", "a"], "c", "a")
+    assert "continuous" not in str(error.value)

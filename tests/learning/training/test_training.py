@@ -331,6 +331,12 @@ def test_a_run_and_its_continuation(tmp_path):
     assert float(rows_of(output.with_suffix(".csv"))[-1]["seconds"]) >= stored["seconds"] + 1
 
 
+def test_a_run_whose_time_is_up_at_once_takes_a_step(tmp_path):
+    output = tmp_path / "m.safetensors"
+    pretrain(dataclasses.replace(QUICK, seconds=1e-6), output=output, model_config=SMALL, progress=False)
+    assert [int(row["steps"]) for row in rows_of(output.with_suffix(".csv"))] == [0, 1]
+
+
 def test_initial_weights_follow_from_the_seed():
     first, same, other = (
         new_run(dataclasses.replace(QUICK, seed=seed), SMALL, None, CPU).model.encoder.table_input.weight
